@@ -1,0 +1,37 @@
+//! Bundles the API contract, so that the binary carries it and a contract that doesn't hold together does not build.
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+
+#[path = "src/contract/bundle.rs"]
+mod bundle;
+
+const CONTRACT: &str = "openapi";
+
+fn main() {
+    // `embed_migrations!` reads the folder without telling cargo.
+    println!("cargo:rerun-if-changed=migrations");
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=src/contract/bundle.rs");
+    if let Err(error) = write_contract() {
+        eprintln!("\nThe API contract in {CONTRACT}/ can't be bundled:\n  {error:#}\n");
+        std::process::exit(1);
+    }
+}
+
+fn write_contract() -> Result<()> {
+    watch(Path::new(CONTRACT))?;
+    let out = PathBuf::from(std::env::var("OUT_DIR").context("cargo sets OUT_DIR")?);
+    let document = bundle::bundle(Path::new(CONTRACT))?;
+    std::fs::write(out.join("openapi.json"), serde_json::to_string(&document)?)?;
+    std::fs::write(out.join("openapi.yaml"), serde_yaml_ng::to_string(&document)?)?;
+    Ok(())
+}
+
+/// The folder too: a file that is added or removed changes nothing else.
+fn watch(dir: &Path) -> Result<()> {
+    println!("cargo:rerun-if-changed={}", dir.display());
+    for entry in std::fs::read_dir(dir).with_context(|| format!("{} can't be read", dir.display()))? {
+        println!("cargo:rerun-if-changed={}", entry?.path().display());
+    }
+    Ok(())
+}

@@ -1,0 +1,199 @@
+//! Access tokens: JSON Web Tokens (RFC 7519) that say who somebody is for 15 minutes. What they may do is looked up.
+use super::Role;
+use crate::db::types::{Instant, SessionId, TenantId, UserId};
+use crate::error::{Error, Result};
+use chrono::{DateTime, Duration, Utc};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// How far two machines' clocks may differ.
+const LEEWAY: Duration = Duration::seconds(30);
+/// Longer ones are none of ours: they are refused unread.
+const MAX_BYTES: usize = 4096;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Access,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Claims {
+    pub iss: String,
+    pub aud: String,
+    pub sub: UserId,
+    pub jti: Uuid,
+    pub iat: i64,
+    pub nbf: i64,
+    pub exp: i64,
+    #[serde(rename = "type")]
+    kind: Kind,
+    pub sid: SessionId,
+    pub tenant_id: TenantId,
+    pub role: Role,
+    pub email: String,
+}
+
+/// Whom a token is for.
+pub struct Bearer<'a> {
+    pub user: UserId,
+    pub tenant: TenantId,
+    pub session: SessionId,
+    pub role: Role,
+    pub email: &'a str,
+}
+
+/// Signs and verifies, by HS256 alone: a token can't choose its algorithm.
+#[derive(Clone)]
+pub struct AccessTokens(Arc<Inner>);
+
+struct Inner {
+    sign: EncodingKey,
+    /// The first is the one in use; a second one is on its way out.
+    verify: Vec<DecodingKey>,
+    issuer: String,
+    audience: String,
+    lifetime: Duration,
+}
+
+impl AccessTokens {
+    pub fn new(secret: &[u8], previous: Option<&[u8]>, issuer: &str, audience: &str, lifetime: Duration) -> Self {
+        let verify = std::iter::once(secret).chain(previous).map(DecodingKey::from_secret).collect();
+        let sign = EncodingKey::from_secret(secret);
+        Self(Arc::new(Inner { sign, verify, issuer: issuer.to_owned(), audience: audience.to_owned(), lifetime }))
+    }
+
+    pub fn lifetime(&self) -> Duration {
+        self.0.lifetime
+    }
+
+    pub fn sign(&self, bearer: &Bearer<'_>, id: Uuid, now: Instant) -> Result<String> {
+        let iat = now.0.timestamp();
+        let claims = Claims {
+            iss: self.0.issuer.clone(),
+            aud: self.0.audience.clone(),
+            sub: bearer.user,
+            jti: id,
+            iat,
+            nbf: iat,
+            exp: iat + self.0.lifetime.num_seconds(),
+            kind: Kind::Access,
+            sid: bearer.session,
+            tenant_id: bearer.tenant,
+            role: bearer.role,
+            email: bearer.email.to_owned(),
+        };
+        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.0.sign);
+        token.map_err(|error| Error::Internal(error.into()))
+    }
+
+    /// The claims of a token of ours that is valid now.
+    pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Claims> {
+        let claims = self.decode(token).ok_or(Error::InvalidToken)?;
+        let (now, leeway) = (now.timestamp(), LEEWAY.num_seconds());
+        let in_time = claims.nbf <= now + leeway && claims.iat <= now + leeway && now < claims.exp + leeway;
+        if in_time { Ok(claims) } else { Err(Error::InvalidToken) }
+    }
+
+    fn decode(&self, token: &str) -> Option<Claims> {
+        if token.len() > MAX_BYTES {
+            return None;
+        }
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.set_issuer(&[&self.0.issuer]);
+        validation.set_audience(&[&self.0.audience]);
+        validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
+        // Against our own clock, which tests can turn.
+        (validation.validate_exp, validation.validate_nbf) = (false, false);
+        let decoded = self.0.verify.iter().find_map(|key| jsonwebtoken::decode(token, key, &validation).ok());
+        decoded.map(|token| token.claims)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine;
+    use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
+    use serde_json::{Value, json};
+
+    const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+    fn tokens(secret: &[u8], previous: Option<&[u8]>) -> AccessTokens {
+        AccessTokens::new(secret, previous, "bizcenter", "bizcenter", Duration::minutes(15))
+    }
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+    }
+
+    fn token(tokens: &AccessTokens) -> String {
+        let id = |n| Uuid::from_u128(n);
+        let bearer = Bearer {
+            user: UserId(id(1)),
+            tenant: TenantId(id(2)),
+            session: SessionId(id(3)),
+            role: Role::Editor,
+            email: "ada@example.com",
+        };
+        tokens.sign(&bearer, id(4), now().into()).unwrap()
+    }
+
+    /// The token's claims, changed, and signed again with our secret.
+    fn resigned(algorithm: Algorithm, change: impl FnOnce(&mut Value)) -> String {
+        let token = token(&tokens(SECRET, None));
+        let claims = BASE64.decode(token.split('.').nth(1).unwrap()).unwrap();
+        let mut claims: Value = serde_json::from_slice(&claims).unwrap();
+        change(&mut claims);
+        jsonwebtoken::encode(&Header::new(algorithm), &claims, &EncodingKey::from_secret(SECRET)).unwrap()
+    }
+
+    #[test]
+    fn what_was_signed_is_read_back() {
+        let claims = tokens(SECRET, None).verify(&token(&tokens(SECRET, None)), now()).unwrap();
+        assert_eq!(claims.sub, UserId(Uuid::from_u128(1)));
+        assert_eq!(claims.tenant_id, TenantId(Uuid::from_u128(2)));
+        assert_eq!(claims.exp - claims.iat, 900);
+    }
+
+    #[test]
+    fn it_ends_after_15_minutes_and_30_seconds_of_leeway() {
+        let (tokens, token) = (tokens(SECRET, None), token(&tokens(SECRET, None)));
+        let after = |seconds| tokens.verify(&token, now() + Duration::seconds(seconds)).is_ok();
+        assert!(after(-30) && after(0) && after(929));
+        assert!(!after(-31) && !after(930));
+    }
+
+    #[test]
+    fn forged_ones_are_refused() {
+        let tokens = tokens(SECRET, None);
+        let refused = |token: &str| matches!(tokens.verify(token, now()), Err(Error::InvalidToken));
+        assert!(refused(""));
+        assert!(refused(&"a".repeat(10_000)));
+        assert!(refused(&token(&self::tokens(b"another secret of at least 32 bytes", None))));
+        assert!(refused(&resigned(Algorithm::HS512, |_| {})));
+        assert!(refused(&resigned(Algorithm::HS256, |claims| claims["type"] = json!("refresh"))));
+        assert!(refused(&resigned(Algorithm::HS256, |claims| claims["iss"] = json!("other"))));
+        assert!(refused(&resigned(Algorithm::HS256, |claims| claims["aud"] = json!("other"))));
+        for missing in ["exp", "nbf", "iat", "iss", "aud", "sub", "jti", "sid", "tenant_id", "type"] {
+            let without = resigned(Algorithm::HS256, |claims| drop(claims.as_object_mut().unwrap().remove(missing)));
+            assert!(refused(&without), "without {missing}");
+        }
+        let unsigned = token(&tokens);
+        let (rest, _) = unsigned.rsplit_once('.').unwrap();
+        let none = BASE64.encode(br#"{"alg":"none","typ":"JWT"}"#);
+        assert!(refused(&format!("{none}.{}.", rest.split('.').nth(1).unwrap())));
+        assert!(refused(&format!("{rest}.")));
+        assert!(!refused(&unsigned));
+    }
+
+    #[test]
+    fn a_former_secret_is_accepted_while_it_is_named() {
+        const NEW: &[u8] = b"fedcba9876543210fedcba9876543210";
+        let old = token(&tokens(SECRET, None));
+        assert!(tokens(NEW, Some(SECRET)).verify(&old, now()).is_ok());
+        assert!(tokens(NEW, None).verify(&old, now()).is_err());
+    }
+}

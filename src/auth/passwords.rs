@@ -1,0 +1,93 @@
+//! Passwords, hashed by bcrypt on threads of their own: at most one a core, so that a storm of sign-ins does not slow
+//! the other requests.
+use crate::error::{Error, Result};
+use crate::infra::world::World;
+use secrecy::{ExposeSecret, SecretString};
+use std::sync::{Arc, OnceLock};
+use tokio::sync::Semaphore;
+
+/// bcrypt reads no more than this of a password.
+pub const MAX_BYTES: usize = 72;
+
+#[derive(Clone)]
+pub struct Passwords {
+    /// The exponent of bcrypt's work.
+    cost: u32,
+    turns: Arc<Semaphore>,
+    world: World,
+    nobodys: Arc<OnceLock<String>>,
+}
+
+impl Passwords {
+    pub fn new(cost: u32, world: World) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { cost, turns: Arc::new(Semaphore::new(cores)), world, nobodys: Arc::default() }
+    }
+
+    pub async fn hash(&self, password: SecretString) -> Result<String> {
+        let (cost, salt) = (self.cost, self.world.random_bytes());
+        self.on_a_thread(move || hash(&password, cost, salt)).await?
+    }
+
+    /// Whether it is the password of this hash. Without a hash it takes as long, and is `false`: how long an answer
+    /// takes must not tell who has an account.
+    pub async fn verify(&self, password: SecretString, against: Option<String>) -> Result<bool> {
+        let (cost, salt, nobodys) = (self.cost, self.world.random_bytes(), self.nobodys.clone());
+        self.on_a_thread(move || {
+            let is_known = against.is_some();
+            let against = match against {
+                Some(hash) => hash,
+                None => match nobodys.get() {
+                    Some(hash) => hash.clone(),
+                    None => {
+                        let made = hash(&SecretString::from("nobody's password"), cost, salt)?;
+                        nobodys.get_or_init(|| made).clone()
+                    }
+                },
+            };
+            let text = password.expose_secret();
+            let fits = bcrypt::verify(text, &against).map_err(|error| Error::Internal(error.into()))?;
+            Ok(fits && is_known && text.len() <= MAX_BYTES)
+        })
+        .await?
+    }
+
+    async fn on_a_thread<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> Result<R> {
+        let turn = self.turns.clone().acquire_owned().await.map_err(|error| Error::Internal(error.into()))?;
+        let work = move || {
+            let result = work();
+            drop(turn); // also where nobody waits for the result any more
+            result
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|error| Error::Internal(error.into()))
+    }
+}
+
+fn hash(password: &SecretString, cost: u32, salt: [u8; 16]) -> Result<String> {
+    let parts = bcrypt::hash_with_salt(password.expose_secret(), cost, salt);
+    Ok(parts.map_err(|error| Error::Internal(error.into()))?.format_for_version(bcrypt::Version::TwoB))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_right_password_fits() {
+        let passwords = Passwords::new(4, World::real());
+        let secret = |text: &str| SecretString::from(text);
+        let hash = passwords.hash(secret("correct horse")).await.unwrap();
+        assert!(hash.starts_with("$2b$04$"));
+        assert!(passwords.verify(secret("correct horse"), Some(hash.clone())).await.unwrap());
+        assert!(!passwords.verify(secret("correct horsE"), Some(hash)).await.unwrap());
+        assert!(!passwords.verify(secret("nobody's password"), None).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_bcrypt_would_cut_off_is_not_ignored() {
+        let passwords = Passwords::new(4, World::real());
+        let hash = passwords.hash(SecretString::from("x".repeat(72))).await.unwrap();
+        assert!(passwords.verify(SecretString::from("x".repeat(72)), Some(hash.clone())).await.unwrap());
+        assert!(!passwords.verify(SecretString::from("x".repeat(73)), Some(hash)).await.unwrap());
+    }
+}

@@ -1,0 +1,105 @@
+//! Refresh tokens: opaque to clients. Inside are tenant, session, generation, and a MAC over the three, so that the
+//! token of any generation can be derived again and none has to be stored.
+use crate::db::types::{SessionId, TenantId};
+use crate::infra::crypto::{derive_key, sha256};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use std::sync::Arc;
+use subtle::ConstantTimeEq;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+const PREFIX: &str = "bcr_"; // so that a secret scanner knows one when it sees it
+const BODY: usize = 16 + 16 + 8;
+const MAC: usize = 32;
+
+/// Which session's token it is, and which of its tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefreshToken {
+    pub tenant: TenantId,
+    pub session: SessionId,
+    pub generation: i64,
+}
+
+/// Makes and checks refresh tokens.
+#[derive(Clone)]
+pub struct RefreshTokens(Arc<Zeroizing<[u8; 32]>>);
+
+impl RefreshTokens {
+    pub fn new(secret: &[u8]) -> Self {
+        Self(Arc::new(derive_key(secret, "refresh tokens")))
+    }
+
+    /// The token as clients get it; always the same for the same generation.
+    pub fn print(&self, token: &RefreshToken) -> String {
+        let body = body(token);
+        let bytes = [&body[..], &self.mac(&body)].concat();
+        format!("{PREFIX}{}", BASE64.encode(bytes))
+    }
+
+    /// The SHA-256 that the session's row keeps.
+    pub fn hash(&self, token: &RefreshToken) -> [u8; 32] {
+        sha256(self.print(token).as_bytes())
+    }
+
+    /// What a token says, if we made it.
+    pub fn read(&self, text: &str) -> Option<RefreshToken> {
+        let bytes = BASE64.decode(text.strip_prefix(PREFIX)?).ok()?;
+        let (body, mac) = bytes.split_at_checked(BODY)?;
+        if mac.len() != MAC || !bool::from(self.mac(body).ct_eq(mac)) {
+            return None;
+        }
+        Some(RefreshToken {
+            tenant: Uuid::from_slice(&body[..16]).ok()?.into(),
+            session: Uuid::from_slice(&body[16..32]).ok()?.into(),
+            generation: i64::from_be_bytes(body[32..].try_into().ok()?),
+        })
+    }
+
+    fn mac(&self, body: &[u8]) -> [u8; MAC] {
+        #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0[..]).expect("any length");
+        mac.update(body);
+        mac.finalize().into_bytes().into()
+    }
+}
+
+fn body(token: &RefreshToken) -> [u8; BODY] {
+    let mut body = [0; BODY];
+    body[..16].copy_from_slice(token.tenant.0.as_bytes());
+    body[16..32].copy_from_slice(token.session.0.as_bytes());
+    body[32..].copy_from_slice(&token.generation.to_be_bytes());
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: RefreshToken =
+        RefreshToken { tenant: TenantId(Uuid::from_u128(1)), session: SessionId(Uuid::from_u128(2)), generation: 3 };
+
+    #[test]
+    fn reads_what_it_prints_and_nothing_else() {
+        let tokens = RefreshTokens::new(b"a secret");
+        let text = tokens.print(&TOKEN);
+        assert_eq!(tokens.read(&text), Some(TOKEN));
+        assert_eq!(RefreshTokens::new(b"another").read(&text), None);
+        for index in PREFIX.len()..text.len() {
+            let mut changed = text.clone().into_bytes();
+            changed[index] = if changed[index] == b'A' { b'B' } else { b'A' };
+            assert_eq!(tokens.read(std::str::from_utf8(&changed).unwrap()), None, "character {index}");
+        }
+        for short in ["", "bcr_", "bcr_AAAA", &text[..text.len() - 2], &text[1..]] {
+            assert_eq!(tokens.read(short), None, "{short}");
+        }
+    }
+
+    #[test]
+    fn generations_have_their_own_tokens() {
+        let tokens = RefreshTokens::new(b"a secret");
+        assert_ne!(tokens.print(&TOKEN), tokens.print(&RefreshToken { generation: 4, ..TOKEN }));
+    }
+}

@@ -1,0 +1,78 @@
+//! The rules of refresh-token rotation, as one pure function. Stores only compare and swap.
+use crate::db::types::Instant;
+use chrono::Duration;
+
+/// What a store keeps of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionState {
+    /// Which token is the current one; each refresh makes the next.
+    pub generation: i64,
+    /// When the current token was made.
+    pub rotated_at: Instant,
+    pub expires_at: Instant,
+    pub has_ended: bool,
+}
+
+/// What a presented refresh token leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is the current one: the token of this generation takes its place.
+    Rotate { next: i64 },
+    /// It is the one before the current one, which was made just now and has not been used: its answer may have been
+    /// lost, or a second tab had the same idea. Both get the same successor.
+    Repeat { current: i64 },
+    /// It was used up before. Somebody else may have it: the session ends.
+    Reused,
+    /// The session has ended or expired.
+    Over,
+}
+
+/// `grace` is how long the predecessor of an unused token is still answered.
+pub fn judge(state: &SessionState, presented: i64, now: Instant, grace: Duration) -> Verdict {
+    if state.has_ended || now >= state.expires_at {
+        return Verdict::Over;
+    }
+    if presented == state.generation {
+        return Verdict::Rotate { next: state.generation + 1 };
+    }
+    if presented == state.generation - 1 && now.0 - state.rotated_at.0 <= grace {
+        return Verdict::Repeat { current: state.generation };
+    }
+    Verdict::Reused
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::DateTime;
+
+    fn at(seconds: i64) -> Instant {
+        DateTime::from_timestamp(1_800_000_000 + seconds, 0).unwrap().into()
+    }
+
+    const GRACE: Duration = Duration::seconds(10);
+
+    fn state() -> SessionState {
+        SessionState { generation: 5, rotated_at: at(0), expires_at: at(1000), has_ended: false }
+    }
+
+    #[test]
+    fn rules() {
+        let cases = [
+            (5, 0, Verdict::Rotate { next: 6 }),
+            (5, 999, Verdict::Rotate { next: 6 }),
+            (4, 0, Verdict::Repeat { current: 5 }),
+            (4, 10, Verdict::Repeat { current: 5 }),
+            (4, 11, Verdict::Reused),
+            (3, 0, Verdict::Reused),
+            (6, 0, Verdict::Reused), // a MAC of ours on a token that was never given out
+            (5, 1000, Verdict::Over),
+            (4, 1000, Verdict::Over),
+        ];
+        for (presented, seconds, verdict) in cases {
+            assert_eq!(judge(&state(), presented, at(seconds), GRACE), verdict, "{presented} at {seconds}");
+        }
+        let ended = SessionState { has_ended: true, ..state() };
+        assert_eq!(judge(&ended, 5, at(0), GRACE), Verdict::Over);
+    }
+}

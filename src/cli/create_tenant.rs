@@ -1,0 +1,37 @@
+//! `bizcenter create-tenant`.
+use super::{CreateTenantArgs, print, prompt};
+use crate::app;
+use crate::auth::Actor;
+use crate::config::Config;
+use crate::db::types::{TenantId, UserId};
+use crate::db::{Origin, WriteTx};
+use crate::error::Error;
+use crate::infra::world::World;
+use crate::resources::tenants::{self, NewTenant};
+use anyhow::{Context, bail};
+use uuid::Uuid;
+
+pub async fn run(config: Config, args: CreateTenantArgs) -> anyhow::Result<()> {
+    let CreateTenantArgs { slug, name, open_registration } = args;
+    let slug = prompt::value(slug, "--slug", "Short name (a-z, 0-9 and -)")?;
+    let is_slug = (3..=50).contains(&slug.len())
+        && slug.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if !is_slug {
+        bail!("--slug must have 3 to 50 of a-z, 0-9 and -");
+    }
+    let name = prompt::value(name, "--name", "Name")?;
+    if name.chars().count() > 120 {
+        bail!("--name must have at most 120 characters");
+    }
+    let parts = app::connect(&config, World::real()).await?;
+    let id: TenantId = parts.world.uuid().into();
+    // The operator is nobody's user.
+    let operator = Actor::vouched(id, UserId::from(Uuid::nil()), Origin::default());
+    let new = NewTenant { slug: slug.clone(), name, open_registration };
+    let made = parts.db.write(&operator, async |tx: &mut WriteTx| tenants::insert(tx, new).await).await;
+    match made {
+        Err(Error::Conflict(_)) => bail!("a tenant {slug} is there already"),
+        done => done.context("the tenant was not created")?,
+    }
+    print(&format!("Created tenant {slug} ({id}).\n"))
+}

@@ -1,0 +1,25 @@
+//! `bizcenter migrate`: the schema of the database, step by step.
+use super::{MigrateCommand, print};
+use crate::app;
+use crate::config::Config;
+use crate::db::migrations::{self, Step};
+
+pub async fn run(config: Config, command: MigrateCommand) -> anyhow::Result<()> {
+    let target = app::target(&config)?;
+    let steps = match command {
+        MigrateCommand::Up => migrations::up(&target).await?,
+        MigrateCommand::Down { steps } => {
+            for _ in 1..steps {
+                migrations::down(&target).await?;
+            }
+            migrations::down(&target).await?
+        }
+        MigrateCommand::Status => migrations::status(&target).await?,
+    };
+    print(&table(&steps))
+}
+
+fn table(steps: &[Step]) -> String {
+    let line = |step: &Step| format!("{}  {}\n", if step.applied { "applied" } else { "missing" }, step.name);
+    steps.iter().map(line).collect()
+}

@@ -1,0 +1,284 @@
+//! The command line: one file a command. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+
+mod completions;
+mod config;
+mod create_tenant;
+mod create_user;
+mod health;
+mod migrate;
+mod openapi;
+mod prompt;
+mod serve;
+
+use crate::config::{Config, ConfigError, Loaded, MissingSecrets, Sources};
+use crate::infra::world::World;
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const FAILED: u8 = 1;
+const MISCONFIGURED: u8 = 2;
+
+#[derive(Debug, Parser)]
+#[command(name = "bizcenter", version, about = "The BizCenter API server", after_help = EXAMPLES)]
+struct Cli {
+    /// The configuration file; without it, ./bizcenter.toml if that exists
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  bizcenter                                    Serve on SQLite in ./data, at http://127.0.0.1:8000
+  bizcenter --config /etc/bizcenter.toml       Serve with the settings of a file
+  bizcenter create-user --email a@example.com --name Ada --superuser
+  bizcenter config default > bizcenter.toml    Start a configuration file
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API (the default); migrates the database first
+    Serve,
+    /// Change the database's schema, or tell its state
+    #[command(subcommand)]
+    Migrate(MigrateCommand),
+    /// Create a tenant; asks for what is missing
+    CreateTenant(CreateTenantArgs),
+    /// Create a user; asks for what is missing, the password hidden and confirmed
+    CreateUser(CreateUserArgs),
+    /// Print the API contract (OpenAPI)
+    Openapi(OpenapiArgs),
+    /// Print the default configuration, or check the one in force
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Ask a running server whether it is alive; exit code 0 if so, else 1
+    Health(HealthArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  bizcenter completions bash > /etc/bash_completion.d/bizcenter")]
+    Completions { shell: clap_complete::Shell },
+}
+
+/// What to do with the schema.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum MigrateCommand {
+    /// Apply all migrations that are missing
+    Up,
+    /// Undo the latest migrations
+    Down {
+        /// How many to undo
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        steps: u32,
+    },
+    /// List the migrations, and which are applied
+    Status,
+}
+
+/// The tenant to create; what is absent is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(after_help = "Example:\n  bizcenter create-tenant --slug acme --name 'Acme Ltd'")]
+pub struct CreateTenantArgs {
+    /// Its short name: 3 to 50 of a-z, 0-9 and -
+    #[arg(long)]
+    pub slug: Option<String>,
+    /// Its name for people
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Let anybody register as a viewer
+    #[arg(long)]
+    pub open_registration: bool,
+}
+
+/// The user to create; what is absent is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(after_help = "\
+Examples:
+  bizcenter create-user --email ada@example.com --name Ada --tenant acme --role editor
+  bizcenter create-user --email ada@example.com --name Ada --superuser --password-stdin < password.txt")]
+pub struct CreateUserArgs {
+    /// Their e-mail address, with which they sign in
+    #[arg(long)]
+    pub email: Option<String>,
+    /// Their name for people
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The slug of their tenant
+    #[arg(long, value_name = "SLUG")]
+    pub tenant: Option<String>,
+    /// What they may do in their tenant
+    #[arg(long, value_parser = ["owner", "admin", "editor", "analyst", "viewer"])]
+    pub role: Option<String>,
+    /// The same as --role admin
+    #[arg(long, conflicts_with = "role")]
+    pub admin: bool,
+    /// Make them an operator of the whole server
+    #[arg(long)]
+    pub superuser: bool,
+    /// Read the password from standard input (its first line) instead of asking
+    #[arg(long)]
+    pub password_stdin: bool,
+}
+
+/// How to print the API contract.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(after_help = "Example:\n  bizcenter openapi --format yaml --output openapi.yaml")]
+struct OpenapiArgs {
+    #[arg(long, value_enum, default_value_t)]
+    format: OpenapiFormat,
+    /// The file to write; without it, standard output
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OpenapiFormat {
+    #[default]
+    Json,
+    Yaml,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+enum ConfigCommand {
+    /// Print every setting with its default: the reference, and the start of your own file
+    Default,
+    /// Validate the configuration and print what is in force, and from where; secrets as ***
+    Check,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(after_help = "Example:\n  bizcenter health --url http://10.0.0.7:8000/readyz")]
+struct HealthArgs {
+    /// What to ask; without it, /livez of the server that the configuration describes
+    #[arg(long)]
+    url: Option<String>,
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let Cli { config, command } = Cli::parse();
+    finish(run(config, command.unwrap_or(Command::Serve)))
+}
+
+fn finish(result: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    let (code, message) = match error.downcast_ref::<ConfigError>() {
+        Some(refused) => (MISCONFIGURED, format!("the configuration can't be used:\n{refused}")),
+        None => (FAILED, format!("{error:#}")),
+    };
+    // Nobody may be reading any more; the exit code still tells.
+    let _ = writeln!(io::stderr(), "bizcenter: {message}");
+    ExitCode::from(code)
+}
+
+fn run(file: Option<PathBuf>, command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Openapi(args) => openapi::run(&args),
+        Command::Completions { shell } => completions::run(shell),
+        Command::Config(ConfigCommand::Default) => config::print_default(),
+        Command::Config(ConfigCommand::Check) => config::print_effective(&look(file)?),
+        Command::Health(HealthArgs { url: Some(url) }) => block_on(health::run(health::Target::parse(&url)?)),
+        Command::Health(HealthArgs { url: None }) => {
+            block_on(health::run(health::Target::of(&look(file)?.config.server)))
+        }
+        Command::Serve => block_on(serve::run(load(file)?)),
+        Command::Migrate(command) => block_on(migrate::run(load(file)?, command)),
+        Command::CreateTenant(args) => block_on(create_tenant::run(load(file)?, args)),
+        Command::CreateUser(args) => block_on(create_user::run(load(file)?, args)),
+    }
+}
+
+/// The settings, for a command that works with them: makes development's secrets where they are missing.
+fn load(file: Option<PathBuf>) -> Result<Config, ConfigError> {
+    let world = World::real();
+    let random = Box::new(move || world.random_bytes());
+    Ok(Config::load(&Sources::of_process(file, MissingSecrets::Make(random))?)?.config)
+}
+
+/// The settings, for a command that only looks: leaves the disk alone.
+fn look(file: Option<PathBuf>) -> Result<Loaded, ConfigError> {
+    Config::load(&Sources::of_process(file, MissingSecrets::Imagine)?)
+}
+
+fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("the async runtime can't be started")?.block_on(command)
+}
+
+/// Writes to standard output. A reader that has gone away (`| head`) is no failure.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("can't write to standard output"),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Problem;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::error::ErrorKind> {
+        Cli::try_parse_from(line.split(' ')).map_err(|error| error.kind())
+    }
+
+    fn create_user(line: &str) -> CreateUserArgs {
+        match parse(line).unwrap().command {
+            Some(Command::CreateUser(args)) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_commands_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serving_is_the_default() {
+        let cli = parse("bizcenter --config a.toml").unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.config, Some("a.toml".into()));
+        let cli = parse("bizcenter config check --config a.toml").unwrap();
+        assert_eq!(cli.config, Some("a.toml".into()), "it may stand after the command too");
+    }
+
+    #[test]
+    fn users_are_described_by_options() {
+        let args = create_user("bizcenter create-user --email a@b.c --name Ada --tenant acme --role editor");
+        assert_eq!((args.email.as_deref(), args.role.as_deref()), (Some("a@b.c"), Some("editor")));
+        assert!(create_user("bizcenter create-user --admin --superuser --password-stdin").superuser);
+        for wrong in ["--role king", "--role editor --admin"] {
+            assert!(parse(&format!("bizcenter create-user {wrong}")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn migrations_are_undone_one_by_one_unless_told() {
+        for (line, steps) in [("bizcenter migrate down", 1), ("bizcenter migrate down --steps 3", 3)] {
+            let Some(Command::Migrate(command)) = parse(line).unwrap().command else { panic!("{line}") };
+            assert_eq!(command, MigrateCommand::Down { steps });
+        }
+        assert!(parse("bizcenter migrate down --steps 0").is_err());
+    }
+
+    #[test]
+    fn version_and_help_exist() {
+        assert_eq!(parse("bizcenter --version").unwrap_err(), clap::error::ErrorKind::DisplayVersion);
+        assert_eq!(parse("bizcenter --help").unwrap_err(), clap::error::ErrorKind::DisplayHelp);
+    }
+
+    #[test]
+    fn exit_codes_tell_usage_from_failure() {
+        let problem = Problem { setting: "server.port".into(), origin: None, message: "is odd".into() };
+        let code = |result| format!("{:?}", finish(result));
+        assert_eq!(code(Ok(())), format!("{:?}", ExitCode::SUCCESS));
+        assert_eq!(code(Err(anyhow::anyhow!("no"))), format!("{:?}", ExitCode::from(1)));
+        assert_eq!(code(Err(ConfigError { problems: vec![problem] }.into())), format!("{:?}", ExitCode::from(2)));
+    }
+}

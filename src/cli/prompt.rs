@@ -1,0 +1,57 @@
+//! Asks at the terminal for what the options leave out.
+use crate::auth::passwords::MAX_BYTES;
+use anyhow::{Context, bail};
+use secrecy::{ExposeSecret, SecretString};
+use std::io::{self, BufRead, IsTerminal, Write};
+
+const MIN_PASSWORD: usize = 8;
+
+/// The option's value, or what is typed.
+pub fn value(given: Option<String>, option: &str, question: &str) -> anyhow::Result<String> {
+    let text = match given {
+        Some(text) => text,
+        None => ask(option, question)?,
+    };
+    match text.trim() {
+        "" => bail!("{option} must not be empty"),
+        text => Ok(text.to_owned()),
+    }
+}
+
+fn ask(option: &str, question: &str) -> anyhow::Result<String> {
+    if !io::stdin().is_terminal() {
+        bail!("{option} is missing, and there is no terminal to ask at");
+    }
+    write!(io::stderr(), "{question}: ")?;
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).context("nothing can be read from the terminal")?;
+    Ok(line)
+}
+
+/// The first line of standard input, or a password typed twice and not shown.
+pub fn password(from_stdin: bool) -> anyhow::Result<SecretString> {
+    let password = if from_stdin {
+        let mut line = String::new();
+        io::stdin().lock().read_line(&mut line).context("standard input can't be read")?;
+        SecretString::from(line.trim_end_matches(['\r', '\n']))
+    } else {
+        typed_password()?
+    };
+    let (characters, bytes) = (password.expose_secret().chars().count(), password.expose_secret().len());
+    if characters < MIN_PASSWORD || bytes > MAX_BYTES {
+        bail!("a password has at least {MIN_PASSWORD} characters and at most {MAX_BYTES} bytes");
+    }
+    Ok(password)
+}
+
+fn typed_password() -> anyhow::Result<SecretString> {
+    if !io::stdin().is_terminal() {
+        bail!("--password-stdin is missing, and there is no terminal to ask at");
+    }
+    let ask = |question| rpassword::prompt_password(question).context("nothing can be read from the terminal");
+    let (first, second) = (ask("Password: ")?, ask("Password again: ")?);
+    if first != second {
+        bail!("the two passwords differ");
+    }
+    Ok(first.into())
+}

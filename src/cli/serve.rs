@@ -1,0 +1,51 @@
+//! `bizcenter serve`: migrates, listens, serves until it is told to stop.
+use crate::app;
+use crate::config::{Config, LogConfig, LogFormat};
+use crate::db::migrations;
+use crate::http::serve::{ServeOptions, serve, stop_signal};
+use crate::infra::world::World;
+use anyhow::Context;
+use std::io::IsTerminal;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    start_logging(&config.log);
+    let target = app::target(&config)?;
+    tracing::info!(environment = %config.environment, database = target.kind(), "Starting");
+    migrations::up(&target).await?;
+    let parts = app::connect(&config, World::real()).await?;
+    parts.warn_of_powerful_role().await;
+    let endpoint = app::server(&parts, &config);
+    let address = config.server.address();
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("server.port: {address} can't be listened on"))?;
+    if config.server.docs_enabled {
+        tracing::info!("Documentation at http://{}/docs", listener.local_addr()?);
+    }
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        stop_signal().await;
+        stopping.cancel();
+    });
+    let options = ServeOptions {
+        header_timeout: config.server.header_timeout,
+        drain_timeout: config.server.drain_timeout,
+        max_connections: config.server.max_connections,
+    };
+    serve(listener, endpoint, options, stop).await.context("serving failed")?;
+    tracing::info!("Stopped");
+    Ok(())
+}
+
+/// One line an event on standard error; for people in development, as JSON elsewhere.
+fn start_logging(config: &LogConfig) {
+    let filter = tracing_subscriber::EnvFilter::new(&config.level);
+    let is_terminal = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal);
+    match config.format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}

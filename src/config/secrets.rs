@@ -1,0 +1,111 @@
+//! Development's own secrets: made once, in the data folder, readable by nobody else.
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The settings that development fills by itself, and the files (in `data_dir`) that it keeps them in.
+pub(super) const DEVELOPMENT_SECRETS: [(&str, &str); 2] =
+    [("auth.jwt_secret", "secrets/jwt_secret"), ("encryption.key", "secrets/encryption_key")];
+
+/// Reads the secret in this file; makes it first, of 32 random bytes in base64url, where the file does not exist.
+/// Any number of processes may start at once: all of them get the same secret.
+pub fn ensure_development_secret(path: &Path, random: &dyn Fn() -> [u8; 32]) -> io::Result<String> {
+    if let Some(secret) = existing(path)? {
+        return Ok(secret);
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let draft = draft_path(path, random);
+    write_private(&draft, &URL_SAFE_NO_PAD.encode(random()))?;
+    let published = publish(&draft, path);
+    std::fs::remove_file(&draft)?;
+    published?;
+    existing(path)?.ok_or_else(|| io::Error::from(ErrorKind::NotFound))
+}
+
+/// Reads the secret in this file or, where there is none, answers a text as long as one. Never writes.
+pub(super) fn existing_or_imagined(path: &Path) -> io::Result<String> {
+    Ok(existing(path)?.unwrap_or_else(|| "made when the server first starts".to_owned()))
+}
+
+fn existing(path: &Path) -> io::Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(secret) => Ok(Some(secret.trim_end().to_owned())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A name that no other process takes; containers that share a folder may share process ids too.
+fn draft_path(path: &Path, random: &dyn Fn() -> [u8; 32]) -> PathBuf {
+    path.with_extension(format!("{}.draft", &URL_SAFE_NO_PAD.encode(random())[..16]))
+}
+
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// Gives the finished draft its name, unless another process was first. A link, because renaming would replace.
+fn publish(draft: &Path, path: &Path) -> io::Result<()> {
+    match std::fs::hard_link(draft, path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_secret_is_made_once_and_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data/secrets/jwt_secret");
+        let made = ensure_development_secret(&path, &|| [7; 32]).unwrap();
+        assert_eq!(made, "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc");
+        assert_eq!(ensure_development_secret(&path, &|| [8; 32]).unwrap(), made);
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft is left");
+    }
+
+    #[test]
+    fn processes_that_start_at_once_agree() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secrets/jwt_secret");
+        let next = AtomicU8::new(0);
+        let random = || [next.fetch_add(1, Ordering::Relaxed); 32];
+        let secrets: BTreeSet<String> = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..16).map(|_| scope.spawn(|| ensure_development_secret(&path, &random).unwrap())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(secrets.len(), 1);
+    }
+
+    #[test]
+    fn looking_writes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secrets/jwt_secret");
+        assert!(existing_or_imagined(&path).unwrap().len() >= 32);
+        assert!(!path.parent().unwrap().exists());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        assert!(ensure_development_secret(&folder.path().join("file/secrets/key"), &|| [7; 32]).is_err());
+    }
+}

@@ -1,0 +1,106 @@
+//! `[server]`: where it listens and what it puts up with.
+use super::reader::{Read, Reader};
+use ipnet::IpNet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+use url::Url;
+
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// The address to listen on: 127.0.0.1 in development, 0.0.0.0 otherwise, unless set.
+    pub host: IpAddr,
+    /// The TCP port to listen on; 0 takes any free one.
+    pub port: u16,
+    /// The proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The largest JSON body, in bytes.
+    pub max_body_bytes: usize,
+    /// How long a request's head may take to arrive.
+    pub header_timeout: Duration,
+    /// How long a request may take in all.
+    pub request_timeout: Duration,
+    /// How long requests under way are given at shutdown.
+    pub drain_timeout: Duration,
+    /// How many connections may be open at once.
+    pub max_connections: usize,
+    /// Whether the documentation pages are served.
+    pub docs_enabled: bool,
+    /// Where clients reach the server (http or https, no trailing slash needed).
+    pub public_url: Option<Url>,
+}
+
+impl ServerConfig {
+    /// The address and port to listen on.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.port)
+    }
+
+    pub(super) fn read(reader: &mut Reader) -> Read<Self> {
+        let host = host(reader);
+        let port = reader.number("server.port", 0..=65_535);
+        let trusted_proxies = trusted_proxies(reader);
+        let max_body_bytes = reader.number("server.max_body_bytes", 1024..=104_857_600);
+        let header_timeout = reader.seconds("server.header_timeout_seconds", 1..=300);
+        let request_timeout = reader.seconds("server.request_timeout_seconds", 1..=3600);
+        let drain_timeout = reader.seconds("server.drain_timeout_seconds", 0..=3600);
+        let max_connections = reader.number("server.max_connections", 1..=1_000_000);
+        let docs_enabled = reader.flag("server.docs_enabled");
+        let public_url = public_url(reader);
+        Ok(Self {
+            host: host?,
+            port: port?,
+            trusted_proxies: trusted_proxies?,
+            max_body_bytes: max_body_bytes?,
+            header_timeout: header_timeout?,
+            request_timeout: request_timeout?,
+            drain_timeout: drain_timeout?,
+            max_connections: max_connections?,
+            docs_enabled: docs_enabled?,
+            public_url: public_url?,
+        })
+    }
+
+    pub(super) fn for_tests() -> Self {
+        Self {
+            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 0,
+            trusted_proxies: vec![],
+            max_body_bytes: 1_048_576,
+            header_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(5),
+            max_connections: 10_000,
+            docs_enabled: true,
+            public_url: None,
+        }
+    }
+}
+
+fn host(reader: &mut Reader) -> Read<IpAddr> {
+    match reader.text("server.host")?.trim() {
+        "localhost" => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        text => text.parse().map_err(|_| reader.report("server.host", "must be an IP address or localhost")),
+    }
+}
+
+fn trusted_proxies(reader: &mut Reader) -> Read<Vec<IpNet>> {
+    let path = "server.trusted_proxies";
+    let list = reader.list(path)?;
+    let one = |text: &String| range(text).ok_or_else(|| format!("{text:?} is no IP address or CIDR range"));
+    list.iter().map(one).collect::<Result<_, _>>().map_err(|message| reader.report(path, message))
+}
+
+/// A CIDR range; a plain address is the range that holds it alone.
+fn range(text: &str) -> Option<IpNet> {
+    let range: Option<IpNet> = text.parse().ok();
+    range.or_else(|| text.parse().ok().map(|address: IpAddr| address.into()))
+}
+
+fn public_url(reader: &mut Reader) -> Read<Option<Url>> {
+    let path = "server.public_url";
+    let Some(text) = reader.optional_text(path)? else { return Ok(None) };
+    match Url::parse(&text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.username().is_empty() => Ok(Some(url)),
+        _ => Err(reader.report(path, "must be a URL like https://api.example.com")),
+    }
+}

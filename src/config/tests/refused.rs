@@ -1,0 +1,158 @@
+//! What is refused, and how that is said.
+use super::*;
+
+#[test]
+fn a_value_and_its_file_together_are_refused() {
+    let env = [("PORT", "1"), ("PORT_FILE", "/run/port"), ("JWT_SECRET_FILE", "/run/missing")];
+    assert_eq!(
+        refused(&env, &[("bizcenter.toml", "[server]\nhost = 'localhost'\nhost_file = 'x'\n")]),
+        "server.host (from bizcenter.toml): server.host and server.host_file are both set; keep one\n\
+         auth.jwt_secret (from JWT_SECRET_FILE): /run/missing cannot be read: entity not found\n\
+         server.port (from the environment): PORT and PORT_FILE are both set; keep one"
+    );
+}
+
+#[test]
+fn two_names_must_agree() {
+    load(&[("JWT_SECRET", STRONG), ("SECRET_KEY", STRONG)], &[]);
+    assert_eq!(
+        refused(&[("JWT_SECRET", STRONG), ("SECRET_KEY", STRONG_TOO)], &[]),
+        "auth.jwt_secret: JWT_SECRET and SECRET_KEY have different values; keep one"
+    );
+}
+
+#[test]
+fn unknown_names_are_refused_with_a_hint() {
+    let env = [("BIZCENTER_DATABASE_POOL_SIZE", "1"), ("BIZCENTER_PIZZA", "1"), ("SOMETHING_ELSE", "1")];
+    let toml = "jwt_secret = 'x'\n[sever]\nport = 1\n[server]\nprot = 1\n";
+    assert_eq!(
+        refused(&env, &[("bizcenter.toml", toml)]),
+        "jwt_secret (from bizcenter.toml): there is no such setting; did you mean auth.jwt_secret?\n\
+         server.prot (from bizcenter.toml): there is no such setting; did you mean server.port?\n\
+         sever.port (from bizcenter.toml): there is no such setting; did you mean server.port?\n\
+         BIZCENTER_DATABASE_POOL_SIZE (from the environment): there is no such setting; \
+         did you mean BIZCENTER_DATABASE__POOL_SIZE?\n\
+         BIZCENTER_PIZZA (from the environment): there is no such setting"
+    );
+    load(&[("BIZCENTER_SERVICE_HOST", "10.0.0.7"), ("BIZCENTER_PORT", "tcp://10.0.0.7:80")], &[]);
+}
+
+#[test]
+fn broken_toml_is_refused_without_showing_the_line() {
+    let problems = refused(&[], &[("bizcenter.toml", "[auth]\njwt_secret = hunter2\n")]);
+    assert!(problems.starts_with("bizcenter.toml: line 2: "), "{problems}");
+    assert!(!problems.contains("hunter2"), "{problems}");
+}
+
+#[test]
+fn all_problems_come_at_once() {
+    let env = [
+        ("APP_ENV", "production"),
+        ("JWT_SECRET", "short"),
+        ("HOST", "nowhere"),
+        ("PORT", "http"),
+        ("BIZCENTER_DATABASE__POOL_SIZE", "0"),
+        ("BIZCENTER_AUTH__BCRYPT_COST", "4"),
+        ("BIZCENTER_AUTH__JWT_SECRET_PREVIOUS", "your-secret-key-your-secret-key-0123"),
+        ("DATABASE_URL", "oracle://hunter2@h/d"),
+        ("TRUSTED_PROXIES", "10.0.0.0/40"),
+        ("REFRESH_IN_COOKIE", "maybe"),
+        ("CORS_ORIGINS", "*"),
+        ("LOG_LEVEL", "verbose"),
+        ("BIZCENTER_LOG__FORMAT", "xml"),
+    ];
+    assert_eq!(
+        refused(&env, &[]),
+        "server.host (from HOST): must be an IP address or localhost\n\
+         server.port (from PORT): must be a whole number from 0 to 65535, not string \"http\"\n\
+         server.trusted_proxies (from TRUSTED_PROXIES): \"10.0.0.0/40\" is no IP address or CIDR range\n\
+         database.url (from DATABASE_URL): must start with sqlite://, postgres://, postgresql://, mysql:// or \
+         mariadb://\n\
+         database.pool_size (from BIZCENTER_DATABASE__POOL_SIZE): must be a whole number from 1 to 1000, not 0\n\
+         auth.jwt_secret (from JWT_SECRET): must have at least 32 bytes\n\
+         auth.jwt_secret_previous (from BIZCENTER_AUTH__JWT_SECRET_PREVIOUS): looks like a placeholder (it contains \
+         \"secret\"); make one by `openssl rand -base64 48`\n\
+         auth.refresh_in_cookie (from REFRESH_IN_COOKIE): must be true or false, not string \"maybe\"\n\
+         auth.bcrypt_cost (from BIZCENTER_AUTH__BCRYPT_COST): must be a whole number from 10 to 15, not 4\n\
+         encryption.key: is missing in production; set CONTRACT_ENCRYPTION_KEY or CONTRACT_ENCRYPTION_KEY_FILE\n\
+         cors.origins (from CORS_ORIGINS): may be * in development only; list the origins\n\
+         log.level (from LOG_LEVEL): \"verbose\" must be off, error, warn, info, debug or trace, or target=level\n\
+         log.format (from BIZCENTER_LOG__FORMAT): must be text or json"
+    );
+}
+
+#[test]
+fn a_misspelt_environment_is_strict() {
+    let problems = refused(&[("APP_ENV", "prodution"), ("CORS_ORIGINS", "*")], &[]);
+    assert!(problems.contains("environment (from APP_ENV): must be development, staging or production"), "{problems}");
+    assert!(problems.contains("auth.jwt_secret: is missing"), "{problems}");
+    assert!(problems.contains("cors.origins (from CORS_ORIGINS): may be * in development only"), "{problems}");
+}
+
+#[test]
+fn development_is_forgiving_but_not_about_length() {
+    let weak = "your-secret-key-your-secret-key-0123";
+    let config = load(&[("JWT_SECRET", weak), ("CORS_ORIGINS", "*"), ("BIZCENTER_AUTH__BCRYPT_COST", "4")], &[]);
+    assert_eq!((config.cors.origins, config.auth.bcrypt_cost), (Origins::Any, 4));
+    assert_eq!(
+        refused(&[("JWT_SECRET", "short"), ("CONTRACT_ENCRYPTION_KEY", "short")], &[]),
+        "auth.jwt_secret (from JWT_SECRET): must have at least 32 bytes\n\
+         encryption.key (from CONTRACT_ENCRYPTION_KEY): must have at least 32 characters"
+    );
+}
+
+#[test]
+fn incomplete_or_contradictory_parts_are_refused() {
+    assert_eq!(refused(&[("DB_HOST", "h")], &[]), "database.url (from DB_HOST): DB_NAME is missing");
+    assert_eq!(
+        refused(&[("DB_HOST", "h"), ("DB_NAME", "d"), ("DATABASE_URL", "mysql://h/d")], &[]),
+        "database.url: DATABASE_URL and DB_HOST, DB_NAME have different values; keep one"
+    );
+    assert_eq!(
+        refused(&[("DB_HOST", "h"), ("DB_NAME", "d"), ("DB_PORT", "x"), ("DB_PASSWORD", "hunter2")], &[]),
+        "database.url (from DB_HOST, DB_NAME, DB_PASSWORD, DB_PORT): DB_PORT must be a whole number from 1 to 65535"
+    );
+}
+
+#[test]
+fn no_secret_is_shown() {
+    let password = "hunter2hunter2hunter2hunter2hunter2hunter2";
+    let url = format!("postgres://u:{password}@h/d");
+    let env = [("JWT_SECRET", password), ("CONTRACT_ENCRYPTION_KEY", password), ("DATABASE_URL", &url)];
+    let loaded = Config::load(&sources(&env, &[])).unwrap();
+    let shown = format!("{loaded:?}");
+    assert!(!shown.contains("hunter2") && shown.contains("***"), "{shown}");
+    assert_eq!(loaded.settings.len(), names::SETTINGS.len());
+    let numbers = "[auth]\njwt_secret = 4242\n[encryption]\nkey = [4242]\n[database]\nurl = 4242\n";
+    assert!(!refused(&[], &[("bizcenter.toml", numbers)]).contains("4242"));
+    assert!(!refused(&production(&env), &[]).contains("hunter2"));
+}
+
+#[test]
+fn the_examples_work_in_development() {
+    load(&[], &[(".env", ENV_EXAMPLE)]);
+    let all = ENV_EXAMPLE.lines().map(uncommented).filter(|line| !line.starts_with("DATABASE_URL"));
+    let config = load(&[], &[(".env", &all.collect::<Vec<_>>().join("\n"))]);
+    assert_eq!(config.server.trusted_proxies.len(), 2);
+}
+
+#[test]
+fn the_examples_secrets_are_refused_elsewhere() {
+    let with_name = |text: &str, names: &[&str]| {
+        let lines = text.lines().map(|line| uncommented(line).to_owned());
+        lines.filter(|line| names.iter().any(|name| line.starts_with(name))).collect::<Vec<_>>()
+    };
+    let from_env = with_name(ENV_EXAMPLE, &["JWT_SECRET=", "CONTRACT_ENCRYPTION_KEY="]);
+    let from_toml = with_name(DEFAULT_FILE, &["jwt_secret = ", "jwt_secret_previous = ", "key = "]);
+    assert_eq!((from_env.len(), from_toml.len()), (2, 3));
+    for example in from_env.iter().chain(&from_toml) {
+        let secret = example.split_once('=').unwrap().1.trim().trim_matches('"');
+        let problems = refused(&production(&[("JWT_SECRET", secret)]), &[]);
+        assert!(problems.contains("auth.jwt_secret (from JWT_SECRET): looks like a placeholder"), "{problems}");
+    }
+}
+
+/// The setting that a line holds as a comment; prose has a space after its `#`.
+fn uncommented(line: &str) -> &str {
+    line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line)
+}

@@ -1,0 +1,102 @@
+//! Secrets: long enough everywhere, and outside development not something that others know or guess.
+use super::Environment;
+use super::reader::{Read, Reader};
+use secrecy::SecretString;
+
+/// The least length of a secret, in its own measure.
+const MINIMUM: usize = 32;
+
+/// Fewer different characters than this are no randomness.
+const MINIMUM_DISTINCT: usize = 8;
+
+/// What examples and templates write where a secret belongs; compared in lower case without `-`, `_` and spaces.
+/// A random text of 48 characters has the shortest of them by chance once in twenty million times.
+const PLACEHOLDERS: [&str; 8] =
+    ["changeme", "changethis", "secret", "example", "password", "placeholder", "replace", "yourkey"];
+
+/// How the length of a secret is counted.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Measure {
+    Bytes,
+    Characters,
+}
+
+impl Measure {
+    fn is_enough(self, secret: &str) -> bool {
+        match self {
+            Self::Bytes => secret.len() >= MINIMUM,
+            Self::Characters => secret.chars().count() >= MINIMUM,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Characters => "characters",
+        }
+    }
+}
+
+/// Reads a secret that the server can't do without.
+pub(super) fn secret(reader: &mut Reader, path: &'static str, measure: Measure) -> Read<SecretString> {
+    let secret = reader.text(path)?;
+    checked(reader, path, measure, secret)
+}
+
+/// Reads a secret that may be absent.
+pub(super) fn optional_secret(reader: &mut Reader, path: &'static str, measure: Measure) -> Read<Option<SecretString>> {
+    let secret = reader.optional_text(path)?;
+    secret.map(|secret| checked(reader, path, measure, secret)).transpose()
+}
+
+fn checked(reader: &mut Reader, path: &str, measure: Measure, secret: String) -> Read<SecretString> {
+    if !measure.is_enough(&secret) {
+        return Err(reader.report(path, format!("must have at least {MINIMUM} {}", measure.name())));
+    }
+    match weakness(&secret) {
+        Some(weakness) if reader.environment != Environment::Development => {
+            Err(reader.report(path, format!("{weakness}; make one by `openssl rand -base64 48`")))
+        }
+        _ => Ok(secret.into()),
+    }
+}
+
+/// Why others may know or guess this secret.
+pub(super) fn weakness(secret: &str) -> Option<String> {
+    let plain: String = secret.to_lowercase().chars().filter(|c| !matches!(c, '-' | '_' | ' ')).collect();
+    if let Some(word) = PLACEHOLDERS.iter().find(|word| plain.contains(**word)) {
+        return Some(format!("looks like a placeholder (it contains {word:?})"));
+    }
+    let mut characters: Vec<char> = secret.chars().collect();
+    characters.sort_unstable();
+    characters.dedup();
+    (characters.len() < MINIMUM_DISTINCT).then(|| format!("must have at least {MINIMUM_DISTINCT} different characters"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_and_repetitions_are_weak() {
+        for weak in [
+            "changeme-changeme-changeme-changeme",
+            "CHANGE_ME_CHANGE_ME_CHANGE_ME_CHANGE_ME",
+            "your-secret-key-your-secret-key-0123",
+            "replace-this-by-48-random-bytes-in-base64",
+            "an-example-of-a-key-0123456789abcdef",
+            "Password1234567890Password1234567890",
+            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+            "abcabcabcabcabcabcabcabcabcabcabcabcabcabc",
+        ] {
+            assert!(weakness(weak).is_some(), "{weak}");
+        }
+    }
+
+    #[test]
+    fn random_text_is_not_weak() {
+        for strong in ["q7vN2xK0mB4tZ8wR5yL1cH6jD9sF3gPa", "0f1e2d3c4b5a69788796a5b4c3d2e1f00123456789abcdef"] {
+            assert_eq!(weakness(strong), None);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The API contract: the document that people write, first, in `openapi/`.
+//!
+//! It is what clients are generated from and what `/openapi.json` and the pages show. Whoever changes the API changes
+//! the contract, and then the code until both agree:
+//!
+//! - `build.rs` [bundles](self) the files to one document; one that doesn't hold together does not build.
+//! - The document that poem-openapi derives from the code must be equal to it, once both are in [one form](normalise);
+//!   [compare] says where they are not.
+//! - [lint] holds it to the rules of the house.
+//! - The integration tests check every answer against it, and every example in it.
+//! - A change that [breaks](breaking) clients of the last release (`openapi/released/`) is refused.
+//!
+//! Nobody edits what the server derives, and nothing writes to `openapi/` by itself.
+#[cfg(test)]
+mod bundle;
+
+pub mod breaking;
+pub mod compare;
+pub mod lint;
+pub mod normalise;
+pub mod pages;
+
+use serde_json::Value;
+use std::sync::LazyLock;
+
+/// The contract as one document, as `build.rs` bundled it.
+pub const JSON: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
+pub const YAML: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.yaml"));
+
+#[expect(clippy::expect_used, reason = "proven when it was built")]
+pub fn document() -> &'static Value {
+    static DOCUMENT: LazyLock<Value> =
+        LazyLock::new(|| serde_json::from_str(JSON).expect("build.rs printed it as JSON"));
+    &DOCUMENT
+}
+
+/// What a test that walks the contract needs to know of an operation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Operation {
+    pub id: String,
+    /// In upper case.
+    pub method: String,
+    /// The template: `/api/v1/tasks/{task_id}`.
+    pub path: String,
+    /// Whether it wants credentials. One whose list of requirements has an empty one can be called without.
+    pub secured: bool,
+    /// The media type of the body and an example of it.
+    pub request: Option<Request>,
+    /// `"200"`, `"404"`, in the contract's order.
+    pub statuses: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    pub media_type: String,
+    pub required: bool,
+    /// That of the media type, or else that of its schema.
+    pub example: Option<Value>,
+}
+
+impl Operation {
+    /// The declared statuses of success and redirection.
+    pub fn success(&self) -> impl Iterator<Item = &str> {
+        self.statuses.iter().map(String::as_str).filter(|status| status.starts_with(['2', '3']))
+    }
+}
+
+/// All operations; paths in the contract's order.
+pub fn operations(document: &Value) -> Vec<Operation> {
+    raw_operations(document)
+        .map(|(method, path, operation)| Operation {
+            id: operation["operationId"].as_str().unwrap_or_default().to_owned(),
+            method: method.to_uppercase(),
+            path: path.to_owned(),
+            secured: is_secured(document, operation),
+            request: request(document, &operation["requestBody"]),
+            statuses: keys(&operation["responses"]).map(str::to_owned).collect(),
+        })
+        .collect()
+}
+
+/// `(method in lower case, path, operation)`.
+fn raw_operations(document: &Value) -> impl Iterator<Item = (&'static str, &str, &Value)> {
+    let paths = document["paths"].as_object().into_iter().flatten();
+    paths.flat_map(|(path, item)| {
+        let methods = normalise::METHODS.into_iter();
+        methods.filter_map(move |method| Some((method, path.as_str(), item.get(method)?)))
+    })
+}
+
+fn is_secured(document: &Value, operation: &Value) -> bool {
+    let requirements = operation.get("security").or_else(|| document.get("security")).and_then(Value::as_array);
+    let is_empty = |requirement: &Value| requirement.as_object().is_none_or(serde_json::Map::is_empty);
+    requirements.is_some_and(|requirements| !requirements.is_empty() && !requirements.iter().any(is_empty))
+}
+
+fn request(document: &Value, body: &Value) -> Option<Request> {
+    let body = dereference(document, body);
+    let (media_type, content) = body["content"].as_object()?.iter().next()?;
+    let example = example(document, content).cloned();
+    Some(Request { media_type: media_type.clone(), required: body["required"] == true, example })
+}
+
+/// The example of a media type: its own, the first of several, or that of its schema.
+fn example<'a>(document: &'a Value, media_type: &'a Value) -> Option<&'a Value> {
+    let several = media_type["examples"].as_object().and_then(|examples| examples.values().next());
+    let first = several.and_then(|example| dereference(document, example).get("value"));
+    let own = media_type.get("example").or(first);
+    own.or_else(|| dereference(document, &media_type["schema"]).get("example"))
+}
+
+/// What a reference within the document points at; anything else as it is.
+fn dereference<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+    let pointer = value["$ref"].as_str().and_then(|reference| reference.strip_prefix('#'));
+    match pointer.and_then(|pointer| document.pointer(pointer)) {
+        Some(target) => dereference(document, target),
+        None => value,
+    }
+}
+
+fn keys(map: &Value) -> impl Iterator<Item = &str> {
+    map.as_object().into_iter().flatten().map(|(key, _)| key.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn operations_say_what_tests_need() {
+        let document = json!({
+            "security": [{"bearerAuth": []}],
+            "components": {"schemas": {"Input": {"example": {"title": "Call"}}}},
+            "paths": {"/tasks/{task_id}": {
+                "put": {
+                    "operationId": "task_replace",
+                    "requestBody": {"required": true, "content": {
+                        "application/json": {"schema": {"$ref": "#/components/schemas/Input"}},
+                    }},
+                    "responses": {"200": {}, "404": {}},
+                },
+                "get": {"operationId": "task_get", "security": [{"bearerAuth": []}, {}]},
+            }},
+        });
+        let [get, put] = operations(&document).try_into().unwrap();
+        assert_eq!((get.id.as_str(), get.secured, get.request), ("task_get", false, None));
+        let request = Request {
+            media_type: "application/json".to_owned(),
+            required: true,
+            example: Some(json!({"title": "Call"})),
+        };
+        assert_eq!((put.method.as_str(), put.path.as_str()), ("PUT", "/tasks/{task_id}"));
+        assert_eq!((put.secured, put.request.as_ref()), (true, Some(&request)));
+        assert_eq!(put.statuses, ["200", "404"]);
+        assert_eq!(put.success().collect::<Vec<_>>(), ["200"]);
+    }
+
+    #[test]
+    fn an_example_of_its_own_goes_first() {
+        let schema = json!({"example": 3});
+        assert_eq!(example(&json!({}), &json!({"schema": schema, "example": 1})), Some(&json!(1)));
+        let several = json!({"schema": schema, "examples": {"a": {"value": 2}}});
+        assert_eq!(example(&json!({}), &several), Some(&json!(2)));
+        assert_eq!(example(&json!({}), &json!({"schema": schema})), Some(&json!(3)));
+    }
+
+    #[test]
+    fn the_bundled_document_is_the_contract() {
+        assert_eq!(document()["openapi"], "3.0.3");
+        assert!(!operations(document()).is_empty());
+    }
+}

@@ -1,0 +1,106 @@
+//! Every change leaves a row in the audit log, in its own transaction.
+#![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
+use super::WriteTx;
+use super::types::{AnyId, AuditId};
+use crate::error::Result;
+use crate::schema::audit_logs;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use poem_openapi::types::ToJSON;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+crate::text_enum! {
+    /// What happened.
+    pub enum Action {
+        Create = "create",
+        Update = "update",
+        Delete = "delete",
+        SignIn = "sign_in",
+        SignOut = "sign_out",
+        /// An old refresh token was used again: the session is ended, as the token may be stolen.
+        TokenReuse = "token_reuse",
+        PasswordChange = "password_change",
+    }
+}
+
+/// What an audit row can be about: an id that knows its kind.
+pub trait Subject {
+    const KIND: &'static str;
+    fn uuid(&self) -> Uuid;
+}
+
+/// The result of a change whose audit row is written. Only [`WriteTx::audit`] makes one, and [`super::Db::write`]
+/// commits nothing else.
+#[must_use]
+#[derive(Debug)]
+pub struct Audited<R>(pub(super) R);
+
+impl<T> Audited<T> {
+    pub fn with<R>(self, result: R) -> Audited<R> {
+        Audited(result)
+    }
+}
+
+/// Member → `[before, after]`, for the members that differ.
+#[derive(Debug)]
+pub struct Changes(Map<String, Value>);
+
+impl Changes {
+    pub fn none() -> Self {
+        Self(Map::new())
+    }
+
+    pub fn created(after: &impl ToJSON) -> Self {
+        Self::between(Value::Null, after.to_json().unwrap_or_default())
+    }
+
+    pub fn updated<T: ToJSON>(before: &T, after: &T) -> Self {
+        Self::between(before.to_json().unwrap_or_default(), after.to_json().unwrap_or_default())
+    }
+
+    pub fn deleted(before: &impl ToJSON) -> Self {
+        Self::between(before.to_json().unwrap_or_default(), Value::Null)
+    }
+
+    fn between(before: Value, after: Value) -> Self {
+        let members = [&before, &after].into_iter().filter_map(Value::as_object).flat_map(Map::keys);
+        let changes = members.map(|name| (name.clone(), json!([before.get(name), after.get(name)])));
+        let told_by_the_row = |name: &str| matches!(name, "version" | "updated_at");
+        Self(changes.filter(|(name, pair)| pair[0] != pair[1] && !told_by_the_row(name)).collect())
+    }
+}
+
+impl WriteTx {
+    /// Writes the audit row of a change.
+    pub async fn audit<S: Subject>(&mut self, action: Action, subject: S, changes: Changes) -> Result<Audited<()>> {
+        let row = (
+            audit_logs::tenant_id.eq(self.tenant()),
+            audit_logs::id.eq(self.new_id::<AuditId>()),
+            audit_logs::at.eq(self.now()),
+            audit_logs::actor_id.eq(self.actor()),
+            audit_logs::action.eq(action),
+            audit_logs::subject_kind.eq(S::KIND),
+            audit_logs::subject_id.eq(AnyId::from(subject.uuid())),
+            audit_logs::changes.eq(Value::Object(changes.0).to_string()),
+            audit_logs::ip.eq(self.origin().ip.map(|ip| ip.to_string())),
+            audit_logs::request_id.eq(self.origin().request_id.clone()),
+        );
+        diesel::insert_into(audit_logs::table).values(row).execute(self.conn()).await?;
+        Ok(Audited(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_members_that_differ_are_kept() {
+        let before = json!({"title": "a", "status": "todo", "version": 1, "updated_at": "x"});
+        let after = json!({"title": "b", "status": "todo", "version": 2, "updated_at": "y"});
+        assert_eq!(Value::Object(Changes::between(before, after).0), json!({"title": ["a", "b"]}));
+        let made = Changes::between(Value::Null, json!({"title": "a", "description": null}));
+        assert_eq!(Value::Object(made.0), json!({"title": [null, "a"], "description": [null, null]}));
+    }
+}

@@ -1,0 +1,120 @@
+//! The same change sent twice is made once. The key's row is part of the change's own transaction, and is written
+//! first: a repeat in flight then waits on it until the first is through.
+#![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
+use super::lease::SendAsyncFn;
+use super::types::{Instant, TenantId, UserId};
+use super::{Audited, Db, WriteScope, WriteTx};
+use crate::error::{Error, Result};
+use crate::schema::idempotency_keys as keys;
+use chrono::Duration;
+use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as Diesel};
+use diesel_async::RunQueryDsl;
+use poem_openapi::types::{ParseFromJSON, ToJSON};
+
+/// How long a key is remembered; later it stands for a new request.
+const KEPT: Duration = Duration::hours(24);
+
+/// A key and the request that it stands for.
+#[derive(Debug, Clone)]
+pub struct RequestKey {
+    pub key: String,
+    /// SHA-256 of the operation and what was sent to it.
+    pub fingerprint: [u8; 32],
+}
+
+/// What a change led to, now or the first time.
+pub struct Once<R> {
+    pub result: R,
+    pub replayed: bool,
+}
+
+#[diesel::dsl::auto_type(no_type_alias)]
+fn one(tenant: TenantId, user: UserId, key: String) -> _ {
+    let of_user = keys::tenant_id.eq(tenant).and(keys::user_id.eq(user));
+    keys::table.filter(of_user).filter(keys::key.eq(key))
+}
+
+impl Db {
+    /// As [`Db::write`], but a repeat of the same key gives the first result again.
+    pub async fn write_once<R, F>(&self, scope: &impl WriteScope, key: Option<RequestKey>, work: F) -> Result<Once<R>>
+    where
+        R: ToJSON + ParseFromJSON + Send + Sync,
+        for<'tx> F: AsyncFnOnce(&'tx mut WriteTx) -> Result<Audited<R>>
+            + SendAsyncFn<&'tx mut WriteTx, Result<Audited<R>>, Fut: Send>
+            + Send,
+    {
+        let Some(key) = key else {
+            return Ok(Once { result: self.write(scope, work).await?, replayed: false });
+        };
+        let mut tx = self.begin_write(scope).await?;
+        match tx.claim(&key).await {
+            Ok(true) => {}
+            Ok(false) => {
+                tx.abandon().await?; // PostgreSQL refuses every statement after one that failed
+                return self.replay(scope, &key).await;
+            }
+            Err(error) => return tx.end(Err(error)).await,
+        }
+        let result = match work(&mut tx).await {
+            Ok(Audited(result)) => self.remember(&mut tx, &key, &result).await.map(|()| result),
+            Err(error) => Err(error),
+        };
+        Ok(Once { result: tx.end(result).await?, replayed: false })
+    }
+
+    async fn replay<R: ParseFromJSON>(&self, scope: &impl WriteScope, key: &RequestKey) -> Result<Once<R>> {
+        let user = scope.actor();
+        let query = async |tx: &mut super::ReadTx| {
+            let row = one(tx.tenant(), user, key.key.clone());
+            Ok(row.select((keys::fingerprint, keys::answer)).first(tx.conn()).await?)
+        };
+        let (fingerprint, answer): (Vec<u8>, Option<Vec<u8>>) = match self.read(scope, query).await {
+            // The first one failed after all and took its key back: this repeat was refused for nothing.
+            Err(Error::NotFound) => return Err(Error::Unavailable(anyhow::anyhow!("the first request was undone"))),
+            row => row?,
+        };
+        if fingerprint != key.fingerprint {
+            return Err(Error::IdempotencyMismatch);
+        }
+        let answer = self.sealer.open(&answer.unwrap_or_default(), &bound_to(scope.tenant(), user, key))?;
+        let value = serde_json::from_slice(&answer).map_err(|error| Error::Internal(error.into()))?;
+        let result =
+            R::parse_from_json(Some(value)).map_err(|error| Error::Internal(anyhow::anyhow!(error.into_message())))?;
+        Ok(Once { result, replayed: true })
+    }
+
+    async fn remember(&self, tx: &mut WriteTx, key: &RequestKey, result: &(impl ToJSON + Sync)) -> Result<()> {
+        let bound_to = bound_to(tx.tenant(), tx.actor(), key);
+        let answer = self.sealer.seal(result.to_json_string().as_bytes(), &bound_to)?;
+        let row = one(tx.tenant(), tx.actor(), key.key.clone());
+        diesel::update(row).set(keys::answer.eq(answer)).execute(tx.conn()).await?;
+        Ok(())
+    }
+}
+
+/// A stored answer opens only for the user and the key that it was made for.
+fn bound_to(tenant: TenantId, user: UserId, key: &RequestKey) -> Vec<u8> {
+    [b"idempotency".as_slice(), tenant.0.as_bytes(), user.0.as_bytes(), key.key.as_bytes()].concat()
+}
+
+impl WriteTx {
+    /// Whether the key was free.
+    async fn claim(&mut self, key: &RequestKey) -> Result<bool> {
+        let expired = keys::created_at.lt(Instant::from(self.now().0 - KEPT));
+        let old = one(self.tenant(), self.actor(), key.key.clone()).filter(expired);
+        diesel::delete(old).execute(self.conn()).await?;
+        let row = (
+            keys::tenant_id.eq(self.tenant()),
+            keys::user_id.eq(self.actor()),
+            keys::key.eq(key.key.clone()),
+            keys::fingerprint.eq(key.fingerprint.to_vec()),
+            keys::created_at.eq(self.now()),
+        );
+        match diesel::insert_into(keys::table).values(row).execute(self.conn()).await {
+            Ok(_) => Ok(true),
+            Err(Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

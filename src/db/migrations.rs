@@ -1,0 +1,128 @@
+//! Migrations: embedded in the binary, run by one server at a time.
+#![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
+use super::connect::{Target, establish};
+use super::directory::NoTenant;
+use super::{AnyConnection, Db, ReadTx};
+use crate::error::{Error, Result};
+use anyhow::{Context, anyhow};
+use diesel::QueryDsl;
+use diesel::migration::{Migration, MigrationSource};
+use diesel::sqlite::Sqlite;
+use diesel_async::{AsyncMigrationHarness, RunQueryDsl, SimpleAsyncConnection};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use std::fmt::Display;
+
+const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+const MYSQL: EmbeddedMigrations = embed_migrations!("migrations/mysql");
+const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+
+/// One step of the schema, and whether this database has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    pub name: String,
+    pub applied: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Task {
+    Up,
+    Down,
+    Status,
+}
+
+/// Brings the schema up to date.
+pub async fn up(target: &Target) -> anyhow::Result<Vec<Step>> {
+    run(target, Task::Up).await
+}
+
+/// Takes the newest step back, with all the data that it held.
+pub async fn down(target: &Target) -> anyhow::Result<Vec<Step>> {
+    run(target, Task::Down).await
+}
+
+pub async fn status(target: &Target) -> anyhow::Result<Vec<Step>> {
+    run(target, Task::Status).await
+}
+
+/// Does the task, then says which steps there are. A lock of the database keeps other servers out meanwhile; it goes
+/// with the connection, so that a killed server leaves none behind.
+async fn run(target: &Target, task: Task) -> anyhow::Result<Vec<Step>> {
+    match establish(target).await.with_context(|| format!("{} can't be reached", target.kind()))? {
+        AnyConnection::Pg(mut conn) => {
+            conn.batch_execute("SELECT pg_advisory_lock(20261121); SET app.system = 'on'; SET statement_timeout = 0")
+                .await?;
+            tokio::task::spawn_blocking(move || perform(&mut AsyncMigrationHarness::new(conn), || POSTGRES, task))
+                .await?
+        }
+        AnyConnection::Mysql(mut conn) => {
+            conn.batch_execute("SET SESSION max_statement_time = 0; DO GET_LOCK('bizcenter.migrations', 600)").await?;
+            tokio::task::spawn_blocking(move || perform(&mut AsyncMigrationHarness::new(conn), || MYSQL, task)).await?
+        }
+        AnyConnection::Sqlite(mut conn) => {
+            conn.spawn_blocking(move |conn| Ok(under_file_lock(conn, |conn| perform(conn, || SQLITE, task)))).await?
+        }
+    }
+}
+
+/// SQLite has no lock that outlives a transaction: the whole task is one, and so all of it happens or nothing.
+fn under_file_lock<R>(
+    conn: &mut diesel::SqliteConnection,
+    work: impl FnOnce(&mut diesel::SqliteConnection) -> anyhow::Result<R>,
+) -> anyhow::Result<R> {
+    conn.immediate_transaction(|conn| work(conn).map_err(Failed)).map_err(|Failed(error)| error)
+}
+
+struct Failed(anyhow::Error);
+
+impl From<diesel::result::Error> for Failed {
+    fn from(error: diesel::result::Error) -> Self {
+        Self(error.into())
+    }
+}
+
+diesel::table! {
+    __diesel_schema_migrations (version) {
+        version -> Text,
+    }
+}
+
+impl Db {
+    /// Whether the database has every step that this binary knows.
+    pub async fn is_migrated(&self) -> Result<bool> {
+        let applied = __diesel_schema_migrations::table.select(__diesel_schema_migrations::version);
+        let query = async |tx: &mut ReadTx| Ok(applied.load(tx.conn()).await?);
+        let applied: Vec<String> = self.read(&NoTenant, query).await?;
+        // The three databases have the same steps; a test holds them to it.
+        let known = MigrationSource::<Sqlite>::migrations(&SQLITE).map_err(|error| Error::Internal(failed(error)))?;
+        Ok(known.iter().all(|step| applied.contains(&step.name().version().to_string())))
+    }
+}
+
+fn perform<DB, H>(harness: &mut H, source: fn() -> EmbeddedMigrations, task: Task) -> anyhow::Result<Vec<Step>>
+where
+    DB: diesel::backend::Backend,
+    H: MigrationHarness<DB>,
+    EmbeddedMigrations: MigrationSource<DB>,
+{
+    match task {
+        Task::Up => {
+            harness.run_pending_migrations(source()).map_err(failed)?;
+        }
+        Task::Down => {
+            harness.revert_last_migration(source()).map_err(failed)?;
+        }
+        Task::Status => {}
+    }
+    let applied = harness.applied_migrations().map_err(failed)?;
+    let known: Vec<Box<dyn Migration<DB>>> = source().migrations().map_err(failed)?;
+    let mut steps: Vec<_> = known
+        .iter()
+        .map(|step| Step { name: step.name().to_string(), applied: applied.contains(&step.name().version()) })
+        .collect();
+    steps.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(steps)
+}
+
+fn failed(error: impl Display) -> anyhow::Error {
+    anyhow!("a migration failed: {error}")
+}

@@ -1,0 +1,22 @@
+//! One connection type over three databases, and the leases that bind it to a tenant.
+//!
+//! A lease is one transaction. It comes from a [`Scope`], which knows whose rows it may touch, and is given back when the
+//! work is over: `db.read(&caller, async |tx| queries::find(tx, id).await)`. Never take a second lease while holding one.
+pub mod any;
+pub mod audit;
+pub mod connect;
+pub mod directory;
+pub mod enums;
+pub mod error;
+pub mod idempotency;
+mod lease;
+pub mod migrations;
+mod role;
+pub mod sessions;
+pub mod sql;
+pub mod types;
+
+pub use any::{Any, AnyConnection};
+pub use audit::{Action, Audited, Changes};
+pub use idempotency::Once;
+pub use lease::{Db, DbOptions, Origin, ReadTx, Scope, WriteScope, WriteTx};

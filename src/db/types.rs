@@ -1,0 +1,252 @@
+//! Column types the three databases spell differently.
+//!
+//! | here         | PostgreSQL    | MariaDB       | SQLite                           |
+//! |--------------|---------------|---------------|----------------------------------|
+//! | `Uid`        | `uuid`        | `BINARY(16)`  | `BLOB`, 16 bytes                 |
+//! | `UtcInstant` | `timestamptz` | `DATETIME(6)` | `TEXT`, RFC 3339 with µs and `Z` |
+//! | `JsonList`   | `jsonb`       | `JSON`        | `TEXT`                           |
+use super::any::{Any, AnyValue};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, SubsecRound, Utc};
+use diesel::backend::Backend;
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::expression::AsExpression;
+use diesel::mysql::Mysql;
+use diesel::pg::Pg;
+use diesel::query_builder::QueryId;
+use diesel::serialize::{self, IsNull, Output, ToSql};
+use diesel::sql_types::{self, Binary, Date, Datetime, HasSqlType, SqlType, Text, Timestamptz};
+use diesel::sqlite::Sqlite;
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+use uuid::Uuid;
+
+#[derive(SqlType, QueryId, Clone, Copy, Default, Debug)]
+#[diesel(postgres_type(oid = 2950, array_oid = 2951), mysql_type(name = "Blob"), sqlite_type(name = "Binary"))]
+pub struct Uid;
+
+#[derive(SqlType, QueryId, Clone, Copy, Default, Debug)]
+#[diesel(postgres_type(oid = 1184, array_oid = 1185), mysql_type(name = "DateTime"), sqlite_type(name = "Text"))]
+pub struct UtcInstant;
+
+#[derive(SqlType, QueryId, Clone, Copy, Default, Debug)]
+#[diesel(postgres_type(oid = 3802, array_oid = 3807), mysql_type(name = "String"), sqlite_type(name = "Text"))]
+pub struct JsonList;
+
+impl sql_types::SqlOrd for Uid {}
+impl sql_types::SqlOrd for UtcInstant {}
+
+/// Lets `Any` carry a value whose three real mappings exist.
+macro_rules! any_type {
+    ($sql:ident, $rust:ty) => {
+        impl HasSqlType<$sql> for Any {
+            fn metadata(lookup: &mut Self::MetadataLookup) -> Self::TypeMetadata {
+                Any::lookup_sql_type::<$sql>(lookup)
+            }
+        }
+        impl ToSql<$sql, Any> for $rust {
+            fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Any>) -> serialize::Result {
+                out.set_value(($sql, self));
+                Ok(IsNull::No)
+            }
+        }
+        impl FromSql<$sql, Any> for $rust {
+            fn from_sql(value: AnyValue<'_>) -> deserialize::Result<Self> {
+                value.from_sql::<Self, $sql>()
+            }
+        }
+    };
+}
+any_type!(Uid, Uuid);
+any_type!(UtcInstant, DateTime<Utc>);
+any_type!(JsonList, Vec<String>);
+
+type Raw<'a, DB> = <DB as Backend>::RawValue<'a>;
+
+// --- Uid
+impl ToSql<Uid, Pg> for Uuid {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        ToSql::<sql_types::Uuid, Pg>::to_sql(self, out)
+    }
+}
+impl ToSql<Uid, Mysql> for Uuid {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Mysql>) -> serialize::Result {
+        out.write_all(self.as_bytes())?;
+        Ok(IsNull::No)
+    }
+}
+impl ToSql<Uid, Sqlite> for Uuid {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
+        out.set_value(self.as_bytes().as_slice());
+        Ok(IsNull::No)
+    }
+}
+impl FromSql<Uid, Pg> for Uuid {
+    fn from_sql(value: Raw<'_, Pg>) -> deserialize::Result<Self> {
+        FromSql::<sql_types::Uuid, Pg>::from_sql(value)
+    }
+}
+impl FromSql<Uid, Mysql> for Uuid {
+    fn from_sql(value: Raw<'_, Mysql>) -> deserialize::Result<Self> {
+        Ok(Uuid::from_slice(&<Vec<u8> as FromSql<Binary, Mysql>>::from_sql(value)?)?)
+    }
+}
+impl FromSql<Uid, Sqlite> for Uuid {
+    fn from_sql(value: Raw<'_, Sqlite>) -> deserialize::Result<Self> {
+        Ok(Uuid::from_slice(&<Vec<u8> as FromSql<Binary, Sqlite>>::from_sql(value)?)?)
+    }
+}
+
+// --- UtcInstant
+const SQLITE_INSTANT: &str = "%Y-%m-%dT%H:%M:%S%.6fZ";
+
+impl ToSql<UtcInstant, Pg> for DateTime<Utc> {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        ToSql::<Timestamptz, Pg>::to_sql(self, out)
+    }
+}
+impl ToSql<UtcInstant, Mysql> for DateTime<Utc> {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Mysql>) -> serialize::Result {
+        ToSql::<Datetime, Mysql>::to_sql(&self.naive_utc(), &mut out.reborrow())
+    }
+}
+impl ToSql<UtcInstant, Sqlite> for DateTime<Utc> {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
+        out.set_value(self.format(SQLITE_INSTANT).to_string());
+        Ok(IsNull::No)
+    }
+}
+impl FromSql<UtcInstant, Pg> for DateTime<Utc> {
+    fn from_sql(value: Raw<'_, Pg>) -> deserialize::Result<Self> {
+        FromSql::<Timestamptz, Pg>::from_sql(value)
+    }
+}
+impl FromSql<UtcInstant, Mysql> for DateTime<Utc> {
+    fn from_sql(value: Raw<'_, Mysql>) -> deserialize::Result<Self> {
+        Ok(<NaiveDateTime as FromSql<Datetime, Mysql>>::from_sql(value)?.and_utc())
+    }
+}
+impl FromSql<UtcInstant, Sqlite> for DateTime<Utc> {
+    fn from_sql(value: Raw<'_, Sqlite>) -> deserialize::Result<Self> {
+        let text = <String as FromSql<Text, Sqlite>>::from_sql(value)?;
+        Ok(DateTime::parse_from_rfc3339(&text)?.to_utc())
+    }
+}
+
+// --- JsonList
+impl ToSql<JsonList, Pg> for Vec<String> {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        out.write_all(&[1])?; // jsonb's format version
+        serde_json::to_writer(out, self)?;
+        Ok(IsNull::No)
+    }
+}
+impl ToSql<JsonList, Mysql> for Vec<String> {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Mysql>) -> serialize::Result {
+        serde_json::to_writer(out, self)?;
+        Ok(IsNull::No)
+    }
+}
+impl ToSql<JsonList, Sqlite> for Vec<String> {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
+        out.set_value(serde_json::to_string(self)?);
+        Ok(IsNull::No)
+    }
+}
+impl FromSql<JsonList, Pg> for Vec<String> {
+    fn from_sql(value: Raw<'_, Pg>) -> deserialize::Result<Self> {
+        match value.as_bytes() {
+            [1, json @ ..] => Ok(serde_json::from_slice(json)?),
+            _ => Err("unknown jsonb format".into()),
+        }
+    }
+}
+impl FromSql<JsonList, Mysql> for Vec<String> {
+    fn from_sql(value: Raw<'_, Mysql>) -> deserialize::Result<Self> {
+        Ok(serde_json::from_slice(value.as_bytes())?)
+    }
+}
+impl FromSql<JsonList, Sqlite> for Vec<String> {
+    fn from_sql(value: Raw<'_, Sqlite>) -> deserialize::Result<Self> {
+        Ok(serde_json::from_str(&<String as FromSql<Text, Sqlite>>::from_sql(value)?)?)
+    }
+}
+
+// --- the Rust side: newtypes that borrow the mappings above, on any backend
+macro_rules! column_newtype {
+    ($(#[$attribute:meta])* $name:ident($inner:ty) as $sql:ident) => {
+        $(#[$attribute])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(AsExpression, FromSqlRow)]
+        #[diesel(sql_type = $sql)]
+        #[serde(transparent)]
+        pub struct $name(pub $inner);
+
+        impl<DB: Backend> ToSql<$sql, DB> for $name
+        where
+            $inner: ToSql<$sql, DB>,
+        {
+            fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, DB>) -> serialize::Result {
+                self.0.to_sql(out)
+            }
+        }
+        impl<DB: Backend> FromSql<$sql, DB> for $name
+        where
+            $inner: FromSql<$sql, DB>,
+        {
+            fn from_sql(value: Raw<'_, DB>) -> deserialize::Result<Self> {
+                <$inner>::from_sql(value).map(Self)
+            }
+        }
+    };
+}
+
+macro_rules! ids {
+    ($($(#[$attribute:meta])* $name:ident $(is $kind:literal)?),* $(,)?) => {$(
+        column_newtype!($(#[$attribute])* $name(Uuid) as Uid);
+        impl Copy for $name {}
+        impl From<Uuid> for $name {
+            fn from(id: Uuid) -> Self {
+                Self(id)
+            }
+        }
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+        $(impl super::audit::Subject for $name {
+            const KIND: &'static str = $kind;
+            fn uuid(&self) -> Uuid {
+                self.0
+            }
+        })?
+    )*};
+}
+// Made by `WriteTx::new_id`; with `is`, what the audit log calls their kind.
+ids! {
+    TenantId is "tenant",
+    UserId is "user",
+    SessionId is "session",
+    TaskId is "task",
+    AuditId,
+    /// An id of any kind, where a column holds several.
+    AnyId,
+}
+
+column_newtype!(Instant(DateTime<Utc>) as UtcInstant);
+impl Copy for Instant {}
+impl From<DateTime<Utc>> for Instant {
+    /// Cut to the microseconds the databases keep, so that what is written reads back equal.
+    fn from(time: DateTime<Utc>) -> Self {
+        Self(time.trunc_subsecs(6))
+    }
+}
+
+column_newtype!(
+    #[derive(Default, poem_openapi::NewType)]
+    #[oai(from_multipart = false, to_header = false)]
+    Tags(Vec<String>) as JsonList
+);
+
+column_newtype!(Day(NaiveDate) as Date);
+impl Copy for Day {}

@@ -1,0 +1,91 @@
+//! What can go wrong, in the product's words. [`crate::http::error`] gives each its status and its place in the one body.
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Two audiences: `Display` is the sentence that clients read, `source()` is the cause that is logged once.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request breaks the schema of the API contract; all its faults at once.
+    #[error("The request is not valid.")]
+    Invalid(Detail),
+    /// Not even readable: not JSON, a broken encoding.
+    #[error("{0}")]
+    Malformed(String),
+    #[error("Credentials are needed.")]
+    Unauthenticated,
+    #[error("The name or the password is wrong.")]
+    InvalidCredentials,
+    /// A token that is forged, expired, or of a session that has ended; the reason stays in the log.
+    #[error("The token is not valid.")]
+    InvalidToken,
+    #[error("Your role does not allow this.")]
+    Forbidden,
+    #[error("This user is disabled.")]
+    InactiveUser,
+    #[error("This tenant is closed for registration.")]
+    RegistrationClosed,
+    #[error("Not found.")]
+    NotFound,
+    /// With the methods that the path has, as `Allow` lists them.
+    #[error("This method is not allowed here.")]
+    MethodNotAllowed(String),
+    #[error("The request took too long to arrive.")]
+    RequestTimeout,
+    #[error("It conflicts with what exists.")]
+    Conflict(Detail),
+    #[error("It was changed meanwhile.")]
+    PreconditionFailed,
+    #[error("The body is too large.")]
+    PayloadTooLarge,
+    #[error("The body's media type is not supported here.")]
+    UnsupportedMediaType,
+    /// The schema is kept, but the request can't be carried out.
+    #[error("The request can't be carried out.")]
+    Unprocessable(Detail),
+    #[error("This idempotency key was used for another request.")]
+    IdempotencyMismatch,
+    #[error("Too many requests.")]
+    RateLimited { retry_after: Duration },
+    /// A dependency is away or overloaded, or the deadline is over; worth another try.
+    #[error("The service is not available at the moment; try again later.")]
+    Unavailable(#[source] anyhow::Error),
+    /// As [`Self::Unavailable`], with the parts that are away.
+    #[error("The service is not ready.")]
+    NotReady(Detail),
+    #[error("Something went wrong on our side.")]
+    Internal(#[source] anyhow::Error),
+}
+
+impl Error {
+    /// A request that a rule beyond the schema forbids, because of one member.
+    pub fn unprocessable(member: &str, message: impl Into<String>) -> Self {
+        Self::Unprocessable(Detail::of(member, message))
+    }
+
+    /// A request that breaks the schema in one member or parameter.
+    pub fn invalid(member: &str, message: impl Into<String>) -> Self {
+        Self::Invalid(Detail::of(member, message))
+    }
+}
+
+/// Member path or parameter name → what is wrong with it.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Detail(pub BTreeMap<String, Vec<String>>);
+
+impl Detail {
+    pub fn of(member: &str, message: impl Into<String>) -> Self {
+        let mut detail = Self::default();
+        detail.add(member, message);
+        detail
+    }
+
+    pub fn add(&mut self, member: &str, message: impl Into<String>) {
+        self.0.entry(member.to_owned()).or_default().push(message.into());
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

@@ -1,0 +1,143 @@
+//! The outermost layer: what all requests and all answers have in common, whichever endpoint they belong to.
+//!
+//! Request id, client address, body limit, deadline, panics, the one error body, `OPTIONS`, CORS, compression, security
+//! headers, and a line in the access log.
+use crate::error::Error;
+use crate::http::body_limit::BodyLimit;
+use crate::http::cors::Origins;
+use crate::http::{compression, security};
+use futures_util::FutureExt;
+use ipnet::IpNet;
+use poem::error::ResponseError;
+use poem::http::{HeaderValue, Method, StatusCode, Version, header};
+use poem::{Body, Endpoint, IntoResponse, Request, Response};
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout_at;
+use tracing::Instrument;
+
+mod access_line;
+mod asked;
+#[cfg(test)]
+mod body_tests;
+mod failure;
+#[cfg(test)]
+mod tests;
+
+use access_line::AccessLine;
+use asked::Asked;
+pub use asked::RequestId;
+
+/// The methods of a path, as `Allow` lists them; None for a path that nothing serves.
+pub type Allow = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+#[derive(Clone)]
+pub struct EdgeOptions {
+    pub trusted_proxies: Vec<IpNet>,
+    /// An upload asks for more by [`BodyLimit::transfer`].
+    pub max_body_bytes: u64,
+    /// Until the head of the answer is there: streams may go on.
+    pub request_timeout: Duration,
+    pub cors: Origins,
+    /// Tell browsers to stay with HTTPS, once they came by it.
+    pub hsts: bool,
+    /// Makes request ids.
+    pub ids: Arc<dyn Fn() -> String + Send + Sync>,
+    pub allow: Allow,
+}
+
+pub fn edge<E: Endpoint + 'static>(endpoint: E, options: EdgeOptions) -> impl Endpoint<Output = Response> + 'static {
+    Edge { endpoint, options }
+}
+
+struct Edge<E> {
+    endpoint: E,
+    options: EdgeOptions,
+}
+
+impl<E: Endpoint> Endpoint for Edge<E> {
+    type Output = Response;
+
+    async fn call(&self, mut request: Request) -> poem::Result<Response> {
+        let asked = Asked::of(&mut request, &self.options);
+        let line = AccessLine::begin(&asked);
+        let span = tracing::info_span!("request", request.id = asked.id);
+        let response = self.answer(request, &asked).instrument(span).await;
+        let response = self.finish(response, &asked, line.seconds());
+        line.end(response.status());
+        Ok(response)
+    }
+}
+
+impl<E: Endpoint> Edge<E> {
+    async fn answer(&self, mut request: Request, asked: &Asked) -> Response {
+        let limit = BodyLimit::wrap(&mut request, self.options.max_body_bytes, self.options.request_timeout);
+        if asked.method == Method::OPTIONS {
+            return self.methods(asked);
+        }
+        let is_http1 = request.version() < Version::HTTP_2;
+        let result = self.in_time(request, &limit).await;
+        let mut response = result.unwrap_or_else(|error| failure::answer_to(error, &asked.path, &self.options.allow));
+        if let Some(fault) = limit.fault().filter(|_| failure::is_error(response.status())) {
+            let fault = fault.as_response(); // the endpoint knew only that it could not read
+            response.set_status(fault.status());
+            response.extensions_mut().extend(fault.into_parts().0.extensions);
+        }
+        if limit.is_abandoned() && is_http1 {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// The endpoint's result, unless it panics or comes to none before the deadline.
+    async fn in_time(&self, request: Request, limit: &BodyLimit) -> poem::Result<Response> {
+        let call = async { self.endpoint.call(request).await.map(IntoResponse::into_response) };
+        let mut call = pin!(AssertUnwindSafe(call).catch_unwind());
+        loop {
+            let deadline = limit.deadline();
+            match timeout_at(deadline, call.as_mut()).await {
+                Ok(Ok(result)) => return result,
+                Ok(Err(panic)) => return Ok(failure::answer_to_panic(&*panic)),
+                Err(_) if limit.deadline() > deadline => {} // a transfer that makes progress
+                Err(_) => return Err(limit.give_up().into()),
+            }
+        }
+    }
+
+    /// Answers OPTIONS, which no endpoint does for itself.
+    fn methods(&self, asked: &Asked) -> Response {
+        let methods = (self.options.allow)(&asked.path).and_then(|methods| HeaderValue::from_str(&methods).ok());
+        let Some(methods) = methods else { return Error::NotFound.as_response() };
+        let mut response = Response::builder().status(StatusCode::NO_CONTENT).finish();
+        if asked.is_preflight {
+            self.options.cors.allow_request(asked.origin.as_ref(), &methods, response.headers_mut());
+        }
+        response.headers_mut().insert(header::ALLOW, methods);
+        response
+    }
+
+    fn finish(&self, response: Response, asked: &Asked, seconds: f64) -> Response {
+        let response = failure::render(response, asked, &self.options.allow);
+        let mut response = asked.compression.apply(response);
+        self.options.cors.expose(asked.origin.as_ref(), response.headers_mut());
+        security::harden(response.headers_mut(), self.options.hsts && asked.is_https);
+        if let Ok(id) = HeaderValue::from_str(&asked.id) {
+            response.headers_mut().insert("x-request-id", id);
+        }
+        if let Ok(time) = HeaderValue::from_str(&format!("{seconds:.6}")) {
+            response.headers_mut().insert("x-process-time", time);
+        }
+        if asked.is_head() { without_body(response) } else { response }
+    }
+}
+
+/// The answer to a HEAD: the headers of a GET, its length among them.
+fn without_body(mut response: Response) -> Response {
+    if let Some(length) = compression::length(&mut response) {
+        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert(length.into());
+    }
+    response.set_body(Body::empty());
+    response
+}

@@ -1,0 +1,193 @@
+//! `GET …/export`: a whole list as CSV or NDJSON, batch by batch, so that neither memory nor a database connection is
+//! held while a slow client reads.
+use super::query::{QueryParams, Search, members_of, parse_sort, part, sort_member};
+use crate::db::{Db, ReadTx, Scope};
+use crate::error::Result;
+use crate::list::{At, Filter, List, Page};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use poem::{Body, IntoResponse, Response};
+use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry};
+use poem_openapi::types::{ToJSON, Type};
+use poem_openapi::{ApiResponse, Enum, Object};
+use serde_json::{Map, Value};
+
+const BATCH: i32 = 500;
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case")]
+#[oai(rename = "ExportFormat")]
+pub enum Format {
+    #[default]
+    Csv,
+    Ndjson,
+}
+
+#[derive(Object)]
+struct Layout {
+    #[oai(default)]
+    format: Format,
+    /// The columns, in this order; all of them if it is absent.
+    fields: Option<Vec<String>>,
+}
+
+/// The parameters of an export: a list's, without its paging.
+pub struct ExportOf<F: Filter> {
+    format: Format,
+    fields: Vec<String>,
+    list: List<F>,
+}
+
+impl<F: Filter> QueryParams for ExportOf<F> {
+    fn describe(registry: &mut Registry) -> MetaSchema {
+        let mut properties = members_of::<Layout>(registry);
+        for (_, fields) in properties.iter_mut().filter(|(name, _)| *name == "fields") {
+            let names = columns::<F::Item>().into_iter().map(Value::from).collect();
+            let items = MetaSchema { enum_items: names, ..MetaSchema::new("string") };
+            let items = Some(Box::new(MetaSchemaRef::Inline(Box::new(items))));
+            *fields = MetaSchemaRef::Inline(Box::new(MetaSchema { items, ..fields.unwrap_inline().clone() }));
+        }
+        properties.push(sort_member::<F::Column>(registry));
+        properties.extend(members_of::<Search>(registry));
+        properties.extend(members_of::<F>(registry));
+        MetaSchema { properties, ..MetaSchema::new("object") }
+    }
+
+    fn parse(members: Map<String, Value>) -> Result<Self> {
+        let Layout { format, fields } = part(&members)?;
+        let fields = fields.unwrap_or_else(|| columns::<F::Item>().into_iter().map(str::to_owned).collect());
+        let Search { q } = part(&members)?;
+        let (filter, sort) = (part(&members)?, parse_sort(&members)?);
+        Ok(Self { format, fields, list: List { filter, q, sort, per_page: BATCH, at: At::Cursor(None) } })
+    }
+}
+
+/// The members of an answer, in the document's order.
+fn columns<T: Type>() -> Vec<&'static str> {
+    members_of::<T>(&mut Registry::new()).into_iter().map(|(name, _)| name).collect()
+}
+
+pub struct Export {
+    format: Format,
+    body: Body,
+}
+
+impl Export {
+    /// Asks `page` for one batch after the other, each in a lease of its own. The first is awaited, so that an error
+    /// still gets its proper answer; a later one cuts the connection.
+    pub async fn stream<F, S, P>(db: Db, scope: S, export: ExportOf<F>, page: P) -> Result<Self>
+    where
+        F: Filter,
+        S: Scope + Send + Sync + 'static,
+        P: for<'a> Fn(&'a mut ReadTx, &'a List<F>) -> BoxFuture<'a, Result<Page<F::Item>>> + Send + Sync + 'static,
+    {
+        let ExportOf { format, fields, mut list } = export;
+        let first = db.read(&scope, async |tx| page(tx, &list).await).await?;
+        let head = match format {
+            Format::Csv => csv_row(fields.iter().map(String::as_str)),
+            Format::Ndjson => String::new(),
+        };
+        let head = head + &print(format, &fields, &first.items);
+        list.at = At::Cursor(first.meta.next_cursor);
+
+        let start = (list, db, scope, page, fields);
+        let rest = stream::try_unfold(start, move |(mut list, db, scope, page, fields)| async move {
+            if matches!(list.at, At::Cursor(None)) {
+                return Ok(None);
+            }
+            let batch = db.read(&scope, async |tx| page(tx, &list).await).await?;
+            let text = print(format, &fields, &batch.items);
+            list.at = At::Cursor(batch.meta.next_cursor);
+            Ok(Some((text, (list, db, scope, page, fields))))
+        });
+        let rest = rest.map_err(|error: crate::error::Error| std::io::Error::other(error));
+        Ok(Self { format, body: Body::from_bytes_stream(stream::once(async { Ok(head) }).chain(rest)) })
+    }
+}
+
+fn print<T: ToJSON>(format: Format, fields: &[String], items: &[T]) -> String {
+    let rows = items.iter().filter_map(ToJSON::to_json);
+    let print = |mut row: Value| match format {
+        Format::Csv => csv_row(fields.iter().map(|field| cell(row[field].take()))),
+        Format::Ndjson => {
+            let members: Map<_, _> = fields.iter().map(|field| (field.clone(), row[field].take())).collect();
+            format!("{}\n", Value::Object(members))
+        }
+    };
+    rows.map(print).collect()
+}
+
+/// What a cell shows. A text that a spreadsheet would take for a formula gets an apostrophe before it (OWASP, CSV
+/// Injection).
+fn cell(value: Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) => format!("'{text}"),
+        Value::String(text) => text,
+        Value::Array(items) => items.into_iter().map(cell).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
+
+/// One line of CSV (RFC 4180).
+fn csv_row<T: AsRef<[u8]>>(cells: impl Iterator<Item = T>) -> String {
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(vec![]);
+    // Writing to memory does not fail.
+    let _ = writer.write_record(cells);
+    String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
+}
+
+const fn content_type(format: Format) -> &'static str {
+    match format {
+        Format::Csv => "text/csv",
+        Format::Ndjson => "application/x-ndjson",
+    }
+}
+
+impl IntoResponse for Export {
+    fn into_response(self) -> Response {
+        let name = match self.format {
+            Format::Csv => "attachment; filename=\"export.csv\"",
+            Format::Ndjson => "attachment; filename=\"export.ndjson\"",
+        };
+        let response = Response::builder().content_type(content_type(self.format));
+        response.header("content-disposition", name).body(self.body)
+    }
+}
+impl ApiResponse for Export {
+    fn meta() -> MetaResponses {
+        let media = |format| MetaMediaType { content_type: content_type(format), schema: String::schema_ref() };
+        let content = vec![media(Format::Csv), media(Format::Ndjson)];
+        let whole = MetaResponse {
+            description: "The whole list",
+            status: Some(200),
+            status_range: None,
+            content,
+            headers: vec![super::error::header("Content-Disposition", "string")],
+        };
+        MetaResponses { responses: vec![whole] }
+    }
+    fn register(_: &mut Registry) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn cells_can_not_become_formulas() {
+        for text in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1"] {
+            assert_eq!(cell(json!(text)), format!("'{text}"));
+        }
+        assert_eq!(cell(json!("a=1")), "a=1");
+        assert_eq!(cell(json!(-5)), "-5");
+        assert_eq!(cell(json!(["=x", "b"])), "'=x, b");
+        assert_eq!(cell(Value::Null), "");
+    }
+
+    #[test]
+    fn rows_are_quoted_as_rfc_4180_says() {
+        assert_eq!(csv_row(["a,b", "c\"d", "e\nf", ""].iter()), "\"a,b\",\"c\"\"d\",\"e\nf\",\r\n");
+    }
+}

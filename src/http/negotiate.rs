@@ -1,0 +1,39 @@
+//! Lists with weights, as in `Accept: application/problem+json, */*;q=0.5`.
+use poem::http::{HeaderMap, HeaderName};
+
+/// The weight that the client gives to exactly this name, if it names it. Wildcards are names too: ask for `*/*`.
+pub fn weight(headers: &HeaderMap, list: HeaderName, name: &str) -> Option<f32> {
+    let lines = headers.get_all(list).into_iter().filter_map(|line| line.to_str().ok());
+    let mut named = lines.flat_map(|line| line.split(',')).filter_map(|entry| {
+        let (entry, parameters) = entry.split_once(';').unwrap_or((entry, ""));
+        entry.trim().eq_ignore_ascii_case(name).then(|| quality(parameters))
+    });
+    named.next()
+}
+
+fn quality(parameters: &str) -> f32 {
+    let mut pairs = parameters.split(';').filter_map(|parameter| parameter.trim().split_once('='));
+    let quality = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("q"));
+    // A weight that is not a number says nothing, so that the entry counts as if it had none.
+    quality.and_then(|(_, value)| value.trim().parse().ok()).map_or(1.0, |value: f32| value.clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use poem::http::header::ACCEPT;
+
+    #[test]
+    fn weights_are_read() {
+        let mut headers = HeaderMap::new();
+        headers.append(ACCEPT, "text/csv;header=present; Q=0.25, application/JSON ; q=0".parse().unwrap());
+        headers.append(ACCEPT, "*/*,text/html;q=x,text/plain;q=9".parse().unwrap());
+        let weight = |name| weight(&headers, ACCEPT, name);
+        assert_eq!(weight("text/csv"), Some(0.25));
+        assert_eq!(weight("application/json"), Some(0.0));
+        assert_eq!(weight("*/*"), Some(1.0));
+        assert_eq!(weight("text/html"), Some(1.0));
+        assert_eq!(weight("text/plain"), Some(1.0));
+        assert_eq!(weight("image/png"), None);
+    }
+}

@@ -1,0 +1,115 @@
+//! How the shared column types look in JSON and in parameters: always a string of one format.
+use crate::db::types::{Day, Instant, SessionId, TaskId, TenantId, UserId};
+use chrono::{DateTime, NaiveDate, SecondsFormat};
+use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
+use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type};
+use secrecy::SecretString;
+use serde_json::Value;
+use std::borrow::Cow;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+macro_rules! string_type {
+    ($type:ident, $format:literal, parse: $parse:expr, print: $print:expr) => {
+        string_type!($type as Self, $format, raw: |value| value, parse: $parse, print: $print);
+    };
+    // `raw` is what validators such as `max_length` look at.
+    ($type:ident as $raw:ty, $format:literal, raw: $as_raw:expr, parse: $parse:expr, print: $print:expr) => {
+        impl Type for $type {
+            const IS_REQUIRED: bool = true;
+            type RawValueType = $raw;
+            type RawElementValueType = $raw;
+
+            fn name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+            fn schema_ref() -> MetaSchemaRef {
+                MetaSchemaRef::Inline(Box::new(MetaSchema::new_with_format("string", $format)))
+            }
+            fn as_raw_value(&self) -> Option<&$raw> {
+                let as_raw: fn(&Self) -> &$raw = $as_raw;
+                Some(as_raw(self))
+            }
+            fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a $raw> + 'a> {
+                Box::new(self.as_raw_value().into_iter())
+            }
+        }
+        impl ParseFromParameter for $type {
+            fn parse_from_parameter(text: &str) -> ParseResult<Self> {
+                let parse: fn(&str) -> Option<Self> = $parse;
+                parse(text).ok_or_else(|| ParseError::custom(concat!("must be a valid ", $format)))
+            }
+        }
+        impl ParseFromJSON for $type {
+            fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
+                match value {
+                    Some(Value::String(text)) => Self::parse_from_parameter(&text),
+                    other => Err(ParseError::expected_type(other.unwrap_or_default())),
+                }
+            }
+        }
+        impl ToJSON for $type {
+            fn to_json(&self) -> Option<Value> {
+                let print: fn(&Self) -> String = $print;
+                Some(Value::String(print(self)))
+            }
+        }
+    };
+}
+
+macro_rules! id_types {
+    ($($id:ident),+ $(,)?) => {$(
+        string_type!($id, "uuid", parse: |text| Uuid::parse_str(text).ok().map(Self), print: |id| id.0.to_string());
+    )+};
+}
+id_types!(TenantId, UserId, SessionId, TaskId);
+
+string_type!(
+    Day, "date",
+    parse: |text| text.parse::<NaiveDate>().ok().map(Self),
+    print: |day| day.0.to_string()
+);
+string_type!(
+    Instant, "date-time",
+    parse: |text| DateTime::parse_from_rfc3339(text).ok().map(|time| Self(time.to_utc())),
+    print: |time| time.0.to_rfc3339_opts(SecondsFormat::Micros, true)
+);
+
+/// An e-mail address as people write it; `auth::names` makes the form in which two are compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Email(pub String);
+
+string_type!(
+    Email as String, "email",
+    raw: |email| &email.0,
+    parse: |text| email_address::EmailAddress::is_valid(text.trim()).then(|| Self(text.to_owned())),
+    print: |email| email.0.clone()
+);
+
+/// What clients send and never see again: it prints as `***`, and is wiped from memory when it is dropped.
+#[derive(Clone)]
+pub struct Password(Zeroizing<String>);
+
+impl Password {
+    pub fn secret(&self) -> SecretString {
+        self.0.as_str().into()
+    }
+
+    /// Its length in UTF-8, which is what bcrypt counts.
+    pub fn bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+string_type!(
+    Password as String, "password",
+    raw: |password| &password.0,
+    parse: |text| Some(Self(Zeroizing::new(text.to_owned()))),
+    print: |_| "***".to_owned()
+);

@@ -1,0 +1,152 @@
+//! Our own accept loop: poem's has no timeout for clients that connect and say nothing, and no cap on connections.
+//!
+//! HTTP/1.1 and HTTP/2 with prior knowledge share the port; TLS belongs to the proxy in front.
+use poem::Endpoint;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+mod activity;
+mod connection;
+#[cfg(test)]
+pub(super) mod testing;
+#[cfg(test)]
+mod tests;
+mod write_limit;
+
+/// After an `accept` that failed for want of something (file descriptors, memory): time for connections to end.
+const ACCEPT_BACK_OFF: Duration = Duration::from_millis(200);
+
+#[derive(Debug, Clone, Copy)]
+pub struct ServeOptions {
+    /// A connection must bring its first whole request head within this, whatever it speaks.
+    pub header_timeout: Duration,
+    /// How long a stopping server waits for what has begun.
+    pub drain_timeout: Duration,
+    pub max_connections: usize,
+}
+
+/// How long a connection may keep us waiting.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    first_request: Duration,
+    /// Between requests. Longer than the 60 s of the usual proxies: the side that sends should be the one that closes,
+    /// else a request can cross our closing.
+    idle: Duration,
+    /// A client that takes none of the bytes we have for it.
+    write: Duration,
+    /// From our goodbye until the socket is closed, with nothing going on.
+    goodbye: Duration,
+}
+
+impl Patience {
+    fn new(first_request: Duration) -> Self {
+        let [idle, write, goodbye] = [75, 30, 2].map(Duration::from_secs);
+        Self { first_request, idle, write, goodbye }
+    }
+}
+
+/// Serves until `stop`, then lets what has begun come to its end, at most for `drain_timeout`.
+pub async fn serve<E: Endpoint + 'static>(
+    listener: TcpListener,
+    endpoint: E,
+    options: ServeOptions,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    serve_with(listener, endpoint, options, Patience::new(options.header_timeout), stop).await
+}
+
+async fn serve_with<E: Endpoint + 'static>(
+    listener: TcpListener,
+    endpoint: E,
+    options: ServeOptions,
+    patience: Patience,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    tracing::info!(address = %listener.local_addr()?, "Listening");
+    let endpoint = Arc::new(endpoint);
+    let slots = Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS)));
+    let mut connections = JoinSet::new();
+    while let Some(accepted) = stop.run_until_cancelled(accept(&listener, &slots)).await {
+        let Accepted { stream, peer, slot } = accepted;
+        let served = connection::serve(stream, peer, endpoint.clone(), patience, stop.clone());
+        connections.spawn(async move {
+            served.await;
+            drop(slot);
+        });
+        while connections.try_join_next().is_some() {} // forget those that have ended
+    }
+    drop(listener); // whoever comes now is refused at once, and a balancer looks elsewhere
+    drain(connections, options.drain_timeout).await;
+    Ok(())
+}
+
+struct Accepted {
+    stream: TcpStream,
+    peer: SocketAddr,
+    /// None only if the semaphore were closed, which it never is.
+    slot: Option<OwnedSemaphorePermit>,
+}
+
+/// The next connection, once there is room for it. At the cap we don't even accept: newcomers wait in the kernel's
+/// backlog, where they cost nothing, and get their turn as soon as another ends. Accepting them just to refuse would
+/// spend a file descriptor on each and make clients come back at once.
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Accepted {
+    let slot = slots.clone().acquire_owned().await.ok();
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => return Accepted { stream, peer, slot },
+            Err(error) => recover(&error).await,
+        }
+    }
+}
+
+/// No error of `accept` ends the server: either that one client is gone, or we are short of something for a while.
+async fn recover(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
+        return;
+    }
+    tracing::error!(%error, "Could not accept a connection");
+    sleep(ACCEPT_BACK_OFF).await;
+}
+
+async fn drain(mut connections: JoinSet<()>, limit: Duration) {
+    let all = async { while connections.join_next().await.is_some() {} };
+    if timeout(limit, all).await.is_err() {
+        tracing::warn!(connections = connections.len(), "Cut off connections that did not end in time");
+        connections.shutdown().await;
+    }
+}
+
+/// Resolves at the first SIGTERM or SIGINT. Whoever asks a second time does not want to wait for the drain.
+pub async fn stop_signal() {
+    let (mut interrupt, mut terminate) = match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+        (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "Could not listen for signals; the server will stop without a drain");
+            return std::future::pending().await;
+        }
+    };
+    let name = next_signal(&mut interrupt, &mut terminate).await.0;
+    tracing::info!(signal = name, "Stopping; the same again stops at once");
+    tokio::spawn(async move {
+        let (_, code) = next_signal(&mut interrupt, &mut terminate).await;
+        std::process::exit(code);
+    });
+}
+
+/// Its name, and the exit code that shells give to a process ended by it.
+async fn next_signal(interrupt: &mut Signal, terminate: &mut Signal) -> (&'static str, i32) {
+    tokio::select! {
+        _ = interrupt.recv() => ("SIGINT", 130),
+        _ = terminate.recv() => ("SIGTERM", 143),
+    }
+}

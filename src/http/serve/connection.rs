@@ -1,0 +1,104 @@
+//! One connection, from its first byte to its last.
+use super::Patience;
+use super::activity::Activity;
+use super::write_limit::WriteLimit;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use poem::http::uri::Scheme;
+use poem::web::{LocalAddr, RemoteAddr};
+use poem::{Addr, Endpoint};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+const MAX_HTTP1_HEAD: usize = 64 * 1024;
+const MAX_HTTP2_HEAD: u32 = 64 * 1024;
+const MAX_HTTP2_STREAMS: u32 = 200;
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+
+/// Speaks HTTP until the client leaves, `stop` asks for an end, or one of the limits is passed.
+///
+/// hyper's own header timeout begins only once it knows the protocol, and nothing bounds that: a client that sends
+/// nothing, or half of the HTTP/2 preface, would stay for ever. So the limits are kept here, over the whole connection.
+pub async fn serve<E: Endpoint + 'static>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    endpoint: Arc<E>,
+    patience: Patience,
+    stop: CancellationToken,
+) {
+    let Ok(local) = stream.local_addr() else { return }; // gone already
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "Could not set TCP_NODELAY");
+    }
+    let activity = Activity::new();
+    let io = TokioIo::new(WriteLimit::new(stream, patience.write, activity.clone()));
+    let service = service_fn(|request| {
+        let ongoing = activity.begin();
+        let answer = answer(endpoint.clone(), request, local, peer);
+        async move {
+            // The body holds `ongoing`: a request is over only once its answer is handed over to the last byte.
+            let held = move |error| {
+                let _ = &ongoing;
+                error
+            };
+            Ok::<_, Infallible>(answer.await.map(|body| body.map_err(held)))
+        }
+    });
+    let builder = builder(patience);
+    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut leaving = false;
+    loop {
+        let (before, since) =
+            if leaving { (patience.goodbye, patience.goodbye) } else { (patience.first_request, patience.idle) };
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => {
+                return ended.unwrap_or_else(|error| tracing::debug!(%error, client = %peer, "Connection failed"));
+            }
+            () = stop.cancelled(), if !leaving => {}
+            () = activity.quiet_for(before, since) => {
+                if leaving || !activity.has_begun() {
+                    return;
+                }
+            }
+        }
+        // What has begun goes on; over HTTP/2 the client hears that this connection takes nothing new.
+        leaving = true;
+        activity.touch();
+        connection.as_mut().graceful_shutdown();
+    }
+}
+
+async fn answer<E: Endpoint>(
+    endpoint: Arc<E>,
+    request: hyper::Request<Incoming>,
+    local: SocketAddr,
+    peer: SocketAddr,
+) -> hyper::Response<impl hyper::body::Body<Data = bytes::Bytes, Error = std::io::Error> + Send> {
+    let (local, peer) = (LocalAddr(Addr::SocketAddr(local)), RemoteAddr(Addr::SocketAddr(peer)));
+    endpoint.get_response((request, local, peer, Scheme::HTTP).into()).await.into()
+}
+
+fn builder(patience: Patience) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    // This timer also runs between requests, so it must be as long as an idle connection may last.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(patience.idle).max_buf_size(MAX_HTTP1_HEAD);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_INTERVAL)
+        .max_concurrent_streams(MAX_HTTP2_STREAMS)
+        .max_header_list_size(MAX_HTTP2_HEAD)
+        .max_pending_accept_reset_streams(20) // rapid reset, CVE-2023-44487
+        .max_local_error_reset_streams(100); // and its sibling, where the client makes us reset
+    builder
+}

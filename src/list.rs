@@ -1,0 +1,119 @@
+//! What every list shares: pages, cursors, sorting, search. No HTTP and no SQL.
+use crate::db::sql::NO_DAY;
+use crate::error::{Error, Result};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
+use poem_openapi::Object;
+use poem_openapi::types::{ParseFromJSON, ToJSON, Type};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+pub const MAX_OFFSET: i64 = 100_000;
+
+/// A slice's own filters: a struct whose members become query parameters.
+pub trait Filter: Type + ParseFromJSON + Clone + 'static {
+    type Item: Type + ToJSON + Send + Sync + 'static;
+    /// The columns to sort by; each is also a member of `Item`, by the same name.
+    type Column: Column;
+    /// A plain list has one order and no search: neither `sort` nor `q`.
+    const IS_PLAIN: bool = false;
+}
+
+pub trait Column: Type + ParseFromJSON + ToJSON + Default + Copy + 'static {}
+impl<T: Type + ParseFromJSON + ToJSON + Default + Copy + 'static> Column for T {}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Sort<C> {
+    pub by: C,
+    pub descending: bool,
+}
+
+impl<C: Column> Sort<C> {
+    fn column(self) -> String {
+        self.by.to_json().as_ref().and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+}
+
+/// Which part of a list is wanted.
+pub struct List<F: Filter> {
+    pub filter: F,
+    pub q: Option<String>,
+    pub sort: Sort<F::Column>,
+    pub per_page: i32,
+    pub at: At,
+}
+
+pub enum At {
+    Page(i32),
+    /// After this cursor, or at the start; nothing is counted.
+    Cursor(Option<String>),
+}
+
+impl<F: Filter> List<F> {
+    /// One row more than a page holds, to see whether another page follows.
+    pub fn limit(&self) -> i64 {
+        i64::from(self.per_page) + 1
+    }
+
+    pub fn offset(&self) -> Result<i64> {
+        let At::Page(page) = self.at else { return Ok(0) };
+        match (i64::from(page) - 1) * i64::from(self.per_page) {
+            offset if offset > MAX_OFFSET => {
+                Err(Error::unprocessable("page", "is too far: follow `next_cursor` instead"))
+            }
+            offset => Ok(offset),
+        }
+    }
+
+    pub fn is_counted(&self) -> bool {
+        matches!(self.at, At::Page(_))
+    }
+
+    /// The sort column's value and the id of the last row before this page.
+    pub fn after<K: DeserializeOwned, Id: DeserializeOwned>(&self) -> Result<Option<(K, Id)>> {
+        let At::Cursor(Some(cursor)) = &self.at else { return Ok(None) };
+        let decode = || {
+            let (column, key, id): (String, Value, Value) =
+                serde_json::from_slice(&BASE64.decode(cursor).ok()?).ok()?;
+            let key = if key.is_null() { json!(NO_DAY) } else { key };
+            let same = column == self.sort.column();
+            same.then_some((serde_json::from_value(key).ok()?, serde_json::from_value(id).ok()?))
+        };
+        let invalid = || Error::invalid("cursor", "is not one of this list in this order");
+        decode().map(Some).ok_or_else(invalid)
+    }
+
+    /// Makes a page of the rows found, at most [`Self::limit`].
+    pub fn page(&self, mut items: Vec<F::Item>, total: Option<i64>) -> Page<F::Item> {
+        let per_page = usize::try_from(self.per_page).unwrap_or_default();
+        let more = items.len() > per_page;
+        items.truncate(per_page);
+        let next_cursor = items.last().filter(|_| more).and_then(ToJSON::to_json).map(|last| {
+            let position = (self.sort.column(), &last[self.sort.column()], &last["id"]);
+            BASE64.encode(json!(position).to_string())
+        });
+        let page = match self.at {
+            At::Page(page) => Some(page),
+            At::Cursor(_) => None,
+        };
+        let pages = total.map(|total| (total + i64::from(self.per_page) - 1) / i64::from(self.per_page));
+        Page { items, meta: PageMeta { page, per_page: self.per_page, total, pages, next_cursor } }
+    }
+}
+
+pub struct Page<T> {
+    pub items: Vec<T>,
+    pub meta: PageMeta,
+}
+
+/// Where a page stands in its list.
+#[derive(Debug, Clone, Object)]
+#[oai(skip_serializing_if_is_none)]
+pub struct PageMeta {
+    pub page: Option<i32>,
+    pub per_page: i32,
+    pub total: Option<i64>,
+    pub pages: Option<i64>,
+    /// Give it as `cursor` to go on; absent on the last page.
+    pub next_cursor: Option<String>,
+}

@@ -1,0 +1,82 @@
+//! The answers of sign-in: tokens in the body, the refresh token in a cookie.
+use super::sign_in::{SignInOptions, Tokens};
+use super::types::TokenAnswer;
+use crate::http::error::header;
+use crate::http::response::{declare, json_response};
+use cookie::{Cookie, SameSite, time::Duration};
+use poem::http::{HeaderValue, StatusCode, header::SET_COOKIE};
+use poem::{IntoResponse, Response};
+use poem_openapi::ApiResponse;
+use poem_openapi::registry::{MetaHeader, MetaResponse, MetaResponses, Registry};
+use poem_openapi::types::{ToJSON, Type};
+
+/// The refresh cookie's name.
+pub const COOKIE: &str = "refresh_token";
+const COOKIE_PATH: &str = "/api/v1/auth";
+
+fn cookie(value: String, seconds: i64, options: &SignInOptions) -> Option<HeaderValue> {
+    let cookie = Cookie::build((COOKIE, value))
+        .http_only(true)
+        .same_site(SameSite::Strict)
+        .path(COOKIE_PATH)
+        .secure(options.secure_cookie)
+        .max_age(Duration::seconds(seconds));
+    HeaderValue::try_from(cookie.to_string()).ok()
+}
+
+/// 200 with tokens; the refresh token stands in the body or in the cookie, never in both.
+pub struct SignedIn {
+    answer: TokenAnswer,
+    cookie: Option<HeaderValue>,
+}
+
+impl SignedIn {
+    pub fn new(tokens: Tokens, in_body: bool, options: &SignInOptions) -> Self {
+        let Tokens { mut answer, refresh_token } = tokens;
+        if in_body || !options.refresh_in_cookie {
+            answer.refresh_token = Some(refresh_token);
+            return Self { answer, cookie: None };
+        }
+        let cookie = cookie(refresh_token, answer.refresh_expires_in, options);
+        Self { answer, cookie }
+    }
+}
+
+impl IntoResponse for SignedIn {
+    fn into_response(self) -> Response {
+        let mut response = json_response(StatusCode::OK, self.answer.to_json_string());
+        response.headers_mut().extend(self.cookie.map(|cookie| (SET_COOKIE, cookie)));
+        response
+    }
+}
+impl ApiResponse for SignedIn {
+    fn meta() -> MetaResponses {
+        let answer = declare(200, "Signed in", &[], Some(TokenAnswer::schema_ref()));
+        MetaResponses { responses: vec![with_cookie(answer)] }
+    }
+    fn register(registry: &mut Registry) {
+        TokenAnswer::register(registry);
+    }
+}
+
+/// 204, and the cookie is taken back.
+pub struct SignedOut(pub SignInOptions);
+
+impl IntoResponse for SignedOut {
+    fn into_response(self) -> Response {
+        let mut response = StatusCode::NO_CONTENT.into_response();
+        response.headers_mut().extend(cookie(String::new(), 0, &self.0).map(|cookie| (SET_COOKIE, cookie)));
+        response
+    }
+}
+impl ApiResponse for SignedOut {
+    fn meta() -> MetaResponses {
+        MetaResponses { responses: vec![with_cookie(declare(204, "Signed out", &[], None))] }
+    }
+    fn register(_: &mut Registry) {}
+}
+
+fn with_cookie(mut response: MetaResponse) -> MetaResponse {
+    response.headers.push(MetaHeader { required: false, ..header("Set-Cookie", "string") });
+    response
+}

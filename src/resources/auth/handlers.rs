@@ -1,0 +1,134 @@
+//! Sign-in over HTTP.
+use super::answers::{SignedIn, SignedOut};
+use super::presented::Presented;
+use super::sign_in::SignIn;
+use super::types::{LoginInput, PasswordInput, RefreshInput, RegisterInput, SessionFilter, SessionInfo, TokenForm};
+use super::{Own, Read, queries};
+use crate::app::Tag;
+use crate::auth::Caller;
+use crate::auth::caller::origin_of;
+use crate::auth::names::normalised;
+use crate::db::sessions::EndReason;
+use crate::db::types::SessionId;
+use crate::db::{Action, Once, WriteTx};
+use crate::error::{Error, Result};
+use crate::http::{Also, Created, Deleted, Form, Found, IfNoneMatch, Json, Listed, OptionalJson, Query};
+use crate::list::List;
+use crate::resources::users::{self, User};
+use poem::Request;
+use poem_openapi::OpenApi;
+use poem_openapi::param::Path;
+
+pub struct AuthApi {
+    pub sign_in: SignIn,
+}
+
+#[OpenApi(prefix_path = "/api/v1/auth", tag = "Tag::Auth")]
+impl AuthApi {
+    /// Register a user
+    #[oai(path = "/register", method = "post", operation_id = "auth_register")]
+    async fn register(
+        &self,
+        request: &Request,
+        Json(input): Json<RegisterInput>,
+    ) -> Result<Created<User>, Also<403, 409>> {
+        let user = self.sign_in.register(input, origin_of(request)).await?;
+        Ok(Created(Once { result: user, replayed: false }))
+    }
+
+    /// Sign in
+    #[oai(path = "/login", method = "post", operation_id = "auth_login")]
+    async fn login(&self, request: &Request, Json(input): Json<LoginInput>) -> Result<SignedIn, Also<401, 403>> {
+        let device = input.device_name.clone().or_else(|| user_agent(request));
+        let tokens = self.sign_in.login(&input.login(), &input.password, device, origin_of(request)).await?;
+        Ok(SignedIn::new(tokens, input.return_refresh_in_body, &self.sign_in.options))
+    }
+
+    /// Get a token
+    #[oai(path = "/token", method = "post", operation_id = "auth_token")]
+    async fn token(&self, request: &Request, Form(form): Form<TokenForm>) -> Result<SignedIn, Also<401, 403>> {
+        let TokenForm { grant_type: _, username, password, scope: _, client_id: _, client_secret: _ } = form;
+        let (login, device) = (normalised(&username), user_agent(request));
+        let tokens = self.sign_in.login(&login, &password, device, origin_of(request)).await?;
+        Ok(SignedIn::new(tokens, true, &self.sign_in.options))
+    }
+
+    /// Refresh tokens
+    #[oai(path = "/refresh", method = "post", operation_id = "auth_refresh")]
+    async fn refresh(
+        &self,
+        request: &Request,
+        presented: Presented,
+        OptionalJson(input): OptionalJson<RefreshInput>,
+    ) -> Result<SignedIn> {
+        let (token, in_body) = match (input, presented) {
+            (Some(RefreshInput { refresh_token }), _) => (refresh_token, true),
+            (None, Presented::InAuthorization(token)) => (token, true),
+            (None, Presented::InCookie(token)) => (token, false),
+            (None, Presented::Nowhere) => return Err(Error::Unauthenticated),
+        };
+        let tokens = self.sign_in.refresh(&token, origin_of(request)).await?;
+        Ok(SignedIn::new(tokens, in_body, &self.sign_in.options))
+    }
+
+    /// Sign out
+    #[oai(path = "/logout", method = "post", operation_id = "auth_logout")]
+    async fn logout(&self, caller: Caller<Own>) -> Result<SignedOut> {
+        let (id, db) = (caller.session(), &self.sign_in.db);
+        let end = async |tx: &mut WriteTx| tx.end_session(id, Action::SignOut, EndReason::SignedOut).await;
+        match db.write(&caller, end).await {
+            Ok(()) | Err(Error::NotFound) => Ok(SignedOut(self.sign_in.options)), // ended meanwhile: that is what was asked for
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sign out everywhere
+    #[oai(path = "/logout-all", method = "post", operation_id = "auth_logout_all")]
+    async fn logout_all(&self, caller: Caller<Own>) -> Result<SignedOut> {
+        let end = async |tx: &mut WriteTx| tx.end_sessions(None, EndReason::SignedOut).await;
+        self.sign_in.db.write(&caller, end).await?;
+        Ok(SignedOut(self.sign_in.options))
+    }
+
+    /// Get oneself
+    #[oai(path = "/me", method = "get", operation_id = "auth_me")]
+    async fn me(&self, caller: Caller<Read>, if_none_match: IfNoneMatch) -> Result<Found<User>> {
+        let user = self.sign_in.db.read(&caller, async |tx| users::find(tx, caller.user()).await).await?;
+        Ok(Found(user, if_none_match))
+    }
+
+    /// List sessions
+    #[oai(path = "/sessions", method = "get", operation_id = "auth_session_list")]
+    async fn sessions(
+        &self,
+        caller: Caller<Read>,
+        Query(list): Query<List<SessionFilter>>,
+    ) -> Result<Listed<SessionInfo>> {
+        let (user, current) = (caller.user(), caller.session());
+        let page = self.sign_in.db.read(&caller, async |tx| queries::list(tx, user, current, &list).await).await?;
+        Ok(Listed(page))
+    }
+
+    /// End a session
+    #[oai(path = "/sessions/:session_id", method = "delete", operation_id = "auth_session_end")]
+    async fn end_session(&self, caller: Caller<Own>, Path(session_id): Path<SessionId>) -> Result<Deleted> {
+        let end = async |tx: &mut WriteTx| tx.end_session(session_id, Action::SignOut, EndReason::Revoked).await;
+        self.sign_in.db.write(&caller, end).await?;
+        Ok(Deleted)
+    }
+
+    /// Change a password
+    #[oai(path = "/password", method = "post", operation_id = "auth_password")]
+    async fn password(&self, caller: Caller<Own>, Json(input): Json<PasswordInput>) -> Result<Deleted> {
+        let PasswordInput { current_password, new_password } = input;
+        let session = caller.session();
+        self.sign_in.change_password(caller.as_actor(), session, &current_password, &new_password).await?;
+        Ok(Deleted)
+    }
+}
+
+/// What a device is called that has not said it: its `User-Agent`, as far as that is text.
+fn user_agent(request: &Request) -> Option<String> {
+    let agent: String = request.header("user-agent")?.chars().take(120).collect();
+    (!agent.trim().is_empty()).then_some(agent)
+}

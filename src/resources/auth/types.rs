@@ -1,0 +1,179 @@
+//! Sign-in as the contract has it, and the rules that a schema can't say.
+use crate::auth::names::normalised;
+use crate::auth::passwords::MAX_BYTES;
+use crate::db::types::{Instant, SessionId};
+use crate::error::Detail;
+use crate::http::Input;
+use crate::http::scalars::{Email, Password};
+use crate::list::Filter;
+use crate::resources::users::User;
+use poem_openapi::{Enum, Object};
+
+/// Makes a user, and with a new `tenant_id` (or none) a tenant that the user owns.
+#[derive(Debug, Clone, Object)]
+pub struct RegisterInput {
+    #[oai(validator(max_length = 255))]
+    pub email: Email,
+    #[oai(validator(min_length = 8, max_length = 72))]
+    pub password: Password,
+    #[oai(validator(min_length = 1, max_length = 120))]
+    pub name: String,
+    #[oai(validator(min_length = 3, max_length = 50, pattern = "^[a-z0-9._-]+$"))]
+    pub username: Option<String>,
+    #[oai(validator(min_length = 1, max_length = 120))]
+    pub tenant_name: Option<String>,
+    /// The tenant's slug.
+    #[oai(validator(min_length = 3, max_length = 50, pattern = "^[a-z0-9-]+$"))]
+    pub tenant_id: Option<String>,
+}
+
+impl Input for RegisterInput {
+    fn check(&self, problems: &mut Detail) {
+        check_password(&self.password, "password", problems);
+        if self.name.trim().is_empty() {
+            problems.add("name", "must not be blank");
+        }
+    }
+}
+
+/// Longer ones are refused rather than cut: the end of a password counts.
+fn check_password(password: &Password, member: &str, problems: &mut Detail) {
+    if password.bytes() > MAX_BYTES {
+        problems.add(member, format!("must have at most {MAX_BYTES} bytes in UTF-8"));
+    }
+}
+
+/// A password and the name that it belongs to: either `email` or `username`.
+#[derive(Debug, Clone, Object)]
+pub struct LoginInput {
+    #[oai(validator(max_length = 255))]
+    pub email: Option<Email>,
+    #[oai(validator(max_length = 255))]
+    pub username: Option<String>,
+    #[oai(validator(max_length = 200))]
+    pub password: Password,
+    /// For clients without cookies.
+    #[oai(default)]
+    pub return_refresh_in_body: bool,
+    /// What the session is called in the list of sessions.
+    #[oai(validator(max_length = 120))]
+    pub device_name: Option<String>,
+}
+
+impl Input for LoginInput {
+    fn check(&self, problems: &mut Detail) {
+        if self.email.is_some() == self.username.is_some() {
+            problems.add("email", "give either `email` or `username`");
+        }
+    }
+}
+
+impl LoginInput {
+    /// The name to look up.
+    pub fn login(&self) -> String {
+        let name = self.email.as_ref().map(|Email(email)| email).or(self.username.as_ref());
+        normalised(name.map_or("", String::as_str))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case")]
+pub enum GrantType {
+    Password,
+}
+
+/// The password grant of OAuth 2.0 (RFC 6749, 4.3.2). Scopes and clients are taken and not used.
+#[derive(Debug, Clone, Object)]
+pub struct TokenForm {
+    pub grant_type: GrantType,
+    /// An e-mail address or a username.
+    #[oai(validator(max_length = 255))]
+    pub username: String,
+    #[oai(validator(max_length = 200))]
+    pub password: Password,
+    #[oai(validator(max_length = 1000))]
+    pub scope: Option<String>,
+    #[oai(validator(max_length = 1000))]
+    pub client_id: Option<String>,
+    #[oai(validator(max_length = 1000))]
+    pub client_secret: Option<String>,
+}
+
+impl Input for TokenForm {}
+
+#[derive(Debug, Clone, Object)]
+pub struct RefreshInput {
+    #[oai(validator(max_length = 1000))]
+    pub refresh_token: String,
+}
+
+impl Input for RefreshInput {}
+
+#[derive(Debug, Clone, Object)]
+pub struct PasswordInput {
+    #[oai(validator(max_length = 200))]
+    pub current_password: Password,
+    #[oai(validator(min_length = 8, max_length = 72))]
+    pub new_password: Password,
+}
+
+impl Input for PasswordInput {
+    fn check(&self, problems: &mut Detail) {
+        check_password(&self.new_password, "new_password", problems);
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub enum TokenType {
+    Bearer,
+}
+
+/// What a sign-in gives.
+#[derive(Debug, Clone, Object)]
+#[oai(skip_serializing_if_is_none)]
+pub struct TokenAnswer {
+    pub access_token: String,
+    pub token_type: TokenType,
+    /// Seconds that the access token is valid for.
+    pub expires_in: i64,
+    /// Seconds that the refresh token is valid for.
+    pub refresh_expires_in: i64,
+    /// Only if it is not in the cookie.
+    pub refresh_token: Option<String>,
+    pub user: User,
+}
+
+/// A device that is signed in.
+#[derive(Debug, Clone, Object)]
+#[oai(rename = "Session")]
+pub struct SessionInfo {
+    pub id: SessionId,
+    #[oai(nullable)]
+    pub device_name: Option<String>,
+    /// The address that it signed in from.
+    #[oai(nullable)]
+    pub ip: Option<String>,
+    pub created_at: Instant,
+    /// When it last got a new access token.
+    pub last_used_at: Instant,
+    pub expires_at: Instant,
+    /// Whether this request is of it.
+    pub is_current: bool,
+}
+
+/// Sessions have no filters.
+#[derive(Debug, Clone, Object)]
+pub struct SessionFilter {}
+
+#[derive(Debug, Default, Clone, Copy, Enum)]
+#[oai(rename_all = "snake_case")]
+pub enum SessionSort {
+    #[default]
+    CreatedAt,
+}
+
+impl Filter for SessionFilter {
+    type Item = SessionInfo;
+    type Column = SessionSort;
+    const IS_PLAIN: bool = true;
+}

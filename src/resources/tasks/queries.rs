@@ -1,0 +1,110 @@
+//! Tasks in the database. Every query starts at the lease's tenant; every change ends in its audit row.
+#![expect(clippy::disallowed_methods, reason = "queries run SQL")]
+use super::types::{Task, TaskFilter, TaskInput, TaskPriority, TaskSort, TaskStatus};
+use crate::auth::{Granted, Locked};
+use crate::db::error::Constraint;
+use crate::db::sql::{JsonListMethods, NO_DAY, contains, day_or, for_update, like, text_or};
+use crate::db::types::{Day, Instant, TaskId, TenantId};
+use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
+use crate::error::Result;
+use crate::list::{List, Page};
+use crate::schema::tasks;
+use crate::{narrowed, sorted};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+#[diesel::dsl::auto_type(no_type_alias)]
+fn all(tenant: TenantId) -> _ {
+    tasks::table.filter(tasks::tenant_id.eq(tenant))
+}
+
+#[diesel::dsl::auto_type(no_type_alias)]
+fn one(tenant: TenantId, id: TaskId) -> _ {
+    tasks::table.filter(tasks::tenant_id.eq(tenant)).filter(tasks::id.eq(id))
+}
+
+/// The tasks that a list is about, in no order yet.
+fn matching(tenant: TenantId, list: &List<TaskFilter>) -> tasks::BoxedQuery<'static, Any> {
+    let TaskFilter { week, year, status, priority, assigned_to, tag, due_before, due_after } = list.filter.clone();
+    let search = list.q.as_deref().map(contains);
+    narrowed!(
+        all(tenant).into_boxed(),
+        week => tasks::week_number.eq(week),
+        year => tasks::year.eq(year),
+        status => tasks::status.eq(status),
+        priority => tasks::priority.eq(priority),
+        assigned_to => tasks::assigned_to.eq(assigned_to),
+        tag => tasks::tags.has(tag),
+        due_before => tasks::due_date.lt(due_before),
+        due_after => tasks::due_date.gt(due_after),
+        search => like(tasks::title, search.clone()).or(like(text_or(tasks::description, ""), search)),
+    )
+}
+
+pub async fn list(tx: &mut ReadTx, list: &List<TaskFilter>) -> Result<Page<Task>> {
+    let tenant = tx.tenant();
+    let total = match list.is_counted() {
+        true => Some(matching(tenant, list).count().get_result(tx.conn()).await?),
+        false => None,
+    };
+    let rows = matching(tenant, list);
+    let rows = sorted!(rows, list, (tasks::id, TaskId), {
+        TaskSort::Title => (tasks::title, String),
+        TaskSort::Status => (tasks::status, TaskStatus),
+        TaskSort::Priority => (tasks::priority, TaskPriority),
+        TaskSort::DueDate => (day_or(tasks::due_date, NO_DAY), Day),
+        TaskSort::CreatedAt => (tasks::created_at, Instant),
+        TaskSort::UpdatedAt => (tasks::updated_at, Instant),
+    });
+    let rows = rows.limit(list.limit()).offset(list.offset()?).select(Task::as_select()).load(tx.conn()).await?;
+    Ok(list.page(rows, total))
+}
+
+pub async fn find(tx: &mut ReadTx, id: TaskId) -> Result<Task> {
+    Ok(one(tx.tenant(), id).select(Task::as_select()).first(tx.conn()).await?)
+}
+
+/// The task as it is now, for a change in this transaction: nobody else changes it meanwhile.
+pub async fn find_to_change(tx: &mut WriteTx, id: TaskId) -> Result<Locked<Task>> {
+    let task = one(tx.tenant(), id).select(Task::as_select());
+    Ok(Locked::new(for_update(task).get_result(tx.conn()).await?))
+}
+
+pub async fn insert(tx: &mut WriteTx, input: TaskInput) -> Result<Audited<Task>> {
+    let task = Task::new(tx.new_id(), input, tx.actor(), tx.now());
+    diesel::insert_into(tasks::table)
+        .values((
+            tasks::tenant_id.eq(tx.tenant()),
+            tasks::id.eq(task.id),
+            &task.input,
+            tasks::created_by.eq(task.created_by),
+            tasks::completed_at.eq(task.completed_at),
+            tasks::version.eq(task.version),
+            tasks::created_at.eq(task.created_at),
+            tasks::updated_at.eq(task.updated_at),
+        ))
+        .execute(tx.conn())
+        .await
+        .refers_to("assigned_to")?;
+    Ok(tx.audit(Action::Create, task.id, Changes::created(&task)).await?.with(task))
+}
+
+pub async fn update(tx: &mut WriteTx, before: Granted<Task>, input: TaskInput) -> Result<Audited<Task>> {
+    let task = before.changed(input, tx.now());
+    diesel::update(one(tx.tenant(), task.id))
+        .set((
+            &task.input,
+            tasks::completed_at.eq(task.completed_at),
+            tasks::version.eq(task.version),
+            tasks::updated_at.eq(task.updated_at),
+        ))
+        .execute(tx.conn())
+        .await
+        .refers_to("assigned_to")?;
+    Ok(tx.audit(Action::Update, task.id, Changes::updated(&*before, &task)).await?.with(task))
+}
+
+pub async fn delete(tx: &mut WriteTx, task: Granted<Task>) -> Result<Audited<()>> {
+    diesel::delete(one(tx.tenant(), task.id)).execute(tx.conn()).await?;
+    tx.audit(Action::Delete, task.id, Changes::deleted(&*task)).await
+}

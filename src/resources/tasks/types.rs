@@ -1,0 +1,164 @@
+//! Tasks as the contract has them, and the rules that a schema can't say.
+use crate::auth::Owned;
+use crate::db::Any;
+use crate::db::types::{Day, Instant, Tags, TaskId, UserId};
+use crate::error::Detail;
+use crate::http::{Input, Resource};
+use crate::list::Filter;
+use crate::schema::tasks;
+use chrono::{NaiveDate, Weekday};
+use diesel::prelude::*;
+use poem_openapi::{Enum, Object};
+use uuid::Uuid;
+
+crate::text_enum! {
+    #[derive(Default)]
+    pub enum TaskStatus {
+        #[default]
+        Todo = "todo",
+        InProgress = "in_progress",
+        Review = "review",
+        Done = "done",
+        Cancelled = "cancelled",
+    }
+}
+
+crate::ranked_enum! {
+    #[derive(Default)]
+    pub enum TaskPriority {
+        Low = (1, "low"),
+        #[default]
+        Medium = (2, "medium"),
+        High = (3, "high"),
+        Urgent = (4, "urgent"),
+    }
+}
+
+/// What people write about a task: POST and PUT take it whole, PATCH takes any members of it.
+#[derive(Debug, Clone, Object, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = tasks, check_for_backend(Any))]
+#[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
+pub struct TaskInput {
+    #[oai(validator(min_length = 1, max_length = 200))]
+    pub title: String,
+    #[oai(nullable, validator(max_length = 10000))]
+    pub description: Option<String>,
+    #[oai(default)]
+    pub status: TaskStatus,
+    #[oai(default)]
+    pub priority: TaskPriority,
+    /// An ISO 8601 week of `year`.
+    #[oai(nullable, validator(minimum(value = "1"), maximum(value = "53")))]
+    pub week_number: Option<i32>,
+    #[oai(nullable, validator(minimum(value = "2000"), maximum(value = "2100")))]
+    pub year: Option<i32>,
+    #[oai(default, validator(max_items = 20, min_length = 1, max_length = 50))]
+    pub tags: Tags,
+    #[oai(nullable)]
+    pub due_date: Option<Day>,
+    #[oai(nullable)]
+    pub assigned_to: Option<UserId>,
+}
+
+impl Input for TaskInput {
+    fn check(&self, problems: &mut Detail) {
+        match (self.year, self.week_number) {
+            (Some(year), Some(week)) => {
+                if NaiveDate::from_isoywd_opt(year, week.unsigned_abs(), Weekday::Mon).is_none() {
+                    problems.add("week_number", format!("{year} has no week {week}"));
+                }
+            }
+            (Some(_), None) => problems.add("week_number", "is needed with `year`"),
+            (None, Some(_)) => problems.add("year", "is needed with `week_number`"),
+            (None, None) => {}
+        }
+    }
+}
+
+/// A task, as answered and as stored.
+#[derive(Debug, Clone, Object, Queryable, Selectable)]
+#[diesel(table_name = tasks, check_for_backend(Any))]
+pub struct Task {
+    pub id: TaskId,
+    #[oai(flatten)]
+    #[diesel(embed)]
+    pub input: TaskInput,
+    pub created_by: UserId,
+    /// Set and cleared by the server, with `status`.
+    #[oai(nullable)]
+    pub completed_at: Option<Instant>,
+    pub version: i64,
+    pub created_at: Instant,
+    pub updated_at: Instant,
+}
+
+impl Task {
+    /// A new task, first version.
+    pub fn new(id: TaskId, input: TaskInput, created_by: UserId, now: Instant) -> Self {
+        let completed_at = input.completed_at(None, now);
+        Self { id, input, created_by, completed_at, version: 1, created_at: now, updated_at: now }
+    }
+
+    /// The next version of this task.
+    pub fn changed(&self, input: TaskInput, now: Instant) -> Self {
+        let completed_at = input.completed_at(self.completed_at, now);
+        Self { input, completed_at, version: self.version + 1, updated_at: now, ..self.clone() }
+    }
+}
+
+impl TaskInput {
+    fn completed_at(&self, before: Option<Instant>, now: Instant) -> Option<Instant> {
+        (self.status == TaskStatus::Done).then(|| before.unwrap_or(now))
+    }
+}
+
+impl Resource for Task {
+    const PATH: &'static str = "/api/v1/tasks";
+
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+    fn version(&self) -> i64 {
+        self.version
+    }
+}
+
+impl Owned for Task {
+    fn owner(&self) -> UserId {
+        self.created_by
+    }
+}
+
+/// The filters of a list of tasks: each member is one query parameter.
+#[derive(Debug, Clone, Object)]
+pub struct TaskFilter {
+    #[oai(validator(minimum(value = "1"), maximum(value = "53")))]
+    pub week: Option<i32>,
+    #[oai(validator(minimum(value = "2000"), maximum(value = "2100")))]
+    pub year: Option<i32>,
+    pub status: Option<TaskStatus>,
+    pub priority: Option<TaskPriority>,
+    pub assigned_to: Option<UserId>,
+    /// Tasks that have this tag.
+    #[oai(validator(max_length = 50))]
+    pub tag: Option<String>,
+    pub due_before: Option<Day>,
+    pub due_after: Option<Day>,
+}
+
+#[derive(Debug, Default, Clone, Copy, Enum)]
+#[oai(rename_all = "snake_case")]
+pub enum TaskSort {
+    Title,
+    Status,
+    Priority,
+    DueDate,
+    #[default]
+    CreatedAt,
+    UpdatedAt,
+}
+
+impl Filter for TaskFilter {
+    type Item = Task;
+    type Column = TaskSort;
+}

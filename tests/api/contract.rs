@@ -1,0 +1,129 @@
+//! The contract and the code say the same.
+use crate::support::contract::example_problems;
+use crate::support::{Tenant, TestApp};
+use bizcenter::contract::breaking::breaking;
+use bizcenter::contract::compare::{Report, differences};
+use bizcenter::contract::lint::lint;
+use bizcenter::contract::normalise::normalise;
+use bizcenter::contract::{document, operations};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn the_code_says_what_the_contract_says() {
+    let app = TestApp::start().await;
+    let derived: Value = serde_json::from_str(&bizcenter::app::derived_document(&app.parts)).unwrap();
+    let found = differences(&normalise(document()), &normalise(&derived));
+    assert!(found.is_empty(), "\n{}", Report(&found));
+}
+
+#[test]
+fn it_keeps_the_rules_of_the_house() {
+    let problems = lint(document());
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+}
+
+#[test]
+fn every_example_fits_its_schema() {
+    let (seen, problems) = example_problems(document());
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+    assert!(seen >= 35, "only {seen} examples were looked at");
+}
+
+/// One line an operation: id, method, path, permission. Reviewed in seconds, and held to the code here.
+#[test]
+fn operations_txt_is_true() {
+    let line = |operation: bizcenter::http::guard::OperationLine| {
+        format!("{} {} {} {}\n", operation.id, operation.method, operation.path, operation.permission)
+    };
+    let lines: String = bizcenter::app::operations().into_iter().map(line).collect();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/operations.txt");
+    let written = std::fs::read_to_string(file).unwrap_or_default();
+    assert_eq!(written, lines, "openapi/operations.txt is not what the code says");
+    let of_contract = operations(document()).len();
+    assert_eq!(lines.lines().count(), of_contract, "the contract has {of_contract} operations");
+}
+
+/// Clients of the last release go on working.
+#[test]
+fn nothing_released_is_broken() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/released");
+    let Ok(released) = std::fs::read_dir(folder) else { return }; // nothing has been released yet
+    for file in released {
+        let path = file.unwrap().path();
+        let old: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let broken = breaking(&old, document());
+        assert!(broken.is_empty(), "{}\n{}", path.display(), broken.join("\n"));
+    }
+}
+
+/// The derive can't say `additionalProperties: false`; this proves it: each example of a request, with one member more at
+/// each place that the contract closes, is refused there.
+#[tokio::test]
+async fn closed_objects_refuse_unknown_members() {
+    let tenant = TestApp::start().await.tenant().await;
+    let mut probes = 0;
+    for operation in operations(document()) {
+        let Some(request) = operation.request else { continue };
+        let example = request.example.unwrap_or_else(|| panic!("{} has no example", operation.id));
+        let path = operation.path.replace("{task_id}", &tenant.id.to_string());
+        for place in objects_in(&example, String::new()) {
+            let mut probe = example.clone();
+            probe.pointer_mut(&place).unwrap()["not_a_member"] = json!("x");
+            let method: Method = operation.method.parse().unwrap();
+            let call = tenant.owner.call(method, &path);
+            let call = match request.media_type.as_str() {
+                "application/json" => call.json(&probe),
+                _ => call.body(&request.media_type, serde_urlencoded::to_string(&probe).unwrap()),
+            };
+            let answer = call.send().await;
+            let member = format!("{}/not_a_member", place).trim_start_matches('/').replace('/', ".");
+            assert_eq!(answer.error(), (400, "validation_error".to_owned()), "{}: {member}", operation.id);
+            assert_eq!(answer.detail(), json!({member: ["is not known"]}), "{}", operation.id);
+            probes += 1;
+        }
+    }
+    assert!(probes >= 8, "only {probes} probes were sent");
+}
+
+/// The JSON pointers of all objects in an example.
+fn objects_in(value: &Value, at: String) -> Vec<String> {
+    let mut found = vec![];
+    if let Some(members) = value.as_object() {
+        found.push(at.clone());
+        for (name, member) in members {
+            found.extend(objects_in(member, format!("{at}/{name}")));
+        }
+    }
+    for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+        found.extend(objects_in(item, format!("{at}/{index}")));
+    }
+    found
+}
+
+/// The pages and the document are served as they are written.
+#[tokio::test]
+async fn the_contract_is_served() {
+    let Tenant { app, .. } = TestApp::start().await.tenant().await;
+    let served = app.visitor().get("/openapi.json").expect(200).await;
+    assert_eq!(served.json(), *document());
+    assert_eq!(served.header("content-type"), Some("application/json"));
+    let yaml = app.visitor().get("/openapi.yaml").expect(200).await.text();
+    assert_eq!(serde_yaml_ng::from_str::<Value>(&yaml).unwrap(), *document());
+    for page in ["/docs", "/redoc", "/scalar"] {
+        let answer = app.visitor().get(page).expect(200).await;
+        let policy = answer.header("content-security-policy").unwrap().to_owned();
+        assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self'"), "{policy}");
+        assert!(!policy.contains("http"), "{page} lets something in from outside: {policy}");
+        let html = answer.text();
+        for attribute in ["src=\"", "href=\""] {
+            for target in html.split(attribute).skip(1) {
+                assert!(
+                    target.starts_with('/') || target.starts_with("data:"),
+                    "{page} loads {}",
+                    &target[..40.min(target.len())]
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Servers to test: one that all tests of a run share, and ones of their own for tests that turn the clock or pull plugs.
+use super::database::TestDatabase;
+use super::people::{Person, Tenant};
+use bizcenter::app::{self, Parts};
+use bizcenter::config::{Config, DatabaseUrl};
+use bizcenter::db::migrations;
+use bizcenter::http::serve::{ServeOptions, serve};
+use bizcenter::infra::world::World;
+use chrono::{DateTime, Duration, Utc};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
+use tokio::net::TcpListener;
+use tokio::sync::OnceCell;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// The real time, turned forward by as much as a test likes.
+#[derive(Clone, Default)]
+pub struct TestClock(Arc<AtomicI64>);
+
+impl TestClock {
+    pub fn advance(&self, by: Duration) {
+        self.0.fetch_add(by.num_milliseconds(), Ordering::SeqCst);
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        World::real().now() + Duration::milliseconds(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// A running server.
+#[derive(Clone)]
+pub struct TestApp {
+    pub address: SocketAddr,
+    pub clock: TestClock,
+    pub database: Arc<TestDatabase>,
+    pub parts: Parts,
+    pub config: Arc<Config>,
+    pub http: reqwest::Client,
+    _stop: Arc<DropGuard>,
+}
+
+impl TestApp {
+    /// The server of this run. Tests share it and its database, and keep apart by tenants.
+    pub async fn start() -> Self {
+        static SHARED: OnceCell<TestApp> = OnceCell::const_new();
+        let shared = SHARED.get_or_init(|| async {
+            // On a runtime of its own: that of the first test ends with that test.
+            runtime().spawn(Self::launch(|_| {})).await.unwrap()
+        });
+        let shared = shared.await.clone();
+        Self { http: client(), ..shared } // reqwest's connections belong to the test's own runtime
+    }
+
+    /// A server of one's own, with a database and a clock of its own.
+    pub async fn alone() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// As [`Self::alone`], with other settings.
+    pub async fn with(change: impl FnOnce(&mut Config) + Send + 'static) -> Self {
+        let app = runtime().spawn(Self::launch(change)).await.unwrap();
+        Self { http: client(), ..app }
+    }
+
+    async fn launch(change: impl FnOnce(&mut Config) + Send) -> Self {
+        let database = TestDatabase::create().await;
+        migrations::up(&database.target()).await.unwrap();
+        Self::launch_on(Arc::new(database), TestClock::default(), change).await
+    }
+
+    /// A second server on the same database: what one does holds on the other.
+    pub async fn replica(&self) -> Self {
+        let launch = Self::launch_on(self.database.clone(), self.clock.clone(), |_| {});
+        let app = runtime().spawn(launch).await.unwrap();
+        Self { http: client(), ..app }
+    }
+
+    async fn launch_on(database: Arc<TestDatabase>, clock: TestClock, change: impl FnOnce(&mut Config) + Send) -> Self {
+        let folder = database.folder.path().to_owned();
+        let mut config = Config::for_tests(folder.clone(), DatabaseUrl::parse(&database.url, &folder).unwrap());
+        change(&mut config);
+        let (time, real) = (clock.clone(), World::real());
+        let world = World::new(
+            move || time.now(),
+            move |bytes| {
+                for byte in bytes {
+                    [*byte] = real.random_bytes();
+                }
+            },
+        );
+        let parts = app::connect(&config, world).await.unwrap();
+        let endpoint = app::server(&parts, &config);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let options = ServeOptions {
+            header_timeout: config.server.header_timeout,
+            drain_timeout: config.server.drain_timeout,
+            max_connections: config.server.max_connections,
+        };
+        tokio::spawn(serve(listener, endpoint, options, stop.clone()));
+        let (config, stop) = (Arc::new(config), Arc::new(stop.drop_guard()));
+        Self { address, clock, database, parts, config, http: client(), _stop: stop }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Somebody who has not signed in.
+    pub fn visitor(&self) -> Person {
+        Person::visitor(self)
+    }
+
+    /// A new tenant with its owner.
+    pub async fn tenant(&self) -> Tenant {
+        Tenant::register(self).await
+    }
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+}
+
+/// Where the servers run.
+fn runtime() -> &'static tokio::runtime::Runtime {
+    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap())
+}

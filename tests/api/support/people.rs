@@ -1,0 +1,222 @@
+//! People who call the server, and what they get back.
+use super::app::TestApp;
+use super::contract::CONTRACT;
+use bizcenter::auth::Role;
+use bizcenter::db::Origin;
+use bizcenter::resources::auth::Tenancy;
+use bizcenter::resources::users::NewUser;
+use reqwest::{Method, StatusCode};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+pub const PASSWORD: &str = "correct horse battery";
+
+/// A tenant of one test, and its owner.
+pub struct Tenant {
+    pub app: TestApp,
+    pub id: Uuid,
+    pub slug: String,
+    pub owner: Person,
+}
+
+impl Tenant {
+    pub async fn register(app: &TestApp) -> Self {
+        let slug = format!("t-{}", app.parts.world.uuid().simple());
+        let email = format!("owner@{slug}.example");
+        let input = json!({"email": email, "password": PASSWORD, "name": "Olga Owner", "tenant_id": slug});
+        let user = app.visitor().post("/api/v1/auth/register").json(&input).expect(201).await.json();
+        let id = user["tenant_id"].as_str().unwrap().parse().unwrap();
+        let owner = app.visitor().sign_in(&email).await;
+        Self { app: app.clone(), id, slug, owner }
+    }
+
+    /// Somebody new in this tenant.
+    pub async fn person(&self, role: Role) -> Person {
+        let name = role.name();
+        let email = format!("{name}-{}@{}.example", self.app.parts.world.uuid().simple(), self.slug);
+        let sign_in = &self.app.parts.sign_in;
+        let new = NewUser {
+            email: email.clone(),
+            username: None,
+            name: format!("A {name}"),
+            role,
+            password_hash: sign_in.passwords.hash(SecretString::from(PASSWORD)).await.unwrap(),
+            is_superuser: false,
+        };
+        sign_in.add_user(Tenancy::Existing(self.id.into(), role), new, Origin::default()).await.unwrap();
+        self.app.visitor().sign_in(&email).await
+    }
+
+    pub async fn admin(&self) -> Person {
+        self.person(Role::Admin).await
+    }
+    pub async fn editor(&self) -> Person {
+        self.person(Role::Editor).await
+    }
+    pub async fn viewer(&self) -> Person {
+        self.person(Role::Viewer).await
+    }
+}
+
+/// Somebody who calls the server: a visitor, or a user with an access token.
+#[derive(Clone)]
+pub struct Person {
+    app: TestApp,
+    pub token: Option<String>,
+    /// What the sign-in answered, with the refresh token; null for a visitor.
+    pub signed_in: Value,
+}
+
+impl Person {
+    pub fn visitor(app: &TestApp) -> Self {
+        Self { app: app.clone(), token: None, signed_in: Value::Null }
+    }
+
+    /// The person that signing in with this address makes.
+    pub async fn sign_in(&self, email: &str) -> Self {
+        let input = json!({"email": email, "password": PASSWORD, "return_refresh_in_body": true});
+        let answer = self.post("/api/v1/auth/login").json(&input).expect(200).await.json();
+        self.with_tokens(answer)
+    }
+
+    pub fn with_tokens(&self, signed_in: Value) -> Self {
+        let token = signed_in["access_token"].as_str().map(str::to_owned);
+        Self { app: self.app.clone(), token, signed_in }
+    }
+
+    /// The same person at another server.
+    pub fn at(&self, app: &TestApp) -> Self {
+        Self { app: app.clone(), ..self.clone() }
+    }
+
+    pub fn id(&self) -> Uuid {
+        self.signed_in["user"]["id"].as_str().unwrap().parse().unwrap()
+    }
+    pub fn email(&self) -> String {
+        self.signed_in["user"]["email"].as_str().unwrap().to_owned()
+    }
+    pub fn refresh_token(&self) -> String {
+        self.signed_in["refresh_token"].as_str().unwrap().to_owned()
+    }
+
+    pub fn call(&self, method: Method, path: &str) -> Call {
+        let mut request = self.app.http.request(method.clone(), self.app.url(path));
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        Call { method, path: path.to_owned(), request }
+    }
+    pub fn get(&self, path: &str) -> Call {
+        self.call(Method::GET, path)
+    }
+    pub fn post(&self, path: &str) -> Call {
+        self.call(Method::POST, path)
+    }
+    pub fn put(&self, path: &str) -> Call {
+        self.call(Method::PUT, path)
+    }
+    pub fn patch(&self, path: &str) -> Call {
+        self.call(Method::PATCH, path)
+    }
+    pub fn delete(&self, path: &str) -> Call {
+        self.call(Method::DELETE, path)
+    }
+
+    /// Creates a task and gives it back.
+    pub async fn task(&self, input: Value) -> Value {
+        self.post("/api/v1/tasks").json(&input).expect(201).await.json()
+    }
+}
+
+/// A request in the making.
+#[must_use]
+pub struct Call {
+    method: Method,
+    path: String,
+    request: reqwest::RequestBuilder,
+}
+
+impl Call {
+    pub fn json(mut self, body: &Value) -> Self {
+        self.request = self.request.json(body);
+        self
+    }
+    pub fn form(mut self, pairs: &[(&str, &str)]) -> Self {
+        let body = serde_urlencoded::to_string(pairs).unwrap();
+        self.request = self.request.header("content-type", "application/x-www-form-urlencoded").body(body);
+        self
+    }
+    pub fn body(mut self, content_type: &str, body: impl Into<reqwest::Body>) -> Self {
+        self.request = self.request.header("content-type", content_type).body(body);
+        self
+    }
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.header(name, value);
+        self
+    }
+
+    /// Sends it, and holds the answer to the contract.
+    pub async fn send(self) -> Answer {
+        let Self { method, path, request } = self;
+        let response = request.send().await.unwrap_or_else(|error| panic!("{method} {path}: {error:?}"));
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.bytes().await.unwrap_or_else(|error| panic!("{method} {path}: {error:?}")).to_vec();
+        let pairs: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .collect();
+        if let Err(fault) = CONTRACT.check_response(method.as_str(), &path, status.as_u16(), &pairs, &body) {
+            panic!("{method} {path} breaks the contract: {fault}\n{}", String::from_utf8_lossy(&body));
+        }
+        assert!(headers.contains_key("x-request-id"), "{method} {path}: no X-Request-Id");
+        Answer { call: format!("{method} {path}"), status, headers, body }
+    }
+
+    /// Sends it, and expects this status.
+    pub async fn expect(self, status: u16) -> Answer {
+        self.send().await.expect(status)
+    }
+}
+
+/// An answer, which fits the contract.
+#[derive(Debug)]
+pub struct Answer {
+    call: String,
+    pub status: StatusCode,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status.as_u16(), status, "{}: {}", self.call, self.text());
+        self
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{}: {error}: {}", self.call, self.text()))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The error's type, with its status.
+    #[track_caller]
+    pub fn error(&self) -> (u16, String) {
+        (self.status.as_u16(), self.json()["error"]["type"].as_str().unwrap_or("none").to_owned())
+    }
+
+    /// The error's detail.
+    #[track_caller]
+    pub fn detail(&self) -> Value {
+        self.json()["error"]["detail"].clone()
+    }
+}
