@@ -42,13 +42,13 @@ mod tests {
         let settings = [
             setting("server.port", Some("8000"), Some("PORT")),
             setting("auth.jwt_secret", Some("***"), Some("JWT_SECRET")),
-            setting("server.public_url", None, None),
+            setting("database.ca_file", None, None),
         ];
         assert_eq!(
             table(&settings),
             "server.port = 8000            # from PORT\n\
              auth.jwt_secret = ***         # from JWT_SECRET\n\
-             server.public_url is not set\n"
+             database.ca_file is not set\n"
         );
     }
 }

@@ -30,7 +30,6 @@ pub const SETTINGS: &[Setting] = &[
     open("server.drain_timeout_seconds", &[]),
     open("server.max_connections", &[]),
     open("server.docs_enabled", &[]),
-    open("server.public_url", &[]),
     secret("database.url", &["DATABASE_URL"]),
     open("database.pool_size", &[]),
     open("database.acquire_timeout_seconds", &[]),

@@ -3,7 +3,6 @@ use super::reader::{Read, Reader};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
-use url::Url;
 
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
@@ -25,8 +24,6 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// Whether the documentation pages are served.
     pub docs_enabled: bool,
-    /// Where clients reach the server (http or https, no trailing slash needed).
-    pub public_url: Option<Url>,
 }
 
 impl ServerConfig {
@@ -45,7 +42,6 @@ impl ServerConfig {
         let drain_timeout = reader.seconds("server.drain_timeout_seconds", 0..=3600);
         let max_connections = reader.number("server.max_connections", 1..=1_000_000);
         let docs_enabled = reader.flag("server.docs_enabled");
-        let public_url = public_url(reader);
         Ok(Self {
             host: host?,
             port: port?,
@@ -56,7 +52,6 @@ impl ServerConfig {
             drain_timeout: drain_timeout?,
             max_connections: max_connections?,
             docs_enabled: docs_enabled?,
-            public_url: public_url?,
         })
     }
 
@@ -71,7 +66,6 @@ impl ServerConfig {
             drain_timeout: Duration::from_secs(5),
             max_connections: 10_000,
             docs_enabled: true,
-            public_url: None,
         }
     }
 }
@@ -94,13 +88,4 @@ fn trusted_proxies(reader: &mut Reader) -> Read<Vec<IpNet>> {
 fn range(text: &str) -> Option<IpNet> {
     let range: Option<IpNet> = text.parse().ok();
     range.or_else(|| text.parse().ok().map(|address: IpAddr| address.into()))
-}
-
-fn public_url(reader: &mut Reader) -> Read<Option<Url>> {
-    let path = "server.public_url";
-    let Some(text) = reader.optional_text(path)? else { return Ok(None) };
-    match Url::parse(&text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.username().is_empty() => Ok(Some(url)),
-        _ => Err(reader.report(path, "must be a URL like https://api.example.com")),
-    }
 }

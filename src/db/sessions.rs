@@ -110,7 +110,7 @@ impl Db {
                 sessions::expires_at.eq(expires_at),
             );
             let swapped = diesel::update(current).set(next).execute(tx.conn()).await?;
-            Ok(Audited(swapped == 1))
+            Ok(Audited::without_row(swapped == 1))
         };
         self.write(scope, swap).await
     }

@@ -48,7 +48,7 @@ fn the_default_file_holds_exactly_the_defaults() {
     assert_eq!((server.max_body_bytes, server.max_connections, server.docs_enabled), (1_048_576, 10_000, true));
     assert_eq!(server.header_timeout, Duration::from_secs(10));
     assert_eq!((server.request_timeout, server.drain_timeout), (Duration::from_secs(30), Duration::from_secs(30)));
-    assert_eq!((server.trusted_proxies, server.public_url), (vec![], None));
+    assert_eq!(server.trusted_proxies, vec![]);
     assert_eq!((database.url.expose(), database.pool_size), ("sqlite://./data/bizcenter.db", 10));
     assert_eq!((database.acquire_timeout, database.ca_file), (Duration::from_secs(5), None));
     assert_eq!((auth.issuer.as_str(), auth.audience.as_str()), ("bizcenter", "bizcenter"));
@@ -218,7 +218,7 @@ fn effective_settings_name_their_origin() {
     assert_eq!(of("log.format"), "\"text\" from default in development");
     assert_eq!(of("auth.access_minutes"), "15 from default");
     assert_eq!(of("auth.jwt_secret"), "*** from ./data/secrets/jwt_secret");
-    assert_eq!(of("server.public_url"), "- from -");
+    assert_eq!(of("database.ca_file"), "- from -");
 }
 
 #[test]
