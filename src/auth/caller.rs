@@ -1,11 +1,12 @@
 //! The first argument of every operation that isn't public.
 use super::access_token::AccessTokens;
-use super::permissions::{MayWrite, PERMISSION, Permission, Role};
+use super::permissions::{MayWrite, Permission, Role};
 use crate::db::types::{SessionId, TenantId, UserId};
 use crate::db::{Db, Origin, Scope, WriteScope};
 use crate::error::{Error, Result};
 use crate::http::client_ip::ClientIp;
 use crate::http::edge::RequestId;
+use crate::http::guard::PERMISSION;
 use poem::http::header::AUTHORIZATION;
 use poem::{Request, RequestBody};
 use poem_openapi::auth::Bearer;

@@ -1,34 +1,11 @@
 //! Roles, and rights as types. Each slice lists its own with [`permissions!`]; `operations.txt` and the tests that walk
 //! every operation with every role are printed from their union.
 
-crate::ranked_enum! {
-    /// What a user is in their tenant; each role may do all that the ones below it may.
-    pub enum Role {
-        Viewer = (1, "viewer"),
-        Analyst = (2, "analyst"),
-        Editor = (3, "editor"),
-        Admin = (4, "admin"),
-        Owner = (5, "owner"),
-    }
-}
-
-impl Role {
-    pub const ALL: [Self; 5] = [Self::Viewer, Self::Analyst, Self::Editor, Self::Admin, Self::Owner];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Analyst => "analyst",
-            Self::Editor => "editor",
-            Self::Admin => "admin",
-            Self::Owner => "owner",
-        }
-    }
-}
+pub use crate::db::roles::Role;
 
 /// A right, as a type: made by [`permissions!`].
 pub trait Permission: Send + Sync + 'static {
-    /// [`PERMISSION`], and the permission as `operations.txt` prints it.
+    /// [`PERMISSION`](crate::http::guard::PERMISSION), and the permission as `operations.txt` prints it.
     const NAME: &'static str;
     /// The least role that has it.
     const ROLE: Role;
@@ -38,9 +15,6 @@ pub trait Permission: Send + Sync + 'static {
 
 /// A permission that is not just `Read`: only its caller can open a write lease.
 pub trait MayWrite {}
-
-/// Marks a permission among the security schemes of an operation; the guard takes it out again.
-pub const PERMISSION: &str = "permission:";
 
 /// The permissions of a slice: `permissions! { Read: Viewer, Delete: Editor if own else Admin }`. One called `Read`
 /// opens no write lease.

@@ -1,17 +1,7 @@
 //! The rules of refresh-token rotation, as one pure function. Stores only compare and swap.
+use crate::db::sessions::SessionState;
 use crate::db::types::Instant;
 use chrono::Duration;
-
-/// What a store keeps of a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SessionState {
-    /// Which token is the current one; each refresh makes the next.
-    pub generation: i64,
-    /// When the current token was made.
-    pub rotated_at: Instant,
-    pub expires_at: Instant,
-    pub has_ended: bool,
-}
 
 /// What a presented refresh token leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

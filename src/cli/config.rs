@@ -46,8 +46,8 @@ mod tests {
         ];
         assert_eq!(
             table(&settings),
-            "server.port = 8000            # from PORT\n\
-             auth.jwt_secret = ***         # from JWT_SECRET\n\
+            "server.port = 8000           # from PORT\n\
+             auth.jwt_secret = ***        # from JWT_SECRET\n\
              database.ca_file is not set\n"
         );
     }

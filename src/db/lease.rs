@@ -161,12 +161,6 @@ impl Db {
         &self.world
     }
 
-    /// Whether the database answers.
-    pub async fn ping(&self) -> Result<()> {
-        let nobody = TenantId::from(Uuid::nil());
-        self.lease(Access::Read, nobody).await?.end(Ok(())).await
-    }
-
     async fn lease(&self, access: Access, tenant: TenantId) -> Result<ReadTx> {
         let wait = tokio::time::timeout(self.acquire_timeout, self.turn.clone().acquire_owned());
         let turn = wait.await.map_err(unavailable)?.map_err(unavailable)?;

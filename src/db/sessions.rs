@@ -1,9 +1,8 @@
 //! Sessions in the database: what `auth::session` decides is compared and swapped here.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
+use super::roles::Role;
 use super::types::{Instant, SessionId, TenantId, UserId};
 use super::{Action, Audited, Changes, Db, ReadTx, Scope, WriteScope, WriteTx};
-use crate::auth::Role;
-use crate::auth::session::SessionState;
 use crate::error::Result;
 use crate::schema::{sessions, users};
 use diesel::prelude::*;
@@ -25,6 +24,17 @@ pub struct NewSession {
     pub token_hash: [u8; 32],
     pub device_name: Option<String>,
     pub expires_at: Instant,
+}
+
+/// What a store keeps of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionState {
+    /// Which token is the current one; each refresh makes the next.
+    pub generation: i64,
+    /// When the current token was made.
+    pub rotated_at: Instant,
+    pub expires_at: Instant,
+    pub has_ended: bool,
 }
 
 /// The session of a refresh token.

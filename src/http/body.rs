@@ -52,7 +52,7 @@ impl<T: Input> ParsePayload for Json<T> {
 poem_openapi::impl_apirequest_for_payload!(Json<T>, T: Input);
 
 fn parse<T: Input>(json: &[u8]) -> Result<T> {
-    let value = serde_json::from_slice(json);
+    let value = super::json::read(json);
     let value = value.map_err(|error| Error::Malformed(format!("The body can't be read as JSON: {error}.")))?;
     validated(value)
 }

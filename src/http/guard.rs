@@ -2,7 +2,6 @@
 use super::error::{declare, header};
 use super::headers::{IdempotencyKey, IfMatch, IfNoneMatch};
 use super::query::SPREAD;
-use crate::auth::permissions::PERMISSION;
 use crate::error::Error;
 use futures_util::FutureExt;
 use poem::endpoint::BoxEndpoint;
@@ -17,6 +16,10 @@ use poem_openapi::registry::{
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use tracing::Instrument;
+
+/// Marks a permission among the security schemes of an operation, which is where the derive lets an argument say
+/// something of its operation; the guard takes it out again.
+pub const PERMISSION: &str = "permission:";
 
 /// Wraps an API: `Guarded(TasksApi::new(db))`.
 pub struct Guarded<T>(pub T);

@@ -9,6 +9,7 @@ pub mod error;
 pub mod export;
 pub mod guard;
 pub mod headers;
+pub mod json;
 pub mod negotiate;
 pub mod paths;
 pub mod query;
