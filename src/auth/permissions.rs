@@ -1,9 +1,9 @@
-//! Roles, and rights as types. Each slice lists its own with [`permissions!`]; `operations.txt` and the tests that walk
+//! Roles, and rights as types. Each slice lists its own with [`permissions!`](crate::permissions!); `operations.txt` and the tests that walk
 //! every operation with every role are printed from their union.
 
 pub use crate::db::roles::Role;
 
-/// A right, as a type: made by [`permissions!`].
+/// A right, as a type: made by [`permissions!`](crate::permissions!).
 pub trait Permission: Send + Sync + 'static {
     /// [`PERMISSION`](crate::http::guard::PERMISSION), and the permission as `operations.txt` prints it.
     const NAME: &'static str;

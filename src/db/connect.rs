@@ -238,6 +238,23 @@ async fn establish_postgres(
     Ok(conn)
 }
 
+/// Readers then don't wait for the writer. A new file is switched once, and the file remembers it. The switch does not
+/// keep to `busy_timeout` where others do it at the same moment: it is tried again.
+fn switch_to_wal(conn: &mut diesel::SqliteConnection) -> diesel::QueryResult<()> {
+    use diesel::connection::SimpleConnection;
+    const TRIES: u32 = 100;
+    const PAUSE: Duration = Duration::from_millis(50);
+    for _ in 1..TRIES {
+        match conn.batch_execute("PRAGMA journal_mode = WAL;") {
+            Err(diesel::result::Error::DatabaseError(_, info)) if info.message().contains("locked") => {
+                std::thread::sleep(PAUSE); // on a thread for blocking work
+            }
+            result => return result,
+        }
+    }
+    conn.batch_execute("PRAGMA journal_mode = WAL;")
+}
+
 async fn establish_sqlite(path: &std::path::Path) -> ConnectionResult<AsyncSqliteConnection> {
     if let Some(folder) = path.parent() {
         tokio::fs::create_dir_all(folder).await.map_err(bad_connection)?;
@@ -245,11 +262,8 @@ async fn establish_sqlite(path: &std::path::Path) -> ConnectionResult<AsyncSqlit
     let mut conn = AsyncSqliteConnection::establish(&path.to_string_lossy()).await?;
     conn.spawn_blocking(|conn| {
         use diesel::connection::SimpleConnection;
-        // The time-out first, so that even switching to WAL waits for its turn.
-        conn.batch_execute(
-            "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; \
-             PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;",
-        )?;
+        conn.batch_execute("PRAGMA busy_timeout = 10000; PRAGMA foreign_keys = ON; PRAGMA synchronous = NORMAL;")?;
+        switch_to_wal(conn)?;
         sql::lower_utils::register_impl(conn, |text: String| text.to_lowercase())
     })
     .await

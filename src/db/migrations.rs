@@ -49,7 +49,8 @@ pub async fn status(target: &Target) -> anyhow::Result<Vec<Step>> {
 async fn run(target: &Target, task: Task) -> anyhow::Result<Vec<Step>> {
     match establish(target).await.with_context(|| format!("{} can't be reached", target.kind()))? {
         AnyConnection::Pg(mut conn) => {
-            conn.batch_execute("SELECT pg_advisory_lock(20261121); SET app.system = 'on'; SET statement_timeout = 0")
+            // The time-out goes first: another server's migrations may keep the lock for longer.
+            conn.batch_execute("SET statement_timeout = 0; SET app.system = 'on'; SELECT pg_advisory_lock(20261121)")
                 .await?;
             tokio::task::spawn_blocking(move || perform(&mut AsyncMigrationHarness::new(conn), || POSTGRES, task))
                 .await?
@@ -91,7 +92,14 @@ impl Db {
     pub async fn is_migrated(&self) -> Result<bool> {
         let applied = __diesel_schema_migrations::table.select(__diesel_schema_migrations::version);
         let query = async |tx: &mut ReadTx| Ok(applied.load(tx.conn()).await?);
-        let applied: Vec<String> = self.read(&NoTenant, query).await?;
+        let applied: Vec<String> = match self.read(&NoTenant, query).await {
+            Err(Error::Internal(cause)) => {
+                // The database answers, but not to this: nobody has made the table yet.
+                tracing::warn!(error = ?cause, "The migrations can't be read");
+                return Ok(false);
+            }
+            applied => applied?,
+        };
         // The three databases have the same steps; a test holds them to it.
         let known = MigrationSource::<Sqlite>::migrations(&SQLITE).map_err(|error| Error::Internal(failed(error)))?;
         Ok(known.iter().all(|step| applied.contains(&step.name().version().to_string())))

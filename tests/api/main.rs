@@ -5,6 +5,9 @@
 mod cli;
 mod contract;
 mod isolation;
+mod migrations;
 mod readme;
+mod schema;
 mod support;
 mod tasks;
+mod tenancy;

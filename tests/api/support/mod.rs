@@ -3,6 +3,7 @@ mod app;
 pub mod contract;
 mod database;
 mod people;
+pub mod rows;
 
 pub use app::{TestApp, TestClock};
 pub use database::{Kind, TestDatabase};
