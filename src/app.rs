@@ -68,7 +68,7 @@ pub async fn connect(config: &Config, world: World) -> anyhow::Result<Parts> {
         db: db.clone(),
         passwords: Passwords::new(auth.bcrypt_cost, world.clone()),
         access: AccessTokens::new(secret, previous, &auth.issuer, &auth.audience, lifetime),
-        refresh: RefreshTokens::new(secret),
+        refresh: RefreshTokens::new(secret, previous),
         options: SignInOptions {
             session_lifetime: Duration::from_std(auth.refresh_lifetime)?,
             refresh_grace: Duration::from_std(auth.refresh_grace)?,

@@ -81,11 +81,27 @@ impl Detail {
         detail
     }
 
+    /// Adds a fault, unless there are enough already to see what is wrong.
     pub fn add(&mut self, member: &str, message: impl Into<String>) {
+        if self.is_full() && !self.0.contains_key(member) {
+            return;
+        }
         self.0.entry(member.to_owned()).or_default().push(message.into());
+    }
+
+    /// What people write for people to read has something in it to read.
+    pub fn not_blank(&mut self, member: &str, text: &str) {
+        if text.trim().is_empty() {
+            self.add(member, "must not be blank");
+        }
     }
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    pub fn is_full(&self) -> bool {
+        const MOST: usize = 100;
+        self.0.len() >= MOST
     }
 }

@@ -32,6 +32,11 @@ impl<C: Column> Sort<C> {
     fn column(self) -> String {
         self.by.to_json().as_ref().and_then(Value::as_str).unwrap_or_default().to_owned()
     }
+
+    /// As in the parameter: `-created_at`.
+    fn name(self) -> String {
+        format!("{}{}", if self.descending { "-" } else { "" }, self.column())
+    }
 }
 
 /// Which part of a list is wanted.
@@ -73,11 +78,11 @@ impl<F: Filter> List<F> {
     pub fn after<K: DeserializeOwned, Id: DeserializeOwned>(&self) -> Result<Option<(K, Id)>> {
         let At::Cursor(Some(cursor)) = &self.at else { return Ok(None) };
         let decode = || {
-            let (column, key, id): (String, Value, Value) =
-                serde_json::from_slice(&BASE64.decode(cursor).ok()?).ok()?;
+            let (sort, key, id): (String, Value, Value) = serde_json::from_slice(&BASE64.decode(cursor).ok()?).ok()?;
             let key = if key.is_null() { json!(NO_DAY) } else { key };
-            let same = column == self.sort.column();
-            same.then_some((serde_json::from_value(key).ok()?, serde_json::from_value(id).ok()?))
+            let has_nul = key.as_str().is_some_and(|text| text.contains('\0')); // PostgreSQL takes none
+            let is_ours = sort == self.sort.name() && !has_nul;
+            is_ours.then_some((serde_json::from_value(key).ok()?, serde_json::from_value(id).ok()?))
         };
         let invalid = || Error::invalid("cursor", "is not one of this list in this order");
         decode().map(Some).ok_or_else(invalid)
@@ -89,7 +94,7 @@ impl<F: Filter> List<F> {
         let more = items.len() > per_page;
         items.truncate(per_page);
         let next_cursor = items.last().filter(|_| more).and_then(ToJSON::to_json).map(|last| {
-            let position = (self.sort.column(), &last[self.sort.column()], &last["id"]);
+            let position = (self.sort.name(), &last[self.sort.column()], &last["id"]);
             BASE64.encode(json!(position).to_string())
         });
         let page = match self.at {

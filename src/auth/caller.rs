@@ -13,6 +13,7 @@ use poem_openapi::auth::Bearer;
 use poem_openapi::registry::Registry;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, OAuthScopes, SecurityScheme};
 use std::marker::PhantomData;
+use uuid::Uuid;
 
 /// A user at work in their tenant: who answers for a change. [`Caller`] holds one that has proven it; sign-in and the
 /// operator's commands make one for the user whom they are about.
@@ -27,6 +28,13 @@ impl Actor {
     /// Only for who has checked a password, a refresh token or stands at the operator's console.
     pub fn vouched(tenant: TenantId, user: UserId, origin: Origin) -> Self {
         Self { tenant, user, origin }
+    }
+}
+
+impl Actor {
+    /// The operator at the console, who is nobody's user.
+    pub fn operator(tenant: TenantId) -> Self {
+        Self::vouched(tenant, Uuid::nil().into(), Origin::default())
     }
 }
 

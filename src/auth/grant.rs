@@ -35,7 +35,7 @@ impl<P: Permission> Caller<P> {
         if self.user() != row.owner() && self.role() < P::FOR_OTHERS {
             return Err(Error::Forbidden);
         }
-        if_match.check(row.version())?;
+        if_match.check(&row.tag())?;
         Ok(Granted(row))
     }
 }

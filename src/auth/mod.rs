@@ -2,7 +2,6 @@
 pub mod access_token;
 pub mod caller;
 pub mod grant;
-pub mod names;
 pub mod passwords;
 pub mod permissions;
 pub mod refresh_token;

@@ -9,11 +9,17 @@ use tokio::sync::Semaphore;
 /// bcrypt reads no more than this of a password.
 pub const MAX_BYTES: usize = 72;
 
+/// How many may wait for each core; at bcrypt's usual cost the last one waits for about 8 s. More are answered 503 at once
+/// rather than after the deadline.
+const QUEUE_PER_CORE: usize = 32;
+
 #[derive(Clone)]
 pub struct Passwords {
     /// The exponent of bcrypt's work.
     cost: u32,
     turns: Arc<Semaphore>,
+    /// Who may wait for a turn.
+    queue: Arc<Semaphore>,
     world: World,
     nobodys: Arc<OnceLock<String>>,
 }
@@ -21,7 +27,8 @@ pub struct Passwords {
 impl Passwords {
     pub fn new(cost: u32, world: World) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { cost, turns: Arc::new(Semaphore::new(cores)), world, nobodys: Arc::default() }
+        let (turns, queue) = (Semaphore::new(cores), Semaphore::new(cores * QUEUE_PER_CORE));
+        Self { cost, turns: Arc::new(turns), queue: Arc::new(queue), world, nobodys: Arc::default() }
     }
 
     pub async fn hash(&self, password: SecretString) -> Result<String> {
@@ -53,6 +60,8 @@ impl Passwords {
     }
 
     async fn on_a_thread<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> Result<R> {
+        let full = |error: tokio::sync::TryAcquireError| Error::Unavailable(error.into());
+        let _place = self.queue.try_acquire().map_err(full)?;
         let turn = self.turns.clone().acquire_owned().await.map_err(|error| Error::Internal(error.into()))?;
         let work = move || {
             let result = work();

@@ -13,14 +13,14 @@ pub trait Permission: Send + Sync + 'static {
     const FOR_OTHERS: Role;
 }
 
-/// A permission that is not just `Read`: only its caller can open a write lease.
+/// A permission that is not just to read: only its caller can open a write lease.
 pub trait MayWrite {}
 
-/// The permissions of a slice: `permissions! { Read: Viewer, Delete: Editor if own else Admin }`. One called `Read`
+/// The permissions of a slice: `permissions! { Read(read): Viewer, Delete: Editor if own else Admin }`. One with `(read)`
 /// opens no write lease.
 #[macro_export]
 macro_rules! permissions {
-    ($($(#[$attribute:meta])* $name:ident: $role:ident $(if own else $others:ident)?),+ $(,)?) => {$(
+    ($($(#[$attribute:meta])* $name:ident $(($access:ident))?: $role:ident $(if own else $others:ident)?),+ $(,)?) => {$(
         $(#[$attribute])*
         #[derive(Clone, Copy, Debug)]
         pub struct $name;
@@ -31,10 +31,10 @@ macro_rules! permissions {
             const ROLE: $crate::auth::Role = $crate::auth::Role::$role;
             const FOR_OTHERS: $crate::auth::Role = $crate::permissions!(@others $role $($others)?);
         }
-        $crate::permissions!(@write $name);
+        $crate::permissions!(@write $name $($access)?);
     )+};
     (@others $role:ident $others:ident) => { $crate::auth::Role::$others };
     (@others $role:ident) => { $crate::auth::Role::$role };
-    (@write Read) => {};
+    (@write $name:ident read) => {};
     (@write $name:ident) => { impl $crate::auth::MayWrite for $name {} };
 }

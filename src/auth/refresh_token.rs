@@ -11,7 +11,8 @@ use subtle::ConstantTimeEq;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-const PREFIX: &str = "bcr_"; // so that a secret scanner knows one when it sees it
+/// So that a secret scanner, and we, know one when we see it.
+pub const PREFIX: &str = "bcr_";
 const BODY: usize = 16 + 16 + 8;
 const MAC: usize = 32;
 
@@ -25,18 +26,27 @@ pub struct RefreshToken {
 
 /// Makes and checks refresh tokens.
 #[derive(Clone)]
-pub struct RefreshTokens(Arc<Zeroizing<[u8; 32]>>);
+pub struct RefreshTokens {
+    key: Arc<Key>,
+    /// That of the former secret, while it is still accepted.
+    previous: Option<Arc<Key>>,
+}
+
+struct Key(Zeroizing<[u8; 32]>);
 
 impl RefreshTokens {
-    pub fn new(secret: &[u8]) -> Self {
-        Self(Arc::new(derive_key(secret, "refresh tokens")))
+    pub fn new(secret: &[u8], previous: Option<&[u8]>) -> Self {
+        let key = |secret| Arc::new(Key(derive_key(secret, "refresh tokens")));
+        Self { key: key(secret), previous: previous.map(key) }
     }
 
-    /// The token as clients get it; always the same for the same generation.
+    fn keys(&self) -> impl Iterator<Item = &Key> {
+        std::iter::once(&*self.key).chain(self.previous.as_deref())
+    }
+
+    /// The token as clients get it; always the same for the same generation and secret.
     pub fn print(&self, token: &RefreshToken) -> String {
-        let body = body(token);
-        let bytes = [&body[..], &self.mac(&body)].concat();
-        format!("{PREFIX}{}", BASE64.encode(bytes))
+        self.key.print(token)
     }
 
     /// The SHA-256 that the session's row keeps.
@@ -44,11 +54,18 @@ impl RefreshTokens {
         sha256(self.print(token).as_bytes())
     }
 
+    /// The token as it was given out, by whichever secret was in force then: the one that has this hash.
+    pub fn print_as_given(&self, token: &RefreshToken, hash: &[u8]) -> Option<String> {
+        let mut texts = self.keys().map(|key| key.print(token));
+        texts.find(|text| sha256(text.as_bytes()).ct_eq(hash).into())
+    }
+
     /// What a token says, if we made it.
     pub fn read(&self, text: &str) -> Option<RefreshToken> {
         let bytes = BASE64.decode(text.strip_prefix(PREFIX)?).ok()?;
         let (body, mac) = bytes.split_at_checked(BODY)?;
-        if mac.len() != MAC || !bool::from(self.mac(body).ct_eq(mac)) {
+        let is_ours = |key: &Key| bool::from(key.mac(body).ct_eq(mac));
+        if mac.len() != MAC || !self.keys().any(is_ours) {
             return None;
         }
         Some(RefreshToken {
@@ -56,6 +73,14 @@ impl RefreshTokens {
             session: Uuid::from_slice(&body[16..32]).ok()?.into(),
             generation: i64::from_be_bytes(body[32..].try_into().ok()?),
         })
+    }
+}
+
+impl Key {
+    fn print(&self, token: &RefreshToken) -> String {
+        let body = body(token);
+        let bytes = [&body[..], &self.mac(&body)].concat();
+        format!("{PREFIX}{}", BASE64.encode(bytes))
     }
 
     fn mac(&self, body: &[u8]) -> [u8; MAC] {
@@ -83,10 +108,10 @@ mod tests {
 
     #[test]
     fn reads_what_it_prints_and_nothing_else() {
-        let tokens = RefreshTokens::new(b"a secret");
+        let tokens = RefreshTokens::new(b"a secret", None);
         let text = tokens.print(&TOKEN);
         assert_eq!(tokens.read(&text), Some(TOKEN));
-        assert_eq!(RefreshTokens::new(b"another").read(&text), None);
+        assert_eq!(RefreshTokens::new(b"another", None).read(&text), None);
         for index in PREFIX.len()..text.len() {
             let mut changed = text.clone().into_bytes();
             changed[index] = if changed[index] == b'A' { b'B' } else { b'A' };
@@ -98,8 +123,18 @@ mod tests {
     }
 
     #[test]
+    fn a_former_secret_is_accepted_while_it_is_named() {
+        let (old, new) = (RefreshTokens::new(b"old", None), RefreshTokens::new(b"new", Some(b"old")));
+        assert_eq!(new.read(&old.print(&TOKEN)), Some(TOKEN));
+        assert_eq!(new.print_as_given(&TOKEN, &old.hash(&TOKEN)), Some(old.print(&TOKEN)));
+        assert_eq!(new.print_as_given(&TOKEN, &new.hash(&TOKEN)), Some(new.print(&TOKEN)));
+        assert_eq!(new.print_as_given(&TOKEN, &[0; 32]), None);
+        assert_eq!(RefreshTokens::new(b"new", None).read(&old.print(&TOKEN)), None);
+    }
+
+    #[test]
     fn generations_have_their_own_tokens() {
-        let tokens = RefreshTokens::new(b"a secret");
+        let tokens = RefreshTokens::new(b"a secret", None);
         assert_ne!(tokens.print(&TOKEN), tokens.print(&RefreshToken { generation: 4, ..TOKEN }));
     }
 }

@@ -3,13 +3,12 @@ use super::{CreateTenantArgs, print, prompt};
 use crate::app;
 use crate::auth::Actor;
 use crate::config::Config;
-use crate::db::types::{TenantId, UserId};
-use crate::db::{Origin, WriteTx};
+use crate::db::WriteTx;
+use crate::db::types::TenantId;
 use crate::error::Error;
 use crate::infra::world::World;
 use crate::resources::tenants::{self, NewTenant};
 use anyhow::{Context, bail};
-use uuid::Uuid;
 
 pub async fn run(config: Config, args: CreateTenantArgs) -> anyhow::Result<()> {
     let CreateTenantArgs { slug, name, open_registration } = args;
@@ -25,8 +24,7 @@ pub async fn run(config: Config, args: CreateTenantArgs) -> anyhow::Result<()> {
     }
     let parts = app::connect(&config, World::real()).await?;
     let id: TenantId = parts.world.uuid().into();
-    // The operator is nobody's user.
-    let operator = Actor::vouched(id, UserId::from(Uuid::nil()), Origin::default());
+    let operator = Actor::operator(id);
     let new = NewTenant { slug: slug.clone(), name, open_registration };
     let made = parts.db.write(&operator, async |tx: &mut WriteTx| tenants::insert(tx, new).await).await;
     match made {

@@ -4,20 +4,25 @@ use crate::app;
 use crate::auth::Role;
 use crate::config::Config;
 use crate::db::Origin;
+use crate::db::types::UserId;
 use crate::error::{Detail, Error};
+use crate::infra::formats::is_email;
 use crate::infra::world::World;
 use crate::resources::auth::Tenancy;
 use crate::resources::users::NewUser;
 use anyhow::{Context, bail};
-use email_address::EmailAddress;
+use uuid::Uuid;
 
 pub async fn run(config: Config, args: CreateUserArgs) -> anyhow::Result<()> {
     let CreateUserArgs { email, name, tenant, role, admin, superuser, password_stdin } = args;
     let email = prompt::value(email, "--email", "E-mail")?;
-    if !EmailAddress::is_valid(&email) || email.len() > 255 {
+    if !is_email(&email) {
         bail!("--email is not an e-mail address");
     }
     let name = prompt::value(name, "--name", "Name")?;
+    if name.chars().count() > 120 || name.contains('\0') {
+        bail!("--name must have at most 120 characters");
+    }
     let slug = prompt::value(tenant, "--tenant", "Tenant (its short name)")?;
     let role = match role {
         _ if admin => Role::Admin,
@@ -30,7 +35,8 @@ pub async fn run(config: Config, args: CreateUserArgs) -> anyhow::Result<()> {
         .with_context(|| format!("there is no tenant {slug}: make it with `bizcenter create-tenant --slug {slug}`"))?;
     let password_hash = parts.sign_in.passwords.hash(prompt::password(password_stdin)?).await?;
     let new = NewUser { email, username: None, name, role, password_hash, is_superuser: superuser };
-    match parts.sign_in.add_user(Tenancy::Existing(tenant, role), new, Origin::default()).await {
+    let operator = UserId::from(Uuid::nil());
+    match parts.sign_in.add_user(Tenancy::Existing(tenant, role), new, Some(operator), Origin::default()).await {
         Ok(user) => print(&format!("Created user {} ({}), {} of {slug}.\n", user.email, user.id, user.role.name())),
         Err(Error::Conflict(Detail(members))) => {
             bail!("not created: {} is taken", members.keys().map(String::as_str).collect::<Vec<_>>().join(", "))

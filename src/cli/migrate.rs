@@ -1,5 +1,5 @@
 //! `bizcenter migrate`: the schema of the database, step by step.
-use super::{MigrateCommand, print};
+use super::{MigrateCommand, print, prompt};
 use crate::app;
 use crate::config::Config;
 use crate::db::migrations::{self, Step};
@@ -8,7 +8,10 @@ pub async fn run(config: Config, command: MigrateCommand) -> anyhow::Result<()> 
     let target = app::target(&config)?;
     let steps = match command {
         MigrateCommand::Up => migrations::up(&target).await?,
-        MigrateCommand::Down { steps } => {
+        MigrateCommand::Down { steps, yes } => {
+            if !yes && !prompt::confirm("--yes", "This loses all data that these migrations hold. Go on (yes/no)")? {
+                anyhow::bail!("nothing was undone");
+            }
             for _ in 1..steps {
                 migrations::down(&target).await?;
             }

@@ -73,6 +73,9 @@ pub enum MigrateCommand {
         /// How many to undo
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
         steps: u32,
+        /// Don't ask: the data that these migrations hold is lost
+        #[arg(long)]
+        yes: bool,
     },
     /// List the migrations, and which are applied
     Status,
@@ -262,7 +265,7 @@ mod tests {
     fn migrations_are_undone_one_by_one_unless_told() {
         for (line, steps) in [("bizcenter migrate down", 1), ("bizcenter migrate down --steps 3", 3)] {
             let Some(Command::Migrate(command)) = parse(line).unwrap().command else { panic!("{line}") };
-            assert_eq!(command, MigrateCommand::Down { steps });
+            assert_eq!(command, MigrateCommand::Down { steps, yes: false });
         }
         assert!(parse("bizcenter migrate down --steps 0").is_err());
     }

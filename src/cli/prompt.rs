@@ -28,6 +28,11 @@ fn ask(option: &str, question: &str) -> anyhow::Result<String> {
     Ok(line)
 }
 
+/// Whether the answer is yes.
+pub fn confirm(option: &str, question: &str) -> anyhow::Result<bool> {
+    Ok(ask(option, question)?.trim().eq_ignore_ascii_case("yes"))
+}
+
 /// The first line of standard input, or a password typed twice and not shown.
 pub fn password(from_stdin: bool) -> anyhow::Result<SecretString> {
     let password = if from_stdin {
@@ -38,7 +43,7 @@ pub fn password(from_stdin: bool) -> anyhow::Result<SecretString> {
         typed_password()?
     };
     let (characters, bytes) = (password.expose_secret().chars().count(), password.expose_secret().len());
-    if characters < MIN_PASSWORD || bytes > MAX_BYTES {
+    if characters < MIN_PASSWORD || bytes > MAX_BYTES || password.expose_secret().contains('\0') {
         bail!("a password has at least {MIN_PASSWORD} characters and at most {MAX_BYTES} bytes");
     }
     Ok(password)

@@ -41,7 +41,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
 /// One line an event on standard error; for people in development, as JSON elsewhere.
 fn start_logging(config: &LogConfig) {
-    let filter = tracing_subscriber::EnvFilter::new(&config.level);
+    // The level is ours alone: a database driver's debug log has every value in it, hashes of passwords too.
+    let filter = tracing_subscriber::EnvFilter::new(format!("warn,bizcenter={}", config.level));
     let is_terminal = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal);
     match config.format {

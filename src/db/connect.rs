@@ -14,6 +14,8 @@ use std::time::Duration;
 /// How long one statement may take, and how long a transaction may idle; a request's own deadline is 30 s.
 const STATEMENT_TIMEOUT: &str = "30s";
 
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A database and how to reach it. The URL's query may hold `sslmode=disable|prefer|require|verify-full`
 /// (libpq's names; `ssl-mode` too): with a mode from `require` on there is no connection without TLS. The server's
 /// certificate is checked with `verify-full`, and always where `ca_file` is given.
@@ -49,6 +51,21 @@ impl Target {
 
     pub fn is_sqlite(&self) -> bool {
         matches!(*self.0, Inner::Sqlite(_))
+    }
+
+    /// Asks PostgreSQL to stop what a connection of ours is doing. It may be over by then: that is as good.
+    pub async fn cancel(&self, token: tokio_postgres::CancelToken) {
+        let Inner::Postgres { tls, .. } = &*self.0 else { return };
+        let asked = match tls {
+            Some(tls) => {
+                let tls = tokio_postgres_rustls::MakeRustlsConnect::new(rustls::ClientConfig::clone(tls));
+                tokio::time::timeout(CANCEL_TIMEOUT, token.cancel_query(tls)).await
+            }
+            None => tokio::time::timeout(CANCEL_TIMEOUT, token.cancel_query(tokio_postgres::NoTls)).await,
+        };
+        if let Ok(Err(error)) = asked {
+            tracing::debug!(%error, "A statement can't be cancelled");
+        }
     }
 
     /// The name that people know it by.
@@ -109,7 +126,10 @@ fn mysql(url: &str, ca_file: Option<PathBuf>) -> anyhow::Result<Inner> {
     let (url, mode) = without_tls_mode(url)?;
     let mode = mode.unwrap_or(if ca_file.is_some() { TlsMode::VerifyFull } else { TlsMode::Disable });
     let options = mysql_async::Opts::from_url(url.as_str()).context("the database URL can't be read")?;
-    let builder = mysql_async::OptsBuilder::from_opts(options).prefer_socket(false);
+    // diesel-async keeps the prepared statements: a second cache in the driver would close them behind its back. And an
+    // update that changes nothing still counts the rows that it found, as on the other databases.
+    let builder =
+        mysql_async::OptsBuilder::from_opts(options).prefer_socket(false).stmt_cache_size(0).client_found_rows(true);
     let verified = mode == TlsMode::VerifyFull || ca_file.is_some();
     let tls = mysql_async::SslOpts::default()
         .with_root_certs(ca_file.into_iter().map(Into::into).collect())
@@ -211,8 +231,9 @@ pub async fn establish(target: &Target) -> ConnectionResult<AnyConnection> {
     }
 }
 
-fn bad_connection(error: impl std::fmt::Display) -> ConnectionError {
-    ConnectionError::BadConnection(error.to_string())
+/// With its causes: tokio-postgres alone says no more than "error performing TLS handshake".
+fn bad_connection(error: impl Into<anyhow::Error>) -> ConnectionError {
+    ConnectionError::BadConnection(format!("{:#}", error.into()))
 }
 
 async fn establish_postgres(
@@ -264,7 +285,7 @@ async fn establish_sqlite(path: &std::path::Path) -> ConnectionResult<AsyncSqlit
         use diesel::connection::SimpleConnection;
         conn.batch_execute("PRAGMA busy_timeout = 10000; PRAGMA foreign_keys = ON; PRAGMA synchronous = NORMAL;")?;
         switch_to_wal(conn)?;
-        sql::lower_utils::register_impl(conn, |text: String| text.to_lowercase())
+        sql::lower_utils::register_impl(conn, |text: String| sql::lowered(&text))
     })
     .await
     .map_err(ConnectionError::CouldntSetupConfiguration)?;

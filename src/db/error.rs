@@ -21,9 +21,16 @@ impl From<Diesel> for Error {
 
 /// Failures that diesel gives no kind of their own, by the words of each database.
 fn is_passing(message: &str) -> bool {
-    ["database is locked", "Deadlock found", "Lock wait timeout", "deadlock detected", "statement timeout"]
-        .iter()
-        .any(|words| message.contains(words))
+    [
+        "database is locked",
+        "Deadlock found",
+        "Lock wait timeout",
+        "deadlock detected",
+        "statement timeout",
+        "max_statement_time exceeded",
+    ]
+    .iter()
+    .any(|words| message.contains(words))
 }
 
 /// Lets a statement say which member of the request a broken constraint means.

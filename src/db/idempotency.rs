@@ -29,6 +29,9 @@ pub struct Once<R> {
     pub replayed: bool,
 }
 
+/// How often a key is claimed before its request is answered 503.
+const CLAIM_TRIES: u32 = 10;
+
 #[diesel::dsl::auto_type(no_type_alias)]
 fn one(tenant: TenantId, user: UserId, key: String) -> _ {
     let of_user = keys::tenant_id.eq(tenant).and(keys::user_id.eq(user));
@@ -47,20 +50,35 @@ impl Db {
         let Some(key) = key else {
             return Ok(Once { result: self.write(scope, work).await?, replayed: false });
         };
-        let mut tx = self.begin_write(scope).await?;
-        match tx.claim(&key).await {
-            Ok(true) => {}
-            Ok(false) => {
-                tx.abandon().await?; // PostgreSQL refuses every statement after one that failed
-                return self.replay(scope, &key).await;
-            }
-            Err(error) => return tx.end(Err(error)).await,
-        }
+        let Some(mut tx) = self.begin_claimed(scope, &key).await? else {
+            return self.replay(scope, &key).await;
+        };
         let result = match work(&mut tx).await {
             Ok(Audited(result)) => self.remember(&mut tx, &key, &result).await.map(|()| result),
             Err(error) => Err(error),
         };
         Ok(Once { result: tx.end(result).await?, replayed: false })
+    }
+
+    /// A transaction that has the key; none where another request has it.
+    async fn begin_claimed(&self, scope: &impl WriteScope, key: &RequestKey) -> Result<Option<WriteTx>> {
+        for tries_left in (0..CLAIM_TRIES).rev() {
+            let mut tx = self.begin_write(scope).await?;
+            match tx.claim(key).await {
+                Ok(true) => return Ok(Some(tx)),
+                Ok(false) => {
+                    tx.abandon().await?; // PostgreSQL refuses every statement after one that failed
+                    return Ok(None);
+                }
+                // Repeats that wait for a request which then fails deadlock on MariaDB; one of them goes on.
+                Err(Error::Unavailable(cause)) if tries_left > 0 => {
+                    tracing::debug!(?cause, "An idempotency key is claimed again");
+                    tx.abandon().await?;
+                }
+                Err(error) => return tx.end(Err(error)).await,
+            }
+        }
+        Ok(None)
     }
 
     async fn replay<R: ParseFromJSON>(&self, scope: &impl WriteScope, key: &RequestKey) -> Result<Once<R>> {

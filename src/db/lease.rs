@@ -1,6 +1,7 @@
 //! Leases: transactions that know their tenant.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::any::AnyTransactions;
+use super::connect::Target;
 use super::types::{Instant, TenantId, UserId};
 use super::{AnyConnection, Audited};
 use crate::error::{Error, Result};
@@ -55,6 +56,7 @@ pub struct Db {
     /// SQLite has one writer: queueing here beats polling a locked file.
     writer: Option<Arc<Mutex<()>>>,
     acquire_timeout: Duration,
+    target: Target,
     world: World,
     pub(super) sealer: Sealer,
 }
@@ -68,9 +70,11 @@ enum Access {
 /// One snapshot of a tenant's rows. It borrows nothing, so that async closures over it are `Send`.
 pub struct ReadTx {
     conn: PooledConnection<'static, AnyConnection>, // first, so it is back before the next one's turn
-    _turn: OwnedSemaphorePermit,
+    turn: Option<OwnedSemaphorePermit>,
     tenant: TenantId,
     now: Instant,
+    target: Target,
+    has_ended: bool,
 }
 
 impl ReadTx {
@@ -88,7 +92,27 @@ impl ReadTx {
     }
 
     async fn end<R>(mut self, result: Result<R>) -> Result<R> {
-        self.conn.end(result).await
+        let result = self.conn.end(result).await;
+        self.has_ended = true;
+        result
+    }
+}
+
+/// A request that is given up in the middle leaves its statement running in the database: it is told to stop, and the
+/// next one's turn comes only then. The connection itself is not used again.
+impl Drop for ReadTx {
+    fn drop(&mut self) {
+        if self.has_ended {
+            return;
+        }
+        let (Ok(runtime), AnyConnection::Pg(conn)) = (tokio::runtime::Handle::try_current(), &*self.conn) else {
+            return; // MariaDB and SQLite stop by themselves, at their time-outs
+        };
+        let (token, target, turn) = (conn.cancel_token(), self.target.clone(), self.turn.take());
+        runtime.spawn(async move {
+            target.cancel(token).await;
+            drop(turn);
+        });
     }
 }
 
@@ -121,7 +145,9 @@ impl WriteTx {
     }
 
     pub(super) async fn abandon(mut self) -> Result<()> {
-        Ok(AnyTransactions::rollback_transaction(self.conn()).await?)
+        let rolled_back = AnyTransactions::rollback_transaction(self.conn()).await;
+        self.read.has_ended = true;
+        Ok(rolled_back?)
     }
 }
 
@@ -139,11 +165,11 @@ impl std::ops::DerefMut for WriteTx {
 
 impl Db {
     /// Opens the pool. It connects when it is first used, so that a server can start while its database is away.
-    pub fn new(database: super::connect::Target, options: DbOptions, world: World, sealer: Sealer) -> Self {
+    pub fn new(target: Target, options: DbOptions, world: World, sealer: Sealer) -> Self {
         let DbOptions { pool_size, acquire_timeout } = options;
         let mut config = ManagerConfig::<AnyConnection>::default();
         config.recycling_method = RecyclingMethod::CustomFunction(Box::new(AnyConnection::check));
-        let one_writer = database.is_sqlite();
+        let database = target.clone();
         config.custom_setup = Box::new(move |_| {
             let database = database.clone();
             async move { super::connect::establish(&database).await }.boxed()
@@ -154,7 +180,8 @@ impl Db {
             .error_sink(Box::new(LogErrors))
             .build_unchecked(AsyncDieselConnectionManager::new_with_config("", config));
         let turn = Arc::new(Semaphore::new(pool_size as usize));
-        Self { pool, turn, writer: one_writer.then(Arc::default), acquire_timeout, world, sealer }
+        let writer = target.is_sqlite().then(Arc::default); // it has one
+        Self { pool, turn, writer, acquire_timeout, target, world, sealer }
     }
 
     pub fn world(&self) -> &World {
@@ -166,7 +193,8 @@ impl Db {
         let turn = wait.await.map_err(unavailable)?.map_err(unavailable)?;
         let conn = self.pool.get_owned().await.map_err(unavailable)?;
         let now = Instant::from(self.world.now());
-        let mut tx = ReadTx { conn, _turn: turn, tenant, now };
+        let target = self.target.clone();
+        let mut tx = ReadTx { conn, turn: Some(turn), tenant, now, target, has_ended: false };
         tx.conn.begin(access, tenant).await.map_err(unavailable)?;
         Ok(tx)
     }
@@ -229,7 +257,8 @@ impl AnyConnection {
         match result {
             Ok(value) => match AnyTransactions::commit_transaction(self).await {
                 Ok(()) => Ok(value),
-                Err(error) if self.is_broken() => Err(unavailable(error)),
+                // MariaDB's driver does not say that the line is gone, but the next statement does.
+                Err(error) if self.is_broken() || self.check().await.is_err() => Err(unavailable(error)),
                 Err(error) => Err(error.into()),
             },
             Err(error) => match AnyTransactions::rollback_transaction(self).await {
@@ -247,7 +276,7 @@ impl AnyConnection {
         match self {
             Self::Pg(conn) => {
                 let mode = match access {
-                    Access::Read => "READ ONLY",
+                    Access::Read => "ISOLATION LEVEL REPEATABLE READ READ ONLY",
                     Access::Write => "READ WRITE",
                 };
                 // One round trip. A UUID needs no escaping.
@@ -256,7 +285,10 @@ impl AnyConnection {
             }
             Self::Mysql(conn) => {
                 let sql = match access {
-                    Access::Read => "START TRANSACTION READ ONLY",
+                    Access::Read => {
+                        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; \
+                         START TRANSACTION READ ONLY, WITH CONSISTENT SNAPSHOT"
+                    }
                     Access::Write => "START TRANSACTION",
                 };
                 AnsiTransactionManager::begin_transaction_sql(conn, sql).await
@@ -265,8 +297,8 @@ impl AnyConnection {
                 // A transaction that reads before it writes must take the lock first, or it
                 // can fail with SQLITE_BUSY however long it may wait.
                 let sql = match access {
-                    Access::Read => "BEGIN",
-                    Access::Write => "BEGIN IMMEDIATE",
+                    Access::Read => "PRAGMA query_only = ON; BEGIN",
+                    Access::Write => "PRAGMA query_only = OFF; BEGIN IMMEDIATE",
                 };
                 conn.spawn_blocking(move |conn| {
                     diesel::connection::AnsiTransactionManager::begin_transaction_sql(conn, sql)
@@ -280,7 +312,14 @@ impl AnyConnection {
     fn check(&mut self) -> BoxFuture<'_, QueryResult<()>> {
         async {
             match self {
-                Self::Mysql(conn) => conn.batch_execute("DO 1").await,
+                Self::Mysql(conn) => {
+                    // A request that is given up meanwhile leaves the answer on the line, and the next one would take it
+                    // for its own, and so on: until the answer is read, the connection counts as broken.
+                    AnsiTransactionManager::transaction_manager_status_mut(conn).set_in_error();
+                    conn.batch_execute("DO 1").await?;
+                    *AnsiTransactionManager::transaction_manager_status_mut(conn) = Default::default();
+                    Ok(())
+                }
                 Self::Pg(conn) => match conn.is_broken() {
                     true => Err(diesel::result::Error::BrokenTransactionManager),
                     false => Ok(()),

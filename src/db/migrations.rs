@@ -4,9 +4,12 @@ use super::connect::{Target, establish};
 use super::directory::NoTenant;
 use super::{AnyConnection, Db, ReadTx};
 use crate::error::{Error, Result};
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use diesel::QueryDsl;
+use diesel::connection::SimpleConnection;
+use diesel::dsl::sql;
 use diesel::migration::{Migration, MigrationSource};
+use diesel::sql_types::{Integer, Nullable, Text};
 use diesel::sqlite::Sqlite;
 use diesel_async::{AsyncMigrationHarness, RunQueryDsl, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
@@ -56,7 +59,10 @@ async fn run(target: &Target, task: Task) -> anyhow::Result<Vec<Step>> {
                 .await?
         }
         AnyConnection::Mysql(mut conn) => {
-            conn.batch_execute("SET SESSION max_statement_time = 0; DO GET_LOCK('bizcenter.migrations', 600)").await?;
+            conn.batch_execute("SET SESSION max_statement_time = 0").await?;
+            let lock = sql::<Nullable<Integer>>("GET_LOCK('bizcenter.migrations', 600)");
+            let locked: Option<i32> = diesel::select(lock).get_result(&mut conn).await?;
+            ensure!(locked == Some(1), "another server has been migrating for 10 minutes");
             tokio::task::spawn_blocking(move || perform(&mut AsyncMigrationHarness::new(conn), || MYSQL, task)).await?
         }
         AnyConnection::Sqlite(mut conn) => {
@@ -70,7 +76,22 @@ fn under_file_lock<R>(
     conn: &mut diesel::SqliteConnection,
     work: impl FnOnce(&mut diesel::SqliteConnection) -> anyhow::Result<R>,
 ) -> anyhow::Result<R> {
-    conn.immediate_transaction(|conn| work(conn).map_err(Failed)).map_err(|Failed(error)| error)
+    // A table is rebuilt by dropping it, which must not take the rows that refer to it along; within a transaction the
+    // pragma has no effect, so it stands before it, and the connection is not used for anything else.
+    conn.batch_execute("PRAGMA foreign_keys = OFF")?;
+    let done = |conn: &mut diesel::SqliteConnection| {
+        let result = work(conn)?;
+        let broken: Vec<BrokenKey> = diesel::RunQueryDsl::load(diesel::sql_query("PRAGMA foreign_key_check"), conn)?;
+        ensure!(broken.is_empty(), "rows are left that refer to nothing, in {:?}", broken[0].table);
+        Ok(result)
+    };
+    conn.immediate_transaction(|conn| done(conn).map_err(Failed)).map_err(|Failed(error)| error)
+}
+
+#[derive(diesel::QueryableByName)]
+struct BrokenKey {
+    #[diesel(sql_type = Text)]
+    table: String,
 }
 
 struct Failed(anyhow::Error);

@@ -1,9 +1,10 @@
 //! Sessions in the database: what `auth::session` decides is compared and swapped here.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::roles::Role;
+use super::sql::for_update;
 use super::types::{Instant, SessionId, TenantId, UserId};
 use super::{Action, Audited, Changes, Db, ReadTx, Scope, WriteScope, WriteTx};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::schema::{sessions, users};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -24,6 +25,8 @@ pub struct NewSession {
     pub token_hash: [u8; 32],
     pub device_name: Option<String>,
     pub expires_at: Instant,
+    /// The password's hash that was checked.
+    pub checked: String,
 }
 
 /// What a store keeps of a session.
@@ -127,9 +130,15 @@ impl Db {
 }
 
 impl WriteTx {
-    /// Opens a session for the actor.
+    /// Opens a session for the actor: `InvalidCredentials` where the password was changed, or the user disabled, since it
+    /// was checked. The user's row stays locked, so that a change that comes now sees the session and ends it.
     pub async fn open_session(&mut self, session: NewSession) -> Result<Audited<()>> {
-        let NewSession { id, token_hash, device_name, expires_at } = session;
+        let NewSession { id, token_hash, device_name, expires_at, checked } = session;
+        let user = users::table
+            .filter(users::tenant_id.eq(self.tenant()).and(users::id.eq(self.actor())))
+            .filter(users::password_hash.eq(checked).and(users::is_active.eq(true)));
+        let user: Option<UserId> = for_update(user.select(users::id)).get_result(self.conn()).await.optional()?;
+        user.ok_or(Error::InvalidCredentials)?;
         let row = (
             sessions::tenant_id.eq(self.tenant()),
             sessions::id.eq(id),
@@ -152,7 +161,7 @@ impl WriteTx {
         let session = open_of(tenant, user).filter(sessions::id.eq(id));
         let end = (sessions::ended_at.eq(now), sessions::end_reason.eq(reason));
         match diesel::update(session).set(end).execute(self.conn()).await? {
-            0 => Err(crate::error::Error::NotFound),
+            0 => Err(Error::NotFound),
             _ => self.audit(action, id, Changes::none()).await,
         }
     }

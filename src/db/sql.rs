@@ -18,7 +18,7 @@ diesel::define_sql_function! {
 pub fn contains(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 2);
     pattern.push('%');
-    for c in text.to_lowercase().chars() {
+    for c in text.chars() {
         if matches!(c, '%' | '_' | '!') {
             pattern.push('!');
         }
@@ -85,12 +85,18 @@ diesel::define_sql_function! {
     fn text_or(text: Nullable<Text>, other: Text) -> Text;
 }
 
-/// Whether a text holds what [`contains`] made a pattern of, in either case.
-pub fn like<T>(text: T, pattern: String) -> diesel::dsl::Escape<diesel::dsl::Like<lower<T>, String>>
+/// Whether a text holds what [`contains`] made a pattern of, in either case. The database folds both: no two agree on
+/// all letters.
+pub fn like<T>(text: T, pattern: String) -> diesel::dsl::Escape<diesel::dsl::Like<lower<T>, lower<String>>>
 where
     T: Expression<SqlType = Text>,
 {
-    lower(text).like(pattern).escape('!')
+    lower(text).like(lower(pattern)).escape('!')
+}
+
+/// Letter by letter, as the servers do it: `str::to_lowercase` looks at what follows a Σ.
+pub fn lowered(text: &str) -> String {
+    text.chars().map(|c| c.to_lowercase().next().unwrap_or(c)).collect()
 }
 
 /// Puts the rows it finds under lock until the transaction ends. SQLite's write lease already locks the whole file.
@@ -115,6 +121,27 @@ impl<Q: QueryFragment<Any>> QueryFragment<Any> for ForUpdate<Q> {
     }
 }
 
+/// A query whose text depends on what clients ask for: prepared anew each time, as there are too many of them to keep.
+pub struct Uncached<Q>(Q);
+
+pub fn uncached<Q: diesel::query_builder::AsQuery>(query: Q) -> Uncached<Q::Query> {
+    Uncached(query.as_query())
+}
+
+impl<Q> QueryId for Uncached<Q> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+impl<Q: diesel::query_builder::Query> diesel::query_builder::Query for Uncached<Q> {
+    type SqlType = Q::SqlType;
+}
+impl<Q: QueryFragment<Any>> QueryFragment<Any> for Uncached<Q> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Any>) -> QueryResult<()> {
+        out.unsafe_to_cache_prepared();
+        self.0.walk_ast(out)
+    }
+}
+
 /// Where rows without a day stand in an order by day: last.
 pub const NO_DAY: Day = match NaiveDate::from_ymd_opt(9999, 12, 31) {
     Some(day) => Day(day),
@@ -122,9 +149,29 @@ pub const NO_DAY: Day = match NaiveDate::from_ymd_opt(9999, 12, 31) {
 };
 
 diesel::define_sql_function! {
-    /// The day, or another one where there is none: gives a column that may be null a place in an order.
     #[sql_name = "coalesce"]
-    fn day_or(day: Nullable<Date>, other: Date) -> Date;
+    fn coalesce_day(day: Nullable<Date>, other: Date) -> Date;
+}
+
+/// [`NO_DAY`] written out, as an index on the expression has it.
+#[derive(Debug, Clone, Copy, QueryId, ValidGrouping)]
+pub struct NoDay;
+
+impl Expression for NoDay {
+    type SqlType = Date;
+}
+impl<QS> AppearsOnTable<QS> for NoDay {}
+impl<QS> SelectableExpression<QS> for NoDay {}
+impl QueryFragment<Any> for NoDay {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Any>) -> QueryResult<()> {
+        out.push_sql("'9999-12-31'");
+        Ok(())
+    }
+}
+
+/// The day, or [`NO_DAY`] where there is none: gives a column that may be null a place in an order.
+pub fn day_or_last<T: Expression<SqlType = Nullable<Date>>>(day: T) -> coalesce_day<T, NoDay> {
+    coalesce_day(day, NoDay)
 }
 
 /// Narrows boxed `$rows` by each filter that is given: `narrowed!(rows, week => tasks::week.eq(week), …)`.
@@ -148,13 +195,31 @@ macro_rules! sorted {
             $($column => match ($list.sort.descending, $list.after::<$key_type, $id_type>()?) {
                 (false, None) => $rows.order(($key.asc(), $id.asc())),
                 (true, None) => $rows.order(($key.desc(), $id.desc())),
+                // The first condition says nothing new, but PostgreSQL starts its scan there; without it, at the top.
                 (false, Some((last, id))) => $rows
+                    .filter($key.ge(last.clone()))
                     .filter($key.gt(last.clone()).or($key.eq(last).and($id.gt(id))))
                     .order(($key.asc(), $id.asc())),
                 (true, Some((last, id))) => $rows
+                    .filter($key.le(last.clone()))
                     .filter($key.lt(last.clone()).or($key.eq(last).and($id.lt(id))))
                     .order(($key.desc(), $id.desc())),
             }),+
         }
     };
+}
+
+/// Loads the rows of one page, one more than it shows, and counts the whole list where that is asked for:
+/// `paged!(tx, list, matching(tenant, list), Task::as_select(), (tasks::id, TaskId), { column => (key, type), … })`.
+#[macro_export]
+macro_rules! paged {
+    ($tx:expr, $list:expr, $matching:expr, $select:expr, $id:tt, $columns:tt) => {{
+        let total = match $list.is_counted() {
+            true => Some($crate::db::sql::uncached($matching.count()).get_result($tx.conn()).await?),
+            false => None,
+        };
+        let rows = $crate::sorted!($matching, $list, $id, $columns);
+        let rows = rows.limit($list.limit()).offset($list.offset()?).select($select);
+        ($crate::db::sql::uncached(rows).load($tx.conn()).await?, total)
+    }};
 }

@@ -6,6 +6,7 @@
 //! | `UtcInstant` | `timestamptz` | `DATETIME(6)` | `TEXT`, RFC 3339 with µs and `Z` |
 //! | `JsonList`   | `jsonb`       | `JSON`        | `TEXT`                           |
 use super::any::{Any, AnyValue};
+use crate::infra::formats::{parse_day, parse_instant, parse_uuid};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, SubsecRound, Utc};
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql, FromSqlRow};
@@ -16,7 +17,8 @@ use diesel::query_builder::QueryId;
 use diesel::serialize::{self, IsNull, Output, ToSql};
 use diesel::sql_types::{self, Binary, Date, Datetime, HasSqlType, SqlType, Text, Timestamptz};
 use diesel::sqlite::Sqlite;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::io::Write;
 use uuid::Uuid;
 
@@ -175,7 +177,7 @@ impl FromSql<JsonList, Sqlite> for Vec<String> {
 macro_rules! column_newtype {
     ($(#[$attribute:meta])* $name:ident($inner:ty) as $sql:ident) => {
         $(#[$attribute])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[derive(AsExpression, FromSqlRow)]
         #[diesel(sql_type = $sql)]
         #[serde(transparent)]
@@ -200,9 +202,24 @@ macro_rules! column_newtype {
     };
 }
 
+/// Tokens and cursors hold values as text: they are read as any other text that clients send.
+macro_rules! read_from_text {
+    ($name:ident, $parse:path) => {
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                $parse(&text)
+                    .map(Self)
+                    .ok_or_else(|| D::Error::custom(concat!("not of the form of ", stringify!($name))))
+            }
+        }
+    };
+}
+
 macro_rules! ids {
     ($($(#[$attribute:meta])* $name:ident $(is $kind:literal)?),* $(,)?) => {$(
         column_newtype!($(#[$attribute])* $name(Uuid) as Uid);
+        read_from_text!($name, parse_uuid);
         impl Copy for $name {}
         impl From<Uuid> for $name {
             fn from(id: Uuid) -> Self {
@@ -234,6 +251,7 @@ ids! {
 }
 
 column_newtype!(Instant(DateTime<Utc>) as UtcInstant);
+read_from_text!(Instant, parse_instant);
 impl Copy for Instant {}
 impl From<DateTime<Utc>> for Instant {
     /// Cut to the microseconds the databases keep, so that what is written reads back equal.
@@ -249,4 +267,5 @@ column_newtype!(
 );
 
 column_newtype!(Day(NaiveDate) as Date);
+read_from_text!(Day, parse_day);
 impl Copy for Day {}

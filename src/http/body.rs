@@ -1,4 +1,5 @@
 //! JSON bodies: checked against their schema, then against the rules that a schema can't say.
+use super::query::pairs;
 use super::schema::{Schema, partial};
 use crate::error::{Detail, Error, Result};
 use poem::{Request, RequestBody};
@@ -23,6 +24,11 @@ fn checked<T: Input>(value: Value) -> Result<T> {
     if problems.is_empty() { Ok(input) } else { Err(Error::Unprocessable(problems)) }
 }
 
+/// A media type without its parameters.
+fn essence(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
 /// A JSON body. Once a handler has it, it is valid.
 pub struct Json<T>(pub T);
 
@@ -30,7 +36,7 @@ impl<T: Type> Payload for Json<T> {
     const CONTENT_TYPE: &'static str = "application/json";
 
     fn check_content_type(content_type: &str) -> bool {
-        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let essence = essence(content_type);
         essence == Self::CONTENT_TYPE || essence.ends_with("+json")
     }
     fn schema_ref() -> MetaSchemaRef {
@@ -99,6 +105,9 @@ pub struct Form<T>(pub T);
 impl<T: Type> Payload for Form<T> {
     const CONTENT_TYPE: &'static str = "application/x-www-form-urlencoded";
 
+    fn check_content_type(content_type: &str) -> bool {
+        essence(content_type) == Self::CONTENT_TYPE
+    }
     fn schema_ref() -> MetaSchemaRef {
         T::schema_ref()
     }
@@ -112,8 +121,7 @@ impl<T: Input> ParsePayload for Form<T> {
 
     async fn from_request(_: &Request, body: &mut RequestBody) -> poem::Result<Self> {
         let bytes = body.take()?.into_vec().await?;
-        let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(&bytes)
-            .map_err(|_| Error::Malformed("The body can't be read as a form.".into()))?;
+        let pairs = pairs(&bytes).ok_or_else(|| Error::Malformed("The body can't be read as a form.".into()))?;
         let mut members = Map::new();
         for (name, text) in pairs {
             if members.insert(name.clone(), text.into()).is_some() {

@@ -87,6 +87,7 @@ impl Compression {
     pub fn apply(self, mut response: Response) -> Response {
         if response.status() == StatusCode::NOT_MODIFIED {
             self.held.inspect(|coding| coding.tag(response.headers_mut())); // it speaks of the client's copy
+            response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
         }
         if !is_compressible(&response) {
             return response;

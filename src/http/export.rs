@@ -2,7 +2,7 @@
 //! held while a slow client reads.
 use super::query::{QueryParams, Search, members_of, parse_sort, part, sort_member};
 use crate::db::{Db, ReadTx, Scope};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::list::{At, Filter, List, Page};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -56,6 +56,9 @@ impl<F: Filter> QueryParams for ExportOf<F> {
     fn parse(members: Map<String, Value>) -> Result<Self> {
         let Layout { format, fields } = part(&members)?;
         let fields = fields.unwrap_or_else(|| columns::<F::Item>().into_iter().map(str::to_owned).collect());
+        if let Some(repeated) = fields.iter().enumerate().find(|(index, field)| fields[..*index].contains(field)) {
+            return Err(Error::invalid("fields", format!("names {} twice", repeated.1)));
+        }
         let Search { q } = part(&members)?;
         let (filter, sort) = (part(&members)?, parse_sort(&members)?);
         Ok(Self { format, fields, list: List { filter, q, sort, per_page: BATCH, at: At::Cursor(None) } })
@@ -100,7 +103,10 @@ impl Export {
             list.at = At::Cursor(batch.meta.next_cursor);
             Ok(Some((text, (list, db, scope, page, fields))))
         });
-        let rest = rest.map_err(|error: crate::error::Error| std::io::Error::other(error));
+        let rest = rest.map_err(|error: Error| {
+            tracing::error!(?error, "An export broke off");
+            std::io::Error::other(error)
+        });
         Ok(Self { format, body: Body::from_bytes_stream(stream::once(async { Ok(head) }).chain(rest)) })
     }
 }

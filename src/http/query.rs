@@ -2,6 +2,7 @@
 use super::schema::Schema;
 use crate::error::{Detail, Error, Result};
 use crate::list::{At, Column, Filter, List, Sort};
+use percent_encoding::percent_decode;
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaParamIn, MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::{ParseFromJSON, Type};
@@ -50,8 +51,7 @@ impl<'a, Q: QueryParams> ApiExtractor<'a> for Query<Q> {
 
 /// Reads a query string as the JSON object that the schema expects.
 fn read(schema: &Schema, query: &str) -> Result<Map<String, Value>> {
-    let pairs: Vec<(String, String)> =
-        serde_urlencoded::from_str(query).map_err(|_| Error::Malformed("The query is not form-encoded.".into()))?;
+    let pairs = pairs(query.as_bytes()).ok_or_else(|| Error::Malformed("The query is not form-encoded.".into()))?;
     let mut members = Map::new();
     let mut repeated = Detail::default();
     for (name, text) in pairs {
@@ -65,12 +65,23 @@ fn read(schema: &Schema, query: &str) -> Result<Map<String, Value>> {
     }
     match schema.check(&Value::Object(members.clone())) {
         Err(mut problems) => {
-            problems.0.extend(repeated.0);
+            for (name, messages) in repeated.0 {
+                problems.0.entry(name).or_default().extend(messages);
+            }
             Err(Error::Invalid(problems))
         }
         Ok(()) if !repeated.is_empty() => Err(Error::Invalid(repeated)),
         Ok(()) => Ok(members),
     }
+}
+
+/// The pairs of a form-encoded text. `serde_urlencoded` by itself would take a broken escape for itself, and put
+/// U+FFFD where bytes are no UTF-8.
+pub fn pairs(text: &[u8]) -> Option<Vec<(String, String)>> {
+    let is_hex = |at: usize| text.get(at).is_some_and(u8::is_ascii_hexdigit);
+    let is_whole = |(at, byte): (usize, &u8)| *byte != b'%' || (is_hex(at + 1) && is_hex(at + 2));
+    let is_readable = text.iter().enumerate().all(is_whole) && percent_decode(text).decode_utf8().is_ok();
+    is_readable.then(|| serde_urlencoded::from_bytes(text).ok())?
 }
 
 fn typed(schema: &Value, text: String) -> Value {

@@ -18,6 +18,11 @@ pub trait Resource: Type + ToJSON {
     fn id(&self) -> Uuid;
     fn version(&self) -> i64;
 
+    /// What its `ETag` is made of: it differs where the same address shows different things.
+    fn tag(&self) -> String {
+        self.version().to_string()
+    }
+
     /// Where it can be read.
     fn location(&self) -> String {
         format!("{}/{}", Self::PATH, self.id())
@@ -39,7 +44,8 @@ pub fn json_response(status: StatusCode, body: impl Into<String>) -> Response {
 fn resource_response(status: StatusCode, resource: &impl Resource) -> Response {
     let mut response = json_response(status, resource.to_json_string());
     response.headers_mut().insert("cache-control", REVALIDATED);
-    response.headers_mut().insert("etag", header_value(etag(resource.version())));
+    response.headers_mut().insert("vary", HeaderValue::from_static("Authorization"));
+    response.headers_mut().insert("etag", header_value(etag(&resource.tag())));
     response
 }
 
@@ -72,7 +78,7 @@ impl<T: Resource> IntoResponse for Found<T> {
     fn into_response(self) -> Response {
         let Self(resource, known) = self;
         let mut response = resource_response(StatusCode::OK, &resource);
-        if known.has(resource.version()) {
+        if known.has(&resource.tag()) {
             response.set_status(StatusCode::NOT_MODIFIED);
             response.headers_mut().remove("content-type");
             response.set_body(Body::empty());

@@ -1,12 +1,12 @@
 //! How the shared column types look in JSON and in parameters: always a string of one format.
 use crate::db::types::{Day, Instant, SessionId, TaskId, TenantId, UserId};
-use chrono::{DateTime, NaiveDate, SecondsFormat};
+use crate::infra::formats::{is_email, parse_day, parse_instant, parse_uuid};
+use chrono::SecondsFormat;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type};
 use secrecy::SecretString;
 use serde_json::Value;
 use std::borrow::Cow;
-use uuid::Uuid;
 use zeroize::Zeroizing;
 
 macro_rules! string_type {
@@ -59,30 +59,30 @@ macro_rules! string_type {
 
 macro_rules! id_types {
     ($($id:ident),+ $(,)?) => {$(
-        string_type!($id, "uuid", parse: |text| Uuid::parse_str(text).ok().map(Self), print: |id| id.0.to_string());
+        string_type!($id, "uuid", parse: |text| parse_uuid(text).map(Self), print: |id| id.0.to_string());
     )+};
 }
 id_types!(TenantId, UserId, SessionId, TaskId);
 
 string_type!(
     Day, "date",
-    parse: |text| text.parse::<NaiveDate>().ok().map(Self),
+    parse: |text| parse_day(text).map(Self),
     print: |day| day.0.to_string()
 );
 string_type!(
     Instant, "date-time",
-    parse: |text| DateTime::parse_from_rfc3339(text).ok().map(|time| Self(time.to_utc())),
+    parse: |text| parse_instant(text).map(Self),
     print: |time| time.0.to_rfc3339_opts(SecondsFormat::Micros, true)
 );
 
-/// An e-mail address as people write it; `auth::names` makes the form in which two are compared.
+/// An e-mail address as people write it; `infra::formats` makes the form in which two are compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Email(pub String);
 
 string_type!(
     Email as String, "email",
     raw: |email| &email.0,
-    parse: |text| email_address::EmailAddress::is_valid(text.trim()).then(|| Self(text.to_owned())),
+    parse: |text| is_email(text).then(|| Self(text.to_owned())),
     print: |email| email.0.clone()
 );
 

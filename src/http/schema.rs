@@ -2,6 +2,7 @@
 //!
 //! The derive's own parser stops at the first error, takes 5 for a string, and null for anything optional.
 use crate::error::Detail;
+use crate::infra::formats::{is_email, parse_day, parse_instant, parse_uuid};
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::Type;
 use regex::Regex;
@@ -59,6 +60,9 @@ impl Schema {
     }
 
     fn check_value(&self, schema: &Value, value: &Value, at: &str, problems: &mut Detail) {
+        if problems.is_full() {
+            return; // a megabyte of faults is not answered with many of them
+        }
         if value.is_null() {
             if schema["nullable"] != true {
                 problems.add(at, "must not be null");
@@ -71,7 +75,7 @@ impl Schema {
             "object" => value.is_object(),
             "array" => value.is_array(),
             "string" => value.is_string(),
-            "integer" => value.is_i64() || value.is_u64(),
+            "integer" => value.is_i64(),
             "number" => value.is_number(),
             "boolean" => value.is_boolean(),
             _ => true,
@@ -122,10 +126,10 @@ fn check_text(schema: &Value, text: &str, at: &str, problems: &mut Detail) {
     }
     let format = schema["format"].as_str().unwrap_or_default();
     let valid = match format {
-        "uuid" => uuid::Uuid::parse_str(text).is_ok(),
-        "date" => text.parse::<chrono::NaiveDate>().is_ok(),
-        "date-time" => chrono::DateTime::parse_from_rfc3339(text).is_ok(),
-        "email" => email_address::EmailAddress::is_valid(text.trim()),
+        "uuid" => parse_uuid(text).is_some(),
+        "date" => parse_day(text).is_some(),
+        "date-time" => parse_instant(text).is_some(),
+        "email" => is_email(text),
         _ => true,
     };
     if !valid {
@@ -134,10 +138,13 @@ fn check_text(schema: &Value, text: &str, at: &str, problems: &mut Detail) {
 }
 
 fn check_number(schema: &Value, number: f64, at: &str, problems: &mut Detail) {
-    if let Some(least) = schema["minimum"].as_f64().filter(|least| number < *least) {
+    let is_int32 = schema["format"] == "int32";
+    let least = schema["minimum"].as_f64().or(is_int32.then_some(i32::MIN.into()));
+    let most = schema["maximum"].as_f64().or(is_int32.then_some(i32::MAX.into()));
+    if let Some(least) = least.filter(|least| number < *least) {
         problems.add(at, format!("must be at least {least}"));
     }
-    if let Some(most) = schema["maximum"].as_f64().filter(|most| number > *most) {
+    if let Some(most) = most.filter(|most| number > *most) {
         problems.add(at, format!("must be at most {most}"));
     }
 }

@@ -1,3 +1,4 @@
-//! What the server stands on besides its database: time, randomness, keys.
+//! What the server stands on besides its database: time, randomness, keys, formats.
 pub mod crypto;
+pub mod formats;
 pub mod world;

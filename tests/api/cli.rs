@@ -114,12 +114,16 @@ async fn the_operator_makes_a_tenant_and_a_user_who_can_sign_in() {
 async fn migrations_go_down_and_up_again() {
     let database = TestDatabase::create().await;
     let migrate = async |what: &str| {
-        let mut command = bizcenter(database.folder.path(), &["migrate", what]);
+        let arguments = ["migrate", what, "--yes"];
+        let mut command = bizcenter(database.folder.path(), &arguments[..if what == "down" { 3 } else { 2 }]);
         run(command.env("DATABASE_URL", &database.url)).await
     };
     let count = |output: (i32, String, String), word: &str| output.1.matches(word).count();
     assert_eq!(count(migrate("status").await, "applied"), 0);
     let steps = count(migrate("up").await, "applied");
+    let mut unasked = bizcenter(database.folder.path(), &["migrate", "down"]);
+    let (code, _, error) = run(unasked.env("DATABASE_URL", &database.url)).await;
+    assert_eq!((code, error.contains("--yes")), (1, true), "data is not dropped without a question: {error}");
     for undone in 1..=steps {
         assert_eq!(count(migrate("down").await, "missing"), undone);
     }

@@ -82,12 +82,14 @@ fn the_three_databases_have_the_same_steps() {
     assert_eq!(mysql, sqlite);
     for step in &mysql {
         // What is spelt alike everywhere is alike: indexes, keys, and which tables come and go.
-        let words = ["CREATE TABLE ", "CREATE INDEX ", "CREATE UNIQUE INDEX ", "CONSTRAINT ", "PRIMARY KEY "];
+        let words =
+            ["CREATE TABLE ", "CREATE INDEX ", "CREATE UNIQUE INDEX ", "CONSTRAINT ", "PRIMARY KEY ", "DROP TABLE "];
+        // MariaDB has no index on an expression.
+        let is_on_expression = |line: &str| line.contains(" INDEX ") && line.matches('(').count() > 1;
+        let is_alike = |line: &&str| words.iter().any(|word| line.starts_with(word)) && !is_on_expression(line);
         let parts = |folder| {
             let sql =
                 format!("{}{}", sql_of(folder, step, "up.sql"), sql_of(folder, step, "down.sql")).replace('`', "");
-            let is_alike =
-                |line: &&str| words.iter().any(|word| line.starts_with(word)) || line.starts_with("DROP TABLE ");
             sql.lines().map(str::trim).filter(is_alike).map(str::to_owned).collect::<Vec<_>>()
         };
         let [mysql, postgres, sqlite] = FOLDERS.map(parts);

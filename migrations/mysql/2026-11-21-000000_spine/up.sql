@@ -119,7 +119,7 @@ CREATE TABLE audit_logs (
     action VARCHAR(20) NOT NULL,
     subject_kind VARCHAR(20) NOT NULL,
     subject_id BINARY(16) NOT NULL,
-    changes TEXT NOT NULL,
+    changes MEDIUMTEXT NOT NULL,
     ip VARCHAR(45),
     request_id VARCHAR(128),
     PRIMARY KEY (tenant_id, id),

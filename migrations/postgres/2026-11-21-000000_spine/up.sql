@@ -94,6 +94,7 @@ CREATE INDEX tasks_updated_at ON tasks (tenant_id, updated_at, id);
 CREATE INDEX tasks_title ON tasks (tenant_id, title, id);
 CREATE INDEX tasks_status ON tasks (tenant_id, status, id);
 CREATE INDEX tasks_priority ON tasks (tenant_id, priority, id);
+CREATE INDEX tasks_due_date ON tasks (tenant_id, coalesce(due_date, '9999-12-31'), id);
 CREATE INDEX tasks_week ON tasks (tenant_id, year, week_number);
 CREATE INDEX tasks_assigned_to ON tasks (tenant_id, assigned_to);
 

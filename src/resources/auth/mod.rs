@@ -11,7 +11,7 @@ pub use sign_in::{SignIn, SignInOptions, Tenancy};
 
 crate::permissions! {
     /// One's own profile and sessions.
-    Read: Viewer,
+    Read(read): Viewer,
     /// To end one's own sessions, to change one's own password.
     Own: Viewer,
 }

@@ -1,6 +1,7 @@
 //! Where a refresh token is found in a request: the body, `Authorization`, the cookie.
 use super::answers::COOKIE;
 use crate::auth::caller::bearer;
+use crate::auth::refresh_token::PREFIX;
 use cookie::Cookie;
 use poem::http::header::COOKIE as COOKIE_HEADER;
 use poem::{Request, RequestBody};
@@ -33,7 +34,8 @@ impl<'a> ApiExtractor<'a> for Presented {
         vec!["refreshCookie"]
     }
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        if let Some(token) = bearer(request) {
+        // Programs send their access token along with everything; it is not meant here.
+        if let Some(token) = bearer(request).filter(|token| token.starts_with(PREFIX)) {
             return Ok(Self::InAuthorization(token.to_owned()));
         }
         Ok(cookie(request).map_or(Self::Nowhere, Self::InCookie))

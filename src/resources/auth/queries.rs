@@ -5,8 +5,8 @@ use crate::db::types::{Instant, SessionId, TenantId, UserId};
 use crate::db::{Any, ReadTx};
 use crate::error::Result;
 use crate::list::{List, Page};
+use crate::paged;
 use crate::schema::sessions;
-use crate::sorted;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
@@ -25,26 +25,17 @@ pub async fn list(
 ) -> Result<Page<SessionInfo>> {
     type Row = (SessionId, Option<String>, Option<String>, Instant, Instant, Instant);
     let (tenant, now) = (tx.tenant(), tx.now());
-    let total = match list.is_counted() {
-        true => Some(open(tenant, user, now).count().get_result(tx.conn()).await?),
-        false => None,
-    };
-    let rows = sorted!(open(tenant, user, now), list, (sessions::id, SessionId), {
+    let columns = (
+        sessions::id,
+        sessions::device_name,
+        sessions::ip,
+        sessions::created_at,
+        sessions::rotated_at,
+        sessions::expires_at,
+    );
+    let (rows, total): (Vec<Row>, _) = paged!(tx, list, open(tenant, user, now), columns, (sessions::id, SessionId), {
         SessionSort::CreatedAt => (sessions::created_at, Instant),
     });
-    let rows: Vec<Row> = rows
-        .limit(list.limit())
-        .offset(list.offset()?)
-        .select((
-            sessions::id,
-            sessions::device_name,
-            sessions::ip,
-            sessions::created_at,
-            sessions::rotated_at,
-            sessions::expires_at,
-        ))
-        .load(tx.conn())
-        .await?;
     let session = |(id, device_name, ip, created_at, last_used_at, expires_at): Row| SessionInfo {
         id,
         device_name,

@@ -1,7 +1,6 @@
 //! How people get in: registration, passwords, tokens. HTTP and the command line both come through here.
 use super::types::{RegisterInput, TokenAnswer, TokenType};
 use crate::auth::access_token::{AccessTokens, Bearer};
-use crate::auth::names::normalised;
 use crate::auth::passwords::Passwords;
 use crate::auth::refresh_token::{RefreshToken, RefreshTokens};
 use crate::auth::session::{Verdict, judge};
@@ -11,10 +10,10 @@ use crate::db::types::{Instant, SessionId, TenantId, UserId};
 use crate::db::{Action, Db, Origin, WriteTx};
 use crate::error::{Error, Result};
 use crate::http::scalars::{Email, Password};
+use crate::infra::formats::normalised;
 use crate::resources::tenants::{self, NewTenant};
 use crate::resources::users::{self, NewUser, User};
 use chrono::Duration;
-use subtle::ConstantTimeEq;
 
 /// How often a refresh tries again when another one of the same session was faster.
 const ROTATION_TRIES: usize = 3;
@@ -59,11 +58,18 @@ impl SignIn {
     /// Makes a user as a visitor asks for it.
     pub async fn register(&self, input: RegisterInput, origin: Origin) -> Result<User> {
         let tenancy = self.tenancy_of(&input).await?;
+        let again = input.clone();
         let RegisterInput { email: Email(email), password, name, username, tenant_name: _, tenant_id: _ } = input;
         let password_hash = self.passwords.hash(password.secret()).await?;
         let role = Role::Viewer; // `add_user` decides
         let new = NewUser { email, username, name, role, password_hash, is_superuser: false };
-        self.add_user(tenancy, new, origin).await
+        match self.add_user(tenancy, new.clone(), None, origin.clone()).await {
+            // Somebody else was faster with this slug: it is that of an existing tenant now.
+            Err(Error::Conflict(detail)) if detail.0.contains_key("tenant_id") => {
+                self.add_user(self.tenancy_of(&again).await?, new, None, origin).await
+            }
+            done => done,
+        }
     }
 
     async fn tenancy_of(&self, input: &RegisterInput) -> Result<Tenancy> {
@@ -92,8 +98,15 @@ impl SignIn {
         Ok(format!("{base}-{a:02x}{b:02x}{c:02x}{d:02x}"))
     }
 
-    /// Makes a user, and the tenant where it is a new one. The tenancy decides about the role.
-    pub async fn add_user(&self, tenancy: Tenancy, mut new: NewUser, origin: Origin) -> Result<User> {
+    /// Makes a user, and the tenant where it is a new one. The tenancy decides about the role. `by` is who does it: the
+    /// new user themselves where it is `None`.
+    pub async fn add_user(
+        &self,
+        tenancy: Tenancy,
+        mut new: NewUser,
+        by: Option<UserId>,
+        origin: Origin,
+    ) -> Result<User> {
         new.email = normalised(&new.email);
         new.username = new.username.as_deref().map(normalised);
         let (tenant, made) = match tenancy {
@@ -106,14 +119,15 @@ impl SignIn {
                 (self.db.world().uuid().into(), Some(tenant))
             }
         };
-        let user = Actor::vouched(tenant, self.db.world().uuid().into(), origin);
+        let user = UserId::from(self.db.world().uuid());
+        let actor = Actor::vouched(tenant, by.unwrap_or(user), origin);
         let add = async |tx: &mut WriteTx| {
             if let Some(tenant) = made {
                 let _ = tenants::insert(tx, tenant).await?; // the user's own row is audited last
             }
-            users::insert(tx, new).await
+            users::insert(tx, user, new).await
         };
-        self.db.write(&user, add).await
+        self.db.write(&actor, add).await
     }
 
     /// Opens a session for whoever knows the password.
@@ -124,7 +138,7 @@ impl SignIn {
         device: Option<String>,
         origin: Origin,
     ) -> Result<Tokens> {
-        let user = self.check_password(login, password).await?;
+        let (user, checked) = self.check_password(login, password).await?;
         let now = Instant::from(self.db.world().now());
         let session: SessionId = self.db.world().uuid().into();
         let token = RefreshToken { tenant: user.tenant_id, session, generation: 0 };
@@ -133,14 +147,15 @@ impl SignIn {
             token_hash: self.refresh.hash(&token),
             device_name: device,
             expires_at: self.expiry(now),
+            checked,
         };
         let actor = Actor::vouched(user.tenant_id, user.id, origin);
         self.db.write(&actor, async |tx: &mut WriteTx| tx.open_session(new).await).await?;
-        self.tokens(user, &token, now)
+        self.tokens(user, session, self.refresh.print(&token), now)
     }
 
     /// An unknown name takes as long, and is told the same, as a wrong password.
-    async fn check_password(&self, login: &str, password: &Password) -> Result<User> {
+    async fn check_password(&self, login: &str, password: &Password) -> Result<(User, String)> {
         let (tenant, user) = match self.db.find_login(login).await? {
             Some(found) => found,
             None => (TenantId::from(uuid::Uuid::nil()), UserId::from(uuid::Uuid::nil())),
@@ -150,10 +165,10 @@ impl SignIn {
             Some(users::Credentials { user, password_hash }) => (Some(user), password_hash),
             None => (None, None),
         };
-        let is_right = self.passwords.verify(password.secret(), hash).await?;
-        match user {
-            Some(user) if is_right && user.is_active => Ok(user),
-            Some(_) if is_right => Err(Error::InactiveUser),
+        let is_right = self.passwords.verify(password.secret(), hash.clone()).await?;
+        match (user, hash) {
+            (Some(user), Some(hash)) if is_right && user.is_active => Ok((user, hash)),
+            (Some(_), _) if is_right => Err(Error::InactiveUser),
             _ => Err(Error::InvalidCredentials),
         }
     }
@@ -196,19 +211,20 @@ impl SignIn {
         };
         // The MAC proves that we made the token; the hash, that it is of this row.
         let current = RefreshToken { generation: session.state.generation, ..presented };
-        if !bool::from(self.refresh.hash(&current)[..].ct_eq(&session.token_hash)) {
-            return Err(Error::InvalidToken);
-        }
-        let token = RefreshToken { generation, ..presented };
-        if generation != session.state.generation {
-            let token_hash = self.refresh.hash(&token);
+        let given = self.refresh.print_as_given(&current, &session.token_hash).ok_or(Error::InvalidToken)?;
+        let token = if generation == session.state.generation {
+            given
+        } else {
+            let next = RefreshToken { generation, ..presented };
+            let token_hash = self.refresh.hash(&next);
             let rotation = Rotation { from: session.state.generation, token_hash, expires_at: self.expiry(now) };
             if !self.db.rotate_session(&actor, id, rotation).await? {
                 return Ok(None);
             }
-        }
+            self.refresh.print(&next)
+        };
         let user = self.db.read(&actor, async |tx| users::find(tx, session.user).await).await?;
-        self.tokens(user, &token, now).map(Some)
+        self.tokens(user, id, token, now).map(Some)
     }
 
     /// Changes a password, and ends all other sessions of its user.
@@ -240,14 +256,8 @@ impl SignIn {
         (now.0 + self.options.session_lifetime).into()
     }
 
-    fn tokens(&self, user: User, token: &RefreshToken, now: Instant) -> Result<Tokens> {
-        let bearer = Bearer {
-            user: user.id,
-            tenant: user.tenant_id,
-            session: token.session,
-            role: user.role,
-            email: &user.email,
-        };
+    fn tokens(&self, user: User, session: SessionId, refresh_token: String, now: Instant) -> Result<Tokens> {
+        let bearer = Bearer { user: user.id, tenant: user.tenant_id, session, role: user.role, email: &user.email };
         let answer = TokenAnswer {
             access_token: self.access.sign(&bearer, self.db.world().uuid(), now)?,
             token_type: TokenType::Bearer,
@@ -256,7 +266,7 @@ impl SignIn {
             refresh_token: None,
             user,
         };
-        Ok(Tokens { answer, refresh_token: self.refresh.print(token) })
+        Ok(Tokens { answer, refresh_token })
     }
 }
 

@@ -1,10 +1,10 @@
 //! Sign-in as the contract has it, and the rules that a schema can't say.
-use crate::auth::names::normalised;
 use crate::auth::passwords::MAX_BYTES;
 use crate::db::types::{Instant, SessionId};
 use crate::error::Detail;
 use crate::http::Input;
 use crate::http::scalars::{Email, Password};
+use crate::infra::formats::normalised;
 use crate::list::Filter;
 use crate::resources::users::User;
 use poem_openapi::{Enum, Object};
@@ -30,9 +30,7 @@ pub struct RegisterInput {
 impl Input for RegisterInput {
     fn check(&self, problems: &mut Detail) {
         check_password(&self.password, "password", problems);
-        if self.name.trim().is_empty() {
-            problems.add("name", "must not be blank");
-        }
+        problems.not_blank("name", &self.name);
     }
 }
 

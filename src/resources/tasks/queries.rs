@@ -3,13 +3,13 @@
 use super::types::{Task, TaskFilter, TaskInput, TaskPriority, TaskSort, TaskStatus};
 use crate::auth::{Granted, Locked};
 use crate::db::error::Constraint;
-use crate::db::sql::{JsonListMethods, NO_DAY, contains, day_or, for_update, like, text_or};
+use crate::db::sql::{JsonListMethods, contains, day_or_last, for_update, like, text_or};
 use crate::db::types::{Day, Instant, TaskId, TenantId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::Result;
 use crate::list::{List, Page};
 use crate::schema::tasks;
-use crate::{narrowed, sorted};
+use crate::{narrowed, paged};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
@@ -43,20 +43,14 @@ fn matching(tenant: TenantId, list: &List<TaskFilter>) -> tasks::BoxedQuery<'sta
 
 pub async fn list(tx: &mut ReadTx, list: &List<TaskFilter>) -> Result<Page<Task>> {
     let tenant = tx.tenant();
-    let total = match list.is_counted() {
-        true => Some(matching(tenant, list).count().get_result(tx.conn()).await?),
-        false => None,
-    };
-    let rows = matching(tenant, list);
-    let rows = sorted!(rows, list, (tasks::id, TaskId), {
+    let (rows, total) = paged!(tx, list, matching(tenant, list), Task::as_select(), (tasks::id, TaskId), {
         TaskSort::Title => (tasks::title, String),
         TaskSort::Status => (tasks::status, TaskStatus),
         TaskSort::Priority => (tasks::priority, TaskPriority),
-        TaskSort::DueDate => (day_or(tasks::due_date, NO_DAY), Day),
+        TaskSort::DueDate => (day_or_last(tasks::due_date), Day),
         TaskSort::CreatedAt => (tasks::created_at, Instant),
         TaskSort::UpdatedAt => (tasks::updated_at, Instant),
     });
-    let rows = rows.limit(list.limit()).offset(list.offset()?).select(Task::as_select()).load(tx.conn()).await?;
     Ok(list.page(rows, total))
 }
 

@@ -6,7 +6,9 @@ use crate::error::Result;
 use crate::schema::tenants;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use poem_openapi::Object;
 
+#[derive(Debug, Clone, Object)]
 pub struct NewTenant {
     pub slug: String,
     pub name: String,
@@ -17,6 +19,7 @@ pub struct NewTenant {
 /// Makes the lease's tenant, with the settings that a new one has. A taken slug is a conflict on `tenant_id`, which is
 /// what registration calls it.
 pub async fn insert(tx: &mut WriteTx, tenant: NewTenant) -> Result<Audited<()>> {
+    let changes = Changes::created(&tenant);
     let NewTenant { slug, name, open_registration } = tenant;
     let row = (
         tenants::id.eq(tx.tenant()),
@@ -31,5 +34,5 @@ pub async fn insert(tx: &mut WriteTx, tenant: NewTenant) -> Result<Audited<()>> 
     );
     diesel::insert_into(tenants::table).values(row).execute(tx.conn()).await.taken("tenant_id")?;
     let tenant = tx.tenant();
-    tx.audit(Action::Create, tenant, Changes::none()).await
+    tx.audit(Action::Create, tenant, changes).await
 }

@@ -30,11 +30,10 @@ pub async fn credentials(tx: &mut ReadTx, id: UserId) -> Result<Option<Credentia
     Ok(row.map(|(user, password_hash)| Credentials { user, password_hash }))
 }
 
-/// Makes the actor: somebody who registers is the one who does it.
-pub async fn insert(tx: &mut WriteTx, new: NewUser) -> Result<Audited<User>> {
+pub async fn insert(tx: &mut WriteTx, id: UserId, new: NewUser) -> Result<Audited<User>> {
     let NewUser { email, username, name, role, password_hash, is_superuser } = new;
     let user = User {
-        id: tx.actor(),
+        id,
         email,
         username,
         name,
@@ -65,16 +64,16 @@ pub async fn insert(tx: &mut WriteTx, new: NewUser) -> Result<Audited<User>> {
         users::updated_at.eq(user.updated_at),
     );
     diesel::insert_into(users::table).values(row).execute(tx.conn()).await?;
-    add_login(tx, user.email.clone()).await.taken("email")?;
+    add_login(tx, id, user.email.clone()).await.taken("email")?;
     if let Some(username) = user.username.clone() {
-        add_login(tx, username).await.taken("username")?;
+        add_login(tx, id, username).await.taken("username")?;
     }
     let audited = tx.audit(Action::Create, user.id, Changes::created(&user)).await?;
     Ok(audited.with(user))
 }
 
-async fn add_login(tx: &mut WriteTx, name: String) -> QueryResult<usize> {
-    let row = (logins::name.eq(name), logins::tenant_id.eq(tx.tenant()), logins::user_id.eq(tx.actor()));
+async fn add_login(tx: &mut WriteTx, user: UserId, name: String) -> QueryResult<usize> {
+    let row = (logins::name.eq(name), logins::tenant_id.eq(tx.tenant()), logins::user_id.eq(user));
     diesel::insert_into(logins::table).values(row).execute(tx.conn()).await
 }
 

@@ -45,6 +45,10 @@ impl Resource for User {
     fn version(&self) -> i64 {
         self.version
     }
+    /// `/auth/me` is a different user for each caller.
+    fn tag(&self) -> String {
+        format!("{}.{}", self.id, self.version)
+    }
     /// Users have no address of their own yet; whoever registers finds themselves here.
     fn location(&self) -> String {
         "/api/v1/auth/me".to_owned()
@@ -52,6 +56,7 @@ impl Resource for User {
 }
 
 /// What is needed to make a person. E-mail and username are normalised.
+#[derive(Clone)]
 pub struct NewUser {
     pub email: String,
     pub username: Option<String>,

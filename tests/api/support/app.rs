@@ -71,12 +71,18 @@ impl TestApp {
 
     /// A second server on the same database: what one does holds on the other.
     pub async fn replica(&self) -> Self {
-        let launch = Self::launch_on(self.database.clone(), self.clock.clone(), |_| {});
+        self.replica_with(|_| {}).await
+    }
+
+    /// As [`Self::replica`], with other settings.
+    pub async fn replica_with(&self, change: impl FnOnce(&mut Config) + Send + 'static) -> Self {
+        let launch = Self::launch_on(self.database.clone(), self.clock.clone(), change);
         let app = runtime().spawn(launch).await.unwrap();
         Self { http: client(), ..app }
     }
 
     async fn launch_on(database: Arc<TestDatabase>, clock: TestClock, change: impl FnOnce(&mut Config) + Send) -> Self {
+        start_logging();
         let folder = database.folder.path().to_owned();
         let mut config = Config::for_tests(folder.clone(), DatabaseUrl::parse(&database.url, &folder).unwrap());
         change(&mut config);
@@ -116,6 +122,14 @@ impl TestApp {
     /// A new tenant with its owner.
     pub async fn tenant(&self) -> Tenant {
         Tenant::register(self).await
+    }
+}
+
+/// The servers' log on standard error, for whoever looks for a fault: `TEST_LOG=debug`.
+fn start_logging() {
+    if let Ok(level) = std::env::var("TEST_LOG") {
+        let log = tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr);
+        let _ = log.try_init(); // the second server finds it started
     }
 }
 

@@ -16,11 +16,11 @@ pub enum Kind {
 impl Kind {
     /// The one that this run is about.
     pub fn of_this_run() -> Self {
-        match std::env::var("BIZCENTER_TEST_DATABASE").as_deref() {
+        match std::env::var("TEST_DATABASE").as_deref() {
             Err(_) | Ok("sqlite") => Self::Sqlite,
             Ok("postgres") => Self::Postgres,
             Ok("mariadb") => Self::Mariadb,
-            Ok(other) => panic!("unknown BIZCENTER_TEST_DATABASE {other}"),
+            Ok(other) => panic!("unknown TEST_DATABASE {other}"),
         }
     }
 }

@@ -1,10 +1,12 @@
 //! The harness: a server, its tenants, and people who call it.
 mod app;
+mod behind;
 pub mod contract;
 mod database;
 mod people;
+pub mod proxy;
 pub mod rows;
 
-pub use app::{TestApp, TestClock};
+pub use app::TestApp;
 pub use database::{Kind, TestDatabase};
 pub use people::{Answer, Call, Person, Tenant};

@@ -44,7 +44,7 @@ impl Tenant {
             password_hash: sign_in.passwords.hash(SecretString::from(PASSWORD)).await.unwrap(),
             is_superuser: false,
         };
-        sign_in.add_user(Tenancy::Existing(self.id.into(), role), new, Origin::default()).await.unwrap();
+        sign_in.add_user(Tenancy::Existing(self.id.into(), role), new, None, Origin::default()).await.unwrap();
         self.app.visitor().sign_in(&email).await
     }
 

@@ -1,0 +1,114 @@
+//! What texts of a format look like, in one place: bodies, parameters and cursors are all read by these.
+use chrono::{DateTime, Datelike, NaiveDate, Timelike, Utc};
+use email_address::{EmailAddress, Options};
+use unicode_normalization::UnicodeNormalization;
+use uuid::Uuid;
+
+/// The years that every database can keep.
+const YEARS: std::ops::RangeInclusive<i32> = 1..=9999;
+
+/// An id as we print it, in either case: with hyphens, and nothing around it.
+pub fn parse_uuid(text: &str) -> Option<Uuid> {
+    (text.len() == 36).then(|| Uuid::parse_str(text).ok()).flatten()
+}
+
+/// `YYYY-MM-DD`, and no more than that (chrono itself takes spaces, signs and missing zeros).
+pub fn parse_day(text: &str) -> Option<NaiveDate> {
+    let is_plain = text.len() == 10
+        && text.bytes().enumerate().all(|(index, byte)| match index {
+            4 | 7 => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        });
+    let day: NaiveDate = is_plain.then(|| text.parse().ok()).flatten()?;
+    YEARS.contains(&day.year()).then_some(day)
+}
+
+/// A time of RFC 3339.
+pub fn parse_instant(text: &str) -> Option<DateTime<Utc>> {
+    let time = DateTime::parse_from_rfc3339(text).ok()?.to_utc();
+    let is_leap_second = time.nanosecond() >= 1_000_000_000; // no database knows them
+    (YEARS.contains(&time.year()) && !is_leap_second).then_some(time)
+}
+
+/// As many characters as the database keeps of an address.
+const MAX_EMAIL: usize = 255;
+
+/// The form in which the names that people sign in with are compared: trimmed, in NFKC, in lower case. Look-alikes that people can't tell apart are one address.
+pub fn normalised(name: &str) -> String {
+    let folded: String = name.trim().nfkc().collect::<String>().to_lowercase().nfkc().collect();
+    folded.trim().to_owned()
+}
+
+/// Whether it is an e-mail address in the form that is kept: compatibility forms can hide an `@`, or be long when they are
+/// written out. An address alone, without a name to it: `Ada <ada@example.com>` would be another one than hers.
+pub fn is_email(text: &str) -> bool {
+    let email = normalised(text);
+    let options = Options::default().without_display_text().without_domain_literal();
+    email.chars().count() <= MAX_EMAIL && EmailAddress::parse_with_options(&email, options).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn look_alikes_are_one() {
+        for name in [
+            "ada@example.com",
+            " ADA@example.com ",
+            "Ada@Example.COM",
+            "\u{ff41}da@example.com",
+            "ada@example.com\u{a0}",
+        ] {
+            assert_eq!(normalised(name), "ada@example.com", "{name:?}");
+        }
+        assert_eq!(normalised("E\u{301}lan@example.com"), "élan@example.com");
+        let twice = normalised("\u{212a}ELVIN");
+        assert_eq!(normalised(&twice), twice);
+    }
+
+    #[test]
+    fn days_are_ten_characters() {
+        assert_eq!(parse_day("2026-02-28"), NaiveDate::from_ymd_opt(2026, 2, 28));
+        for text in [
+            "+12024-01-01",
+            "-0044-03-15",
+            "2024-1-5",
+            " 2024-01-05",
+            "2024-01-5 ",
+            "2026-02-29",
+            "0000-01-01",
+            "２０２４-01-01",
+        ] {
+            assert_eq!(parse_day(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn instants_and_ids_have_one_form() {
+        assert!(parse_instant("9999-12-31T23:59:59.999999Z").is_some());
+        assert!(parse_instant("9999-12-31T23:59:59-01:00").is_none());
+        let id = "01993c3e-6a00-7c3e-8f6e-3b1d2a4c5e6f";
+        assert!(parse_uuid(id).is_some() && parse_uuid(&id.to_uppercase()).is_some());
+        for text in [&id.replace('-', ""), &format!("{{{id}}}"), &format!("urn:uuid:{id}"), ""] {
+            assert!(parse_uuid(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_judged_as_it_is_kept() {
+        assert!(is_email(" ADA@example.com ") && is_email("\u{ff41}da@example.com") && is_email("김@예시.com"));
+        let long = format!("{}@example.com", "\u{fdfa}".repeat(20));
+        for text in [
+            "",
+            "ada",
+            "ada\u{ff20}home@example.com",
+            "a\u{fdfa}@example.com",
+            "Ada <ada@example.com>",
+            "ada@[127.0.0.1]",
+            &long,
+        ] {
+            assert!(!is_email(text), "{text}");
+        }
+    }
+}

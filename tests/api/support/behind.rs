@@ -1,0 +1,39 @@
+//! A look at the rows behind the answers, and a hand on them.
+use super::app::TestApp;
+use super::database::Kind;
+use super::rows::{rows, run};
+use uuid::Uuid;
+
+impl TestApp {
+    /// The rows of all tenants that a query finds, as [`rows`] reads them.
+    pub async fn rows(&self, sql: &str) -> Vec<Vec<String>> {
+        rows(&mut self.database.connect().await, sql).await
+    }
+
+    /// Runs statements on the rows of all tenants.
+    pub async fn run(&self, sql: &str) {
+        let result = run(&mut self.database.connect().await, sql).await;
+        result.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// An id as this database writes it.
+    pub fn id(&self, id: Uuid) -> String {
+        match self.database.kind {
+            Kind::Postgres => format!("'{id}'"),
+            Kind::Sqlite | Kind::Mariadb => format!("x'{}'", id.simple()),
+        }
+    }
+
+    /// A column of ids as text that [`Uuid`] parses.
+    pub fn id_column(&self, column: &str) -> String {
+        match self.database.kind {
+            Kind::Postgres => format!("{column}::text"),
+            Kind::Sqlite | Kind::Mariadb => format!("lower(hex({column}))"),
+        }
+    }
+
+    /// Text that no other test has, for e-mail addresses and names: letters and digits, the first a letter.
+    pub fn unique(&self) -> String {
+        format!("u{}", self.parts.world.uuid().simple())
+    }
+}
