@@ -93,7 +93,8 @@ impl AccessTokens {
     pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Claims> {
         let claims = self.decode(token).ok_or(Error::InvalidToken)?;
         let (now, leeway) = (now.timestamp(), LEEWAY.num_seconds());
-        let in_time = claims.nbf <= now + leeway && claims.iat <= now + leeway && now < claims.exp + leeway;
+        let in_time =
+            claims.nbf <= now + leeway && claims.iat <= now + leeway && now < claims.exp.saturating_add(leeway);
         if in_time { Ok(claims) } else { Err(Error::InvalidToken) }
     }
 

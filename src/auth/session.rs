@@ -25,7 +25,7 @@ pub fn judge(state: &SessionState, presented: i64, now: Instant, grace: Duration
     if presented == state.generation {
         return Verdict::Rotate { next: state.generation + 1 };
     }
-    if presented == state.generation - 1 && now.0 - state.rotated_at.0 <= grace {
+    if presented >= 0 && presented == state.generation - 1 && now.0 - state.rotated_at.0 <= grace {
         return Verdict::Repeat { current: state.generation };
     }
     Verdict::Reused

@@ -95,6 +95,8 @@ async fn bad_parameters_are_reported_at_once() {
         let answer = owner.get(&export_path(&[("fields", fields)])).send().await;
         assert_eq!(answer.detail(), json!({"fields.0": [one_of]}), "{fields}");
     }
+    let repeated = owner.get(&export_path(&[("fields", "id,title,id")])).send().await;
+    assert_eq!((repeated.error().0, repeated.detail()), (400, json!({"fields": ["names id twice"]})));
     let twice = owner.get("/api/v1/tasks/export?fields=id&fields=title").send().await;
     assert_eq!(twice.detail(), json!({"fields": ["must be given once"]}));
 }
@@ -128,8 +130,8 @@ async fn a_long_export_holds_every_row_once_and_in_order() {
     const ROWS: usize = 1_200; // several batches
     let owner = owner().await;
     let create = |n: usize| {
-        let due = (n % 3 == 0).then(|| format!("2026-05-{:02}", n % 28 + 1));
-        owner.task(json!({"title": format!("Task {}", n % 7), "due_date": due, "tags": [if n % 4 == 0 { "some" } else { "rest" }]}))
+        let due = n.is_multiple_of(3).then(|| format!("2026-05-{:02}", n % 28 + 1));
+        owner.task(json!({"title": format!("Task {}", n % 7), "due_date": due, "tags": [if n.is_multiple_of(4) { "some" } else { "rest" }]}))
     };
     let created: Vec<_> = stream::iter(0..ROWS).map(create).buffer_unordered(8).collect().await;
     let ids: HashSet<_> = created.iter().map(|task| task["id"].as_str().unwrap().to_owned()).collect();
