@@ -122,3 +122,6 @@ pub struct PageMeta {
     /// Give it as `cursor` to go on; absent on the last page.
     pub next_cursor: Option<String>,
 }
+
+#[cfg(test)]
+mod tests;

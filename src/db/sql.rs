@@ -223,3 +223,6 @@ macro_rules! paged {
         ($crate::db::sql::uncached(rows).load($tx.conn()).await?, total)
     }};
 }
+
+#[cfg(test)]
+mod tests;

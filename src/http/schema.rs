@@ -207,3 +207,6 @@ pub fn amend(registry: &mut Registry, name: &str, change: impl FnOnce(MetaSchema
         *schema = change(schema.clone());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on stops")]
 mod access_tokens;
 mod audit;
+mod bad_input;
+mod bad_requests;
 mod cli;
 mod contract;
 mod database_tls;
