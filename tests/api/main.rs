@@ -1,7 +1,7 @@
 //! The integration tests: a real server on a real database, called over HTTP. Which database is in `TEST_DATABASE`
 //! (sqlite, postgres, mariadb; `scripts/test` runs all three); every answer that any test receives is held to the API
 //! contract.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on stops")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on stops")]
 mod access_tokens;
 mod audit;
 mod bad_input;
