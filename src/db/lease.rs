@@ -195,7 +195,11 @@ impl Db {
         let now = Instant::from(self.world.now());
         let target = self.target.clone();
         let mut tx = ReadTx { conn, turn: Some(turn), tenant, now, target, has_ended: false };
-        tx.conn.begin(access, tenant).await.map_err(unavailable)?;
+        if let Err(error) = tx.conn.begin(access, tenant).await {
+            // Whatever is wrong with it, the next request gets another one.
+            AnyTransactions::transaction_manager_status_mut(&mut *tx.conn).set_in_error();
+            return Err(unavailable(error));
+        }
         Ok(tx)
     }
 

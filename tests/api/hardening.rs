@@ -81,17 +81,16 @@ async fn a_password_that_was_changed_meanwhile_opens_no_session() {
     let app = TestApp::start().await;
     let tenant = app.tenant().await;
     let actor = Actor::vouched(tenant.id.into(), tenant.owner.id().into(), Origin::default());
-    let session = |checked: &str| NewSession {
-        id: app.parts.world.uuid().into(),
-        token_hash: [0; 32],
-        device_name: None,
-        expires_at: app.parts.world.now().into(),
-        checked: checked.to_owned(),
-    };
-    let hash = app.parts.sign_in.passwords.hash(SecretString::from("another password")).await.unwrap();
-    let opened =
-        app.parts.db.write(&actor, async |tx: &mut bizcenter::db::WriteTx| tx.open_session(session(&hash)).await);
-    assert!(matches!(opened.await, Err(bizcenter::error::Error::InvalidCredentials)));
+    let (id, expires_at) = (app.parts.world.uuid().into(), app.parts.world.now().into());
+    let session = move |checked| NewSession { id, token_hash: [0; 32], device_name: None, expires_at, checked };
+    let (db, passwords) = (app.parts.db.clone(), app.parts.sign_in.passwords.clone());
+    let opened = app
+        .by_hand(async move {
+            let hash = passwords.hash(SecretString::from("another password")).await.unwrap();
+            db.write(&actor, async |tx: &mut bizcenter::db::WriteTx| tx.open_session(session(hash)).await).await
+        })
+        .await;
+    assert!(matches!(opened, Err(bizcenter::error::Error::InvalidCredentials)));
 }
 
 #[tokio::test]

@@ -169,11 +169,9 @@ async fn a_server_is_ready_when_its_database_is_migrated() {
         let answer = app.visitor().get("/readyz").send().await;
         assert_eq!(answer.error(), (503, "unavailable".to_owned()));
         assert_eq!(answer.detail(), json!({"migrations": ["are not all applied"]}), "{has_diesels_table}");
-        assert!(!app.parts.db.is_migrated().await.unwrap());
         app.visitor().get("/livez").expect(200).await;
     }
     migrations::up(&target).await.unwrap();
-    assert!(app.parts.db.is_migrated().await.unwrap());
     let ready = app.visitor().get("/readyz").expect(200).await.json();
     assert_eq!(ready, json!({"status": "up", "database": "up", "migrations": "up"}));
     app.tenant().await;

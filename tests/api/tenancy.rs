@@ -184,7 +184,8 @@ async fn servers() -> Vec<TestApp> {
         config.database.url = DatabaseUrl::parse(&format!("{server}/{name}"), Path::new("/")).unwrap();
     });
     let unbound = unbound.await;
-    assert!(unbound.parts.db.bypasses_row_security().await.unwrap());
+    let db = unbound.parts.db.clone();
+    assert!(unbound.by_hand(async move { db.bypasses_row_security().await.unwrap() }).await);
     vec![app, unbound]
 }
 

@@ -80,7 +80,7 @@ fn fitting(schema: &Schema, of: &Value) -> BoxedStrategy<Value> {
             .boxed(),
         ("string", Some(_)) => (1..999_u32).prop_map(|n| json!(format!("user{n}@example.com"))).boxed(),
         ("string", None) => {
-            let letters = any::<char>().prop_filter("no NUL", |c| *c != '\0');
+            let letters = any::<char>().prop_map(|c| if c == '\0' { '한' } else { c });
             prop::collection::vec(letters, bounded("minLength", "maxLength")).prop_map(text).boxed()
         }
         ("integer" | "number", Some(_)) => any::<i32>().prop_map(Value::from).boxed(),

@@ -110,6 +110,12 @@ impl TestApp {
         Self { address, clock, database, parts, config, http: client(), _stop: stop }
     }
 
+    /// Runs what uses the server's parts by hand where the server runs: a connection to SQLite belongs to the runtime
+    /// that opened it, and that of a test ends with the test.
+    pub async fn by_hand<R: Send + 'static>(&self, work: impl Future<Output = R> + Send + 'static) -> R {
+        runtime().spawn(work).await.unwrap()
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }

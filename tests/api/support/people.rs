@@ -35,16 +35,21 @@ impl Tenant {
     pub async fn person(&self, role: Role) -> Person {
         let name = role.name();
         let email = format!("{name}-{}@{}.example", self.app.parts.world.uuid().simple(), self.slug);
-        let sign_in = &self.app.parts.sign_in;
         let new = NewUser {
             email: email.clone(),
             username: None,
             name: format!("A {name}"),
             role,
-            password_hash: sign_in.passwords.hash(SecretString::from(PASSWORD)).await.unwrap(),
+            password_hash: String::new(),
             is_superuser: false,
         };
-        sign_in.add_user(Tenancy::Existing(self.id.into(), role), new, None, Origin::default()).await.unwrap();
+        let (sign_in, tenant) = (self.app.parts.sign_in.clone(), self.id.into());
+        let add = async move {
+            let password_hash = sign_in.passwords.hash(SecretString::from(PASSWORD)).await.unwrap();
+            let new = NewUser { password_hash, ..new };
+            sign_in.add_user(Tenancy::Existing(tenant, role), new, None, Origin::default()).await.unwrap();
+        };
+        self.app.by_hand(add).await;
         self.app.visitor().sign_in(&email).await
     }
 
