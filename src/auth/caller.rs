@@ -6,7 +6,7 @@ use crate::db::{Db, Origin, Scope, WriteScope};
 use crate::error::{Error, Result};
 use crate::http::client_ip::ClientIp;
 use crate::http::edge::RequestId;
-use crate::http::guard::PERMISSION;
+use crate::http::guard::{PERMISSION, refuse_query};
 use poem::http::header::AUTHORIZATION;
 use poem::{Request, RequestBody};
 use poem_openapi::auth::Bearer;
@@ -165,6 +165,7 @@ impl<'a, P: Permission> ApiExtractor<'a> for Caller<P> {
         if role < P::ROLE {
             return Err(Error::Forbidden.into());
         }
+        refuse_query(request)?;
         Ok(Self { actor, role, session, permission: PhantomData })
     }
 }

@@ -1,8 +1,8 @@
 //! Stands around every operation: completes what the derive says about it, and turns every error into the one body.
 use super::error::{declare, header};
 use super::headers::{IdempotencyKey, IfMatch, IfNoneMatch};
-use super::query::SPREAD;
-use crate::error::Error;
+use super::query::{SPREAD, pairs, unreadable};
+use crate::error::{Detail, Error};
 use futures_util::FutureExt;
 use poem::endpoint::BoxEndpoint;
 use poem::error::{ReadBodyError, ResponseError};
@@ -29,17 +29,17 @@ impl<T: OpenApi> OpenApi for Guarded<T> {
         let mut apis = T::meta();
         let paths = apis.iter_mut().flat_map(|api| &mut api.paths);
         let operations = paths.flat_map(|path| {
-            let is_limited = path.path.starts_with("/api/"); // the probes are not
-            path.operations.iter_mut().map(move |operation| (operation, is_limited))
+            let is_of_api = is_of_api(&path.path);
+            path.operations.iter_mut().map(move |operation| (operation, is_of_api))
         });
-        for (operation, is_limited) in operations {
+        for (operation, is_of_api) in operations {
             operation.params = std::mem::take(&mut operation.params).into_iter().flat_map(spread).collect();
             operation.security.retain(|scheme| !scheme.keys().any(|name| name.starts_with(PERMISSION)));
             let declared = statuses(operation);
             if operation.params.iter().any(|parameter| parameter.name == IdempotencyKey::NAME) {
                 declare_replays(operation);
             }
-            let missing = automatic(operation, is_limited).into_iter().filter(|status| !declared.contains(status));
+            let missing = automatic(operation, is_of_api).into_iter().filter(|status| !declared.contains(status));
             operation.responses.responses.extend(missing.map(declare));
             operation.responses.responses.sort_by_key(|response| response.status);
         }
@@ -66,6 +66,8 @@ impl<T: OpenApi> OpenApi for Guarded<T> {
                     endpoint,
                     operation: operation.operation_id.unwrap_or("unnamed"),
                     path_names: names.clone(),
+                    takes_no_query: is_of_api(&path.path) && !takes(&operation, MetaParamIn::Query),
+                    is_public: operation.security.is_empty(),
                     declared: statuses(&operation),
                 };
                 routes.entry(route.clone()).or_default().insert(operation.method, guard.boxed());
@@ -127,13 +129,22 @@ fn declare_replays(operation: &mut MetaOperation) {
     }
 }
 
+/// The probes are for load balancers, which limits and strictness would only confuse.
+fn is_of_api(path: &str) -> bool {
+    path.starts_with("/api/")
+}
+
+fn takes(operation: &MetaOperation, kind: MetaParamIn) -> bool {
+    operation.params.iter().any(|parameter| parameter.in_type == kind)
+}
+
 /// The errors that follow from what an operation takes.
-fn automatic(operation: &MetaOperation, is_limited: bool) -> Vec<u16> {
-    let takes = |kind| operation.params.iter().any(|parameter| parameter.in_type == kind);
+fn automatic(operation: &MetaOperation, is_of_api: bool) -> Vec<u16> {
+    let takes = |kind| takes(operation, kind);
     let takes_body = operation.request.is_some();
     let mut statuses = vec![500, 503];
-    if is_limited {
-        statuses.push(429);
+    if is_of_api {
+        statuses.extend([400, 429]); // unknown parameters are refused everywhere
     }
     if takes_body || takes(MetaParamIn::Query) {
         statuses.extend([400, 422]);
@@ -221,19 +232,43 @@ fn numbered(path: &str) -> (String, Vec<String>) {
     (route, names)
 }
 
+#[derive(Clone, Copy)]
+struct TakesNoQuery(bool);
+
+/// Operations with parameters check them; the others know none. Who the caller is comes first: `auth::Caller` asks here
+/// when it knows, and the guard does for operations that are public.
+pub fn refuse_query(request: &Request) -> Result<(), Error> {
+    let Some(TakesNoQuery(true)) = request.data() else { return Ok(()) };
+    let Some(query) = request.uri().query().filter(|query| !query.is_empty()) else { return Ok(()) };
+    let pairs = pairs(query.as_bytes()).ok_or_else(unreadable)?;
+    let mut problems = Detail::default();
+    for (name, _) in pairs {
+        problems.add(&name, "is not known");
+    }
+    Err(Error::Invalid(problems))
+}
+
 struct Guard {
     endpoint: BoxEndpoint<'static>,
     operation: &'static str,
     path_names: Vec<String>,
+    takes_no_query: bool,
+    is_public: bool,
     declared: HashSet<u16>,
 }
 
 impl Endpoint for Guard {
     type Output = Response;
 
-    async fn call(&self, request: Request) -> poem::Result<Response> {
+    async fn call(&self, mut request: Request) -> poem::Result<Response> {
         let span = tracing::info_span!("operation", id = self.operation);
+        request.set_data(TakesNoQuery(self.takes_no_query));
         let response = async {
+            if self.is_public
+                && let Err(error) = refuse_query(&request)
+            {
+                return self.answer(error.into());
+            }
             match AssertUnwindSafe(self.endpoint.call(request)).catch_unwind().await {
                 Ok(Ok(response)) => response.into_response(),
                 Ok(Err(error)) => self.answer(error),

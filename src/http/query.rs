@@ -51,7 +51,7 @@ impl<'a, Q: QueryParams> ApiExtractor<'a> for Query<Q> {
 
 /// Reads a query string as the JSON object that the schema expects.
 fn read(schema: &Schema, query: &str) -> Result<Map<String, Value>> {
-    let pairs = pairs(query.as_bytes()).ok_or_else(|| Error::Malformed("The query is not form-encoded.".into()))?;
+    let pairs = pairs(query.as_bytes()).ok_or_else(unreadable)?;
     let mut members = Map::new();
     let mut repeated = Detail::default();
     for (name, text) in pairs {
@@ -73,6 +73,10 @@ fn read(schema: &Schema, query: &str) -> Result<Map<String, Value>> {
         Ok(()) if !repeated.is_empty() => Err(Error::Invalid(repeated)),
         Ok(()) => Ok(members),
     }
+}
+
+pub fn unreadable() -> Error {
+    Error::Malformed("The query is not form-encoded.".into())
 }
 
 /// The pairs of a form-encoded text. `serde_urlencoded` by itself would take a broken escape for itself, and put

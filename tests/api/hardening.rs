@@ -142,6 +142,23 @@ async fn numbers_that_do_not_fit_and_columns_named_twice_are_said_by_name() {
 }
 
 #[tokio::test]
+async fn unknown_parameters_are_refused_also_where_there_are_none() {
+    let owner = TestApp::start().await.tenant().await.owner;
+    let task = owner.task(json!({"title": "x"})).await;
+    let path = format!("/api/v1/tasks/{}", task["id"].as_str().unwrap());
+    for path in [path.as_str(), "/api/v1/auth/me", "/api/v1/status", "/api/v1/tasks"] {
+        let answer = owner.get(&format!("{path}?foo=1&bar")).send().await;
+        assert_eq!(answer.error(), (400, "validation_error".into()), "{path}");
+        assert_eq!(answer.detail(), json!({"foo": ["is not known"], "bar": ["is not known"]}), "{path}");
+        assert_eq!(owner.get(&format!("{path}?%zz")).send().await.error(), (400, "malformed_request".into()), "{path}");
+        owner.get(&format!("{path}?")).expect(200).await;
+    }
+    let refresh = owner.post("/api/v1/auth/refresh?foo").json(&json!({"refresh_token": owner.refresh_token()}));
+    refresh.expect(400).await;
+    owner.get("/livez?from=balancer").expect(200).await;
+}
+
+#[tokio::test]
 async fn greek_is_found_in_either_case() {
     let owner = TestApp::start().await.tenant().await.owner;
     owner.task(json!({"title": "ΟΔΟΣ"})).await;
