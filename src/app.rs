@@ -1,11 +1,19 @@
 //! What is wired to what, once.
 use crate::auth::Authenticator;
 use crate::auth::access_token::AccessTokens;
+use crate::auth::attempts::Attempts;
+use crate::auth::limits::Limits;
 use crate::auth::passwords::Passwords;
 use crate::auth::refresh_token::RefreshTokens;
-use crate::config::{self, Config, DatabaseConfig};
+use crate::auth::sessions::{RedisSessions, Sessions};
+use crate::auth::signing::SigningKeys;
+use crate::config::{
+    self, AuditConfig, AuthConfig, Config, DatabaseConfig, JwtAlgorithm, MailConfig, SessionStoreChoice,
+};
 use crate::contract::pages::pages;
+use crate::db::audit_chain::{CheckpointKey, PruneAudit, SealAudit};
 use crate::db::connect::Target;
+use crate::db::removal::{RemoveExpired, RemoveTenant};
 use crate::db::{Db, DbOptions};
 use crate::http::Guarded;
 use crate::http::cors::Origins;
@@ -13,10 +21,19 @@ use crate::http::edge::{EdgeOptions, edge};
 use crate::http::guard::{self, OperationLine};
 use crate::http::paths::Paths;
 use crate::infra::crypto::{Sealer, derive_key};
+use crate::infra::jobs::Jobs;
+use crate::infra::mail::{Mail, Mailer};
+use crate::infra::redis::{Redis, RedisOptions};
 use crate::infra::world::World;
-use crate::resources::auth::{AuthApi, SignIn, SignInOptions};
+use crate::resources::admin::AdminApi;
+use crate::resources::api_keys::ApiKeysApi;
+use crate::resources::audit_logs::AuditApi;
+use crate::resources::auth::{AuthApi, Letters, SendReset, SendVerification, SignIn, SignInOptions};
+use crate::resources::invitations::InvitationsApi;
 use crate::resources::server::ServerApi;
 use crate::resources::tasks::TasksApi;
+use crate::resources::tenant::TenantApi;
+use crate::resources::users::UsersApi;
 use anyhow::Context;
 use chrono::Duration;
 use poem::{Endpoint, EndpointExt, Response, Route};
@@ -25,15 +42,21 @@ use secrecy::ExposeSecret;
 use std::sync::Arc;
 
 #[derive(Tags)]
-#[oai(rename_all = "lowercase")]
+#[oai(rename_all = "kebab-case")]
 pub enum Tag {
     Auth,
+    Users,
+    Tenant,
+    Invitations,
+    ApiKeys,
+    Admin,
+    Audit,
     Server,
     Tasks,
 }
 
 /// All operations. Tuples stop at sixteen: nest them.
-type Api = (ServerApi, AuthApi, TasksApi);
+type Api = (ServerApi, AuthApi, UsersApi, TenantApi, InvitationsApi, ApiKeysApi, AdminApi, AuditApi, TasksApi);
 
 /// What people open in a browser; these are not in the API contract.
 const PAGES: [&str; 5] = ["/openapi.json", "/openapi.yaml", "/docs", "/redoc", "/scalar"];
@@ -43,8 +66,14 @@ const PAGES: [&str; 5] = ["/openapi.json", "/openapi.yaml", "/docs", "/redoc", "
 pub struct Parts {
     pub db: Db,
     pub sign_in: SignIn,
+    pub limits: Limits,
+    pub redis: Option<Redis>,
+    pub jobs: Jobs,
+    pub checkpoint_key: CheckpointKey,
     /// `development`, `staging`, `production`.
     pub environment: String,
+    /// How long an invitation is good.
+    pub invitation_lifetime: Duration,
     pub world: World,
 }
 
@@ -57,26 +86,113 @@ pub fn target(config: &Config) -> anyhow::Result<Target> {
 /// Makes all parts from the settings. Nothing is connected to yet.
 pub async fn connect(config: &Config, world: World) -> anyhow::Result<Parts> {
     let Config { auth, database, encryption, environment, .. } = config;
-    let key = derive_key(encryption.key.expose_secret().as_bytes(), "stored answers");
-    let sealer = Sealer::new(&key, world.clone());
+    let master = encryption.key.expose_secret().as_bytes();
+    let sealer = Sealer::new(&derive_key(master, "stored answers"), world.clone());
     let options = DbOptions { pool_size: database.pool_size, acquire_timeout: database.acquire_timeout };
     let db = Db::new(target(config)?, options, world.clone(), sealer);
+    let redis = redis(config)?;
+    let limits = Limits::new(config.rate_limit, redis.clone(), world.clone());
+    let thresholds = (auth.failures_before_wait, auth.failures_before_wait_per_ip);
     let secret = auth.jwt_secret.expose_secret().as_bytes();
     let previous = auth.jwt_secret_previous.as_ref().map(|secret| secret.expose_secret().as_bytes());
     let lifetime = Duration::from_std(auth.access_lifetime)?;
     let sign_in = SignIn {
         db: db.clone(),
         passwords: Passwords::new(auth.bcrypt_cost, world.clone()),
-        access: AccessTokens::new(secret, previous, &auth.issuer, &auth.audience, lifetime),
+        access: AccessTokens::new(signing_keys(auth)?, &auth.issuer, &auth.audience, lifetime),
         refresh: RefreshTokens::new(secret, previous),
+        sessions: match (&redis, auth.session_store) {
+            (Some(redis), SessionStoreChoice::Auto | SessionStoreChoice::Redis) => {
+                Sessions::Redis(db.clone(), RedisSessions::new(redis.clone(), world.clone()))
+            }
+            _ => Sessions::Database(db.clone()),
+        },
+        attempts: Attempts::new(config.rate_limit.enabled.then_some(thresholds), redis.clone(), world.clone()),
+        letters: Letters { app_url: config.mail.app_url.clone() },
         options: SignInOptions {
             session_lifetime: Duration::from_std(auth.refresh_lifetime)?,
             refresh_grace: Duration::from_std(auth.refresh_grace)?,
             refresh_in_cookie: auth.refresh_in_cookie,
             secure_cookie: !environment.is_development(),
+            refuse_common_passwords: auth.refuse_common_passwords,
+            require_verified_email: auth.require_verified_email,
         },
     };
-    Ok(Parts { db, sign_in, environment: environment.to_string(), world })
+    let checkpoint_key = CheckpointKey::new(derive_key(master, "audit checkpoints"));
+    let jobs = jobs(config, &sign_in, &checkpoint_key)?;
+    let invitation_lifetime = Duration::from_std(auth.invitation_lifetime)?;
+    let environment = environment.to_string();
+    Ok(Parts { db, sign_in, limits, redis, jobs, checkpoint_key, environment, invitation_lifetime, world })
+}
+
+fn redis(config: &Config) -> anyhow::Result<Option<Redis>> {
+    let Some(url) = &config.redis.url else { return Ok(None) };
+    let options = RedisOptions { pool_size: config.redis.pool_size, timeout: config.redis.timeout };
+    Ok(Some(Redis::new(url.expose_secret(), options)?))
+}
+
+fn signing_keys(auth: &AuthConfig) -> anyhow::Result<SigningKeys> {
+    let pem = || Ok::<_, anyhow::Error>(auth.jwt_key.as_ref().context("auth.jwt_key is missing")?.expose_secret());
+    let previous = auth.jwt_key_previous.as_ref().map(|key| key.expose_secret());
+    match auth.jwt_algorithm {
+        JwtAlgorithm::Hs256 => {
+            let previous = auth.jwt_secret_previous.as_ref().map(|secret| secret.expose_secret().as_bytes());
+            Ok(SigningKeys::hs256(auth.jwt_secret.expose_secret().as_bytes(), previous))
+        }
+        JwtAlgorithm::EdDsa => SigningKeys::eddsa(pem()?, previous).context("auth.jwt_key or auth.jwt_key_previous"),
+        JwtAlgorithm::Rs256 => SigningKeys::rs256(pem()?, previous).context("auth.jwt_key or auth.jwt_key_previous"),
+    }
+}
+
+/// What is done besides answering requests.
+fn jobs(config: &Config, sign_in: &SignIn, checkpoint_key: &CheckpointKey) -> anyhow::Result<Jobs> {
+    let MailConfig { smtp_url, from, .. } = &config.mail;
+    let mailer = match smtp_url {
+        Some(url) => Mailer::smtp(url.expose_secret(), from)?,
+        None if config.environment.is_development() => Mailer::Log,
+        None => Mailer::Nowhere,
+    };
+    let AuditConfig { retention_days } = config.audit;
+    let kept = Duration::days(i64::from(retention_days));
+    let (db, letters) = (sign_in.db.clone(), sign_in.letters.clone());
+    let with_db = || db.clone();
+    let (sealing, pruning, removing, expiring) = (with_db(), with_db(), with_db(), with_db());
+    let (reset, verification, key) = (sign_in.clone(), sign_in.clone(), checkpoint_key.clone());
+    let (reset_by, verify_by, reset_letters) = (mailer.clone(), mailer.clone(), letters.clone());
+    Ok(Jobs::new(db)
+        .on(move |of, mail: Mail| {
+            let mailer = mailer.clone();
+            async move { mailer.send(of, mail).await }
+        })
+        .on(move |of, job: SendReset| {
+            let (sign_in, mailer, letters) = (reset.clone(), reset_by.clone(), reset_letters.clone());
+            async move { sign_in.send_reset(of, job, mailer, letters).await }
+        })
+        .on(move |of, job: SendVerification| {
+            let (sign_in, mailer, letters) = (verification.clone(), verify_by.clone(), letters.clone());
+            async move { sign_in.send_verification(of, job, mailer, letters).await }
+        })
+        .on(move |of, _: RemoveTenant| {
+            let db = removing.clone();
+            async move {
+                match of.tenant {
+                    Some(tenant) => db.remove_tenant(tenant).await,
+                    None => Ok(()),
+                }
+            }
+        })
+        .every(Duration::seconds(2), move |_, _: SealAudit| {
+            let db = sealing.clone();
+            async move { db.seal_audit().await }
+        })
+        .every(Duration::hours(1), move |_, _: PruneAudit| {
+            let (db, key) = (pruning.clone(), key.clone());
+            async move { db.prune_audit(kept, &key).await }
+        })
+        .every(Duration::hours(1), move |_, _: RemoveExpired| {
+            let db = expiring.clone();
+            async move { db.remove_expired().await }
+        }))
 }
 
 impl Parts {
@@ -91,16 +207,35 @@ impl Parts {
 }
 
 fn service(parts: &Parts) -> OpenApiService<Guarded<Api>, ()> {
-    let Parts { db, sign_in, environment, world } = parts;
-    let server = ServerApi { db: db.clone(), environment: environment.clone(), started_at: world.now() };
-    let auth = AuthApi { sign_in: sign_in.clone() };
-    let tasks = TasksApi { db: db.clone() };
-    OpenApiService::new(Guarded((server, auth, tasks)), "BizCenter", env!("CARGO_PKG_VERSION")).server("/")
+    let Parts { db, sign_in, redis, environment, world, .. } = parts;
+    let (sessions, letters) = (&sign_in.sessions, &sign_in.letters);
+    let lifetime = parts.invitation_lifetime;
+    let server = ServerApi {
+        db: db.clone(),
+        redis: redis.clone(),
+        needs_redis: matches!(sessions, Sessions::Redis(..)),
+        tokens: sign_in.access.clone(),
+        environment: environment.clone(),
+        started_at: world.now(),
+    };
+    let api: Api = (
+        server,
+        AuthApi { sign_in: sign_in.clone() },
+        UsersApi { sign_in: sign_in.clone() },
+        TenantApi { db: db.clone(), sessions: sessions.clone() },
+        InvitationsApi { db: db.clone(), letters: letters.clone(), lifetime },
+        ApiKeysApi { db: db.clone(), sessions: sessions.clone() },
+        AdminApi { db: db.clone(), sessions: sessions.clone(), letters: letters.clone(), lifetime },
+        AuditApi { db: db.clone() },
+        TasksApi { db: db.clone() },
+    );
+    OpenApiService::new(Guarded(api), "BizCenter", env!("CARGO_PKG_VERSION")).server("/")
 }
 
 /// The whole server: every operation behind its guard, the pages, and the edge around them.
 pub fn server(parts: &Parts, config: &Config) -> impl Endpoint<Output = Response> + 'static {
-    let authenticator = Authenticator { db: parts.db.clone(), tokens: parts.sign_in.access.clone() };
+    let SignIn { access, sessions, .. } = &parts.sign_in;
+    let authenticator = Authenticator::new(parts.db.clone(), access.clone(), sessions.clone(), parts.limits.clone());
     let api = service(parts).data(authenticator);
     let mut methods = guard::allowed_methods::<Api>();
     let route = if config.server.docs_enabled {
@@ -123,6 +258,7 @@ pub fn server(parts: &Parts, config: &Config) -> impl Endpoint<Output = Response
         hsts: !config.environment.is_development(),
         ids: Arc::new(move || ids.uuid().to_string()),
         allow: Arc::new(move |path| paths.allowed(path)),
+        old_paths: config.server.old_paths_enabled,
     };
     edge(route.nest("/", api), options)
 }

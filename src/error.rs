@@ -22,8 +22,12 @@ pub enum Error {
     InvalidToken,
     #[error("Your role does not allow this.")]
     Forbidden,
+    /// Or their tenant is suspended.
     #[error("This user is disabled.")]
     InactiveUser,
+    /// Told only to who knows the password, as is the one before.
+    #[error("The e-mail address has to be verified first; a mail with a token is on its way.")]
+    UnverifiedEmail,
     #[error("This tenant is closed for registration.")]
     RegistrationClosed,
     #[error("Not found.")]

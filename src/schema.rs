@@ -17,6 +17,11 @@ tables! {
         version -> BigInt,
         created_at -> UtcInstant,
         updated_at -> UtcInstant,
+        is_suspended -> Bool,
+        deleted_at -> Nullable<UtcInstant>,
+        user_requests_per_hour -> Nullable<Integer>,
+        api_key_requests_per_hour -> Nullable<Integer>,
+        user_writes_per_minute -> Nullable<Integer>,
     }
 }
 tables! {
@@ -35,6 +40,9 @@ tables! {
         version -> BigInt,
         created_at -> UtcInstant,
         updated_at -> UtcInstant,
+        session_epoch -> BigInt,
+        requests_per_hour -> Nullable<Integer>,
+        deleted_at -> Nullable<UtcInstant>,
     }
 }
 tables! {
@@ -58,6 +66,7 @@ tables! {
         expires_at -> UtcInstant,
         ended_at -> Nullable<UtcInstant>,
         end_reason -> Nullable<Text>,
+        epoch -> BigInt,
     }
 }
 tables! {
@@ -102,6 +111,83 @@ tables! {
         changes -> Text,
         ip -> Nullable<Text>,
         request_id -> Nullable<Text>,
+        seq -> Nullable<BigInt>,
+        hash -> Nullable<Binary>,
     }
 }
-diesel::allow_tables_to_appear_in_same_query!(tenants, users, logins, sessions, tasks, idempotency_keys, audit_logs);
+tables! {
+    invitations (tenant_id, id) {
+        tenant_id -> Uid,
+        id -> Uid,
+        email -> Text,
+        role -> SmallInt,
+        token_hash -> Binary,
+        invited_by -> Nullable<Uid>,
+        created_at -> UtcInstant,
+        expires_at -> UtcInstant,
+    }
+}
+tables! {
+    api_keys (tenant_id, id) {
+        tenant_id -> Uid,
+        id -> Uid,
+        name -> Text,
+        role -> SmallInt,
+        key_hash -> Binary,
+        user_id -> Uid,
+        created_by -> Uid,
+        created_at -> UtcInstant,
+        expires_at -> Nullable<UtcInstant>,
+        last_used_at -> Nullable<UtcInstant>,
+    }
+}
+tables! {
+    one_time_tokens (tenant_id, id) {
+        tenant_id -> Uid,
+        id -> Uid,
+        user_id -> Uid,
+        purpose -> Text,
+        email -> Text,
+        token_hash -> Binary,
+        created_at -> UtcInstant,
+        expires_at -> UtcInstant,
+    }
+}
+tables! {
+    audit_heads (tenant_id) {
+        tenant_id -> Uid,
+        seq -> BigInt,
+        hash -> Binary,
+        checkpoint_seq -> BigInt,
+        checkpoint_hash -> Binary,
+        checkpoint_mac -> Binary,
+    }
+}
+tables! {
+    jobs (id) {
+        id -> Uid,
+        tenant_id -> Nullable<Uid>,
+        kind -> Text,
+        unique_key -> Nullable<Text>,
+        payload -> Binary,
+        run_at -> UtcInstant,
+        attempts -> Integer,
+        locked_until -> Nullable<UtcInstant>,
+        last_error -> Nullable<Text>,
+        created_at -> UtcInstant,
+    }
+}
+diesel::allow_tables_to_appear_in_same_query!(
+    tenants,
+    users,
+    logins,
+    sessions,
+    tasks,
+    idempotency_keys,
+    audit_logs,
+    invitations,
+    api_keys,
+    one_time_tokens,
+    audit_heads,
+    jobs,
+);

@@ -1,9 +1,10 @@
 //! Access tokens: JSON Web Tokens (RFC 7519) that say who somebody is for 15 minutes. What they may do is looked up.
 use super::Role;
+use super::signing::{PublicKey, SigningKeys};
 use crate::db::types::{Instant, SessionId, TenantId, UserId};
 use crate::error::{Error, Result};
 use chrono::{DateTime, Duration, Utc};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::Validation;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -45,24 +46,25 @@ pub struct Bearer<'a> {
     pub email: &'a str,
 }
 
-/// Signs and verifies, by HS256 alone: a token can't choose its algorithm.
+/// Signs and verifies, by one algorithm alone: a token can't choose its own.
 #[derive(Clone)]
 pub struct AccessTokens(Arc<Inner>);
 
 struct Inner {
-    sign: EncodingKey,
-    /// The first is the one in use; a second one is on its way out.
-    verify: Vec<DecodingKey>,
+    keys: SigningKeys,
     issuer: String,
     audience: String,
     lifetime: Duration,
 }
 
 impl AccessTokens {
-    pub fn new(secret: &[u8], previous: Option<&[u8]>, issuer: &str, audience: &str, lifetime: Duration) -> Self {
-        let verify = std::iter::once(secret).chain(previous).map(DecodingKey::from_secret).collect();
-        let sign = EncodingKey::from_secret(secret);
-        Self(Arc::new(Inner { sign, verify, issuer: issuer.to_owned(), audience: audience.to_owned(), lifetime }))
+    pub fn new(keys: SigningKeys, issuer: &str, audience: &str, lifetime: Duration) -> Self {
+        Self(Arc::new(Inner { keys, issuer: issuer.to_owned(), audience: audience.to_owned(), lifetime }))
+    }
+
+    /// What others verify our tokens by.
+    pub fn public_keys(&self) -> impl Iterator<Item = &PublicKey> {
+        self.0.keys.public_keys()
     }
 
     pub fn lifetime(&self) -> Duration {
@@ -85,7 +87,7 @@ impl AccessTokens {
             role: bearer.role,
             email: bearer.email.to_owned(),
         };
-        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.0.sign);
+        let token = jsonwebtoken::encode(&self.0.keys.header(), &claims, self.0.keys.signer());
         token.map_err(|error| Error::Internal(error.into()))
     }
 
@@ -102,13 +104,16 @@ impl AccessTokens {
         if token.len() > MAX_BYTES {
             return None;
         }
-        let mut validation = Validation::new(Algorithm::HS256);
+        let keys = &self.0.keys;
+        let kid = jsonwebtoken::decode_header(token).ok()?.kid;
+        let mut validation = Validation::new(keys.algorithm);
         validation.set_issuer(&[&self.0.issuer]);
         validation.set_audience(&[&self.0.audience]);
         validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
         // Against our own clock, which tests can turn.
         (validation.validate_exp, validation.validate_nbf) = (false, false);
-        let decoded = self.0.verify.iter().find_map(|key| jsonwebtoken::decode(token, key, &validation).ok());
+        let mut verifiers = keys.verifiers(kid.as_deref());
+        let decoded = verifiers.find_map(|key| jsonwebtoken::decode(token, key, &validation).ok());
         decoded.map(|token| token.claims)
     }
 }
@@ -118,12 +123,17 @@ mod tests {
     use super::*;
     use base64::Engine;
     use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
+    use jsonwebtoken::{Algorithm, EncodingKey, Header};
     use serde_json::{Value, json};
 
     const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
     fn tokens(secret: &[u8], previous: Option<&[u8]>) -> AccessTokens {
-        AccessTokens::new(secret, previous, "bizcenter", "bizcenter", Duration::minutes(15))
+        with(SigningKeys::hs256(secret, previous))
+    }
+
+    fn with(keys: SigningKeys) -> AccessTokens {
+        AccessTokens::new(keys, "bizcenter", "bizcenter", Duration::minutes(15))
     }
 
     fn now() -> DateTime<Utc> {
@@ -196,5 +206,35 @@ mod tests {
         let old = token(&tokens(SECRET, None));
         assert!(tokens(NEW, Some(SECRET)).verify(&old, now()).is_ok());
         assert!(tokens(NEW, None).verify(&old, now()).is_err());
+    }
+
+    #[test]
+    fn key_pairs_sign_and_are_rotated() {
+        use crate::auth::signing::tests::{ED25519, OTHER_ED25519, RSA};
+        let (first, second) = (|| SigningKeys::eddsa(ED25519, None).unwrap(), SigningKeys::eddsa(OTHER_ED25519, None));
+        let old = token(&with(first()));
+        assert!(with(first()).verify(&old, now()).is_ok());
+        assert!(with(second.unwrap()).verify(&old, now()).is_err());
+        let rotated = with(SigningKeys::eddsa(OTHER_ED25519, Some(ED25519)).unwrap());
+        assert!(rotated.verify(&old, now()).is_ok() && rotated.verify(&token(&rotated), now()).is_ok());
+
+        let rsa = with(SigningKeys::rs256(RSA, None).unwrap());
+        assert!(rsa.verify(&token(&rsa), now()).is_ok());
+        assert!(rsa.verify(&old, now()).is_err() && tokens(SECRET, None).verify(&old, now()).is_err());
+    }
+
+    /// The public key is no secret: whoever signs with it by HS256 must get nowhere.
+    #[test]
+    fn a_public_key_is_not_taken_for_a_secret() {
+        use crate::auth::signing::{PublicParts, tests::ED25519};
+        let tokens = with(SigningKeys::eddsa(ED25519, None).unwrap());
+        let public = tokens.public_keys().next().unwrap().clone();
+        let PublicParts::Ed25519 { x } = &public.parts else { panic!("{public:?}") };
+        let claims = jsonwebtoken::dangerous::insecure_decode::<Claims>(token(&tokens)).unwrap().claims;
+        for secret in [x.as_bytes().to_vec(), BASE64.decode(x).unwrap()] {
+            let header = Header { kid: Some(public.kid.clone()), ..Header::new(Algorithm::HS256) };
+            let forged = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&secret)).unwrap();
+            assert!(matches!(tokens.verify(&forged, now()), Err(Error::InvalidToken)));
+        }
     }
 }

@@ -1,18 +1,25 @@
 //! The first argument of every operation that isn't public.
 use super::access_token::AccessTokens;
-use super::permissions::{MayWrite, Permission, Role};
-use crate::db::types::{SessionId, TenantId, UserId};
-use crate::db::{Db, Origin, Scope, WriteScope};
+use super::limits::{Limits, check};
+use super::opaque::{OpaqueToken, TokenKind};
+use super::permissions::{ForOperators, MayWrite, Permission, Role};
+use super::sessions::Sessions;
+use super::visitor::Charge;
+use crate::db::types::{ApiKeyId, Instant, SessionId, TenantId, UserId};
+use crate::db::{Db, OperatorScope, Origin, Scope, Standing, WriteScope};
 use crate::error::{Error, Result};
 use crate::http::client_ip::ClientIp;
 use crate::http::edge::RequestId;
 use crate::http::guard::{PERMISSION, refuse_query};
+use crate::http::limit_report::LimitReport;
+use poem::http::Method;
 use poem::http::header::AUTHORIZATION;
 use poem::{Request, RequestBody};
-use poem_openapi::auth::Bearer;
+use poem_openapi::auth::{ApiKey, Bearer};
 use poem_openapi::registry::Registry;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, OAuthScopes, SecurityScheme};
 use std::marker::PhantomData;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// A user at work in their tenant: who answers for a change. [`Caller`] holds one that has proven it; sign-in and the
@@ -52,12 +59,20 @@ impl WriteScope for Actor {
     }
 }
 
+/// What somebody proved who they are with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Credential {
+    Session(SessionId),
+    ApiKey(ApiKeyId),
+}
+
 /// Somebody who has the permission `P`, as of now: neither role nor state are the token's.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Caller<P> {
     actor: Actor,
     role: Role,
-    session: SessionId,
+    credential: Credential,
+    authenticator: Authenticator,
     permission: PhantomData<P>,
 }
 
@@ -74,9 +89,24 @@ impl<P> Caller<P> {
         &self.actor
     }
 
-    /// The session that the access token belongs to.
-    pub fn session(&self) -> SessionId {
-        self.session
+    /// The session that the access token belongs to: 403 for an API key, which has none.
+    pub fn session(&self) -> Result<SessionId> {
+        match self.credential {
+            Credential::Session(session) => Ok(session),
+            Credential::ApiKey(_) => Err(Error::Forbidden),
+        }
+    }
+}
+
+impl<P: Permission> Caller<P> {
+    /// Asks again, for answers that take their time: whether the caller still is to be served.
+    pub async fn recheck(&self) -> Result<()> {
+        let standing = self.authenticator.standing(&self.actor, self.credential).await?;
+        match standing {
+            Some(standing) if standing.role >= P::ROLE => Ok(()),
+            Some(_) => Err(Error::Forbidden),
+            None => Err(Error::InvalidToken),
+        }
     }
 }
 
@@ -94,6 +124,8 @@ impl<P: Permission + MayWrite> WriteScope for Caller<P> {
     }
 }
 
+impl<P: Permission + MayWrite + ForOperators> OperatorScope for Caller<P> {}
+
 /// Where a request comes from, as the edge found it out.
 pub fn origin_of(request: &Request) -> Origin {
     Origin {
@@ -110,20 +142,82 @@ pub fn bearer(request: &Request) -> Option<&str> {
 
 /// Finds out who a request is from. The server puts one into every request's data.
 #[derive(Clone)]
-pub struct Authenticator {
-    pub db: Db,
-    pub tokens: AccessTokens,
+pub struct Authenticator(Arc<Inner>);
+
+struct Inner {
+    db: Db,
+    tokens: AccessTokens,
+    sessions: Sessions,
+    limits: Limits,
 }
 
 impl Authenticator {
-    async fn authenticate(&self, request: &Request) -> Result<(Actor, Role, SessionId)> {
-        let token = bearer(request).ok_or(Error::Unauthenticated)?;
-        let claims = self.tokens.verify(token, self.db.world().now())?;
-        let actor = Actor::vouched(claims.tenant_id, claims.sub, origin_of(request));
-        let role = self.db.signed_in_role(&actor, claims.sid).await?.ok_or(Error::InvalidToken)?;
-        Ok((actor, role, claims.sid))
+    pub fn new(db: Db, tokens: AccessTokens, sessions: Sessions, limits: Limits) -> Self {
+        Self(Arc::new(Inner { db, tokens, sessions, limits }))
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// Who it is, and what they are now. Who can't prove it is charged as a visitor.
+    async fn authenticate(&self, request: &Request) -> Result<(Actor, Standing, Credential)> {
+        match self.identify(request).await {
+            Err(error @ (Error::Unauthenticated | Error::InvalidToken)) => {
+                let charge = Charge::of(request)?;
+                charge.take(&[self.0.limits.anonymous(origin_of(request).ip)]).await?;
+                Err(error)
+            }
+            identified => identified,
+        }
+    }
+
+    async fn identify(&self, request: &Request) -> Result<(Actor, Standing, Credential)> {
+        let Inner { db, tokens, sessions, limits } = &*self.0;
+        let (now, writes) = (db.world().now(), request.method() != Method::GET);
+        let (actor, standing, credential, taken) = if let Some(token) = bearer(request) {
+            let claims = tokens.verify(token, now)?;
+            let actor = Actor::vouched(claims.tenant_id, claims.sub, origin_of(request));
+            let admitted = sessions.admit(&actor, claims.sid, limits, writes).await?;
+            let (standing, taken) = admitted.ok_or(Error::InvalidToken)?;
+            (actor, standing, Credential::Session(claims.sid), taken)
+        } else {
+            let key = api_key(request).ok_or(Error::Unauthenticated)?;
+            let token = OpaqueToken::read(TokenKind::ApiKey, key).ok_or(Error::InvalidToken)?;
+            let id = ApiKeyId::from(token.id);
+            let nobody_yet = Actor::vouched(token.tenant, Uuid::nil().into(), origin_of(request));
+            let stored = db.find_api_key(&nobody_yet, id).await?.filter(|stored| token.fits(&stored.hash));
+            let stored = stored.ok_or(Error::InvalidToken)?;
+            let actor = Actor { user: stored.user, ..nobody_yet };
+            let of_key = limits.of_api_key(actor.tenant, actor.user, &stored.standing, writes);
+            let taken = limits.take(&of_key).await;
+            if taken.iter().all(|taken| taken.wait.is_none()) && stored.is_stale(Instant::from(now)) {
+                db.touch_api_key(&actor, id).await?;
+            }
+            (actor, stored.standing, Credential::ApiKey(id), taken)
+        };
+        LimitReport::of(request).add(&taken);
+        check(&taken)?;
+        Ok((actor, standing, credential))
+    }
+
+    async fn standing(&self, actor: &Actor, credential: Credential) -> Result<Option<Standing>> {
+        match credential {
+            Credential::Session(session) => self.0.sessions.goes_on(actor, session).await,
+            Credential::ApiKey(id) => Ok(self.0.db.find_api_key(actor, id).await?.map(|stored| stored.standing)),
+        }
     }
 }
+
+fn api_key(request: &Request) -> Option<&str> {
+    request.headers().get("x-api-key")?.to_str().ok().map(str::trim)
+}
+
+/// The key of a service account.
+#[derive(SecurityScheme)]
+#[oai(rename = "apiKeyAuth", ty = "api_key", key_in = "header", key_name = "X-API-Key")]
+#[expect(dead_code, reason = "only its declaration is used")]
+struct ApiKeyAuth(ApiKey);
 
 /// An access token.
 #[derive(SecurityScheme)]
@@ -153,19 +247,21 @@ impl<'a, P: Permission> ApiExtractor<'a> for Caller<P> {
     fn register(registry: &mut Registry) {
         <BearerAuth as ApiExtractor>::register(registry);
         <PasswordAuth as ApiExtractor>::register(registry);
+        <ApiKeyAuth as ApiExtractor>::register(registry);
     }
     fn security_schemes() -> Vec<&'static str> {
         debug_assert!(P::NAME.starts_with(PERMISSION));
-        vec!["bearerAuth", "passwordAuth", P::NAME]
+        vec!["bearerAuth", "passwordAuth", "apiKeyAuth", P::NAME]
     }
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
         let authenticator = request.data::<Authenticator>();
         let authenticator = authenticator.ok_or_else(|| Error::Internal(anyhow::anyhow!("no authenticator")))?;
-        let (actor, role, session) = authenticator.authenticate(request).await?;
-        if role < P::ROLE {
+        let (actor, standing, credential) = authenticator.authenticate(request).await?;
+        if standing.role < P::ROLE || (P::IS_FOR_OPERATORS && !standing.is_superuser) {
             return Err(Error::Forbidden.into());
         }
         refuse_query(request)?;
-        Ok(Self { actor, role, session, permission: PhantomData })
+        let authenticator = authenticator.clone();
+        Ok(Self { actor, role: standing.role, credential, authenticator, permission: PhantomData })
     }
 }

@@ -1,12 +1,19 @@
 //! Who calls, and what they may do: the mechanism. The operations of sign-in are in `resources::auth`.
 pub mod access_token;
+pub mod attempts;
 pub mod caller;
+pub mod common_passwords;
 pub mod grant;
+pub mod limits;
+pub mod opaque;
 pub mod passwords;
 pub mod permissions;
 pub mod refresh_token;
-pub mod session;
+pub mod sessions;
+pub mod signing;
+pub mod visitor;
 
 pub use caller::{Actor, Authenticator, Caller};
 pub use grant::{Granted, Locked, Owned};
 pub use permissions::{MayWrite, Permission, Role};
+pub use visitor::Visitor;

@@ -11,13 +11,18 @@ pub trait Permission: Send + Sync + 'static {
     const ROLE: Role;
     /// The least role that has it for what others made.
     const FOR_OTHERS: Role;
+    /// Whether it is the operators' alone, whatever their role.
+    const IS_FOR_OPERATORS: bool = false;
 }
 
 /// A permission that is not just to read: only its caller can open a write lease.
 pub trait MayWrite {}
 
+/// A permission of the server's operators, whose caller can go on in any tenant.
+pub trait ForOperators {}
+
 /// The permissions of a slice: `permissions! { Read(read): Viewer, Delete: Editor if own else Admin }`. One with `(read)`
-/// opens no write lease.
+/// opens no write lease. `operators! { Manage }` is for who operates the server.
 #[macro_export]
 macro_rules! permissions {
     ($($(#[$attribute:meta])* $name:ident $(($access:ident))?: $role:ident $(if own else $others:ident)?),+ $(,)?) => {$(
@@ -37,4 +42,22 @@ macro_rules! permissions {
     (@others $role:ident) => { $crate::auth::Role::$role };
     (@write $name:ident read) => {};
     (@write $name:ident) => { impl $crate::auth::MayWrite for $name {} };
+}
+
+/// Permissions of the server's operators, which no role has.
+#[macro_export]
+macro_rules! operators {
+    ($($(#[$attribute:meta])* $name:ident $(($access:ident))?),+ $(,)?) => {$(
+        $(#[$attribute])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name;
+        impl $crate::auth::Permission for $name {
+            const NAME: &'static str = concat!("permission:", module_path!(), "::", stringify!($name), " Operator");
+            const ROLE: $crate::auth::Role = $crate::auth::Role::Viewer;
+            const FOR_OTHERS: $crate::auth::Role = $crate::auth::Role::Viewer;
+            const IS_FOR_OPERATORS: bool = true;
+        }
+        impl $crate::auth::permissions::ForOperators for $name {}
+        $crate::permissions!(@write $name $($access)?);
+    )+};
 }

@@ -7,7 +7,7 @@ use crate::db::WriteTx;
 use crate::db::types::TenantId;
 use crate::error::Error;
 use crate::infra::world::World;
-use crate::resources::tenants::{self, NewTenant};
+use crate::resources::tenant::{self, NewTenant};
 use anyhow::{Context, bail};
 
 pub async fn run(config: Config, args: CreateTenantArgs) -> anyhow::Result<()> {
@@ -26,7 +26,7 @@ pub async fn run(config: Config, args: CreateTenantArgs) -> anyhow::Result<()> {
     let id: TenantId = parts.world.uuid().into();
     let operator = Actor::operator(id);
     let new = NewTenant { slug: slug.clone(), name, open_registration };
-    let made = parts.db.write(&operator, async |tx: &mut WriteTx| tenants::insert(tx, new).await).await;
+    let made = parts.db.write(&operator, async |tx: &mut WriteTx| tenant::insert(tx, new).await).await;
     match made {
         Err(Error::Conflict(_)) => bail!("a tenant {slug} is there already"),
         done => done.context("the tenant was not created")?,

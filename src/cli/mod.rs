@@ -1,5 +1,6 @@
 //! The command line: one file a command. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 
+mod audit;
 mod completions;
 mod config;
 mod create_tenant;
@@ -11,6 +12,7 @@ mod prompt;
 mod serve;
 
 use crate::config::{Config, ConfigError, Loaded, MissingSecrets, Sources};
+use crate::db::audit_chain::KnownHead;
 use crate::infra::world::World;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -51,6 +53,9 @@ enum Command {
     CreateTenant(CreateTenantArgs),
     /// Create a user; asks for what is missing, the password hidden and confirmed
     CreateUser(CreateUserArgs),
+    /// Look after the audit log
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Print the API contract (OpenAPI)
     Openapi(OpenapiArgs),
     /// Print the default configuration, or check the one in force
@@ -126,6 +131,30 @@ pub struct CreateUserArgs {
     pub password_stdin: bool,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum AuditCommand {
+    /// Check that no sealed row was edited or removed; exit code 1 if one was
+    #[command(after_help = "\
+Examples:
+  bizcenter audit verify
+  bizcenter audit verify --head 01993c3e-6a00-7c3e-8f6e-0000000000aa:41:9f86d081884c7d65…
+
+The server logs such a head (audit.head) each time it seals rows. Kept outside of the database, it shows an end that was
+cut off, or a log that was rewritten.")]
+    Verify {
+        /// A head that was logged; may be given several times
+        #[arg(long, value_name = "TENANT:ROWS:HASH", value_parser = parse_head)]
+        head: Vec<KnownHead>,
+        /// The slug of one tenant; all of them without it
+        #[arg(long, value_name = "SLUG")]
+        tenant: Option<String>,
+    },
+}
+
+fn parse_head(text: &str) -> Result<KnownHead, &'static str> {
+    KnownHead::parse(text).ok_or("is no head as the server logs it: TENANT:ROWS:HASH")
+}
+
 /// How to print the API contract.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(after_help = "Example:\n  bizcenter openapi --format yaml --output openapi.yaml")]
@@ -190,6 +219,7 @@ fn run(file: Option<PathBuf>, command: Command) -> anyhow::Result<()> {
         Command::Serve => block_on(serve::run(load(file)?)),
         Command::Migrate(command) => block_on(migrate::run(load(file)?, command)),
         Command::CreateTenant(args) => block_on(create_tenant::run(load(file)?, args)),
+        Command::Audit(AuditCommand::Verify { head, tenant }) => block_on(audit::verify(load(file)?, head, tenant)),
         Command::CreateUser(args) => block_on(create_user::run(load(file)?, args)),
     }
 }

@@ -34,7 +34,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         drain_timeout: config.server.drain_timeout,
         max_connections: config.server.max_connections,
     };
+    let jobs = config.jobs.enabled.then(|| tokio::spawn(parts.jobs.clone().run(config.jobs.poll, stop.clone())));
     serve(listener, endpoint, options, stop).await.context("serving failed")?;
+    if let Some(jobs) = jobs {
+        jobs.await.context("the jobs stopped badly")?; // what is begun is finished
+    }
     tracing::info!("Stopped");
     Ok(())
 }

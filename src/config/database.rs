@@ -1,5 +1,5 @@
 //! `[database]`: which one, and how many connections.
-use super::reader::{Read, Reader};
+use super::reader::{self, Read, Reader};
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -114,12 +114,7 @@ fn sqlite(path: &str, data_dir: &Path) -> Result<String, String> {
 }
 
 fn network(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| {
-        format!("is no URL ({error}); characters such as @ : / # ? % in a password must be percent-encoded")
-    })?;
-    if url.fragment().is_some() {
-        return Err("has a #: in a password it must be percent-encoded, as %23".to_owned());
-    }
+    let url = reader::url(text)?;
     // libpq's way of naming a Unix socket's folder.
     let has_socket = url.scheme() == "postgres" && url.query_pairs().any(|(name, _)| name == "host");
     if url.host_str().is_none_or(str::is_empty) && !has_socket {

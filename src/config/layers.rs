@@ -2,7 +2,7 @@
 use super::names::{self, Found, Setting};
 use super::problem::Problem;
 use super::sources::Sources;
-use super::{DEFAULT_FILE, Environment, database_parts, dotenv, secrets};
+use super::{DEFAULT_FILE, Environment, database_parts, dotenv, rate_limit, secrets};
 use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
@@ -81,6 +81,9 @@ pub(super) fn collect(sources: &Sources) -> Layers {
     let environment = environment_of(&stack([&defaults, &file, &env]));
     let mut dotenv = if environment == Some(Environment::Development) { collector.dotenv() } else { vec![] };
     database_parts::join(&mut dotenv, &mut env, &mut collector.problems);
+    for layer in [&mut dotenv, &mut env] {
+        rate_limit::per_hour(layer, &mut collector.problems);
+    }
 
     // Where the environment is misspelt, the stricter rules: its own problem is reported besides.
     let rules = environment.unwrap_or(Environment::Production);
@@ -112,10 +115,15 @@ fn defaults_of(environment: Environment) -> Vec<Entry> {
         Environment::Staging | Environment::Production => ("0.0.0.0", "json"),
     };
     let origin = format!("default in {environment}");
-    let entry = |(path, value): (&str, &str)| {
-        Some(Entry { setting: names::setting(path)?, origin: origin.clone(), value: value.into() })
-    };
-    [("server.host", host), ("log.format", format)].into_iter().filter_map(entry).collect()
+    let entry =
+        |(path, value): (&str, Value)| Some(Entry { setting: names::setting(path)?, origin: origin.clone(), value });
+    let refuse_common = !environment.is_development();
+    let defaults: [(&str, Value); 3] = [
+        ("server.host", host.into()),
+        ("auth.refuse_common_passwords", refuse_common.into()),
+        ("log.format", format.into()),
+    ];
+    defaults.into_iter().filter_map(entry).collect()
 }
 
 /// Adds an entry, unless the same source has another value for the setting already.

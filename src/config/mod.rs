@@ -3,17 +3,22 @@
 //! `default.toml` is the reference and the lowest layer, `names.rs` the table of all names. A new setting needs a line
 //! in each, a field in its section and the line that reads it; tests notice when one is forgotten.
 
+mod audit;
 mod auth;
 mod cors;
 mod database;
 mod database_parts;
 mod dotenv;
 mod encryption;
+mod jobs;
 mod layers;
 mod log;
+mod mail;
 pub mod names;
 mod problem;
+mod rate_limit;
 mod reader;
+mod redis;
 mod secrets;
 mod server;
 mod sources;
@@ -21,12 +26,17 @@ mod sources;
 mod tests;
 mod weak;
 
-pub use auth::AuthConfig;
+pub use audit::AuditConfig;
+pub use auth::{AuthConfig, JwtAlgorithm, SessionStoreChoice};
 pub use cors::{CorsConfig, Origins};
 pub use database::{DatabaseConfig, DatabaseKind, DatabaseUrl};
 pub use encryption::EncryptionConfig;
+pub use jobs::JobsConfig;
 pub use log::{LogConfig, LogFormat};
+pub use mail::MailConfig;
 pub use problem::{ConfigError, Problem};
+pub use rate_limit::RateLimitConfig;
+pub use redis::RedisConfig;
 pub use secrets::ensure_development_secret;
 pub use server::ServerConfig;
 pub use sources::{MissingSecrets, Sources};
@@ -47,9 +57,14 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub server: ServerConfig,
     pub database: DatabaseConfig,
+    pub redis: RedisConfig,
     pub auth: AuthConfig,
+    pub rate_limit: RateLimitConfig,
     pub encryption: EncryptionConfig,
     pub cors: CorsConfig,
+    pub mail: MailConfig,
+    pub jobs: JobsConfig,
+    pub audit: AuditConfig,
     pub log: LogConfig,
 }
 
@@ -126,18 +141,28 @@ impl Config {
         let data_dir = reader.word("data_dir").map(PathBuf::from);
         let server = ServerConfig::read(reader);
         let database = DatabaseConfig::read(reader, data_dir.as_deref().unwrap_or(Path::new(".")));
+        let redis = RedisConfig::read(reader);
         let auth = AuthConfig::read(reader);
+        let rate_limit = RateLimitConfig::read(reader);
         let encryption = EncryptionConfig::read(reader);
         let cors = CorsConfig::read(reader);
+        let mail = MailConfig::read(reader);
+        let jobs = JobsConfig::read(reader);
+        let audit = AuditConfig::read(reader);
         let log = LogConfig::read(reader);
         Ok(Self {
             environment: environment?,
             data_dir: data_dir?,
             server: server?,
             database: database?,
+            redis: redis?,
             auth: auth?,
+            rate_limit: rate_limit?,
             encryption: encryption?,
             cors: cors?,
+            mail: mail?,
+            jobs: jobs?,
+            audit: audit?,
             log: log?,
         })
     }
@@ -158,9 +183,14 @@ impl Config {
             data_dir,
             server: ServerConfig::for_tests(),
             database: DatabaseConfig::for_tests(database_url),
+            redis: RedisConfig::for_tests(),
             auth: AuthConfig::for_tests(),
+            rate_limit: RateLimitConfig::for_tests(),
             encryption: EncryptionConfig::for_tests(),
             cors: CorsConfig { origins: Origins::None },
+            mail: MailConfig::for_tests(),
+            jobs: JobsConfig::for_tests(),
+            audit: AuditConfig::for_tests(),
             log: LogConfig { level: "info".to_owned(), format: LogFormat::Text },
         }
     }

@@ -10,6 +10,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
+use url::Url;
 
 /// A value could not be had, and the reader knows why already.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +50,11 @@ impl Reader {
         self.shown.get(path).map(String::as_str)
     }
 
+    /// Whether somebody set it, be it to something that can't be used: that is a problem of its own.
+    pub fn is_given(&self, path: &str) -> bool {
+        self.figment.contains(path) || self.is_reported(path)
+    }
+
     /// Writes down what is wrong with a setting.
     pub fn report(&mut self, path: &str, message: impl Into<String>) -> Reported {
         let (setting, origin) = (path.to_owned(), self.origin(path));
@@ -73,6 +79,12 @@ impl Reader {
     pub fn word(&mut self, path: &'static str) -> Read<String> {
         let text = self.text(path)?;
         if text.trim().is_empty() { Err(self.report(path, "must not be empty")) } else { Ok(text) }
+    }
+
+    /// A URL with one of these schemes and a host.
+    pub fn optional_url(&mut self, path: &'static str, schemes: &[&str]) -> Read<Option<Url>> {
+        let Some(text) = self.optional_text(path)? else { return Ok(None) };
+        network_url(&text, schemes).map(Some).map_err(|message| self.report(path, message))
     }
 
     /// A text that its type knows how to read.
@@ -102,6 +114,11 @@ impl Reader {
     /// A setting whose name ends in `_seconds`.
     pub fn seconds(&mut self, path: &'static str, range: RangeInclusive<u64>) -> Read<Duration> {
         self.number(path, range).map(Duration::from_secs)
+    }
+
+    /// A setting whose name ends in `_ms`.
+    pub fn milliseconds(&mut self, path: &'static str, range: RangeInclusive<u64>) -> Read<Duration> {
+        self.number(path, range).map(Duration::from_millis)
     }
 
     /// A list of texts; in a variable a comma list or a JSON list.
@@ -149,6 +166,27 @@ impl Reader {
         let shown = if is_secret(path) { "***".to_owned() } else { value.to_string() };
         self.shown.insert(path, shown);
     }
+}
+
+/// Reads a URL that may hold a password: errors don't repeat what was given.
+pub(super) fn url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| {
+        format!("is no URL ({error}); characters such as @ : / # ? % in a password must be percent-encoded")
+    })?;
+    match url.fragment() {
+        Some(_) => Err("has a #: in a password it must be percent-encoded, as %23".to_owned()),
+        None => Ok(url),
+    }
+}
+
+fn network_url(text: &str, schemes: &[&str]) -> Result<Url, String> {
+    let text = text.trim();
+    let is_scheme = |(scheme, _): (&str, &str)| schemes.iter().any(|known| known.eq_ignore_ascii_case(scheme));
+    if !text.split_once("://").is_some_and(is_scheme) {
+        return Err(format!("must start with {}://", schemes.join(":// or ")));
+    }
+    let url = url(text)?;
+    if url.host_str().is_none_or(str::is_empty) { Err("must name the host".to_owned()) } else { Ok(url) }
 }
 
 fn is_secret(path: &str) -> bool {

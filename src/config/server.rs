@@ -24,6 +24,8 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// Whether the documentation pages are served.
     pub docs_enabled: bool,
+    /// Whether paths of earlier systems are served in place.
+    pub old_paths_enabled: bool,
 }
 
 impl ServerConfig {
@@ -42,6 +44,7 @@ impl ServerConfig {
         let drain_timeout = reader.seconds("server.drain_timeout_seconds", 0..=3600);
         let max_connections = reader.number("server.max_connections", 1..=1_000_000);
         let docs_enabled = reader.flag("server.docs_enabled");
+        let old_paths_enabled = reader.flag("server.old_paths_enabled");
         Ok(Self {
             host: host?,
             port: port?,
@@ -52,6 +55,7 @@ impl ServerConfig {
             drain_timeout: drain_timeout?,
             max_connections: max_connections?,
             docs_enabled: docs_enabled?,
+            old_paths_enabled: old_paths_enabled?,
         })
     }
 
@@ -66,6 +70,7 @@ impl ServerConfig {
             drain_timeout: Duration::from_secs(5),
             max_connections: 10_000,
             docs_enabled: true,
+            old_paths_enabled: true,
         }
     }
 }

@@ -14,6 +14,7 @@
 #[cfg(test)]
 mod bundle;
 
+pub mod access;
 pub mod breaking;
 pub mod compare;
 pub mod lint;

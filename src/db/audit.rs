@@ -12,15 +12,18 @@ use uuid::Uuid;
 
 crate::text_enum! {
     /// What happened.
-    pub enum Action {
+    pub enum AuditAction {
         Create = "create",
         Update = "update",
         Delete = "delete",
         SignIn = "sign_in",
+        SignInFailed = "sign_in_failed",
         SignOut = "sign_out",
         /// An old refresh token was used again: the session is ended, as the token may be stolen.
         TokenReuse = "token_reuse",
         PasswordChange = "password_change",
+        PasswordReset = "password_reset",
+        EmailVerify = "email_verify",
     }
 }
 
@@ -44,6 +47,15 @@ impl<T> Audited<T> {
 
     pub fn with<R>(self, result: R) -> Audited<R> {
         Audited(result)
+    }
+
+    /// The same change, with more to say about its result.
+    pub fn map<R>(self, more: impl FnOnce(T) -> R) -> Audited<R> {
+        Audited(more(self.0))
+    }
+
+    pub fn get(&self) -> &T {
+        &self.0
     }
 }
 
@@ -78,7 +90,12 @@ impl Changes {
 
 impl WriteTx {
     /// Writes the audit row of a change.
-    pub async fn audit<S: Subject>(&mut self, action: Action, subject: S, changes: Changes) -> Result<Audited<()>> {
+    pub async fn audit<S: Subject>(
+        &mut self,
+        action: AuditAction,
+        subject: S,
+        changes: Changes,
+    ) -> Result<Audited<()>> {
         let row = (
             audit_logs::tenant_id.eq(self.tenant()),
             audit_logs::id.eq(self.new_id::<AuditId>()),

@@ -2,7 +2,7 @@
 //! in reach here: on PostgreSQL no tenant is set, and row-level security hides all the rest.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::types::{TenantId, UserId};
-use super::{Db, ReadTx, Scope};
+use super::{Db, Origin, ReadTx, Scope, WriteScope};
 use crate::error::Result;
 use crate::schema::{logins, tenants};
 use diesel::prelude::*;
@@ -18,6 +18,33 @@ impl Scope for NoTenant {
     }
 }
 
+/// The server itself at work: on those tables, or on its housekeeping in a tenant.
+#[derive(Default)]
+pub(super) struct Server {
+    tenant: Uuid,
+    origin: Origin,
+}
+
+impl Server {
+    pub fn of(tenant: TenantId) -> Self {
+        Self { tenant: tenant.0, origin: Origin::default() }
+    }
+}
+
+impl Scope for Server {
+    fn tenant(&self) -> TenantId {
+        self.tenant.into()
+    }
+}
+impl WriteScope for Server {
+    fn actor(&self) -> UserId {
+        Uuid::nil().into()
+    }
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+}
+
 impl Db {
     /// Whose name this is; `name` is normalised.
     pub async fn find_login(&self, name: &str) -> Result<Option<(TenantId, UserId)>> {
@@ -28,7 +55,9 @@ impl Db {
     /// The tenant with this slug, and whether anybody may join it.
     pub async fn find_tenant(&self, slug: &str) -> Result<Option<(TenantId, bool)>> {
         let row = tenants::table.filter(tenants::slug.eq(slug.to_owned()));
-        let row = row.select((tenants::id, tenants::open_registration));
+        let is_open =
+            tenants::open_registration.and(tenants::is_suspended.eq(false)).and(tenants::deleted_at.is_null());
+        let row = row.select((tenants::id, is_open));
         self.read(&NoTenant, async |tx: &mut ReadTx| Ok(row.first(tx.conn()).await.optional()?)).await
     }
 }

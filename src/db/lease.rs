@@ -33,6 +33,9 @@ pub trait WriteScope: Scope {
     fn origin(&self) -> &Origin;
 }
 
+/// The scope of who operates the server, and may act in any tenant.
+pub trait OperatorScope: WriteScope {}
+
 /// Where a change comes from, for the audit log. Empty for the operator's commands.
 #[derive(Debug, Clone, Default)]
 pub struct Origin {
@@ -122,6 +125,7 @@ pub struct WriteTx {
     actor: UserId,
     origin: Origin,
     world: World,
+    sealer: Sealer,
     _writer: Option<OwnedMutexGuard<()>>, // last, so that it outlives the transaction
 }
 
@@ -132,6 +136,23 @@ impl WriteTx {
 
     pub fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// Goes on in another tenant, as operators may: what belongs together stays one transaction.
+    pub async fn enter(&mut self, _operator: &impl OperatorScope, tenant: TenantId) -> Result<()> {
+        if let AnyConnection::Pg(conn) = self.conn() {
+            conn.batch_execute(&format!("SET LOCAL app.tenant_id = '{}'", tenant.0)).await?; // a UUID needs no escaping
+        }
+        self.read.tenant = tenant;
+        Ok(())
+    }
+
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    pub(super) fn sealer(&self) -> &Sealer {
+        &self.sealer
     }
 
     /// A new id, of whatever kind is needed.
@@ -234,7 +255,8 @@ impl Db {
         };
         let read = self.lease(Access::Write, scope.tenant()).await?;
         let (actor, origin) = (scope.actor(), scope.origin().clone());
-        Ok(WriteTx { read, actor, origin, world: self.world.clone(), _writer: writer })
+        let (world, sealer) = (self.world.clone(), self.sealer.clone());
+        Ok(WriteTx { read, actor, origin, world, sealer, _writer: writer })
     }
 }
 

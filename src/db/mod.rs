@@ -3,21 +3,28 @@
 //! A lease is one transaction. It comes from a [`Scope`], which knows whose rows it may touch, and is given back when the
 //! work is over: `db.read(&caller, async |tx| queries::find(tx, id).await)`. Never take a second lease while holding one.
 pub mod any;
+pub mod api_keys;
 pub mod audit;
+pub mod audit_chain;
 pub mod connect;
 pub mod directory;
 pub mod enums;
 pub mod error;
 pub mod idempotency;
+pub mod jobs;
 mod lease;
 pub mod migrations;
+pub mod one_time_tokens;
+pub mod removal;
 pub mod roles;
 mod row_security;
 pub mod sessions;
 pub mod sql;
+pub mod standing;
 pub mod types;
 
 pub use any::{Any, AnyConnection};
-pub use audit::{Action, Audited, Changes};
+pub use audit::{AuditAction as Action, Audited, Changes};
 pub use idempotency::Once;
-pub use lease::{Db, DbOptions, Origin, ReadTx, Scope, WriteScope, WriteTx};
+pub use lease::{Db, DbOptions, OperatorScope, Origin, ReadTx, Scope, WriteScope, WriteTx};
+pub use standing::Standing;

@@ -1,6 +1,5 @@
 //! Sessions in the database: what `auth::session` decides is compared and swapped here.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
-use super::roles::Role;
 use super::sql::for_update;
 use super::types::{Instant, SessionId, TenantId, UserId};
 use super::{Action, Audited, Changes, Db, ReadTx, Scope, WriteScope, WriteTx};
@@ -14,12 +13,12 @@ crate::text_enum! {
     pub enum EndReason {
         SignedOut = "signed_out",
         Revoked = "revoked",
-        PasswordChanged = "password_changed",
         TokenReused = "token_reused",
     }
 }
 
 /// A device that signs in.
+#[derive(Debug, Clone)]
 pub struct NewSession {
     pub id: SessionId,
     pub token_hash: [u8; 32],
@@ -27,6 +26,13 @@ pub struct NewSession {
     pub expires_at: Instant,
     /// The password's hash that was checked.
     pub checked: String,
+}
+
+/// Where sessions are kept; their audit rows are in the database all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionsAre {
+    Here,
+    Elsewhere,
 }
 
 /// What a store keeps of a session.
@@ -45,8 +51,8 @@ pub struct StoredSession {
     pub user: UserId,
     pub token_hash: Vec<u8>,
     pub state: SessionState,
-    /// Whether its user may still sign in.
-    pub is_active: bool,
+    /// That of its user when it was opened.
+    pub epoch: i64,
 }
 
 /// The next token of a session.
@@ -68,44 +74,26 @@ fn open_of(tenant: TenantId, user: UserId) -> _ {
 }
 
 impl Db {
-    /// The role that the user of this session has now; none where session or user is not to be served any more.
-    pub async fn signed_in_role(&self, scope: &(impl WriteScope + Sync), session: SessionId) -> Result<Option<Role>> {
-        let user = scope.actor();
-        let query = async |tx: &mut ReadTx| {
-            let now = tx.now();
-            let of_user = users::tenant_id.eq(sessions::tenant_id).and(users::id.eq(sessions::user_id));
-            let row = one(tx.tenant(), session)
-                .inner_join(users::table.on(of_user))
-                .filter(sessions::user_id.eq(user))
-                .filter(sessions::ended_at.is_null())
-                .filter(sessions::expires_at.gt(now))
-                .filter(users::is_active.eq(true));
-            Ok(row.select(users::role).first(tx.conn()).await.optional()?)
-        };
-        self.read(scope, query).await
-    }
-
     pub async fn find_session(&self, scope: &impl Scope, id: SessionId) -> Result<Option<StoredSession>> {
-        type Row = (UserId, Vec<u8>, i64, Instant, Instant, Option<Instant>, bool);
+        type Row = (UserId, Vec<u8>, i64, Instant, Instant, Option<Instant>, i64);
         let query = async |tx: &mut ReadTx| {
-            let of_user = users::tenant_id.eq(sessions::tenant_id).and(users::id.eq(sessions::user_id));
-            let row = one(tx.tenant(), id).inner_join(users::table.on(of_user)).select((
+            let row = one(tx.tenant(), id).select((
                 sessions::user_id,
                 sessions::token_hash,
                 sessions::generation,
                 sessions::rotated_at,
                 sessions::expires_at,
                 sessions::ended_at,
-                users::is_active,
+                sessions::epoch,
             ));
             Ok(row.first::<Row>(tx.conn()).await.optional()?)
         };
         let row = self.read(scope, query).await?;
-        Ok(row.map(|(user, token_hash, generation, rotated_at, expires_at, ended_at, is_active)| StoredSession {
+        Ok(row.map(|(user, token_hash, generation, rotated_at, expires_at, ended_at, epoch)| StoredSession {
             user,
             token_hash,
             state: SessionState { generation, rotated_at, expires_at, has_ended: ended_at.is_some() },
-            is_active,
+            epoch,
         }))
     }
 
@@ -130,53 +118,66 @@ impl Db {
 }
 
 impl WriteTx {
-    /// Opens a session for the actor: `InvalidCredentials` where the password was changed, or the user disabled, since it
-    /// was checked. The user's row stays locked, so that a change that comes now sees the session and ends it.
-    pub async fn open_session(&mut self, session: NewSession) -> Result<Audited<()>> {
+    /// Lets the actor sign in, and gives their epoch: `InvalidCredentials` where the password was changed, or the user
+    /// disabled, since it was checked. The user's row stays locked, so that a change that comes now begins a new epoch.
+    pub async fn open_session(&mut self, session: &NewSession, kept: SessionsAre) -> Result<Audited<i64>> {
         let NewSession { id, token_hash, device_name, expires_at, checked } = session;
         let user = users::table
             .filter(users::tenant_id.eq(self.tenant()).and(users::id.eq(self.actor())))
             .filter(users::password_hash.eq(checked).and(users::is_active.eq(true)));
-        let user: Option<UserId> = for_update(user.select(users::id)).get_result(self.conn()).await.optional()?;
-        user.ok_or(Error::InvalidCredentials)?;
-        let row = (
-            sessions::tenant_id.eq(self.tenant()),
-            sessions::id.eq(id),
-            sessions::user_id.eq(self.actor()),
-            sessions::generation.eq(0),
-            sessions::token_hash.eq(token_hash.to_vec()),
-            sessions::device_name.eq(device_name),
-            sessions::ip.eq(self.origin().ip.map(|ip| ip.to_string())),
-            sessions::created_at.eq(self.now()),
-            sessions::rotated_at.eq(self.now()),
-            sessions::expires_at.eq(expires_at),
-        );
-        diesel::insert_into(sessions::table).values(row).execute(self.conn()).await?;
-        self.audit(Action::SignIn, id, Changes::none()).await
-    }
-
-    /// Ends one session of the actor: `NotFound` where there is none that is open.
-    pub async fn end_session(&mut self, id: SessionId, action: Action, reason: EndReason) -> Result<Audited<()>> {
-        let (tenant, user, now) = (self.tenant(), self.actor(), self.now());
-        let session = open_of(tenant, user).filter(sessions::id.eq(id));
-        let end = (sessions::ended_at.eq(now), sessions::end_reason.eq(reason));
-        match diesel::update(session).set(end).execute(self.conn()).await? {
-            0 => Err(Error::NotFound),
-            _ => self.audit(action, id, Changes::none()).await,
+        let epoch = for_update(user.select(users::session_epoch)).get_result(self.conn()).await.optional()?;
+        let epoch: i64 = epoch.ok_or(Error::InvalidCredentials)?;
+        if kept == SessionsAre::Here {
+            let row = (
+                sessions::tenant_id.eq(self.tenant()),
+                sessions::id.eq(id),
+                sessions::user_id.eq(self.actor()),
+                sessions::generation.eq(0),
+                sessions::token_hash.eq(token_hash.to_vec()),
+                sessions::device_name.eq(device_name),
+                sessions::ip.eq(self.origin().ip.map(|ip| ip.to_string())),
+                sessions::created_at.eq(self.now()),
+                sessions::rotated_at.eq(self.now()),
+                sessions::expires_at.eq(expires_at),
+                sessions::epoch.eq(epoch),
+            );
+            diesel::insert_into(sessions::table).values(row).execute(self.conn()).await?;
         }
+        Ok(self.audit(Action::SignIn, *id, Changes::none()).await?.with(epoch))
     }
 
-    /// Ends the actor's sessions, all or all but one.
-    pub async fn end_sessions(&mut self, but: Option<SessionId>, reason: EndReason) -> Result<Audited<()>> {
+    /// Ends one session of the actor: `NotFound` where there is none that is open. One that is elsewhere was ended there.
+    pub async fn end_session(
+        &mut self,
+        id: SessionId,
+        action: Action,
+        reason: EndReason,
+        kept: SessionsAre,
+    ) -> Result<Audited<()>> {
         let (tenant, user, now) = (self.tenant(), self.actor(), self.now());
-        let end = (sessions::ended_at.eq(now), sessions::end_reason.eq(reason));
-        match but {
-            Some(kept) => {
-                let others = open_of(tenant, user).filter(sessions::id.ne(kept));
-                diesel::update(others).set(end).execute(self.conn()).await?
+        if kept == SessionsAre::Here {
+            let session = open_of(tenant, user).filter(sessions::id.eq(id));
+            let end = (sessions::ended_at.eq(now), sessions::end_reason.eq(reason));
+            if diesel::update(session).set(end).execute(self.conn()).await? == 0 {
+                return Err(Error::NotFound);
             }
-            None => diesel::update(open_of(tenant, user)).set(end).execute(self.conn()).await?,
-        };
-        self.audit(Action::SignOut, user, Changes::none()).await
+        }
+        self.audit(action, id, Changes::none()).await
+    }
+
+    /// Begins a new epoch of a user, in which none of their sessions goes on but, where it is named, this one. Gives
+    /// the epoch.
+    pub async fn end_sessions(&mut self, of: UserId, but: Option<SessionId>) -> Result<i64> {
+        let tenant = self.tenant();
+        let user = users::table.filter(users::tenant_id.eq(tenant).and(users::id.eq(of)));
+        let next = users::session_epoch.eq(users::session_epoch + 1);
+        diesel::update(user).set(next).execute(self.conn()).await?;
+        let user = users::table.filter(users::tenant_id.eq(tenant).and(users::id.eq(of)));
+        let epoch: i64 = user.select(users::session_epoch).first(self.conn()).await?;
+        if let Some(kept) = but {
+            let kept = open_of(tenant, of).filter(sessions::id.eq(kept));
+            diesel::update(kept).set(sessions::epoch.eq(epoch)).execute(self.conn()).await?;
+        }
+        Ok(epoch)
     }
 }

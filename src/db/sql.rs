@@ -101,10 +101,15 @@ pub fn lowered(text: &str) -> String {
 
 /// Puts the rows it finds under lock until the transaction ends. SQLite's write lease already locks the whole file.
 #[derive(QueryId)]
-pub struct ForUpdate<Q>(Q);
+pub struct ForUpdate<Q>(Q, &'static str);
 
 pub fn for_update<Q: diesel::query_builder::AsQuery>(query: Q) -> ForUpdate<Q::Query> {
-    ForUpdate(query.as_query())
+    ForUpdate(query.as_query(), " FOR UPDATE")
+}
+
+/// The same, but passes over rows that others have under lock.
+pub fn skip_locked<Q: diesel::query_builder::AsQuery>(query: Q) -> Uncached<ForUpdate<Q::Query>> {
+    Uncached(ForUpdate(query.as_query(), " FOR UPDATE SKIP LOCKED")) // its type does not tell it from the other one
 }
 
 impl<Q: diesel::query_builder::Query> diesel::query_builder::Query for ForUpdate<Q> {
@@ -115,7 +120,7 @@ impl<Q: QueryFragment<Any>> QueryFragment<Any> for ForUpdate<Q> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Any>) -> QueryResult<()> {
         self.0.walk_ast(out.reborrow())?;
         if !matches!(out.backend(), Any::Sqlite(_)) {
-            out.push_sql(" FOR UPDATE");
+            out.push_sql(self.1);
         }
         Ok(())
     }

@@ -245,6 +245,11 @@ ids! {
     UserId is "user",
     SessionId is "session",
     TaskId is "task",
+    InvitationId is "invitation",
+    ApiKeyId is "api_key",
+    /// A token that was mailed.
+    TokenId,
+    JobId,
     AuditId,
     /// An id of any kind, where a column holds several.
     AnyId,

@@ -139,6 +139,12 @@ pub struct Patch<T> {
     of: PhantomData<fn() -> T>,
 }
 
+impl<T> Clone for Patch<T> {
+    fn clone(&self) -> Self {
+        Self { members: self.members.clone(), of: PhantomData }
+    }
+}
+
 impl<T: Input> Patch<T> {
     /// The whole that comes out when these members replace those of `current`.
     pub fn apply(self, current: &T) -> Result<T> {

@@ -5,6 +5,7 @@
 use crate::error::Error;
 use crate::http::body_limit::BodyLimit;
 use crate::http::cors::Origins;
+use crate::http::old_paths::{self, Path};
 use crate::http::{compression, security};
 use futures_util::FutureExt;
 use ipnet::IpNet;
@@ -46,6 +47,8 @@ pub struct EdgeOptions {
     /// Makes request ids.
     pub ids: Arc<dyn Fn() -> String + Send + Sync>,
     pub allow: Allow,
+    /// Whether paths of earlier systems are served too.
+    pub old_paths: bool,
 }
 
 pub fn edge<E: Endpoint + 'static>(endpoint: E, options: EdgeOptions) -> impl Endpoint<Output = Response> + 'static {
@@ -61,11 +64,20 @@ impl<E: Endpoint> Endpoint for Edge<E> {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
+        let path = if self.options.old_paths { old_paths::rewrite(&mut request) } else { Path::Current };
         let asked = Asked::of(&mut request, &self.options);
         let line = AccessLine::begin(&asked);
         let span = tracing::info_span!("request", request.id = asked.id);
-        let response = self.answer(request, &asked).instrument(span).await;
-        let response = self.finish(response, &asked, line.seconds());
+        let response = match path {
+            Path::Moved(to) => {
+                Response::builder().status(StatusCode::PERMANENT_REDIRECT).header("location", to).finish()
+            }
+            _ => self.answer(request, &asked).instrument(span).await,
+        };
+        let mut response = self.finish(response, &asked, line.seconds());
+        if let Path::Old(new) = &path {
+            old_paths::tell(new, response.headers_mut());
+        }
         line.end(response.status());
         Ok(response)
     }

@@ -78,7 +78,7 @@ impl Error {
             Self::InvalidCredentials => (StatusCode::UNAUTHORIZED, ErrorType::InvalidCredentials),
             Self::InvalidToken => (StatusCode::UNAUTHORIZED, ErrorType::InvalidToken),
             Self::Forbidden => (StatusCode::FORBIDDEN, ErrorType::Forbidden),
-            Self::InactiveUser => (StatusCode::FORBIDDEN, ErrorType::InactiveUser),
+            Self::InactiveUser | Self::UnverifiedEmail => (StatusCode::FORBIDDEN, ErrorType::InactiveUser),
             Self::RegistrationClosed => (StatusCode::FORBIDDEN, ErrorType::RegistrationClosed),
             Self::NotFound => (StatusCode::NOT_FOUND, ErrorType::NotFound),
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, ErrorType::MethodNotAllowed),
@@ -103,11 +103,16 @@ impl Error {
             }
             Self::MethodNotAllowed(allow) => Some((header::ALLOW, HeaderValue::from_str(allow).ok()?)),
             Self::RateLimited { retry_after } => {
-                Some((header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1))))
+                Some((header::RETRY_AFTER, HeaderValue::from(whole_seconds(*retry_after))))
             }
             _ => None,
         }
     }
+}
+
+/// Rounded up: who waits as long as they are told is served.
+fn whole_seconds(wait: std::time::Duration) -> u64 {
+    u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1)
 }
 
 impl ResponseError for Error {

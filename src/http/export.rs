@@ -1,7 +1,8 @@
 //! `GET …/export`: a whole list as CSV or NDJSON, batch by batch, so that neither memory nor a database connection is
 //! held while a slow client reads.
 use super::query::{QueryParams, Search, members_of, parse_sort, part, sort_member};
-use crate::db::{Db, ReadTx, Scope};
+use crate::auth::{Caller, Permission};
+use crate::db::{Db, ReadTx};
 use crate::error::{Error, Result};
 use crate::list::{At, Filter, List, Page};
 use futures_util::future::BoxFuture;
@@ -78,14 +79,15 @@ pub struct Export {
 impl Export {
     /// Asks `page` for one batch after the other, each in a lease of its own. The first is awaited, so that an error
     /// still gets its proper answer; a later one cuts the connection.
-    pub async fn stream<F, S, P>(db: Db, scope: S, export: ExportOf<F>, page: P) -> Result<Self>
+    /// Each begins with a look at the caller: whose session has ended gets no more.
+    pub async fn stream<F, A, P>(db: Db, caller: Caller<A>, export: ExportOf<F>, page: P) -> Result<Self>
     where
         F: Filter,
-        S: Scope + Send + Sync + 'static,
+        A: Permission,
         P: for<'a> Fn(&'a mut ReadTx, &'a List<F>) -> BoxFuture<'a, Result<Page<F::Item>>> + Send + Sync + 'static,
     {
         let ExportOf { format, fields, mut list } = export;
-        let first = db.read(&scope, async |tx| page(tx, &list).await).await?;
+        let first = db.read(&caller, async |tx| page(tx, &list).await).await?;
         let head = match format {
             Format::Csv => csv_row(fields.iter().map(String::as_str)),
             Format::Ndjson => String::new(),
@@ -93,15 +95,16 @@ impl Export {
         let head = head + &print(format, &fields, &first.items);
         list.at = At::Cursor(first.meta.next_cursor);
 
-        let start = (list, db, scope, page, fields);
-        let rest = stream::try_unfold(start, move |(mut list, db, scope, page, fields)| async move {
+        let start = (list, db, caller, page, fields);
+        let rest = stream::try_unfold(start, move |(mut list, db, caller, page, fields)| async move {
             if matches!(list.at, At::Cursor(None)) {
                 return Ok(None);
             }
-            let batch = db.read(&scope, async |tx| page(tx, &list).await).await?;
+            caller.recheck().await?;
+            let batch = db.read(&caller, async |tx| page(tx, &list).await).await?;
             let text = print(format, &fields, &batch.items);
             list.at = At::Cursor(batch.meta.next_cursor);
-            Ok(Some((text, (list, db, scope, page, fields))))
+            Ok(Some((text, (list, db, caller, page, fields))))
         });
         let rest = rest.map_err(|error: Error| {
             tracing::error!(?error, "An export broke off");
@@ -160,18 +163,25 @@ impl IntoResponse for Export {
         response.header("content-disposition", name).body(self.body)
     }
 }
+/// How the document declares an answer of NDJSON alone.
+pub fn ndjson_response(description: &'static str) -> MetaResponse {
+    file_response(description, vec![Format::Ndjson])
+}
+
+fn file_response(description: &'static str, formats: Vec<Format>) -> MetaResponse {
+    let media = |format| MetaMediaType { content_type: content_type(format), schema: String::schema_ref() };
+    MetaResponse {
+        description,
+        status: Some(200),
+        status_range: None,
+        content: formats.into_iter().map(media).collect(),
+        headers: vec![super::error::header("Content-Disposition", "string")],
+    }
+}
+
 impl ApiResponse for Export {
     fn meta() -> MetaResponses {
-        let media = |format| MetaMediaType { content_type: content_type(format), schema: String::schema_ref() };
-        let content = vec![media(Format::Csv), media(Format::Ndjson)];
-        let whole = MetaResponse {
-            description: "The whole list",
-            status: Some(200),
-            status_range: None,
-            content,
-            headers: vec![super::error::header("Content-Disposition", "string")],
-        };
-        MetaResponses { responses: vec![whole] }
+        MetaResponses { responses: vec![file_response("The whole list", vec![Format::Csv, Format::Ndjson])] }
     }
     fn register(_: &mut Registry) {}
 }

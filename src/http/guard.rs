@@ -1,6 +1,7 @@
 //! Stands around every operation: completes what the derive says about it, and turns every error into the one body.
 use super::error::{declare, header};
 use super::headers::{IdempotencyKey, IfMatch, IfNoneMatch};
+use super::limit_report::LimitReport;
 use super::query::{SPREAD, pairs, unreadable};
 use crate::error::{Detail, Error};
 use futures_util::FutureExt;
@@ -263,6 +264,8 @@ impl Endpoint for Guard {
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
         let span = tracing::info_span!("operation", id = self.operation);
         request.set_data(TakesNoQuery(self.takes_no_query));
+        let limits = LimitReport::default();
+        request.set_data(limits.clone());
         let response = async {
             if self.is_public
                 && let Err(error) = refuse_query(&request)
@@ -275,7 +278,8 @@ impl Endpoint for Guard {
                 Err(_) => self.answer(Error::Internal(anyhow::anyhow!("the handler panicked")).into()),
             }
         };
-        let response = response.instrument(span).await;
+        let mut response = response.instrument(span).await;
+        limits.write(response.headers_mut());
         let status = response.status().as_u16();
         debug_assert!(self.declared.contains(&status), "{}: status {status} is not declared", self.operation);
         Ok(response)

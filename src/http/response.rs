@@ -154,6 +154,21 @@ impl<T: Type + ToJSON> ApiResponse for Told<T> {
     }
 }
 
+/// 202: it will be done, and the answer does not wait for it.
+pub struct Accepted;
+
+impl IntoResponse for Accepted {
+    fn into_response(self) -> Response {
+        StatusCode::ACCEPTED.into_response()
+    }
+}
+impl ApiResponse for Accepted {
+    fn meta() -> MetaResponses {
+        MetaResponses { responses: vec![declare(202, "Accepted", &[], None)] }
+    }
+    fn register(_: &mut Registry) {}
+}
+
 /// 204.
 pub struct Deleted;
 

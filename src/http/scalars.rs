@@ -1,5 +1,5 @@
 //! How the shared column types look in JSON and in parameters: always a string of one format.
-use crate::db::types::{Day, Instant, SessionId, TaskId, TenantId, UserId};
+use crate::db::types::{AnyId, ApiKeyId, AuditId, Day, Instant, InvitationId, SessionId, TaskId, TenantId, UserId};
 use crate::infra::formats::{is_email, parse_day, parse_instant, parse_uuid};
 use chrono::SecondsFormat;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
@@ -62,7 +62,7 @@ macro_rules! id_types {
         string_type!($id, "uuid", parse: |text| parse_uuid(text).map(Self), print: |id| id.0.to_string());
     )+};
 }
-id_types!(TenantId, UserId, SessionId, TaskId);
+id_types!(TenantId, UserId, SessionId, TaskId, InvitationId, ApiKeyId, AuditId, AnyId);
 
 string_type!(
     Day, "date",

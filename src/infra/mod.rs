@@ -1,4 +1,7 @@
-//! What the server stands on besides its database: time, randomness, keys, formats.
+//! What the server stands on besides its database: time, randomness, keys, formats, Redis, mail, jobs.
 pub mod crypto;
 pub mod formats;
+pub mod jobs;
+pub mod mail;
+pub mod redis;
 pub mod world;

@@ -1,6 +1,10 @@
 //! The slices: one folder a resource. Each says in its `mod.rs` what it is, who may do what, and what others may use of it.
+pub mod admin;
+pub mod api_keys;
+pub mod audit_logs;
 pub mod auth;
+pub mod invitations;
 pub mod server;
 pub mod tasks;
-pub mod tenants;
+pub mod tenant;
 pub mod users;

@@ -241,10 +241,11 @@ async fn a_token_of_tomorrow_is_not_valid_today() {
 async fn the_role_is_that_of_now() {
     let (app, tenant) = signed_in().await;
     let editor = tenant.editor().await;
-    let (id, input) = (app.id(editor.id()), json!({"title": "Who may?"}));
+    let input = json!({"title": "Who may?"});
+    let path = format!("/api/v1/users/{}", editor.id());
     editor.post("/api/v1/tasks").json(&input).expect(201).await;
-    for (role, status) in [(1, 403), (2, 403), (5, 201)] {
-        app.run(&format!("UPDATE users SET role = {role} WHERE id = {id}")).await;
+    for (role, status) in [("viewer", 403), ("analyst", 403), ("owner", 201)] {
+        tenant.owner.patch(&path).json(&json!({"role": role})).expect(200).await;
         editor.post("/api/v1/tasks").json(&input).expect(status).await;
     }
     assert_eq!(editor.get(ME).expect(200).await.json()["role"], json!("owner"));
@@ -257,15 +258,16 @@ async fn the_role_is_that_of_now() {
 async fn a_disabled_user_is_out_at_the_next_request() {
     let (app, tenant) = signed_in().await;
     let editor = tenant.editor().await;
-    let id = app.id(editor.id());
+    let path = format!("/api/v1/users/{}", editor.id());
     editor.get(ME).expect(200).await;
-    app.run(&format!("UPDATE users SET is_active = FALSE WHERE id = {id}")).await;
+    tenant.owner.patch(&path).json(&json!({"is_active": false})).expect(200).await;
     for path in [ME, "/api/v1/tasks", "/api/v1/auth/sessions"] {
         assert_eq!(editor.get(path).send().await.error(), (401, "invalid_token".into()), "{path}");
     }
     let refresh = json!({"refresh_token": editor.refresh_token()});
     let refreshed = app.visitor().post("/api/v1/auth/refresh").json(&refresh).send().await;
     assert_eq!(refreshed.error(), (401, "invalid_token".into()));
-    app.run(&format!("UPDATE users SET is_active = TRUE WHERE id = {id}")).await;
-    editor.get(ME).expect(200).await;
+    tenant.owner.patch(&path).json(&json!({"is_active": true})).expect(200).await;
+    assert_eq!(editor.get(ME).send().await.error(), (401, "invalid_token".into()), "what was ended stays so");
+    app.visitor().sign_in(&editor.email()).await.get(ME).expect(200).await;
 }

@@ -151,7 +151,17 @@ async fn signing_in_logs_the_session() {
         assert_eq!(rows, [Row::new("sign_in", "session", session, owner.id(), &request)]);
     }
     let wrong = json!({"email": owner.email(), "password": "wrong"});
-    nothing_logged(&tenant, app.visitor().post("/api/v1/auth/login").json(&wrong), 401).await;
+    let failed = app.visitor().post("/api/v1/auth/login").json(&wrong).expect(401).await;
+    let request = failed.header("x-request-id").unwrap();
+    let expected = Row::new("sign_in_failed", "user", owner.id(), owner.id(), request);
+    // It is written beside the answer, so that the time of that tells nothing.
+    for _ in 0..100 {
+        if log(app, tenant.id).await.into_iter().any(|(_, row)| row == expected) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("the failure was not logged");
 }
 
 #[tokio::test]
@@ -178,7 +188,7 @@ async fn signing_out_logs_what_was_ended() {
 }
 
 #[tokio::test]
-async fn a_new_password_logs_the_change_and_that_the_other_sessions_are_over() {
+async fn a_new_password_is_logged_once() {
     let tenant = TestApp::start().await.tenant().await;
     let owner = &tenant.owner;
     let input = json!({"current_password": PASSWORD, "new_password": "staple and more"});
@@ -186,8 +196,7 @@ async fn a_new_password_logs_the_change_and_that_the_other_sessions_are_over() {
     nothing_logged(&tenant, owner.post("/api/v1/auth/password").json(&wrong), 422).await;
     let (answer, request, rows) = logged(&tenant, owner.post("/api/v1/auth/password").json(&input)).await;
     answer.expect(204);
-    let row = |action| Row::new(action, "user", owner.id(), owner.id(), &request);
-    assert_eq!(rows, [row("password_change"), row("sign_out")]);
+    assert_eq!(rows, [Row::new("password_change", "user", owner.id(), owner.id(), &request)]);
 }
 
 #[tokio::test]

@@ -37,6 +37,8 @@ async fn targets(tenant: &Tenant) -> Vec<Target> {
     let target = |operation: Operation| {
         let request = operation.request.clone()?;
         let path = operation.path.replace("{task_id}", task["id"].as_str().unwrap());
+        let path = path.replace("{user_id}", &tenant.owner.id().to_string());
+        let path = path.replace("{tenant_id}", &tenant.id.to_string());
         assert!(!path.contains('{'), "{path}: say what to put there");
         Some(Target { request, operation, path })
     };
@@ -46,7 +48,9 @@ async fn targets(tenant: &Tenant) -> Vec<Target> {
 }
 
 async fn tenant() -> Tenant {
-    TestApp::start().await.tenant().await
+    let tenant = TestApp::start().await.tenant().await;
+    let owner = tenant.almighty().await; // so that every operation looks at its body
+    Tenant { owner, ..tenant }
 }
 
 async fn client(tenant: &Tenant) -> RawClient {

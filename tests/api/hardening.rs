@@ -83,11 +83,11 @@ async fn a_password_that_was_changed_meanwhile_opens_no_session() {
     let actor = Actor::vouched(tenant.id.into(), tenant.owner.id().into(), Origin::default());
     let (id, expires_at) = (app.parts.world.uuid().into(), app.parts.world.now().into());
     let session = move |checked| NewSession { id, token_hash: [0; 32], device_name: None, expires_at, checked };
-    let (db, passwords) = (app.parts.db.clone(), app.parts.sign_in.passwords.clone());
+    let (sessions, passwords) = (app.parts.sign_in.sessions.clone(), app.parts.sign_in.passwords.clone());
     let opened = app
         .by_hand(async move {
             let hash = passwords.hash(SecretString::from("another password")).await.unwrap();
-            db.write(&actor, async |tx: &mut bizcenter::db::WriteTx| tx.open_session(session(hash)).await).await
+            sessions.open(&actor, session(hash)).await
         })
         .await;
     assert!(matches!(opened, Err(bizcenter::error::Error::InvalidCredentials)));

@@ -1,6 +1,6 @@
 //! Migrations: there and back on each kind of database, and with several servers at once.
 use crate::support::rows::{rows, run, text};
-use crate::support::{Kind, TestApp, TestDatabase};
+use crate::support::{Kind, TestApp, TestDatabase, shares_redis};
 use bizcenter::config::DatabaseUrl;
 use bizcenter::db::AnyConnection;
 use bizcenter::db::migrations::{self, Step};
@@ -173,7 +173,8 @@ async fn a_server_is_ready_when_its_database_is_migrated() {
     }
     migrations::up(&target).await.unwrap();
     let ready = app.visitor().get("/readyz").expect(200).await.json();
-    assert_eq!(ready, json!({"status": "up", "database": "up", "migrations": "up"}));
+    let cache = if shares_redis() { "up" } else { "unused" };
+    assert_eq!(ready, json!({"status": "up", "database": "up", "cache": cache, "migrations": "up"}));
     app.tenant().await;
 
     for _ in steps_of("sqlite") {

@@ -51,7 +51,8 @@ async fn without_a_tenant_id_a_tenant_is_made_and_owned() {
     let app = TestApp::start().await;
     let company = format!("{} & Söhne, Inc.", app.unique());
     let answer = register(&app, &newcomer(&app, json!({"tenant_name": company}))).await.expect(201);
-    assert_eq!(answer.header("location"), Some("/api/v1/auth/me"));
+    let place = format!("/api/v1/users/{}", answer.json()["id"].as_str().unwrap());
+    assert_eq!(answer.header("location"), Some(place.as_str()));
     let me =
         app.visitor().sign_in(answer.json()["email"].as_str().unwrap()).await.get("/api/v1/auth/me").expect(200).await;
     assert_eq!((me.json(), me.header("etag")), (answer.json(), answer.header("etag")));

@@ -1,9 +1,11 @@
 //! The walls between tenants, tried from below with raw SQL and from outside over HTTP.
 use crate::support::rows::{rows, run, text};
-use crate::support::{Answer, Kind, Person, Tenant, TestApp};
+use crate::support::{Answer, Kind, Person, Tenant, TestApp, shares_redis};
+use bizcenter::auth::Actor;
 use bizcenter::config::DatabaseUrl;
-use bizcenter::db::AnyConnection;
 use bizcenter::db::connect::establish;
+use bizcenter::db::one_time_tokens::Purpose;
+use bizcenter::db::{AnyConnection, Origin};
 use diesel::result::{DatabaseErrorKind, Error};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -15,6 +17,16 @@ async fn tenant_with_everything(app: &TestApp) -> Tenant {
     let tenant = app.tenant().await;
     let task = json!({"title": "The secret plan", "assigned_to": tenant.owner.id()});
     tenant.owner.post("/api/v1/tasks").header("idempotency-key", "once").json(&task).expect(201).await;
+    let invitation = json!({"email": format!("{}@invited.example", app.unique()), "role": "viewer"});
+    tenant.owner.post("/api/v1/invitations").json(&invitation).expect(201).await;
+    tenant.owner.post("/api/v1/api-keys").json(&json!({"name": "Robot", "role": "viewer"})).expect(201).await;
+    let (db, actor) =
+        (app.parts.db.clone(), Actor::vouched(tenant.id.into(), tenant.owner.id().into(), Origin::default()));
+    let behind = async move {
+        db.issue_token(&actor, Purpose::PasswordReset, true).await.unwrap().unwrap();
+        db.seal_audit().await.unwrap();
+    };
+    app.by_hand(behind).await;
     tenant
 }
 
@@ -37,9 +49,9 @@ async fn bound_to(app: &TestApp, tenant: &Tenant) -> AnyConnection {
 /// The tables that row-level security is on guard for.
 async fn guarded_tables(conn: &mut AnyConnection) -> Vec<String> {
     let sql = "SELECT table_name::text FROM information_schema.columns
-               WHERE table_schema = 'public' AND column_name = 'tenant_id' AND table_name <> 'logins' ORDER BY 1";
+               WHERE table_schema = 'public' AND column_name = 'tenant_id' AND table_name NOT IN ('jobs', 'logins') ORDER BY 1";
     let tables = rows(conn, sql).await.concat();
-    assert!(tables.len() >= 5, "{tables:?}");
+    assert!(tables.len() >= 9, "{tables:?}");
     tables
 }
 
@@ -136,11 +148,15 @@ async fn no_database_stores_a_reference_to_another_tenants_user() {
     let columns = [
         ("tasks", "assigned_to"),
         ("tasks", "created_by"),
-        ("sessions", "user_id"),
         ("idempotency_keys", "user_id"),
+        ("invitations", "invited_by"),
+        ("api_keys", "user_id"),
+        ("api_keys", "created_by"),
+        ("one_time_tokens", "user_id"),
         ("logins", "user_id"),
     ];
-    for (table, column) in columns {
+    let in_database = [("sessions", "user_id")].into_iter().filter(|_| !shares_redis());
+    for (table, column) in columns.into_iter().chain(in_database) {
         let update = |user| format!("UPDATE {table} SET {column} = {user} WHERE tenant_id = {tenant}");
         assert_eq!(refusal(run(&mut conn, &update(&colleague)).await), None, "{table}.{column}");
         let refused = refusal(run(&mut conn, &update(&stranger)).await);

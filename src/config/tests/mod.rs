@@ -1,5 +1,6 @@
 //! The loader as a whole: layers, names, files.
 mod refused;
+mod sections;
 
 use super::*;
 use secrecy::ExposeSecret;
@@ -9,6 +10,8 @@ use std::time::Duration;
 
 const STRONG: &str = "q7vN2xK0mB4tZ8wR5yL1cH6jD9sF3gPa";
 const STRONG_TOO: &str = "Zp3Xw8Qa6Lk1Vn9Tr4Yb7Mc2Gd5Hf0Jx";
+/// In the form of a private key, and no more than that.
+const PRIVATE_KEY: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAw\n-----END PRIVATE KEY-----\n";
 const ENV_EXAMPLE: &str = include_str!("../../../.env.example");
 
 /// The files and the environment of one test.
@@ -42,10 +45,25 @@ fn production<'a>(env: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
 
 #[test]
 fn the_default_file_holds_exactly_the_defaults() {
-    let Config { environment, data_dir, server, database, auth, encryption, cors, log } = load(&[], &[]);
+    let Config {
+        environment,
+        data_dir,
+        server,
+        database,
+        auth,
+        encryption,
+        cors,
+        log,
+        redis: _,
+        rate_limit: _,
+        mail: _,
+        jobs: _,
+        audit: _,
+    } = load(&[], &[]);
     assert_eq!((environment, data_dir), (Environment::Development, PathBuf::from("./data")));
     assert_eq!(server.address().to_string(), "127.0.0.1:8000");
-    assert_eq!((server.max_body_bytes, server.max_connections, server.docs_enabled), (1_048_576, 10_000, true));
+    assert_eq!((server.max_body_bytes, server.max_connections), (1_048_576, 10_000));
+    assert_eq!((server.docs_enabled, server.old_paths_enabled), (true, true));
     assert_eq!(server.header_timeout, Duration::from_secs(10));
     assert_eq!((server.request_timeout, server.drain_timeout), (Duration::from_secs(30), Duration::from_secs(30)));
     assert_eq!(server.trusted_proxies, vec![]);
@@ -59,6 +77,27 @@ fn the_default_file_holds_exactly_the_defaults() {
     assert_eq!(auth.jwt_secret.expose_secret(), format!("{STRONG} made for ./data/secrets/jwt_secret"));
     assert_eq!(encryption.key.expose_secret(), format!("{STRONG} made for ./data/secrets/encryption_key"));
     assert_eq!((cors.origins, log.level, log.format), (Origins::None, "info".to_owned(), LogFormat::Text));
+    assert_eq!((auth.jwt_algorithm, auth.session_store), (JwtAlgorithm::Hs256, SessionStoreChoice::Auto));
+    assert!(auth.jwt_key.is_none() && auth.jwt_key_previous.is_none());
+    assert_eq!((auth.refuse_common_passwords, auth.require_verified_email), (false, false));
+    assert_eq!((auth.failures_before_wait, auth.failures_before_wait_per_ip), (5, 50));
+    assert_eq!(auth.invitation_lifetime, Duration::from_secs(7 * 86_400));
+}
+
+#[test]
+fn the_default_file_holds_exactly_the_defaults_around_requests() {
+    let Config { redis, rate_limit, mail, jobs, audit, .. } = load(&[], &[]);
+    assert!(redis.url.is_none() && mail.smtp_url.is_none() && mail.app_url.is_none());
+    assert_eq!((redis.pool_size, redis.timeout), (10, Duration::from_millis(500)));
+    assert_eq!(rate_limit, RateLimitConfig { enabled: true, ..RateLimitConfig::for_tests() });
+    assert_eq!(
+        (rate_limit.anonymous_per_hour, rate_limit.user_per_hour, rate_limit.api_key_per_hour),
+        (100, 1000, 1000)
+    );
+    assert_eq!((rate_limit.register_per_minute, rate_limit.login_per_minute), (5, 20));
+    assert_eq!((rate_limit.refresh_per_minute, rate_limit.writes_per_minute), (10, 60));
+    assert_eq!(mail.from, "BizCenter <no-reply@localhost>");
+    assert_eq!((jobs.enabled, jobs.poll, audit.retention_days), (true, Duration::from_secs(1), 90));
 }
 
 #[test]
@@ -78,7 +117,7 @@ fn the_default_file_holds_every_setting() {
     let sorted = |paths: Vec<String>| paths.into_iter().collect::<BTreeSet<_>>();
     assert_eq!(sorted(found.clone()), sorted(all.into_iter().map(str::to_owned).collect()));
     assert_eq!(found.len(), names::SETTINGS.len(), "none twice");
-    for name in names::SETTINGS.iter().chain(names::DATABASE_PARTS).flat_map(|setting| setting.names) {
+    for name in names::all().flat_map(|setting| setting.names) {
         assert!(has_word(DEFAULT_FILE, name) && has_word(ENV_EXAMPLE, name), "{name}");
     }
 }

@@ -82,6 +82,32 @@ fn all_problems_come_at_once() {
 }
 
 #[test]
+fn production_is_refused_with_each_setting_that_is_unfit_for_it() {
+    let env = production(&[
+        ("JWT_SECRET", "short"),
+        ("BIZCENTER_AUTH__JWT_SECRET_PREVIOUS", "abababababababababababababababab"),
+        ("CONTRACT_ENCRYPTION_KEY", "changeme-changeme-changeme-changeme"),
+        ("CORS_ORIGINS", "*"),
+        ("DATABASE_URL", "oracle://u:hunter2@h/d"),
+        ("REDIS_URL", "http://u:hunter2@h"),
+        ("BIZCENTER_PIZZA", "1"),
+    ]);
+    assert_eq!(
+        refused(&env, &[]),
+        "BIZCENTER_PIZZA (from the environment): there is no such setting\n\
+         database.url (from DATABASE_URL): must start with sqlite://, postgres://, postgresql://, mysql:// or \
+         mariadb://\n\
+         redis.url (from REDIS_URL): must start with redis:// or rediss://\n\
+         auth.jwt_secret (from JWT_SECRET): must have at least 32 bytes\n\
+         auth.jwt_secret_previous (from BIZCENTER_AUTH__JWT_SECRET_PREVIOUS): must have at least 8 different \
+         characters; make one by `openssl rand -base64 48`\n\
+         encryption.key (from CONTRACT_ENCRYPTION_KEY): looks like a placeholder (it contains \"changeme\"); make one \
+         by `openssl rand -base64 48`\n\
+         cors.origins (from CORS_ORIGINS): may be * in development only; list the origins"
+    );
+}
+
+#[test]
 fn a_misspelt_environment_is_strict() {
     let problems = refused(&[("APP_ENV", "prodution"), ("CORS_ORIGINS", "*")], &[]);
     assert!(problems.contains("environment (from APP_ENV): must be development, staging or production"), "{problems}");
@@ -118,7 +144,17 @@ fn incomplete_or_contradictory_parts_are_refused() {
 fn no_secret_is_shown() {
     let password = "hunter2hunter2hunter2hunter2hunter2hunter2";
     let url = format!("postgres://u:{password}@h/d");
-    let env = [("JWT_SECRET", password), ("CONTRACT_ENCRYPTION_KEY", password), ("DATABASE_URL", &url)];
+    let (redis, smtp) = (format!("redis://:{password}@h"), format!("smtp://u:{password}@h"));
+    let key = PRIVATE_KEY.replace("MC4C", password);
+    let env = [
+        ("JWT_SECRET", password),
+        ("CONTRACT_ENCRYPTION_KEY", password),
+        ("DATABASE_URL", &url),
+        ("REDIS_URL", &redis),
+        ("SMTP_URL", &smtp),
+        ("JWT_KEY", &key),
+        ("BIZCENTER_AUTH__JWT_KEY_PREVIOUS", &key),
+    ];
     let loaded = Config::load(&sources(&env, &[])).unwrap();
     let shown = format!("{loaded:?}");
     assert!(!shown.contains("hunter2") && shown.contains("***"), "{shown}");
@@ -130,9 +166,10 @@ fn no_secret_is_shown() {
 
 #[test]
 fn the_examples_work_in_development() {
+    let key = ("/run/secrets/jwt_key.pem", PRIVATE_KEY);
     load(&[], &[(".env", ENV_EXAMPLE)]);
     let all = ENV_EXAMPLE.lines().map(uncommented).filter(|line| !line.starts_with("DATABASE_URL"));
-    let config = load(&[], &[(".env", &all.collect::<Vec<_>>().join("\n"))]);
+    let config = load(&[], &[(".env", &all.collect::<Vec<_>>().join("\n")), key]);
     assert_eq!(config.server.trusted_proxies.len(), 2);
 }
 

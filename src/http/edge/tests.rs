@@ -85,6 +85,7 @@ pub fn options() -> EdgeOptions {
         hsts: true,
         ids: Arc::new(|| "made-id".to_owned()),
         allow: Arc::new(allow),
+        old_paths: false,
     }
 }
 

@@ -1,17 +1,22 @@
 //! Sign-in over HTTP.
 use super::answers::{SignedIn, SignedOut};
 use super::presented::Presented;
+use super::recovery::SendReset;
 use super::sign_in::SignIn;
-use super::types::{LoginInput, PasswordInput, RefreshInput, RegisterInput, SessionFilter, SessionInfo, TokenForm};
+use super::types::{
+    ForgotInput, LoginInput, PasswordInput, RefreshInput, RegisterInput, ResetInput, SessionFilter, SessionInfo,
+    TokenForm, VerifyInput,
+};
 use super::{Own, Read, queries};
 use crate::app::Tag;
-use crate::auth::Caller;
-use crate::auth::caller::origin_of;
+use crate::auth::visitor::{Anonymous, Login, Refresh, Register};
+use crate::auth::{Caller, Visitor};
 use crate::db::sessions::EndReason;
 use crate::db::types::SessionId;
-use crate::db::{Action, Once, WriteTx};
+use crate::db::{Action, Once};
 use crate::error::{Error, Result};
-use crate::http::{Also, Created, Deleted, Form, Found, IfNoneMatch, Json, Listed, OptionalJson, Query};
+use crate::http::scalars::Email;
+use crate::http::{Accepted, Also, Created, Deleted, Form, Found, IfNoneMatch, Json, Listed, OptionalJson, Query};
 use crate::infra::formats::normalised;
 use crate::list::List;
 use crate::resources::users::{self, User};
@@ -29,27 +34,37 @@ impl AuthApi {
     #[oai(path = "/register", method = "post", operation_id = "auth_register")]
     async fn register(
         &self,
-        request: &Request,
+        visitor: Visitor<Register>,
         Json(input): Json<RegisterInput>,
     ) -> Result<Created<User>, Also<403, 409>> {
-        let user = self.sign_in.register(input, origin_of(request)).await?;
+        let user = self.sign_in.register(input, visitor.origin).await?;
         Ok(Created(Once { result: user, replayed: false }))
     }
 
     /// Sign in
     #[oai(path = "/login", method = "post", operation_id = "auth_login")]
-    async fn login(&self, request: &Request, Json(input): Json<LoginInput>) -> Result<SignedIn, Also<401, 403>> {
+    async fn login(
+        &self,
+        visitor: Visitor<Login>,
+        request: &Request,
+        Json(input): Json<LoginInput>,
+    ) -> Result<SignedIn, Also<401, 403>> {
         let device = input.device_name.clone().or_else(|| user_agent(request));
-        let tokens = self.sign_in.login(&input.login(), &input.password, device, origin_of(request)).await?;
+        let tokens = self.sign_in.login(&input.login(), &input.password, device, visitor.origin).await?;
         Ok(SignedIn::new(tokens, input.return_refresh_in_body, &self.sign_in.options))
     }
 
     /// Get a token
     #[oai(path = "/token", method = "post", operation_id = "auth_token")]
-    async fn token(&self, request: &Request, Form(form): Form<TokenForm>) -> Result<SignedIn, Also<401, 403>> {
+    async fn token(
+        &self,
+        visitor: Visitor<Login>,
+        request: &Request,
+        Form(form): Form<TokenForm>,
+    ) -> Result<SignedIn, Also<401, 403>> {
         let TokenForm { grant_type: _, username, password, scope: _, client_id: _, client_secret: _ } = form;
         let (login, device) = (normalised(&username), user_agent(request));
-        let tokens = self.sign_in.login(&login, &password, device, origin_of(request)).await?;
+        let tokens = self.sign_in.login(&login, &password, device, visitor.origin).await?;
         Ok(SignedIn::new(tokens, true, &self.sign_in.options))
     }
 
@@ -57,7 +72,7 @@ impl AuthApi {
     #[oai(path = "/refresh", method = "post", operation_id = "auth_refresh")]
     async fn refresh(
         &self,
-        request: &Request,
+        visitor: Visitor<Refresh>,
         presented: Presented,
         OptionalJson(input): OptionalJson<RefreshInput>,
     ) -> Result<SignedIn> {
@@ -65,18 +80,21 @@ impl AuthApi {
             (Some(RefreshInput { refresh_token }), _) => (refresh_token, true),
             (None, Presented::InAuthorization(token)) => (token, true),
             (None, Presented::InCookie(token)) => (token, false),
-            (None, Presented::Nowhere) => return Err(Error::Unauthenticated),
+            (None, Presented::Nowhere) => {
+                visitor.charge.take(&[visitor.charge.limits().anonymous(visitor.origin.ip)]).await?;
+                return Err(Error::Unauthenticated);
+            }
         };
-        let tokens = self.sign_in.refresh(&token, origin_of(request)).await?;
+        let tokens = self.sign_in.refresh(&token, &visitor).await?;
         Ok(SignedIn::new(tokens, in_body, &self.sign_in.options))
     }
 
     /// Sign out
     #[oai(path = "/logout", method = "post", operation_id = "auth_logout")]
     async fn logout(&self, caller: Caller<Own>) -> Result<SignedOut> {
-        let (id, db) = (caller.session(), &self.sign_in.db);
-        let end = async |tx: &mut WriteTx| tx.end_session(id, Action::SignOut, EndReason::SignedOut).await;
-        match db.write(&caller, end).await {
+        let ended =
+            self.sign_in.sessions.end(caller.as_actor(), caller.session()?, Action::SignOut, EndReason::SignedOut);
+        match ended.await {
             Ok(()) | Err(Error::NotFound) => Ok(SignedOut(self.sign_in.options)), // ended meanwhile: that is what was asked for
             Err(error) => Err(error),
         }
@@ -85,8 +103,8 @@ impl AuthApi {
     /// Sign out everywhere
     #[oai(path = "/logout-all", method = "post", operation_id = "auth_logout_all")]
     async fn logout_all(&self, caller: Caller<Own>) -> Result<SignedOut> {
-        let end = async |tx: &mut WriteTx| tx.end_sessions(None, EndReason::SignedOut).await;
-        self.sign_in.db.write(&caller, end).await?;
+        caller.session()?; // a service account is stopped by deleting its key
+        self.sign_in.sessions.end_all(caller.as_actor()).await?;
         Ok(SignedOut(self.sign_in.options))
     }
 
@@ -104,16 +122,21 @@ impl AuthApi {
         caller: Caller<Read>,
         Query(list): Query<List<SessionFilter>>,
     ) -> Result<Listed<SessionInfo>> {
-        let (user, current) = (caller.user(), caller.session());
-        let page = self.sign_in.db.read(&caller, async |tx| queries::list(tx, user, current, &list).await).await?;
-        Ok(Listed(page))
+        let current = caller.session()?;
+        let (devices, total) = match self.sign_in.sessions.devices(caller.as_actor()).await? {
+            Some(devices) => list.pick(devices, |device| (device.created_at, device.id))?,
+            None => self.sign_in.db.read(&caller, async |tx| queries::list(tx, caller.user(), &list).await).await?,
+        };
+        let sessions = devices.into_iter().map(|device| SessionInfo::of(device, current)).collect();
+        Ok(Listed(list.page(sessions, total)))
     }
 
     /// End a session
     #[oai(path = "/sessions/:session_id", method = "delete", operation_id = "auth_session_end")]
     async fn end_session(&self, caller: Caller<Own>, Path(session_id): Path<SessionId>) -> Result<Deleted> {
-        let end = async |tx: &mut WriteTx| tx.end_session(session_id, Action::SignOut, EndReason::Revoked).await;
-        self.sign_in.db.write(&caller, end).await?;
+        caller.session()?;
+        let sessions = &self.sign_in.sessions;
+        sessions.end(caller.as_actor(), session_id, Action::SignOut, EndReason::Revoked).await?;
         Ok(Deleted)
     }
 
@@ -121,8 +144,30 @@ impl AuthApi {
     #[oai(path = "/password", method = "post", operation_id = "auth_password")]
     async fn password(&self, caller: Caller<Own>, Json(input): Json<PasswordInput>) -> Result<Deleted> {
         let PasswordInput { current_password, new_password } = input;
-        let session = caller.session();
+        let session = caller.session()?;
         self.sign_in.change_password(caller.as_actor(), session, &current_password, &new_password).await?;
+        Ok(Deleted)
+    }
+
+    /// Ask for a new password
+    #[oai(path = "/password/forgot", method = "post", operation_id = "auth_password_forgot")]
+    async fn forgot(&self, _visitor: Visitor<Anonymous>, Json(input): Json<ForgotInput>) -> Result<Accepted> {
+        let ForgotInput { email: Email(email) } = input;
+        self.sign_in.db.enqueue(SendReset { email: normalised(&email) }).await?;
+        Ok(Accepted)
+    }
+
+    /// Reset a password
+    #[oai(path = "/password/reset", method = "post", operation_id = "auth_password_reset")]
+    async fn reset(&self, visitor: Visitor<Anonymous>, Json(input): Json<ResetInput>) -> Result<Deleted> {
+        self.sign_in.reset_password(input, visitor.origin).await?;
+        Ok(Deleted)
+    }
+
+    /// Verify an address
+    #[oai(path = "/email/verify", method = "post", operation_id = "auth_email_verify")]
+    async fn verify(&self, visitor: Visitor<Anonymous>, Json(input): Json<VerifyInput>) -> Result<Deleted> {
+        self.sign_in.verify_email(input, visitor.origin).await?;
         Ok(Deleted)
     }
 }

@@ -1,13 +1,20 @@
 //! Sign-in: registration, tokens, sessions, passwords.
 mod answers;
 mod handlers;
+mod mails;
 mod presented;
 mod queries;
+mod recovery;
+mod registration;
 mod sign_in;
 mod types;
 
 pub use handlers::AuthApi;
-pub use sign_in::{SignIn, SignInOptions, Tenancy};
+pub use mails::Letters;
+pub use recovery::{SendReset, SendVerification};
+pub use registration::Tenancy;
+pub use sign_in::{SignIn, SignInOptions};
+pub use types::{SessionInfo, check_password};
 
 crate::permissions! {
     /// One's own profile and sessions.

@@ -1,12 +1,14 @@
 //! One's own sessions in the database. What rotation needs is in `db::sessions`.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
-use super::types::{SessionFilter, SessionInfo, SessionSort};
+use super::types::{SessionFilter, SessionSort};
+use crate::auth::sessions::Device;
 use crate::db::types::{Instant, SessionId, TenantId, UserId};
 use crate::db::{Any, ReadTx};
 use crate::error::Result;
-use crate::list::{List, Page};
+use crate::list::List;
 use crate::paged;
-use crate::schema::sessions;
+use crate::schema::{sessions, users};
+use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
@@ -14,36 +16,41 @@ use diesel_async::RunQueryDsl;
 fn open(tenant: TenantId, user: UserId, now: Instant) -> sessions::BoxedQuery<'static, Any> {
     let of_user = sessions::tenant_id.eq(tenant).and(sessions::user_id.eq(user));
     let is_open = sessions::ended_at.is_null().and(sessions::expires_at.gt(now));
-    sessions::table.filter(of_user).filter(is_open).into_boxed()
+    let of_this_epoch = users::table
+        .filter(users::tenant_id.eq(sessions::tenant_id).and(users::id.eq(sessions::user_id)))
+        .filter(users::session_epoch.le(sessions::epoch));
+    sessions::table.filter(of_user).filter(is_open).filter(exists(of_this_epoch)).into_boxed()
 }
 
-pub async fn list(
-    tx: &mut ReadTx,
-    user: UserId,
-    current: SessionId,
-    list: &List<SessionFilter>,
-) -> Result<Page<SessionInfo>> {
-    type Row = (SessionId, Option<String>, Option<String>, Instant, Instant, Instant);
-    let (tenant, now) = (tx.tenant(), tx.now());
-    let columns = (
+type Row = (SessionId, Option<String>, Option<String>, Instant, Instant, Instant);
+
+#[diesel::dsl::auto_type(no_type_alias)]
+fn columns() -> _ {
+    (
         sessions::id,
         sessions::device_name,
         sessions::ip,
         sessions::created_at,
         sessions::rotated_at,
         sessions::expires_at,
-    );
-    let (rows, total): (Vec<Row>, _) = paged!(tx, list, open(tenant, user, now), columns, (sessions::id, SessionId), {
+    )
+}
+
+fn device((id, device_name, ip, created_at, last_used_at, expires_at): Row) -> Device {
+    Device { id, device_name, ip, created_at, last_used_at, expires_at }
+}
+
+pub async fn list(tx: &mut ReadTx, user: UserId, list: &List<SessionFilter>) -> Result<(Vec<Device>, Option<i64>)> {
+    let (tenant, now) = (tx.tenant(), tx.now());
+    let (rows, total): (Vec<Row>, _) = paged!(tx, list, open(tenant, user, now), columns(), (sessions::id, SessionId), {
         SessionSort::CreatedAt => (sessions::created_at, Instant),
     });
-    let session = |(id, device_name, ip, created_at, last_used_at, expires_at): Row| SessionInfo {
-        id,
-        device_name,
-        ip,
-        created_at,
-        last_used_at,
-        expires_at,
-        is_current: id == current,
-    };
-    Ok(list.page(rows.into_iter().map(session).collect(), total))
+    Ok((rows.into_iter().map(device).collect(), total))
+}
+
+/// The latest thousand.
+pub async fn all(tx: &mut ReadTx, user: UserId) -> Result<Vec<Device>> {
+    let open = open(tx.tenant(), user, tx.now()).order((sessions::created_at.desc(), sessions::id.desc()));
+    let rows: Vec<Row> = open.limit(1000).select(columns()).load(tx.conn()).await?;
+    Ok(rows.into_iter().map(device).collect())
 }

@@ -1,23 +1,28 @@
-//! How people get in: registration, passwords, tokens. HTTP and the command line both come through here.
-use super::types::{RegisterInput, TokenAnswer, TokenType};
+//! Passwords and tokens: how people sign in, and stay so.
+use super::mails::Letters;
+use super::queries;
+use super::recovery::SendVerification;
+use super::types::{TokenAnswer, TokenType};
 use crate::auth::access_token::{AccessTokens, Bearer};
+use crate::auth::attempts::Attempts;
+use crate::auth::common_passwords::is_common;
 use crate::auth::passwords::Passwords;
 use crate::auth::refresh_token::{RefreshToken, RefreshTokens};
-use crate::auth::session::{Verdict, judge};
-use crate::auth::{Actor, Role};
+use crate::auth::sessions::{Device, Sessions, Verdict, judge};
+use crate::auth::visitor::Refresh;
+use crate::auth::{Actor, Visitor};
 use crate::db::sessions::{EndReason, NewSession, Rotation};
 use crate::db::types::{Instant, SessionId, TenantId, UserId};
-use crate::db::{Action, Db, Origin, WriteTx};
+use crate::db::{Action, Changes, Db, Origin, Scope, WriteScope, WriteTx};
 use crate::error::{Error, Result};
-use crate::http::scalars::{Email, Password};
-use crate::infra::formats::normalised;
-use crate::resources::tenants::{self, NewTenant};
-use crate::resources::users::{self, NewUser, User};
+use crate::http::scalars::Password;
+use crate::resources::users::{self, User};
 use chrono::Duration;
+use secrecy::ExposeSecret;
+use uuid::Uuid;
 
 /// How often a refresh tries again when another one of the same session was faster.
 const ROTATION_TRIES: usize = 3;
-const MAX_SLUG: usize = 40;
 
 #[derive(Clone)]
 pub struct SignIn {
@@ -25,6 +30,9 @@ pub struct SignIn {
     pub passwords: Passwords,
     pub access: AccessTokens,
     pub refresh: RefreshTokens,
+    pub sessions: Sessions,
+    pub attempts: Attempts,
+    pub letters: Letters,
     pub options: SignInOptions,
 }
 
@@ -38,14 +46,9 @@ pub struct SignInOptions {
     pub refresh_in_cookie: bool,
     /// Whether that cookie is only sent over HTTPS.
     pub secure_cookie: bool,
-}
-
-/// Where a new user belongs.
-pub enum Tenancy {
-    /// A tenant that is there.
-    Existing(TenantId, Role),
-    /// One that is made for the user, who owns it.
-    New(NewTenant),
+    pub refuse_common_passwords: bool,
+    /// Whether nobody signs in before their address is verified.
+    pub require_verified_email: bool,
 }
 
 /// What a sign-in gives: the answer, without its refresh token, which is handed over in the body or in a cookie.
@@ -55,81 +58,6 @@ pub struct Tokens {
 }
 
 impl SignIn {
-    /// Makes a user as a visitor asks for it.
-    pub async fn register(&self, input: RegisterInput, origin: Origin) -> Result<User> {
-        let tenancy = self.tenancy_of(&input).await?;
-        let again = input.clone();
-        let RegisterInput { email: Email(email), password, name, username, tenant_name: _, tenant_id: _ } = input;
-        let password_hash = self.passwords.hash(password.secret()).await?;
-        let role = Role::Viewer; // `add_user` decides
-        let new = NewUser { email, username, name, role, password_hash, is_superuser: false };
-        match self.add_user(tenancy, new.clone(), None, origin.clone()).await {
-            // Somebody else was faster with this slug: it is that of an existing tenant now.
-            Err(Error::Conflict(detail)) if detail.0.contains_key("tenant_id") => {
-                self.add_user(self.tenancy_of(&again).await?, new, None, origin).await
-            }
-            done => done,
-        }
-    }
-
-    async fn tenancy_of(&self, input: &RegisterInput) -> Result<Tenancy> {
-        let name = input.tenant_name.clone().unwrap_or_else(|| input.name.clone());
-        let Some(slug) = &input.tenant_id else {
-            return Ok(Tenancy::New(NewTenant { slug: self.free_slug(&name).await?, name, open_registration: false }));
-        };
-        match self.db.find_tenant(slug).await? {
-            None => Ok(Tenancy::New(NewTenant { slug: slug.clone(), name, open_registration: false })),
-            Some((_, false)) => Err(Error::RegistrationClosed),
-            Some(_) if input.tenant_name.is_some() => {
-                Err(Error::unprocessable("tenant_name", "is only for a new tenant: this one exists"))
-            }
-            Some((tenant, true)) => Ok(Tenancy::Existing(tenant, Role::Viewer)),
-        }
-    }
-
-    /// A slug made from a name, with some digits where that is taken or too short.
-    async fn free_slug(&self, name: &str) -> Result<String> {
-        let slug = slug_of(name);
-        if slug.len() >= 3 && self.db.find_tenant(&slug).await?.is_none() {
-            return Ok(slug);
-        }
-        let [a, b, c, d] = self.db.world().random_bytes();
-        let base = if slug.is_empty() { "tenant" } else { &slug };
-        Ok(format!("{base}-{a:02x}{b:02x}{c:02x}{d:02x}"))
-    }
-
-    /// Makes a user, and the tenant where it is a new one. The tenancy decides about the role. `by` is who does it: the
-    /// new user themselves where it is `None`.
-    pub async fn add_user(
-        &self,
-        tenancy: Tenancy,
-        mut new: NewUser,
-        by: Option<UserId>,
-        origin: Origin,
-    ) -> Result<User> {
-        new.email = normalised(&new.email);
-        new.username = new.username.as_deref().map(normalised);
-        let (tenant, made) = match tenancy {
-            Tenancy::Existing(tenant, role) => {
-                new.role = role;
-                (tenant, None)
-            }
-            Tenancy::New(tenant) => {
-                new.role = Role::Owner;
-                (self.db.world().uuid().into(), Some(tenant))
-            }
-        };
-        let user = UserId::from(self.db.world().uuid());
-        let actor = Actor::vouched(tenant, by.unwrap_or(user), origin);
-        let add = async |tx: &mut WriteTx| {
-            if let Some(tenant) = made {
-                let _ = tenants::insert(tx, tenant).await?; // the user's own row is audited last
-            }
-            users::insert(tx, user, new).await
-        };
-        self.db.write(&actor, add).await
-    }
-
     /// Opens a session for whoever knows the password.
     pub async fn login(
         &self,
@@ -138,7 +66,7 @@ impl SignIn {
         device: Option<String>,
         origin: Origin,
     ) -> Result<Tokens> {
-        let (user, checked) = self.check_password(login, password).await?;
+        let (user, checked) = self.check_attempt(login, password, &origin).await?;
         let now = Instant::from(self.db.world().now());
         let session: SessionId = self.db.world().uuid().into();
         let token = RefreshToken { tenant: user.tenant_id, session, generation: 0 };
@@ -150,26 +78,66 @@ impl SignIn {
             checked,
         };
         let actor = Actor::vouched(user.tenant_id, user.id, origin);
-        self.db.write(&actor, async |tx: &mut WriteTx| tx.open_session(new).await).await?;
+        self.sessions.open(&actor, new).await?;
         self.tokens(user, session, self.refresh.print(&token), now)
     }
 
+    /// Lets a try through only where there were not too many, and counts it by how it ended.
+    async fn check_attempt(&self, login: &str, password: &Password, origin: &Origin) -> Result<(User, String)> {
+        let found = self.db.find_login(login).await?;
+        let account = found.map_or_else(|| login.to_owned(), |(_, user)| user.to_string()); // it may have two names
+        let attempt = self.attempts.begin(&account, origin.ip).await?;
+        let checked = self.check_password(found, password).await;
+        match &checked {
+            Ok(_) | Err(Error::InactiveUser | Error::UnverifiedEmail) => attempt.succeed().await,
+            Err(Error::InvalidCredentials) => {
+                if let Some((tenant, user)) = found {
+                    self.note_failure(Actor::vouched(tenant, user, origin.clone()));
+                }
+            }
+            Err(_) => attempt.forget().await,
+        }
+        checked
+    }
+
+    /// Writes a failed sign-in into the audit log, beside the answer: how long that takes must not tell who is known.
+    fn note_failure(&self, actor: Actor) {
+        let db = self.db.clone();
+        tokio::spawn(async move {
+            let user = actor.actor();
+            let note = async |tx: &mut WriteTx| tx.audit(Action::SignInFailed, user, Changes::none()).await;
+            if let Err(error) = db.write(&actor, note).await {
+                tracing::warn!(?error, user.id = %user, "A failed sign-in can't be written down");
+            }
+        });
+    }
+
     /// An unknown name takes as long, and is told the same, as a wrong password.
-    async fn check_password(&self, login: &str, password: &Password) -> Result<(User, String)> {
-        let (tenant, user) = match self.db.find_login(login).await? {
-            Some(found) => found,
-            None => (TenantId::from(uuid::Uuid::nil()), UserId::from(uuid::Uuid::nil())),
-        };
-        let found = self.credentials(&Actor::vouched(tenant, user, Origin::default()), user).await?;
-        let (user, hash) = match found {
+    async fn check_password(&self, found: Option<(TenantId, UserId)>, password: &Password) -> Result<(User, String)> {
+        let (tenant, user) = found.unwrap_or_else(|| (Uuid::nil().into(), Uuid::nil().into()));
+        let actor = Actor::vouched(tenant, user, Origin::default());
+        let (user, hash) = match self.credentials(&actor, user).await? {
             Some(users::Credentials { user, password_hash }) => (Some(user), password_hash),
             None => (None, None),
         };
         let is_right = self.passwords.verify(password.secret(), hash.clone()).await?;
-        match (user, hash) {
-            (Some(user), Some(hash)) if is_right && user.is_active => Ok((user, hash)),
-            (Some(_), _) if is_right => Err(Error::InactiveUser),
-            _ => Err(Error::InvalidCredentials),
+        let (Some(user), Some(hash), true) = (user, hash, is_right) else { return Err(Error::InvalidCredentials) };
+        if self.db.standing(&actor, user.id).await?.is_none() {
+            return Err(Error::InactiveUser); // or their tenant is suspended
+        }
+        if self.options.require_verified_email && !user.email_verified {
+            let job = SendVerification { user: user.id };
+            self.db.enqueue_for(tenant, job).await?;
+            return Err(Error::UnverifiedEmail);
+        }
+        Ok((user, hash))
+    }
+
+    /// All devices of the actor that are signed in, the latest first.
+    pub async fn all_devices(&self, actor: &Actor) -> Result<Vec<Device>> {
+        match self.sessions.devices(actor).await? {
+            Some(devices) => Ok(devices),
+            None => self.db.read(actor, async |tx| queries::all(tx, actor.actor()).await).await,
         }
     }
 
@@ -178,10 +146,15 @@ impl SignIn {
     }
 
     /// The next tokens of a session, for its current refresh token.
-    pub async fn refresh(&self, presented: &str, origin: Origin) -> Result<Tokens> {
-        let presented = self.refresh.read(presented).ok_or(Error::InvalidToken)?;
+    pub async fn refresh(&self, presented: &str, visitor: &Visitor<Refresh>) -> Result<Tokens> {
+        let Some(presented) = self.refresh.read(presented) else {
+            visitor.charge.take(&[visitor.charge.limits().anonymous(visitor.origin.ip)]).await?;
+            return Err(Error::InvalidToken);
+        };
+        let limit = visitor.charge.limits().refresh(presented.tenant, presented.session);
+        visitor.charge.take(&[limit]).await?;
         for _ in 0..ROTATION_TRIES {
-            if let Some(tokens) = self.try_refresh(presented, &origin).await? {
+            if let Some(tokens) = self.try_refresh(presented, &visitor.origin).await? {
                 return Ok(tokens);
             }
         }
@@ -191,17 +164,18 @@ impl SignIn {
     /// `None`: another request rotated the token between our look and our swap.
     async fn try_refresh(&self, presented: RefreshToken, origin: &Origin) -> Result<Option<Tokens>> {
         let (tenant, id) = (presented.tenant, presented.session);
-        let nobody_yet = Actor::vouched(tenant, UserId::from(uuid::Uuid::nil()), origin.clone());
-        let session = self.db.find_session(&nobody_yet, id).await?.ok_or(Error::InvalidToken)?;
+        let nobody_yet = Actor::vouched(tenant, Uuid::nil().into(), origin.clone());
+        let session = self.sessions.find(&nobody_yet, id).await?.ok_or(Error::InvalidToken)?;
         let actor = Actor::vouched(tenant, session.user, origin.clone());
+        let standing = self.db.standing(&actor, session.user).await?.ok_or(Error::InvalidToken)?;
         let now = Instant::from(self.db.world().now());
         let generation = match judge(&session.state, presented.generation, now, self.options.refresh_grace) {
             Verdict::Over => return Err(Error::InvalidToken),
-            _ if !session.is_active => return Err(Error::InvalidToken),
+            _ if session.epoch < standing.epoch => return Err(Error::InvalidToken),
             Verdict::Reused => {
                 tracing::warn!(session.id = %id, "A refresh token was used twice: the session is ended");
-                let end = async |tx: &mut WriteTx| tx.end_session(id, Action::TokenReuse, EndReason::TokenReused).await;
-                return match self.db.write(&actor, end).await {
+                let ended = self.sessions.end(&actor, id, Action::TokenReuse, EndReason::TokenReused).await;
+                return match ended {
                     Ok(()) | Err(Error::NotFound) => Err(Error::InvalidToken), // not found: ended meanwhile
                     Err(error) => Err(error),
                 };
@@ -218,13 +192,33 @@ impl SignIn {
             let next = RefreshToken { generation, ..presented };
             let token_hash = self.refresh.hash(&next);
             let rotation = Rotation { from: session.state.generation, token_hash, expires_at: self.expiry(now) };
-            if !self.db.rotate_session(&actor, id, rotation).await? {
+            if !self.sessions.rotate(&actor, id, rotation).await? {
                 return Ok(None);
             }
             self.refresh.print(&next)
         };
         let user = self.db.read(&actor, async |tx| users::find(tx, session.user).await).await?;
         self.tokens(user, id, token, now).map(Some)
+    }
+
+    /// The caller's password hash, if this is the password: 422 on `current_password` otherwise. Guesses count as those at
+    /// the door do.
+    pub async fn check_current(&self, actor: &Actor, current: Option<&Password>) -> Result<String> {
+        let wrong = |message: &str| Error::unprocessable("current_password", message);
+        let current = current.ok_or_else(|| wrong("is needed for this"))?;
+        let attempt = self.attempts.begin(&actor.actor().to_string(), actor.origin().ip).await?;
+        let known = self.credentials(actor, actor.actor()).await?.and_then(|known| known.password_hash);
+        match self.passwords.verify(current.secret(), known.clone()).await {
+            Ok(true) => {
+                attempt.succeed().await;
+                known.ok_or_else(|| wrong("is wrong"))
+            }
+            Ok(false) => Err(wrong("is wrong")),
+            Err(error) => {
+                attempt.forget().await;
+                Err(error)
+            }
+        }
     }
 
     /// Changes a password, and ends all other sessions of its user.
@@ -235,20 +229,38 @@ impl SignIn {
         current: &Password,
         new: &Password,
     ) -> Result<()> {
-        use crate::db::WriteScope;
-        let wrong = || Error::unprocessable("current_password", "is wrong");
-        let known = self.credentials(actor, actor.actor()).await?.and_then(|known| known.password_hash);
-        if !self.passwords.verify(current.secret(), known.clone()).await? {
-            return Err(wrong());
-        }
-        let (checked, new) = (known.ok_or_else(wrong)?, self.passwords.hash(new.secret()).await?);
+        self.refuse_common("new_password", new)?;
+        let checked = self.check_current(actor, Some(current)).await?;
+        let new = self.passwords.hash(new.secret()).await?;
+        let letters = self.letters.clone();
         let change = async |tx: &mut WriteTx| {
-            let _ = users::set_password(tx, checked, new).await?;
-            tx.end_sessions(Some(session), EndReason::PasswordChanged).await
+            let user = users::set_password(tx, checked, new).await?;
+            tx.enqueue(&letters.password_changed(&user.email, &user.name)).await?;
+            let epoch = tx.end_sessions(user.id, Some(session)).await?;
+            Ok(tx.audit(Action::PasswordChange, user.id, Changes::none()).await?.with(epoch))
         };
-        match self.db.write(actor, change).await {
-            Err(Error::PreconditionFailed) => Err(wrong()), // somebody changed it meanwhile
-            done => done,
+        let epoch = match self.sessions.fenced(actor.tenant(), self.db.write(actor, change)).await {
+            Err(Error::PreconditionFailed) => {
+                return Err(Error::unprocessable("current_password", "is wrong")); // somebody changed it meanwhile
+            }
+            done => done?,
+        };
+        self.keep(actor, session, epoch).await;
+        Ok(())
+    }
+
+    /// Lets this session of the actor go on in the new epoch. Where that fails its device has to sign in again.
+    pub async fn keep(&self, actor: &Actor, session: SessionId, epoch: i64) {
+        if let Err(error) = self.sessions.carry_over(actor, session, epoch).await {
+            tracing::warn!(?error, session.id = %session, "A session can't be carried over: it ends");
+        }
+    }
+
+    /// 422 for the passwords that are tried first.
+    pub fn refuse_common(&self, member: &str, password: &Password) -> Result<()> {
+        match self.options.refuse_common_passwords && is_common(password.secret().expose_secret()) {
+            true => Err(Error::unprocessable(member, "is among the commonest: choose another one")),
+            false => Ok(()),
         }
     }
 
@@ -267,31 +279,5 @@ impl SignIn {
             user,
         };
         Ok(Tokens { answer, refresh_token })
-    }
-}
-
-/// ASCII letters and digits in lower case, all else as single hyphens.
-pub fn slug_of(name: &str) -> String {
-    let mut slug = String::new();
-    for c in name.to_lowercase().chars().take(MAX_SLUG) {
-        match c.is_ascii_alphanumeric() {
-            true => slug.push(c),
-            false if !slug.is_empty() && !slug.ends_with('-') => slug.push('-'),
-            false => {}
-        }
-    }
-    slug.trim_end_matches('-').to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slugs() {
-        assert_eq!(slug_of("Acme, Inc."), "acme-inc");
-        assert_eq!(slug_of("  --A  b--  "), "a-b");
-        assert_eq!(slug_of("주식회사"), "");
-        assert_eq!(slug_of(&"x".repeat(500)).len(), MAX_SLUG);
     }
 }

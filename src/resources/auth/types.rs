@@ -1,5 +1,6 @@
 //! Sign-in as the contract has it, and the rules that a schema can't say.
 use crate::auth::passwords::MAX_BYTES;
+use crate::auth::sessions::Device;
 use crate::db::types::{Instant, SessionId};
 use crate::error::Detail;
 use crate::http::Input;
@@ -25,6 +26,9 @@ pub struct RegisterInput {
     /// The tenant's slug.
     #[oai(validator(min_length = 3, max_length = 50, pattern = "^[a-z0-9-]+$"))]
     pub tenant_id: Option<String>,
+    /// Sets tenant and role.
+    #[oai(validator(max_length = 1000))]
+    pub invitation_token: Option<String>,
 }
 
 impl Input for RegisterInput {
@@ -35,7 +39,7 @@ impl Input for RegisterInput {
 }
 
 /// Longer ones are refused rather than cut: the end of a password counts.
-fn check_password(password: &Password, member: &str, problems: &mut Detail) {
+pub fn check_password(password: &Password, member: &str, problems: &mut Detail) {
     if password.bytes() > MAX_BYTES {
         problems.add(member, format!("must have at most {MAX_BYTES} bytes in UTF-8"));
     }
@@ -121,6 +125,39 @@ impl Input for PasswordInput {
     }
 }
 
+/// Whose password is forgotten.
+#[derive(Debug, Clone, Object)]
+pub struct ForgotInput {
+    #[oai(validator(max_length = 255))]
+    pub email: Email,
+}
+
+impl Input for ForgotInput {}
+
+/// A new password, and the token that allows it.
+#[derive(Debug, Clone, Object)]
+pub struct ResetInput {
+    #[oai(validator(max_length = 1000))]
+    pub token: String,
+    #[oai(validator(min_length = 8, max_length = 72))]
+    pub password: Password,
+}
+
+impl Input for ResetInput {
+    fn check(&self, problems: &mut Detail) {
+        check_password(&self.password, "password", problems);
+    }
+}
+
+/// The token that was mailed to an address.
+#[derive(Debug, Clone, Object)]
+pub struct VerifyInput {
+    #[oai(validator(max_length = 1000))]
+    pub token: String,
+}
+
+impl Input for VerifyInput {}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 pub enum TokenType {
     Bearer,
@@ -157,6 +194,13 @@ pub struct SessionInfo {
     pub expires_at: Instant,
     /// Whether this request is of it.
     pub is_current: bool,
+}
+
+impl SessionInfo {
+    pub fn of(device: Device, current: SessionId) -> Self {
+        let Device { id, device_name, ip, created_at, last_used_at, expires_at } = device;
+        Self { id, device_name, ip, created_at, last_used_at, expires_at, is_current: id == current }
+    }
 }
 
 /// Sessions have no filters.

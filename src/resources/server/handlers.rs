@@ -1,13 +1,23 @@
-//! Probes and status over HTTP. They need no sign-in and count against no limit.
+//! Probes, keys and status over HTTP. They need no sign-in; all but the status count against no limit.
 use crate::app::Tag;
+use crate::auth::Visitor;
+use crate::auth::access_token::AccessTokens;
+use crate::auth::signing::{PublicKey, PublicParts};
+use crate::auth::visitor::Anonymous;
 use crate::db::Db;
 use crate::error::{Detail, Error, Result};
 use crate::http::Told;
+use crate::infra::redis::Redis;
 use chrono::{DateTime, Utc};
 use poem_openapi::{Enum, Object, OpenApi};
 
 pub struct ServerApi {
     pub db: Db,
+    /// Where replicas share what they share; none for a server by itself.
+    pub redis: Option<Redis>,
+    /// Whether nobody is served without it.
+    pub needs_redis: bool,
+    pub tokens: AccessTokens,
     /// `development`, `staging`, `production`.
     pub environment: String,
     pub started_at: DateTime<Utc>,
@@ -50,6 +60,8 @@ struct Status {
 enum State {
     Up,
     Down,
+    /// The server is set up without it.
+    Unused,
 }
 
 /// Whether the server can do its work, part by part.
@@ -57,7 +69,47 @@ enum State {
 struct Readiness {
     status: State,
     database: State,
+    cache: State,
     migrations: State,
+}
+
+/// The keys that access tokens are verified by (RFC 7517).
+#[derive(Debug, Object)]
+struct JwkSet {
+    keys: Vec<Jwk>,
+}
+
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+struct Jwk {
+    kty: String,
+    #[oai(rename = "use")]
+    usage: String,
+    alg: String,
+    kid: String,
+    crv: Option<String>,
+    x: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+}
+
+impl From<&PublicKey> for Jwk {
+    fn from(PublicKey { kid, algorithm, parts }: &PublicKey) -> Self {
+        let key = |kty: &str| Self {
+            kty: kty.into(),
+            usage: "sig".into(),
+            alg: (*algorithm).into(),
+            kid: kid.clone(),
+            crv: None,
+            x: None,
+            n: None,
+            e: None,
+        };
+        match parts.clone() {
+            PublicParts::Ed25519 { x } => Self { crv: Some("Ed25519".into()), x: Some(x), ..key("OKP") },
+            PublicParts::Rsa { n, e } => Self { n: Some(n), e: Some(e), ..key("RSA") },
+        }
+    }
 }
 
 #[OpenApi(tag = "Tag::Server")]
@@ -97,19 +149,41 @@ impl ServerApi {
     async fn ready(&self) -> Result<Told<Readiness>> {
         let mut problems = Detail::default();
         match self.db.is_migrated().await {
-            Ok(true) => return Ok(Told(Readiness { status: State::Up, database: State::Up, migrations: State::Up })),
+            Ok(true) => {}
             Ok(false) => problems.add("migrations", "are not all applied"),
             Err(error) => {
                 tracing::warn!(?error, "The database is not ready");
                 problems.add("database", "does not answer");
             }
         }
-        Err(Error::NotReady(problems))
+        let cache = match &self.redis {
+            None => State::Unused,
+            Some(redis) => match redis.ping().await {
+                Ok(()) => State::Up,
+                Err(error) => {
+                    tracing::warn!(?error, "Redis is not ready");
+                    if self.needs_redis {
+                        problems.add("cache", "does not answer");
+                    }
+                    State::Down
+                }
+            },
+        };
+        match problems.is_empty() {
+            true => Ok(Told(Readiness { status: State::Up, database: State::Up, cache, migrations: State::Up })),
+            false => Err(Error::NotReady(problems)),
+        }
+    }
+
+    /// Get the token keys
+    #[oai(path = "/.well-known/jwks.json", method = "get", operation_id = "server_jwks")]
+    async fn jwks(&self) -> Result<Told<JwkSet>> {
+        Ok(Told(JwkSet { keys: self.tokens.public_keys().map(Jwk::from).collect() }))
     }
 
     /// Get the status
     #[oai(path = "/api/v1/status", method = "get", operation_id = "server_status")]
-    async fn status(&self) -> Result<Told<Status>> {
+    async fn status(&self, _visitor: Visitor<Anonymous>) -> Result<Told<Status>> {
         let uptime = self.db.world().now() - self.started_at;
         Ok(Told(Status { version: VERSION.into(), uptime_seconds: uptime.num_seconds() }))
     }

@@ -4,14 +4,16 @@ use super::types::{Task, TaskFilter, TaskInput, TaskPriority, TaskSort, TaskStat
 use crate::auth::{Granted, Locked};
 use crate::db::error::Constraint;
 use crate::db::sql::{JsonListMethods, contains, day_or_last, for_update, like, text_or};
-use crate::db::types::{Day, Instant, TaskId, TenantId};
+use crate::db::types::{Day, Instant, TaskId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::Result;
 use crate::list::{List, Page};
+use crate::resources::users;
 use crate::schema::tasks;
 use crate::{narrowed, paged};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use uuid::Uuid;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn all(tenant: TenantId) -> _ {
@@ -54,6 +56,14 @@ pub async fn list(tx: &mut ReadTx, list: &List<TaskFilter>) -> Result<Page<Task>
     Ok(list.page(rows, total))
 }
 
+/// The next tasks that a person made or is to do, in the order of their ids.
+pub async fn about(tx: &mut ReadTx, user: UserId, after: Option<Uuid>) -> Result<Vec<Task>> {
+    let after = TaskId::from(after.unwrap_or_default());
+    let of_user = tasks::created_by.eq(user).or(tasks::assigned_to.eq(user));
+    let rows = all(tx.tenant()).filter(of_user).filter(tasks::id.gt(after)).order(tasks::id).limit(500);
+    Ok(rows.select(Task::as_select()).load(tx.conn()).await?)
+}
+
 pub async fn find(tx: &mut ReadTx, id: TaskId) -> Result<Task> {
     Ok(one(tx.tenant(), id).select(Task::as_select()).first(tx.conn()).await?)
 }
@@ -65,6 +75,7 @@ pub async fn find_to_change(tx: &mut WriteTx, id: TaskId) -> Result<Locked<Task>
 }
 
 pub async fn insert(tx: &mut WriteTx, input: TaskInput) -> Result<Audited<Task>> {
+    users::must_exist(tx, "assigned_to", input.assigned_to).await?;
     let task = Task::new(tx.new_id(), input, tx.actor(), tx.now());
     diesel::insert_into(tasks::table)
         .values((
@@ -84,6 +95,9 @@ pub async fn insert(tx: &mut WriteTx, input: TaskInput) -> Result<Audited<Task>>
 }
 
 pub async fn update(tx: &mut WriteTx, before: Granted<Task>, input: TaskInput) -> Result<Audited<Task>> {
+    if input.assigned_to != before.input.assigned_to {
+        users::must_exist(tx, "assigned_to", input.assigned_to).await?;
+    }
     let task = before.changed(input, tx.now());
     diesel::update(one(tx.tenant(), task.id))
         .set((

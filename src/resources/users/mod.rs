@@ -1,6 +1,22 @@
-//! Users: the people of a tenant. Their own operations come later; sign-in needs them already.
+//! Users: the people of a tenant, and the service accounts of its API keys.
+mod export;
+mod handlers;
 mod queries;
+mod rules;
 mod types;
 
-pub use queries::{Credentials, credentials, find, insert, set_password};
+pub use handlers::UsersApi;
+pub use queries::{
+    Credentials, credentials, find, insert, insert_service, must_exist, replace_password, retire, set_password,
+    verify_email,
+};
 pub use types::{NewUser, User, UserKind};
+
+crate::permissions! {
+    /// One's own profile, and the names of the others.
+    Read(read): Viewer,
+    /// To change one's own profile.
+    Own: Viewer,
+    /// To change and remove others, never above oneself.
+    Manage: Admin,
+}

@@ -1,21 +1,100 @@
 //! Users in the database, and their names in the sign-in directory.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
-use super::types::{NewUser, User, UserKind};
+use super::rules::{ends_sessions, loses_owner};
+use super::types::{Account, Member, NewUser, ProfileInput, User, UserFilter, UserInput, UserKind, UserSort};
+use crate::auth::{Granted, Locked, Role};
 use crate::db::error::Constraint;
-use crate::db::types::{TenantId, UserId};
-use crate::db::{Action, Audited, Changes, ReadTx, WriteTx};
-use crate::error::{Error, Result};
-use crate::schema::{logins, users};
+use crate::db::one_time_tokens::Purpose;
+use crate::db::sql::{contains, for_update, like, text_or};
+use crate::db::types::{Instant, TenantId, UserId};
+use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
+use crate::error::{Detail, Error, Result};
+use crate::http::scalars::Email;
+use crate::infra::formats::normalised;
+use crate::list::{List, Page};
+use crate::schema::{idempotency_keys, logins, sessions, users};
+use crate::{narrowed, paged};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 #[diesel::dsl::auto_type(no_type_alias)]
-fn one(tenant: TenantId, id: UserId) -> _ {
-    users::table.filter(users::tenant_id.eq(tenant)).filter(users::id.eq(id))
+fn all(tenant: TenantId) -> _ {
+    users::table.filter(users::tenant_id.eq(tenant)).filter(users::deleted_at.is_null())
 }
 
+#[diesel::dsl::auto_type(no_type_alias)]
+fn one(tenant: TenantId, id: UserId) -> _ {
+    users::table.filter(users::tenant_id.eq(tenant)).filter(users::id.eq(id)).filter(users::deleted_at.is_null())
+}
+
+/// The users that a list is about, in no order yet.
+fn matching(tenant: TenantId, list: &List<UserFilter>, with_email: bool) -> users::BoxedQuery<'static, Any> {
+    let UserFilter { role, is_active, kind } = list.filter.clone();
+    let search = list.q.as_deref().map(contains);
+    let (by_name, by_email) = if with_email { (None, search) } else { (search, None) };
+    narrowed!(
+        all(tenant).into_boxed(),
+        role => users::role.eq(role),
+        is_active => users::is_active.eq(is_active),
+        kind => users::kind.eq(kind),
+        by_name => like(users::name, by_name.clone()).or(like(text_or(users::username, ""), by_name)),
+        by_email => like(users::name, by_email.clone())
+            .or(like(text_or(users::username, ""), by_email.clone()))
+            .or(like(users::email, by_email)),
+    )
+}
+
+/// As admins see them; `with_email`: whether a search may look at addresses.
+pub async fn list(tx: &mut ReadTx, list: &List<UserFilter>, with_email: bool) -> Result<Page<Member>> {
+    let tenant = tx.tenant();
+    let columns = (User::as_select(), users::requests_per_hour);
+    let (rows, total): (Vec<(User, Option<i32>)>, _) = paged!(tx, list, matching(tenant, list, with_email), columns, (users::id, UserId), {
+        UserSort::Name => (users::name, String),
+        UserSort::CreatedAt => (users::created_at, Instant),
+        UserSort::UpdatedAt => (users::updated_at, Instant),
+    });
+    let member = |(user, requests_per_hour)| Member::from(Account { user, requests_per_hour });
+    Ok(list.page(rows.into_iter().map(member).collect(), total))
+}
+
+pub async fn find_account(tx: &mut ReadTx, id: UserId) -> Result<Account> {
+    let row = one(tx.tenant(), id).select((User::as_select(), users::requests_per_hour));
+    let (user, requests_per_hour) = row.first(tx.conn()).await?;
+    Ok(Account { user, requests_per_hour })
+}
+
+/// The user as they are now, for a change in this transaction by somebody who has this role. The owners are locked first,
+/// in their order, so that two of them who act on one another wait and don't block each other for good.
+pub async fn find_to_change(tx: &mut WriteTx, id: UserId, acting: Role) -> Result<Locked<Account>> {
+    lock_owners(tx).await?;
+    let actor = one(tx.tenant(), tx.actor()).select(users::role);
+    let now: Option<Role> = for_update(actor).get_result(tx.conn()).await.optional()?;
+    if now.ok_or(Error::InvalidToken)? < acting {
+        return Err(Error::Forbidden); // they were demoted while they waited
+    }
+    let row = one(tx.tenant(), id).select((User::as_select(), users::requests_per_hour));
+    let (user, requests_per_hour) = for_update(row).get_result(tx.conn()).await?;
+    Ok(Locked::new(Account { user, requests_per_hour }))
+}
+
+/// 422 on `member` where there is no such user.
+pub async fn must_exist(tx: &mut WriteTx, member: &str, id: Option<UserId>) -> Result<()> {
+    let Some(id) = id else { return Ok(()) };
+    let found: Option<UserId> = one(tx.tenant(), id).select(users::id).first(tx.conn()).await.optional()?;
+    found.map(|_| ()).ok_or_else(|| Error::unprocessable(member, "does not exist"))
+}
+
+/// One's own row, to be changed in this transaction.
+pub async fn find_own_to_change(tx: &mut WriteTx) -> Result<Locked<User>> {
+    let user = one(tx.tenant(), tx.actor()).select(User::as_select());
+    let user = for_update(user).get_result(tx.conn()).await.optional()?;
+    Ok(Locked::new(user.ok_or(Error::InvalidToken)?))
+}
+
+/// Whoever asks, themselves: where they are gone, they were removed since they were let in.
 pub async fn find(tx: &mut ReadTx, id: UserId) -> Result<User> {
-    Ok(one(tx.tenant(), id).select(User::as_select()).first(tx.conn()).await?)
+    let user = one(tx.tenant(), id).select(User::as_select()).first(tx.conn()).await.optional()?;
+    user.ok_or(Error::InvalidToken)
 }
 
 /// A user and the hash of their password; none for a service account.
@@ -30,8 +109,9 @@ pub async fn credentials(tx: &mut ReadTx, id: UserId) -> Result<Option<Credentia
     Ok(row.map(|(user, password_hash)| Credentials { user, password_hash }))
 }
 
+/// Makes a person, who can sign in.
 pub async fn insert(tx: &mut WriteTx, id: UserId, new: NewUser) -> Result<Audited<User>> {
-    let NewUser { email, username, name, role, password_hash, is_superuser } = new;
+    let NewUser { email, username, name, role, password_hash, is_superuser, email_verified } = new;
     let user = User {
         id,
         email,
@@ -41,12 +121,44 @@ pub async fn insert(tx: &mut WriteTx, id: UserId, new: NewUser) -> Result<Audite
         kind: UserKind::Person,
         is_active: true,
         is_superuser,
+        email_verified,
+        tenant_id: tx.tenant(),
+        created_at: tx.now(),
+        updated_at: tx.now(),
+        version: 1,
+    };
+    insert_row(tx, &user, Some(password_hash)).await?;
+    add_login(tx, id, user.email.clone()).await.taken("email")?;
+    if let Some(username) = user.username.clone() {
+        add_login(tx, id, username).await.taken("username")?;
+    }
+    let audited = tx.audit(Action::Create, user.id, Changes::created(&user)).await?;
+    Ok(audited.with(user))
+}
+
+/// Makes a service account, which acts for an API key.
+pub async fn insert_service(tx: &mut WriteTx, id: UserId, name: String, role: Role) -> Result<Audited<User>> {
+    let user = User {
+        id,
+        email: format!("{id}@service.invalid"), // RFC 2606: nobody's
+        username: None,
+        name,
+        role,
+        kind: UserKind::Service,
+        is_active: true,
+        is_superuser: false,
         email_verified: false,
         tenant_id: tx.tenant(),
         created_at: tx.now(),
         updated_at: tx.now(),
         version: 1,
     };
+    insert_row(tx, &user, None).await?;
+    let audited = tx.audit(Action::Create, user.id, Changes::created(&user)).await?;
+    Ok(audited.with(user))
+}
+
+async fn insert_row(tx: &mut WriteTx, user: &User, password_hash: Option<String>) -> Result<()> {
     let row = (
         users::tenant_id.eq(user.tenant_id),
         users::id.eq(user.id),
@@ -64,12 +176,7 @@ pub async fn insert(tx: &mut WriteTx, id: UserId, new: NewUser) -> Result<Audite
         users::updated_at.eq(user.updated_at),
     );
     diesel::insert_into(users::table).values(row).execute(tx.conn()).await?;
-    add_login(tx, id, user.email.clone()).await.taken("email")?;
-    if let Some(username) = user.username.clone() {
-        add_login(tx, id, username).await.taken("username")?;
-    }
-    let audited = tx.audit(Action::Create, user.id, Changes::created(&user)).await?;
-    Ok(audited.with(user))
+    Ok(())
 }
 
 async fn add_login(tx: &mut WriteTx, user: UserId, name: String) -> QueryResult<usize> {
@@ -77,13 +184,190 @@ async fn add_login(tx: &mut WriteTx, user: UserId, name: String) -> QueryResult<
     diesel::insert_into(logins::table).values(row).execute(tx.conn()).await
 }
 
-/// Changes the actor's password, if it still is the one that was checked.
-pub async fn set_password(tx: &mut WriteTx, checked: String, new: String) -> Result<Audited<()>> {
+async fn remove_login(tx: &mut WriteTx, name: &str) -> QueryResult<usize> {
+    let row = logins::table.filter(logins::tenant_id.eq(tx.tenant()).and(logins::name.eq(name.to_owned())));
+    diesel::delete(row).execute(tx.conn()).await
+}
+
+/// Changes the actor's password, if it still is the one that was checked. The caller ends sessions and writes the audit
+/// row.
+pub async fn set_password(tx: &mut WriteTx, checked: String, new: String) -> Result<User> {
     let (tenant, id, now) = (tx.tenant(), tx.actor(), tx.now());
     let user = one(tenant, id).filter(users::password_hash.eq(checked));
     let change = (users::password_hash.eq(new), users::version.eq(users::version + 1), users::updated_at.eq(now));
     match diesel::update(user).set(change).execute(tx.conn()).await? {
         0 => Err(Error::PreconditionFailed),
-        _ => tx.audit(Action::PasswordChange, id, Changes::none()).await,
+        _ => {
+            tx.void_tokens(id, &[Purpose::PasswordReset]).await?;
+            find(tx, id).await
+        }
+    }
+}
+
+/// Sets the actor's password, which a token that was mailed to `email` allows; that proves the address too. The caller
+/// ends sessions and writes the audit row.
+pub async fn replace_password(tx: &mut WriteTx, new: String, email: &str) -> Result<User> {
+    let (id, now) = (tx.actor(), tx.now());
+    let user = find(tx, id).await?;
+    let change = (
+        users::password_hash.eq(new),
+        users::email_verified.eq(user.email_verified || user.email == email),
+        users::version.eq(users::version + 1),
+        users::updated_at.eq(now),
+    );
+    diesel::update(one(tx.tenant(), id)).set(change).execute(tx.conn()).await?;
+    tx.void_tokens(id, &[Purpose::PasswordReset]).await?;
+    Ok(user)
+}
+
+/// The actor has proved that this address is theirs; it does not matter if it is no more.
+pub async fn verify_email(tx: &mut WriteTx, email: &str) -> Result<Audited<()>> {
+    let (tenant, id, now) = (tx.tenant(), tx.actor(), tx.now());
+    let user = one(tenant, id).filter(users::email.eq(email.to_owned()));
+    let change = (users::email_verified.eq(true), users::version.eq(users::version + 1), users::updated_at.eq(now));
+    diesel::update(user).set(change).execute(tx.conn()).await?;
+    tx.audit(Action::EmailVerify, id, Changes::none()).await
+}
+
+/// Whether the actor's password still is the one that was checked, where one was.
+pub async fn still_has(tx: &mut WriteTx, checked: Option<String>) -> Result<bool> {
+    let Some(checked) = checked else { return Ok(true) };
+    let user = one(tx.tenant(), tx.actor()).filter(users::password_hash.eq(checked));
+    let found: Option<UserId> = user.select(users::id).first(tx.conn()).await.optional()?;
+    Ok(found.is_some())
+}
+
+/// Changes the actor's own profile. A new address is not verified.
+pub async fn update_profile(
+    tx: &mut WriteTx,
+    before: Granted<User>,
+    input: ProfileInput,
+    new_hash: Option<String>,
+) -> Result<Audited<User>> {
+    let ProfileInput { name, username, email: Email(email), password: _, current_password: _ } = input;
+    let email = normalised(&email);
+    let after = User {
+        email_verified: before.email_verified && before.email == email,
+        email,
+        name,
+        username,
+        updated_at: tx.now(),
+        version: before.version + 1,
+        ..before.clone()
+    };
+    if new_hash.is_some() {
+        tx.void_tokens(after.id, &[Purpose::PasswordReset]).await?;
+    }
+    if after.email != before.email {
+        tx.void_tokens(after.id, &Purpose::ALL).await?;
+        remove_login(tx, &before.email).await?;
+        add_login(tx, after.id, after.email.clone()).await.taken("email")?;
+    }
+    if after.username != before.username {
+        if let Some(former) = &before.username {
+            remove_login(tx, former).await?;
+        }
+        if let Some(username) = after.username.clone() {
+            add_login(tx, after.id, username).await.taken("username")?;
+        }
+    }
+    let change = (
+        users::name.eq(&after.name),
+        users::username.eq(&after.username),
+        users::email.eq(&after.email),
+        users::email_verified.eq(after.email_verified),
+        users::version.eq(after.version),
+        users::updated_at.eq(after.updated_at),
+    );
+    diesel::update(one(tx.tenant(), after.id)).set(change).execute(tx.conn()).await?;
+    if let Some(hash) = new_hash {
+        diesel::update(one(tx.tenant(), after.id)).set(users::password_hash.eq(hash)).execute(tx.conn()).await?;
+        let _ = tx.audit(Action::PasswordChange, after.id, Changes::none()).await?; // the profile's own row is last
+    }
+    Ok(tx.audit(Action::Update, after.id, Changes::updated(&*before, &after)).await?.with(after))
+}
+
+/// Changes another user, as an admin does.
+pub async fn update(tx: &mut WriteTx, before: Granted<Account>, input: UserInput) -> Result<Audited<Member>> {
+    let was = before.as_input();
+    if before.user.kind == UserKind::Person && loses_owner(&was, Some(&input)) {
+        keep_an_owner(tx, before.user.id).await?;
+    }
+    let UserInput { name, role, is_active, requests_per_hour } = input.clone();
+    let limit = requests_per_hour.map(i32::try_from).transpose().map_err(|error| Error::Internal(error.into()))?;
+    let user =
+        User { name, role, is_active, updated_at: tx.now(), version: before.user.version + 1, ..before.user.clone() };
+    let change = (
+        users::name.eq(&user.name),
+        users::role.eq(user.role),
+        users::is_active.eq(user.is_active),
+        users::requests_per_hour.eq(limit),
+        users::version.eq(user.version),
+        users::updated_at.eq(user.updated_at),
+    );
+    diesel::update(one(tx.tenant(), user.id)).set(change).execute(tx.conn()).await?;
+    if ends_sessions(&was, &input) {
+        tx.end_sessions(user.id, None).await?;
+    }
+    let audited = tx.audit(Action::Update, user.id, Changes::updated(&was, &input)).await?;
+    Ok(audited.with(Account { user, requests_per_hour: limit }.into()))
+}
+
+/// Removes a user: what they made stays, but nothing says any more who they were. Their row is kept for what refers to it.
+pub async fn delete(tx: &mut WriteTx, account: Granted<Account>) -> Result<Audited<()>> {
+    let (tenant, now, id) = (tx.tenant(), tx.now(), account.user.id);
+    if account.user.kind == UserKind::Person && loses_owner(&account.as_input(), None) {
+        keep_an_owner(tx, id).await?;
+    }
+    let of_user = logins::tenant_id.eq(tenant).and(logins::user_id.eq(id));
+    diesel::delete(logins::table.filter(of_user)).execute(tx.conn()).await?;
+    tx.void_tokens(id, &Purpose::ALL).await?;
+    let of_user = sessions::tenant_id.eq(tenant).and(sessions::user_id.eq(id));
+    diesel::delete(sessions::table.filter(of_user)).execute(tx.conn()).await?;
+    let of_user = idempotency_keys::tenant_id.eq(tenant).and(idempotency_keys::user_id.eq(id));
+    diesel::delete(idempotency_keys::table.filter(of_user)).execute(tx.conn()).await?;
+    tx.end_sessions(id, None).await?;
+    let nobody = (
+        users::email.eq(format!("{id}@removed.invalid")),
+        users::username.eq(None::<String>),
+        users::name.eq("Removed user"),
+        users::password_hash.eq(None::<String>),
+        users::is_active.eq(false),
+        users::is_superuser.eq(false),
+        users::email_verified.eq(false),
+        users::deleted_at.eq(now),
+        users::updated_at.eq(now),
+        users::version.eq(users::version + 1),
+    );
+    diesel::update(one(tenant, id)).set(nobody).execute(tx.conn()).await?;
+    tx.audit(Action::Delete, id, Changes::none()).await // that they are gone, and not once more who they were
+}
+
+/// Takes a service account out of service; it keeps its name, which is nobody's.
+pub async fn retire(tx: &mut WriteTx, id: UserId) -> Result<()> {
+    let now = tx.now();
+    let gone = (
+        users::is_active.eq(false),
+        users::deleted_at.eq(now),
+        users::updated_at.eq(now),
+        users::version.eq(users::version + 1),
+    );
+    diesel::update(one(tx.tenant(), id)).set(gone).execute(tx.conn()).await?;
+    Ok(())
+}
+
+/// The people who own the tenant and are active; they stay locked, so that two can't leave at once.
+async fn lock_owners(tx: &mut WriteTx) -> Result<Vec<UserId>> {
+    let owners = all(tx.tenant()).filter(users::role.eq(Role::Owner)).filter(users::is_active.eq(true));
+    let owners = owners.filter(users::kind.eq(UserKind::Person)).order(users::id).select(users::id);
+    Ok(for_update(owners).get_results(tx.conn()).await?)
+}
+
+/// 409 where nobody but this user owns the tenant.
+async fn keep_an_owner(tx: &mut WriteTx, leaving: UserId) -> Result<()> {
+    let owners = lock_owners(tx).await?;
+    match owners.iter().any(|owner| *owner != leaving) {
+        true => Ok(()),
+        false => Err(Error::Conflict(Detail::of("role", "the last owner of the tenant must stay"))),
     }
 }

@@ -1,11 +1,16 @@
 //! Users as the contract has them.
-use crate::auth::Role;
+use crate::auth::{Owned, Role};
 use crate::db::Any;
 use crate::db::types::{Instant, TenantId, UserId};
-use crate::http::Resource;
+use crate::error::Detail;
+use crate::http::scalars::{Email, Password};
+use crate::http::{Input, Resource};
+use crate::list::Filter;
+use crate::resources::auth::check_password;
 use crate::schema::users;
 use diesel::prelude::*;
-use poem_openapi::Object;
+use poem_openapi::types::ToJSON;
+use poem_openapi::{Enum, Object};
 use uuid::Uuid;
 
 crate::text_enum! {
@@ -45,13 +50,15 @@ impl Resource for User {
     fn version(&self) -> i64 {
         self.version
     }
-    /// `/auth/me` is a different user for each caller.
+    /// `/auth/me` and `/users/me` are a different user for each caller.
     fn tag(&self) -> String {
         format!("{}.{}", self.id, self.version)
     }
-    /// Users have no address of their own yet; whoever registers finds themselves here.
-    fn location(&self) -> String {
-        "/api/v1/auth/me".to_owned()
+}
+
+impl Owned for User {
+    fn owner(&self) -> UserId {
+        self.id
     }
 }
 
@@ -64,4 +71,212 @@ pub struct NewUser {
     pub role: Role,
     pub password_hash: String,
     pub is_superuser: bool,
+    pub email_verified: bool,
+}
+
+/// What people write about themselves.
+#[derive(Debug, Clone, Object)]
+pub struct ProfileInput {
+    #[oai(validator(min_length = 1, max_length = 120))]
+    pub name: String,
+    #[oai(nullable, validator(min_length = 3, max_length = 50, pattern = "^[a-z0-9._-]+$"))]
+    pub username: Option<String>,
+    #[oai(validator(max_length = 255))]
+    pub email: Email,
+    /// A new one; it stays as it is without.
+    #[oai(nullable, validator(min_length = 8, max_length = 72))]
+    pub password: Option<Password>,
+    /// Needed to change `email` or `password`.
+    #[oai(nullable, validator(max_length = 200))]
+    pub current_password: Option<Password>,
+}
+
+impl Input for ProfileInput {
+    fn check(&self, problems: &mut Detail) {
+        problems.not_blank("name", &self.name);
+        if let Some(password) = &self.password {
+            check_password(password, "password", problems);
+        }
+    }
+}
+
+impl From<&User> for ProfileInput {
+    fn from(user: &User) -> Self {
+        let User { name, username, email, .. } = user.clone();
+        Self { name, username, email: Email(email), password: None, current_password: None }
+    }
+}
+
+/// What admins write about others.
+#[derive(Debug, Clone, PartialEq, Eq, Object)]
+pub struct UserInput {
+    #[oai(validator(min_length = 1, max_length = 120))]
+    pub name: String,
+    pub role: Role,
+    pub is_active: bool,
+    /// A lower limit than the tenant's.
+    #[oai(nullable, validator(minimum(value = "1"), maximum(value = "1000000")))]
+    pub requests_per_hour: Option<i64>,
+}
+
+impl Input for UserInput {
+    fn check(&self, problems: &mut Detail) {
+        problems.not_blank("name", &self.name);
+    }
+}
+
+/// A user as others see them; what only admins see is null for everybody else.
+#[derive(Debug, Clone, Object)]
+pub struct Member {
+    pub id: UserId,
+    pub name: String,
+    #[oai(nullable)]
+    pub username: Option<String>,
+    #[oai(nullable)]
+    pub email: Option<String>,
+    #[oai(nullable)]
+    pub role: Option<String>,
+    #[oai(nullable)]
+    pub kind: Option<String>,
+    #[oai(nullable)]
+    pub is_active: Option<bool>,
+    #[oai(nullable)]
+    pub email_verified: Option<bool>,
+    #[oai(nullable)]
+    pub requests_per_hour: Option<i64>,
+    #[oai(nullable)]
+    pub created_at: Option<Instant>,
+    #[oai(nullable)]
+    pub updated_at: Option<Instant>,
+    pub version: i64,
+}
+
+impl From<Account> for Member {
+    /// As admins see it.
+    fn from(Account { user, requests_per_hour }: Account) -> Self {
+        let User {
+            id,
+            email,
+            username,
+            name,
+            role,
+            kind,
+            is_active,
+            email_verified,
+            created_at,
+            updated_at,
+            version,
+            ..
+        } = user;
+        let word = |json: Option<serde_json::Value>| json?.as_str().map(str::to_owned);
+        Self {
+            id,
+            name,
+            username,
+            email: Some(email),
+            role: word(role.to_json()),
+            kind: word(kind.to_json()),
+            is_active: Some(is_active),
+            email_verified: Some(email_verified),
+            requests_per_hour: requests_per_hour.map(i64::from),
+            created_at: Some(created_at),
+            updated_at: Some(updated_at),
+            version,
+        }
+    }
+}
+
+impl Member {
+    /// What somebody of this role may see of it.
+    pub fn seen_by(self, role: Role) -> Self {
+        if role >= Role::Admin {
+            return self;
+        }
+        let Self { id, name, username, version, .. } = self;
+        Self {
+            id,
+            name,
+            username,
+            email: None,
+            role: None,
+            kind: None,
+            is_active: None,
+            email_verified: None,
+            requests_per_hour: None,
+            created_at: None,
+            updated_at: None,
+            version,
+        }
+    }
+}
+
+/// A user with what an admin sets for them, as stored.
+#[derive(Debug, Clone, Object)]
+pub struct Account {
+    pub user: User,
+    pub requests_per_hour: Option<i32>,
+}
+
+impl Account {
+    pub fn as_input(&self) -> UserInput {
+        let User { name, role, is_active, .. } = self.user.clone();
+        UserInput { name, role, is_active, requests_per_hour: self.requests_per_hour.map(i64::from) }
+    }
+}
+
+impl Resource for Account {
+    const PATH: &'static str = Member::PATH;
+
+    fn id(&self) -> Uuid {
+        self.user.id.0
+    }
+    fn version(&self) -> i64 {
+        self.user.version
+    }
+    fn tag(&self) -> String {
+        Member::from(self.clone()).tag()
+    }
+}
+
+impl Owned for Account {
+    fn owner(&self) -> UserId {
+        self.user.id
+    }
+}
+
+impl Resource for Member {
+    const PATH: &'static str = "/api/v1/users";
+
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+    fn version(&self) -> i64 {
+        self.version
+    }
+    /// Admins see more under the same address.
+    fn tag(&self) -> String {
+        format!("{}{}", self.version, if self.role.is_some() { ".all" } else { "" })
+    }
+}
+
+/// The filters of a list of users; all of them are about what only admins see.
+#[derive(Debug, Clone, Object)]
+pub struct UserFilter {
+    pub role: Option<Role>,
+    pub is_active: Option<bool>,
+    pub kind: Option<UserKind>,
+}
+
+#[derive(Debug, Default, Clone, Copy, Enum)]
+#[oai(rename_all = "snake_case")]
+pub enum UserSort {
+    Name,
+    #[default]
+    CreatedAt,
+    UpdatedAt,
+}
+
+impl Filter for UserFilter {
+    type Item = Member;
+    type Column = UserSort;
 }

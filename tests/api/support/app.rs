@@ -1,5 +1,6 @@
 //! Servers to test: one that all tests of a run share, and ones of their own for tests that turn the clock or pull plugs.
-use super::database::TestDatabase;
+use super::database::{Kind, TestDatabase};
+use super::mailbox::{Letter, Mailbox};
 use super::people::{Person, Tenant};
 use bizcenter::app::{self, Parts};
 use bizcenter::config::{Config, DatabaseUrl};
@@ -37,6 +38,8 @@ pub struct TestApp {
     pub parts: Parts,
     pub config: Arc<Config>,
     pub http: reqwest::Client,
+    /// Where this server's mail goes.
+    pub mailbox: Mailbox,
     _stop: Arc<DropGuard>,
 }
 
@@ -85,6 +88,11 @@ impl TestApp {
         start_logging();
         let folder = database.folder.path().to_owned();
         let mut config = Config::for_tests(folder.clone(), DatabaseUrl::parse(&database.url, &folder).unwrap());
+        let (mailbox, smtp_url) = Mailbox::start().await;
+        config.mail.smtp_url = Some(smtp_url.into());
+        if shares_redis() {
+            config.redis.url = Some(redis_url().into());
+        }
         change(&mut config);
         let (time, real) = (clock.clone(), World::real());
         let world = World::new(
@@ -107,7 +115,26 @@ impl TestApp {
         };
         tokio::spawn(serve(listener, endpoint, options, stop.clone()));
         let (config, stop) = (Arc::new(config), Arc::new(stop.drop_guard()));
-        Self { address, clock, database, parts, config, http: client(), _stop: stop }
+        Self { address, clock, database, parts, config, http: client(), mailbox, _stop: stop }
+    }
+
+    /// Does all jobs that are due; the servers of tests do none by themselves.
+    pub async fn run_jobs(&self) {
+        let jobs = self.parts.jobs.clone();
+        self.by_hand(async move { jobs.run_due().await.unwrap() }).await;
+    }
+
+    /// The mail to somebody, once there are so many. Another test may be doing the job that sends it.
+    pub async fn letters_to(&self, address: &str, count: usize) -> Vec<Letter> {
+        for _ in 0..100 {
+            self.run_jobs().await;
+            let letters = self.mailbox.to(address);
+            if letters.len() >= count {
+                return letters;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("{address} got {} letters, not {count}", self.mailbox.to(address).len());
     }
 
     /// Runs what uses the server's parts by hand where the server runs: a connection to SQLite belongs to the runtime
@@ -141,6 +168,24 @@ fn start_logging() {
 
 fn client() -> reqwest::Client {
     reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+}
+
+/// The Redis of this run; `scripts/test` starts one, but not for `--fast`.
+pub fn redis_url() -> String {
+    std::env::var("TEST_REDIS_URL").expect("TEST_REDIS_URL is not set: run scripts/test")
+}
+
+/// Whether there are servers to test with besides the database; all but the quick runs on SQLite have them.
+pub fn has_servers() -> bool {
+    let is_quick = Kind::of_this_run() == Kind::Sqlite && std::env::var("TEST_FULL").is_err();
+    let has = std::env::var("TEST_REDIS_URL").is_ok() && std::env::var("TEST_SMTP_URL").is_ok();
+    assert!(has || is_quick, "TEST_REDIS_URL or TEST_SMTP_URL is not set: run scripts/test");
+    has
+}
+
+/// Whether all servers of this run keep sessions and limits in Redis.
+pub fn shares_redis() -> bool {
+    std::env::var("TEST_SESSIONS").is_ok_and(|store| store == "redis")
 }
 
 /// Where the servers run.

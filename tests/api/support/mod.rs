@@ -3,10 +3,11 @@ mod app;
 mod behind;
 pub mod contract;
 mod database;
+mod mailbox;
 mod people;
 pub mod proxy;
 pub mod rows;
 
-pub use app::TestApp;
+pub use app::{TestApp, has_servers, redis_url, shares_redis};
 pub use database::{Kind, TestDatabase};
 pub use people::{Answer, Call, Person, Tenant};

@@ -33,6 +33,20 @@ impl Tenant {
 
     /// Somebody new in this tenant.
     pub async fn person(&self, role: Role) -> Person {
+        self.somebody(role, false).await
+    }
+
+    /// Somebody of this tenant who operates the server, and is a mere viewer at home.
+    pub async fn operator(&self) -> Person {
+        self.somebody(Role::Viewer, true).await
+    }
+
+    /// An owner who operates the server too: there is no operation that refuses them.
+    pub async fn almighty(&self) -> Person {
+        self.somebody(Role::Owner, true).await
+    }
+
+    async fn somebody(&self, role: Role, is_superuser: bool) -> Person {
         let name = role.name();
         let email = format!("{name}-{}@{}.example", self.app.parts.world.uuid().simple(), self.slug);
         let new = NewUser {
@@ -41,7 +55,8 @@ impl Tenant {
             name: format!("A {name}"),
             role,
             password_hash: String::new(),
-            is_superuser: false,
+            is_superuser,
+            email_verified: true,
         };
         let (sign_in, tenant) = (self.app.parts.sign_in.clone(), self.id.into());
         let add = async move {

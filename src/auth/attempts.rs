@@ -1,0 +1,238 @@
+//! Guessing passwords: after some failures on an account, or from an address, each further try has to wait, twice as long
+//! each time. A try counts before the password is looked at, so that many at once are no way around.
+use super::limits::network;
+use crate::error::{Error, Result};
+use crate::infra::crypto::sha256;
+use crate::infra::redis::Redis;
+use crate::infra::world::World;
+use moka::sync::Cache;
+use redis::{Script, ScriptInvocation};
+use std::net::IpAddr;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+/// The longest wait, and how long failures are remembered.
+const MEMORY: Duration = Duration::from_secs(15 * 60);
+const MEMORY_MICROS: i64 = 15 * 60 * 1_000_000;
+const FIRST_WAIT_MICROS: i64 = 1_000_000;
+
+const MOST_KEYS: u64 = 200_000;
+
+/// What is remembered of an account or an address; times in microseconds since 1970.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Failures {
+    count: u32,
+    last: i64,
+    /// No try before this time.
+    until: i64,
+}
+
+/// One more try: what is remembered if it fails, or how long it has to wait.
+fn judge(failures: Failures, now: i64, threshold: u32) -> Result<Failures, Duration> {
+    if now < failures.until {
+        let wait = (failures.until - now).min(MEMORY_MICROS); // a clock that was turned back
+        return Err(Duration::from_micros(wait.unsigned_abs()));
+    }
+    let is_forgotten = now - failures.last.max(failures.until) >= MEMORY_MICROS; // a wait is no time of good conduct
+    let before = if is_forgotten { 0 } else { failures.count };
+    let count = before.saturating_add(1);
+    let wait = match count.checked_sub(threshold) {
+        Some(beyond) => (FIRST_WAIT_MICROS << beyond.min(20)).min(MEMORY_MICROS),
+        None => 0,
+    };
+    Ok(Failures { count, last: now, until: now + wait })
+}
+
+/// The try turned out to be none: its failure is taken back.
+fn forgiven(failures: Failures) -> Failures {
+    Failures { count: failures.count.saturating_sub(1), until: 0, ..failures }
+}
+
+/// [`judge`] in Redis: answers how long the try has to wait.
+static COUNT: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local now, threshold, memory, first = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local kept = redis.call('HMGET', KEYS[1], 'count', 'last', 'until')
+local count, last, free = tonumber(kept[1] or 0), tonumber(kept[2] or 0), tonumber(kept[3] or 0)
+if now < free then return math.min(free - now, memory) end
+if now - math.max(last, free) >= memory then count = 0 end
+count = count + 1
+local wait = 0
+if count >= threshold then wait = math.min(first * 2 ^ math.min(count - threshold, 20), memory) end
+local number = function(value) return string.format('%.0f', value) end
+redis.call('HSET', KEYS[1], 'count', number(count), 'last', number(now), 'until', number(now + wait))
+redis.call('PEXPIRE', KEYS[1], number(2 * memory / 1000))
+return 0",
+    )
+});
+/// [`forgiven`] in Redis.
+static FORGIVE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local count = tonumber(redis.call('HGET', KEYS[1], 'count') or 0)
+if count > 0 then redis.call('HSET', KEYS[1], 'count', string.format('%.0f', count - 1), 'until', '0') end
+return 0",
+    )
+});
+static CLEAR: LazyLock<Script> = LazyLock::new(|| Script::new("redis.call('DEL', KEYS[1]) return 0"));
+
+/// Counts failed sign-ins.
+#[derive(Clone)]
+pub struct Attempts {
+    /// Failures on an account, and from an address, before tries have to wait; none where limits are off.
+    thresholds: Option<(u32, u32)>,
+    redis: Option<Redis>,
+    local: Cache<String, Failures>,
+    world: World,
+}
+
+/// A try that was let through; say how it ended.
+#[must_use]
+pub struct Attempt<'a> {
+    attempts: &'a Attempts,
+    account: String,
+    address: String,
+}
+
+impl Attempts {
+    pub fn new(thresholds: Option<(u32, u32)>, redis: Option<Redis>, world: World) -> Self {
+        let local = Cache::builder().max_capacity(MOST_KEYS).time_to_live(2 * MEMORY).build();
+        Self { thresholds, redis, local, world }
+    }
+
+    /// Counts a try on an account, known or not: 429 where it has to wait.
+    pub async fn begin(&self, account: &str, ip: Option<IpAddr>) -> Result<Attempt<'_>> {
+        let digest = sha256(account.as_bytes()).map(|byte| format!("{byte:02x}")).concat();
+        let (account, address) = (format!("bc:failures:{digest}"), format!("bc:failures:{}", network(ip)));
+        if let Some((of_account, of_address)) = self.thresholds {
+            self.count(&account, of_account).await?;
+            if let Err(error) = self.count(&address, of_address).await {
+                self.forgive(&account).await;
+                return Err(error);
+            }
+        }
+        Ok(Attempt { attempts: self, account, address })
+    }
+
+    async fn count(&self, key: &str, threshold: u32) -> Result<()> {
+        let now = self.world.now().timestamp_micros();
+        let mut script = COUNT.prepare_invoke();
+        script.key(key).arg(now).arg(threshold).arg(MEMORY_MICROS).arg(FIRST_WAIT_MICROS);
+        let wait = match self.shared(&script).await {
+            Some(wait) => Duration::from_micros(wait.unsigned_abs()),
+            None => self.locally(key, |failures| judge(failures, now, threshold)),
+        };
+        if wait.is_zero() { Ok(()) } else { Err(Error::RateLimited { retry_after: wait }) }
+    }
+
+    async fn forgive(&self, key: &str) {
+        if self.shared(FORGIVE.prepare_invoke().key(key)).await.is_none() {
+            self.locally(key, |failures| Ok(forgiven(failures)));
+        }
+    }
+
+    async fn clear(&self, key: &str) {
+        if self.shared(CLEAR.prepare_invoke().key(key)).await.is_none() {
+            self.locally(key, |_| Ok(Failures::default()));
+        }
+    }
+
+    /// None where there is no Redis, or it is away: then it is counted in process.
+    async fn shared(&self, script: &ScriptInvocation<'_>) -> Option<i64> {
+        match self.redis.as_ref()?.run(script).await {
+            Ok(answer) => Some(answer),
+            Err(error) => {
+                tracing::debug!(?error, "Failures are counted in process");
+                None
+            }
+        }
+    }
+
+    /// How long to wait where the change is refused.
+    fn locally(&self, key: &str, change: impl Fn(Failures) -> Result<Failures, Duration>) -> Duration {
+        let mut wait = Duration::ZERO;
+        self.local.entry_by_ref(key).and_upsert_with(|entry| {
+            let before = entry.map(moka::Entry::into_value).unwrap_or_default();
+            change(before).unwrap_or_else(|refused| {
+                wait = refused;
+                before
+            })
+        });
+        wait
+    }
+}
+
+impl Attempt<'_> {
+    /// The password was right: the account's failures are forgotten, and this try of the address.
+    pub async fn succeed(self) {
+        let Self { attempts, account, address } = self;
+        if attempts.thresholds.is_some() {
+            attempts.clear(&account).await;
+            attempts.forgive(&address).await;
+        }
+    }
+
+    /// Nobody looked at the password: the server was at fault.
+    pub async fn forget(self) {
+        let Self { attempts, account, address } = self;
+        if attempts.thresholds.is_some() {
+            attempts.forgive(&account).await;
+            attempts.forgive(&address).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+
+    #[test]
+    fn waits_double_up_to_a_quarter_of_an_hour() {
+        let mut failures = Failures::default();
+        let mut now = 1_800_000_000 * SECOND;
+        for _ in 0..4 {
+            failures = judge(failures, now, 5).unwrap();
+            assert!(failures.until <= now);
+        }
+        for seconds in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900] {
+            failures = judge(failures, now, 5).unwrap();
+            assert_eq!(failures.until - now, seconds * SECOND);
+            assert_eq!(judge(failures, now, 5), Err(Duration::from_secs(seconds.unsigned_abs())));
+            assert!(judge(failures, failures.until - 1, 5).is_err());
+            now = failures.until;
+        }
+    }
+
+    #[test]
+    fn failures_are_forgotten_after_a_quarter_of_an_hour() {
+        let failures = Failures { count: 4, last: 0, until: 0 };
+        assert_eq!(judge(failures, MEMORY_MICROS - 1, 5).unwrap().count, 5);
+        assert_eq!(judge(failures, MEMORY_MICROS, 5).unwrap().count, 1);
+    }
+
+    #[tokio::test]
+    async fn parallel_tries_are_counted_before_they_are_judged() {
+        let attempts = Attempts::new(Some((5, 50)), None, World::real());
+        let ip = Some("192.0.2.1".parse().unwrap());
+        let tries = futures_util::future::join_all((0..20).map(|_| attempts.begin("ada", ip))).await;
+        assert_eq!(tries.iter().filter(|result| result.is_ok()).count(), 5);
+        let refused = tries.into_iter().find_map(Result::err);
+        assert!(matches!(refused, Some(Error::RateLimited { .. })));
+    }
+
+    #[tokio::test]
+    async fn success_clears_the_account_and_an_address_has_its_own_count() {
+        let attempts = Attempts::new(Some((2, 4)), None, World::real());
+        let ip = Some("192.0.2.1".parse().unwrap());
+        let _ = attempts.begin("ada", ip).await.unwrap();
+        attempts.begin("ada", ip).await.unwrap().succeed().await;
+        let _ = attempts.begin("ada", ip).await.unwrap();
+        let _ = attempts.begin("ben", ip).await.unwrap();
+        let _ = attempts.begin("cleo", ip).await.unwrap();
+        assert!(attempts.begin("dan", ip).await.is_err(), "four failures from there");
+        assert!(attempts.begin("dan", Some("192.0.2.2".parse().unwrap())).await.is_ok());
+    }
+}

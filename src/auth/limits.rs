@@ -1,0 +1,333 @@
+//! How often somebody may call: GCRA (the generic cell rate algorithm, ITU-T I.371), which keeps one time a key. Shared
+//! through Redis where there is one; in this process otherwise, and while Redis is away.
+use crate::config::RateLimitConfig;
+use crate::db::standing::Standing;
+use crate::db::types::{SessionId, TenantId, UserId};
+use crate::error::{Error, Result};
+use crate::infra::redis::Redis;
+use crate::infra::world::World;
+use moka::sync::Cache;
+use redis::Script;
+use std::net::IpAddr;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// How many keys are kept in process: about 100 bytes each.
+const MOST_KEYS: u64 = 200_000;
+
+/// One limit on one caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// Its name in `RateLimit-Policy`.
+    pub policy: &'static str,
+    /// Whose turns are counted.
+    pub key: String,
+    pub quota: u32,
+    pub window: Duration,
+}
+
+/// How a limit stands after a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    pub policy: &'static str,
+    pub quota: u32,
+    pub window: Duration,
+    pub remaining: u32,
+    /// Until the whole quota is there again.
+    pub reset: Duration,
+    /// How long to wait, where the request is refused.
+    pub wait: Option<Duration>,
+}
+
+impl Limit {
+    /// The microseconds that one request costs.
+    pub fn interval(&self) -> i64 {
+        (micros(self.window) / i64::from(self.quota)).max(1)
+    }
+
+    /// How far ahead of now the key's time is after this request, or how long it has to wait.
+    fn taken(&self, ahead: i64, wait: i64) -> Taken {
+        let interval = self.interval();
+        let remaining = (interval * i64::from(self.quota) - ahead).max(0) / interval;
+        Taken {
+            policy: self.policy,
+            quota: self.quota,
+            window: self.window,
+            remaining: if wait > 0 { 0 } else { u32::try_from(remaining).unwrap_or_default() },
+            reset: from_micros(ahead),
+            wait: (wait > 0).then(|| from_micros(wait)),
+        }
+    }
+}
+
+/// The time of a key after one more request at `now`, how far ahead that is, and how long to wait where it is too far.
+fn gcra(time: Option<i64>, now: i64, limit: &Limit) -> (i64, i64, i64) {
+    let burst = limit.interval() * i64::from(limit.quota);
+    let time = time.unwrap_or(now).clamp(now, now + burst); // a clock that was turned back must not lock out for long
+    let ahead = time + limit.interval() - now;
+    if ahead > burst { (time, time - now, ahead - burst) } else { (time + limit.interval(), ahead, 0) }
+}
+
+/// The same in Redis, for several limits at once, each a table {key, quota, interval}: all of them are charged, or none.
+/// It answers how far ahead, and how long to wait, for each.
+pub const GCRA: &str = r"
+local function take(limits, now)
+    local turns, refused = {}, false
+    for i, limit in ipairs(limits) do
+        local burst = limit[2] * limit[3]
+        local time = tonumber(redis.call('GET', limit[1]) or now)
+        time = math.min(math.max(time, now), now + burst)
+        local ahead = time + limit[3] - now
+        if ahead > burst then
+            refused = true
+            turns[i] = {time, time - now, ahead - burst}
+        else
+            turns[i] = {time + limit[3], ahead, 0}
+        end
+    end
+    local answer = {}
+    for i, turn in ipairs(turns) do
+        if refused and turn[3] == 0 then
+            turn[2] = turn[2] - limits[i][3]
+        end
+        if not refused then
+            local kept = math.ceil(turn[2] / 1000) + 1
+            redis.call('SET', limits[i][1], string.format('%.0f', turn[1]), 'PX', string.format('%.0f', kept))
+        end
+        answer[2 * i - 1], answer[2 * i] = turn[2], turn[3]
+    end
+    return answer
+end
+";
+
+static TAKE: LazyLock<Script> = LazyLock::new(|| {
+    let main = r"
+local limits = {}
+for i, key in ipairs(KEYS) do
+    limits[i] = {key, tonumber(ARGV[2 * i]), tonumber(ARGV[2 * i + 1])}
+end
+return take(limits, tonumber(ARGV[1]))";
+    Script::new(&format!("{GCRA}{main}"))
+});
+
+/// All limits of a server.
+#[derive(Clone)]
+pub struct Limits {
+    config: Arc<RateLimitConfig>,
+    redis: Option<Redis>,
+    local: Cache<String, i64>,
+    world: World,
+}
+
+impl Limits {
+    pub fn new(config: RateLimitConfig, redis: Option<Redis>, world: World) -> Self {
+        let local = Cache::builder().max_capacity(MOST_KEYS).time_to_idle(HOUR).build();
+        Self { config: Arc::new(config), redis, local, world }
+    }
+
+    pub fn are_on(&self) -> bool {
+        self.config.enabled
+    }
+
+    pub fn anonymous(&self, ip: Option<IpAddr>) -> Limit {
+        self.of_address("anonymous", ip, self.config.anonymous_per_hour, HOUR)
+    }
+    pub fn register(&self, ip: Option<IpAddr>) -> Limit {
+        self.of_address("register", ip, self.config.register_per_minute, MINUTE)
+    }
+    pub fn login(&self, ip: Option<IpAddr>) -> Limit {
+        self.of_address("login", ip, self.config.login_per_minute, MINUTE)
+    }
+    pub fn refresh(&self, tenant: TenantId, session: SessionId) -> Limit {
+        let key = format!("bc:{{{tenant}}}:limit:refresh:{session}");
+        Limit { policy: "refresh", key, quota: self.config.refresh_per_minute, window: MINUTE }
+    }
+
+    fn of_address(&self, policy: &'static str, ip: Option<IpAddr>, quota: u32, window: Duration) -> Limit {
+        Limit { policy, key: format!("bc:limit:{policy}:{}", network(ip)), quota, window }
+    }
+
+    /// What a user's request counts against; `writes` for one that changes something.
+    pub fn of_user(&self, tenant: TenantId, user: UserId, standing: &Standing, writes: bool) -> Vec<Limit> {
+        let per_hour = standing.user_requests_per_hour.unwrap_or(self.config.user_per_hour);
+        self.signed_in("user", per_hour, tenant, user, standing, writes)
+    }
+
+    /// The same for a service account.
+    pub fn of_api_key(&self, tenant: TenantId, user: UserId, standing: &Standing, writes: bool) -> Vec<Limit> {
+        let per_hour = standing.api_key_requests_per_hour.unwrap_or(self.config.api_key_per_hour);
+        self.signed_in("api-key", per_hour, tenant, user, standing, writes)
+    }
+
+    /// The keys of [`Self::of_user`], which are known before the standing is.
+    pub fn keys_of(&self, tenant: TenantId, user: UserId, writes: bool) -> Vec<String> {
+        let names: &[&str] = match (self.config.enabled, writes) {
+            (false, _) => &[],
+            (true, false) => &["requests"],
+            (true, true) => &["requests", "writes"],
+        };
+        names.iter().map(|name| key_of(tenant, user, name)).collect()
+    }
+
+    fn signed_in(
+        &self,
+        policy: &'static str,
+        tenants: u32,
+        tenant: TenantId,
+        user: UserId,
+        standing: &Standing,
+        writes: bool,
+    ) -> Vec<Limit> {
+        if !self.config.enabled {
+            return vec![];
+        }
+        let quota = standing.requests_per_hour.map_or(tenants, |own| own.min(tenants)); // one's own only lowers
+        let key = |name: &str| key_of(tenant, user, name);
+        let mut limits = vec![Limit { policy, key: key("requests"), quota, window: HOUR }];
+        if writes {
+            let quota = standing.user_writes_per_minute.unwrap_or(self.config.writes_per_minute);
+            limits.push(Limit { policy: "writes", key: key("writes"), quota, window: MINUTE });
+        }
+        limits
+    }
+
+    /// Takes a turn of each limit, or of none where one is used up.
+    pub async fn take(&self, limits: &[Limit]) -> Vec<Taken> {
+        if !self.config.enabled || limits.is_empty() {
+            return vec![];
+        }
+        if let Some(redis) = &self.redis {
+            let mut invocation = TAKE.prepare_invoke();
+            invocation.arg(self.now());
+            for limit in limits {
+                invocation.key(&limit.key).arg(limit.quota).arg(limit.interval());
+            }
+            match redis.run::<Vec<i64>>(&invocation).await {
+                Ok(answer) => return read_taken(limits, &answer),
+                Err(error) => tracing::debug!(?error, "Limits are counted in process"),
+            }
+        }
+        self.take_locally(limits)
+    }
+
+    fn take_locally(&self, limits: &[Limit]) -> Vec<Taken> {
+        let now = self.now();
+        let turns = |limit: &Limit| {
+            let (_, ahead, wait) = gcra(self.local.get(&limit.key), now, limit);
+            limit.taken(if wait > 0 { ahead } else { ahead - limit.interval() }, wait)
+        };
+        let looked: Vec<_> = limits.iter().map(turns).collect();
+        if looked.iter().any(|taken| taken.wait.is_some()) {
+            return looked; // none of them was charged
+        }
+        let take = |limit: &Limit| {
+            let mut turn = (0, 0);
+            self.local.entry_by_ref(&limit.key).and_upsert_with(|entry| {
+                let (time, ahead, wait) = gcra(entry.map(moka::Entry::into_value), now, limit);
+                turn = (ahead, wait);
+                time
+            });
+            limit.taken(turn.0, turn.1)
+        };
+        limits.iter().map(take).collect()
+    }
+
+    fn now(&self) -> i64 {
+        self.world.now().timestamp_micros()
+    }
+}
+
+/// What the script answered: how far ahead and how long to wait, for each limit.
+pub fn read_taken(limits: &[Limit], answer: &[i64]) -> Vec<Taken> {
+    let pairs = answer.chunks_exact(2).map(|pair| (pair[0], pair[1]));
+    limits.iter().zip(pairs).map(|(limit, (ahead, wait))| limit.taken(ahead, wait)).collect()
+}
+
+/// 429 where one of them is used up, with the longest wait.
+pub fn check(taken: &[Taken]) -> Result<()> {
+    match taken.iter().filter_map(|taken| taken.wait).max() {
+        Some(retry_after) => Err(Error::RateLimited { retry_after }),
+        None => Ok(()),
+    }
+}
+
+fn key_of(tenant: TenantId, user: UserId, name: &str) -> String {
+    format!("bc:{{{tenant}}}:limit:{name}:{user}")
+}
+
+/// An IPv6 subscriber has a whole /64.
+pub fn network(ip: Option<IpAddr>) -> String {
+    match ip {
+        Some(IpAddr::V6(ip)) => {
+            let [a, b, c, d, ..] = ip.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
+        Some(ip) => ip.to_string(),
+        None => "unknown".to_owned(),
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn from_micros(micros: i64) -> Duration {
+    Duration::from_micros(u64::try_from(micros).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+
+    fn limit() -> Limit {
+        Limit { policy: "test", key: "k".into(), quota: 5, window: MINUTE }
+    }
+
+    #[test]
+    fn a_burst_of_the_quota_then_one_an_interval() {
+        let mut time = None;
+        let mut ask = |now| {
+            let (next, _, wait) = gcra(time, now, &limit());
+            time = Some(next);
+            wait
+        };
+        assert_eq!([0; 5].map(&mut ask), [0; 5]);
+        assert_eq!(ask(0), 12 * SECOND);
+        assert_eq!(ask(5 * SECOND), 7 * SECOND, "a refused request costs nothing");
+        assert_eq!(ask(12 * SECOND), 0);
+        assert_eq!(ask(12 * SECOND), 12 * SECOND);
+        assert_eq!([120 * SECOND; 5].map(&mut ask), [0; 5]);
+    }
+
+    #[test]
+    fn what_remains_is_told() {
+        let taken = |time, now| {
+            let (_, ahead, wait) = gcra(time, now, &limit());
+            limit().taken(ahead, wait)
+        };
+        let first = taken(None, 0);
+        assert_eq!((first.remaining, first.reset, first.wait), (4, Duration::from_secs(12), None));
+        let refused = taken(Some(60 * SECOND), 0);
+        assert_eq!((refused.remaining, refused.wait), (0, Some(Duration::from_secs(12))));
+        assert!(check(&[first]).is_ok() && check(&[refused]).is_err());
+    }
+
+    #[test]
+    fn a_clock_turned_back_locks_nobody_out_for_longer_than_a_window() {
+        let (_, _, wait) = gcra(Some(1_000_000 * SECOND), 0, &limit());
+        assert!(wait <= 12 * SECOND);
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_caller() {
+        let of = |ip: &str| network(Some(ip.parse().unwrap()));
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
+}

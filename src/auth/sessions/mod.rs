@@ -1,0 +1,161 @@
+//! Sessions: one a device that signs in. They are kept in Redis or in the database; the rules are the same.
+//!
+//! What a user is (their standing) is looked up at each request. With sessions in Redis it is remembered there too, so
+//! that a request needs one round trip; [`Sessions::fence`] keeps what is remembered true.
+mod redis;
+mod rules;
+
+pub use redis::{Fence, RedisSessions};
+pub use rules::{Verdict, judge};
+
+use super::limits::{Limits, Taken};
+use crate::auth::Actor;
+use crate::db::sessions::{EndReason, NewSession, Rotation, SessionsAre, StoredSession};
+use crate::db::types::{Instant, SessionId, TenantId};
+use crate::db::{Action, Db, Scope, Standing, WriteScope, WriteTx};
+use crate::error::{Error, Result};
+
+/// Where the sessions are.
+#[derive(Clone)]
+pub enum Sessions {
+    Database(Db),
+    Redis(Db, RedisSessions),
+}
+
+/// One session, as its user sees it.
+#[derive(Debug, Clone)]
+pub struct Device {
+    pub id: SessionId,
+    pub device_name: Option<String>,
+    pub ip: Option<String>,
+    pub created_at: Instant,
+    pub last_used_at: Instant,
+    pub expires_at: Instant,
+}
+
+impl Sessions {
+    fn db(&self) -> &Db {
+        match self {
+            Self::Database(db) | Self::Redis(db, _) => db,
+        }
+    }
+
+    fn are(&self) -> SessionsAre {
+        match self {
+            Self::Database(_) => SessionsAre::Here,
+            Self::Redis(..) => SessionsAre::Elsewhere,
+        }
+    }
+
+    /// What the user of a session is now, and how the limits stand after this request; none where session or user are
+    /// not to be served. The session, user and limits are asked for at once, where they are in one place.
+    pub async fn admit(
+        &self,
+        actor: &Actor,
+        session: SessionId,
+        limits: &Limits,
+        writes: bool,
+    ) -> Result<Option<(Standing, Vec<Taken>)>> {
+        let (tenant, user) = (actor.tenant(), actor.actor());
+        match self {
+            Self::Database(db) => {
+                let Some(standing) = db.standing_of_session(actor, session).await? else { return Ok(None) };
+                let taken = limits.take(&limits.of_user(tenant, user, &standing, writes)).await;
+                Ok(Some((standing, taken)))
+            }
+            Self::Redis(db, redis) => redis.admit(db, actor, session, Some((limits, writes))).await,
+        }
+    }
+
+    /// Whether the session still is to be served; it costs no turn of any limit.
+    pub async fn goes_on(&self, actor: &Actor, session: SessionId) -> Result<Option<Standing>> {
+        match self {
+            Self::Database(db) => db.standing_of_session(actor, session).await,
+            Self::Redis(db, redis) => Ok(redis.admit(db, actor, session, None).await?.map(|(standing, _)| standing)),
+        }
+    }
+
+    /// Opens a session for the actor, whose password was checked.
+    pub async fn open(&self, actor: &Actor, session: NewSession) -> Result<()> {
+        let are = self.are();
+        let open = async |tx: &mut WriteTx| tx.open_session(&session, are).await;
+        let epoch = self.db().write(actor, open).await?;
+        match self {
+            Self::Database(_) => Ok(()),
+            Self::Redis(_, redis) => redis.open(actor, &session, epoch).await,
+        }
+    }
+
+    pub async fn find(&self, scope: &impl Scope, id: SessionId) -> Result<Option<StoredSession>> {
+        match self {
+            Self::Database(db) => db.find_session(scope, id).await,
+            Self::Redis(_, redis) => redis.find(scope.tenant(), id).await,
+        }
+    }
+
+    /// Puts the next token in the place of a generation: `false` where another request was faster.
+    pub async fn rotate(&self, actor: &Actor, id: SessionId, rotation: Rotation) -> Result<bool> {
+        match self {
+            Self::Database(db) => db.rotate_session(actor, id, rotation).await,
+            Self::Redis(_, redis) => redis.rotate(actor.tenant(), id, rotation).await,
+        }
+    }
+
+    /// Ends one session of the actor: `NotFound` where there is none that is open. One in Redis is ended first and written
+    /// down then: should that fail, it is over all the same.
+    pub async fn end(&self, actor: &Actor, id: SessionId, action: Action, reason: EndReason) -> Result<()> {
+        if let Self::Redis(_, redis) = self
+            && !redis.end(actor, id).await?
+        {
+            return Err(Error::NotFound);
+        }
+        let are = self.are();
+        self.db().write(actor, async |tx: &mut WriteTx| tx.end_session(id, action, reason, are).await).await
+    }
+
+    /// Ends all sessions of the actor.
+    pub async fn end_all(&self, actor: &Actor) -> Result<()> {
+        let user = actor.actor();
+        let fence = self.fence(actor.tenant()).await?;
+        let end = async |tx: &mut WriteTx| {
+            tx.end_sessions(user, None).await?;
+            tx.audit(Action::SignOut, user, crate::db::Changes::none()).await
+        };
+        let ended = self.db().write(actor, end).await;
+        fence.lift().await;
+        ended
+    }
+
+    /// Carries a session that goes on into its user's new epoch. The database did it with the change itself.
+    pub async fn carry_over(&self, actor: &Actor, id: SessionId, epoch: i64) -> Result<()> {
+        match self {
+            Self::Database(_) => Ok(()),
+            Self::Redis(_, redis) => redis.carry_over(actor.tenant(), id, epoch).await,
+        }
+    }
+
+    /// The actor's sessions in Redis, the latest first; none where they are in the database, which pages them itself.
+    pub async fn devices(&self, actor: &Actor) -> Result<Option<Vec<Device>>> {
+        let Self::Redis(db, redis) = self else { return Ok(None) };
+        let standing = db.standing(actor, actor.actor()).await?.ok_or(Error::InvalidToken)?;
+        Ok(Some(redis.devices(actor, standing.epoch).await?))
+    }
+
+    /// To be held while something is changed that the standing of this tenant's users is made of: nothing of it is
+    /// remembered meanwhile, and nothing from before afterwards. Without it Redis could go on with what was. It is taken
+    /// before the transaction, as no network is waited for within one.
+    pub async fn fence(&self, tenant: TenantId) -> Result<Fence> {
+        match self {
+            Self::Database(_) => Ok(Fence::not_needed()),
+            Self::Redis(_, redis) => redis.fence(tenant).await,
+        }
+    }
+
+    /// Makes a change under a fence.
+    pub async fn fenced<R>(&self, tenant: TenantId, change: impl Future<Output = Result<R>>) -> Result<R> {
+        let fence = self.fence(tenant).await?;
+        let result = change.await;
+        fence.lift().await;
+        result
+    }
+}

@@ -1,0 +1,387 @@
+//! Sessions in Redis. All keys of a tenant have its id as their hash tag, so that a script's keys are in one place.
+//!
+//! | key | what |
+//! |---|---|
+//! | `…:session:<id>` | a hash: one session; goes when it expires |
+//! | `…:sessions:<user>` | a sorted set: the ids of a user's sessions by the time they expire |
+//! | `…:standing:<user>` | a hash: what the user is, as it was in the database at generation `gen` |
+//! | `…:gen` | a random text, another one after each change to the standing of any user of the tenant |
+//! | `…:fences` | a sorted set: changes under way, by the time after which they are no more |
+use crate::auth::Actor;
+use crate::auth::limits::{GCRA, Limits, Taken, read_taken};
+use crate::auth::sessions::Device;
+use crate::db::sessions::{NewSession, Rotation, SessionState, StoredSession};
+use crate::db::types::{Instant, SessionId, TenantId, UserId};
+use crate::db::{Db, Scope, Standing, WriteScope};
+use crate::error::{Error, Result};
+use crate::infra::redis::Redis;
+use crate::infra::world::World;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD_NO_PAD as BASE64;
+use chrono::{DateTime, Duration};
+use redis::Script;
+use std::sync::LazyLock;
+use uuid::Uuid;
+
+/// How long a standing is remembered. It also bounds what a Redis that lost its last second in a crash can get wrong.
+const REMEMBERED_MILLIS: i64 = 60_000;
+/// A change that takes longer than this is over: the deadline of requests is shorter, and so is the databases' own.
+const FENCE: Duration = Duration::seconds(60);
+/// How many sessions a user can have; the oldest makes room.
+const MOST_SESSIONS: usize = 1000;
+
+#[derive(Clone)]
+pub struct RedisSessions {
+    redis: Redis,
+    world: World,
+}
+
+/// Asks for session, standing and limits at once: the quotas lie beside the standing. Limits are charged only where a
+/// standing is remembered.
+static ADMIT: LazyLock<Script> = LazyLock::new(|| {
+    let main = r"
+local session = redis.call('HMGET', KEYS[1], 'user', 'epoch', 'expires')
+local gen = redis.call('GET', KEYS[3]) or ''
+local standing = redis.call('HMGET', KEYS[2], 'gen', 'json', 'quota1', 'interval1', 'quota2', 'interval2')
+local known = gen ~= '' and standing[1] == gen and redis.call('ZCOUNT', KEYS[4], ARGV[1], '+inf') == 0
+if not known then return {session[1], session[2], session[3], gen, false, {}} end
+local limits = {}
+for i = 1, #KEYS - 4 do
+    local quota, interval = tonumber(standing[2 * i + 1]), tonumber(standing[2 * i + 2])
+    if quota then limits[#limits + 1] = {KEYS[i + 4], quota, interval} end
+end
+return {session[1], session[2], session[3], gen, standing[2], take(limits, tonumber(ARGV[1]))}";
+    Script::new(&format!("{GCRA}{main}"))
+});
+
+/// Remembers a standing, unless something changed since it was read.
+static REMEMBER: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+if redis.call('ZCOUNT', KEYS[3], ARGV[1], '+inf') > 0 then return 0 end
+local gen = redis.call('GET', KEYS[2]) or ''
+if gen ~= ARGV[2] then return 0 end
+if gen == '' then
+    gen = ARGV[5]
+    redis.call('SET', KEYS[2], gen)
+end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], 'gen', gen, 'json', ARGV[3])
+for i = 6, #ARGV, 2 do
+    local number = string.format('%.0f', i / 2 - 2)
+    redis.call('HSET', KEYS[1], 'quota' .. number, ARGV[i], 'interval' .. number, ARGV[i + 1])
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return 1",
+    )
+});
+
+/// Nothing is remembered until the fence is lifted, and nothing that was remembered before is believed.
+static FENCE_UP: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+redis.call('SET', KEYS[1], ARGV[3])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[1])
+redis.call('ZADD', KEYS[2], ARGV[2], ARGV[3])
+redis.call('PEXPIRE', KEYS[2], 600000)
+return 1",
+    )
+});
+static FENCE_DOWN: LazyLock<Script> =
+    LazyLock::new(|| Script::new("redis.call('SET', KEYS[1], ARGV[2]) redis.call('ZREM', KEYS[2], ARGV[1]) return 1"));
+
+static OPEN: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[1])
+redis.call('HSET', KEYS[1], unpack(ARGV, 6))
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+redis.call('ZADD', KEYS[2], ARGV[3], ARGV[4])
+redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - tonumber(ARGV[5]))
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+return 1",
+    )
+});
+static FIND: LazyLock<Script> = LazyLock::new(|| {
+    Script::new("return redis.call('HMGET', KEYS[1], 'user', 'hash', 'gen', 'rotated', 'expires', 'epoch')")
+});
+/// Compares the generation and swaps the token.
+static ROTATE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+if redis.call('HGET', KEYS[1], 'gen') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'gen', ARGV[2], 'hash', ARGV[3], 'rotated', ARGV[4], 'expires', ARGV[5])
+redis.call('PEXPIRE', KEYS[1], ARGV[6])
+local sessions = KEYS[2] .. redis.call('HGET', KEYS[1], 'user')
+redis.call('ZADD', sessions, 'XX', ARGV[5], ARGV[7])
+redis.call('PEXPIRE', sessions, ARGV[6])
+return 1",
+    )
+});
+/// Ends a session of this user; of several at once, one has done it.
+static END: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+if redis.call('HGET', KEYS[1], 'user') ~= ARGV[2] then return 0 end
+redis.call('ZREM', KEYS[2], ARGV[1])
+return redis.call('DEL', KEYS[1])",
+    )
+});
+static CARRY_OVER: LazyLock<Script> = LazyLock::new(|| {
+    Script::new("if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'epoch', ARGV[1]) end return 1")
+});
+static DEVICES: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local devices = {}
+for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+    local device = redis.call('HMGET', KEYS[2] .. id, 'device', 'ip', 'created', 'rotated', 'expires', 'epoch')
+    if device[3] then devices[#devices + 1] = {id, unpack(device)} end
+end
+return devices",
+    )
+});
+
+type Admitted = (Option<String>, Option<i64>, Option<i64>, String, Option<String>, Vec<i64>);
+type Found = (Option<String>, Option<String>, Option<i64>, Option<i64>, Option<i64>, Option<i64>);
+type FoundDevice = (String, Option<String>, Option<String>, i64, i64, i64, i64);
+
+fn key(tenant: TenantId, rest: &str) -> String {
+    format!("bc:{{{tenant}}}:{rest}")
+}
+fn session_key(tenant: TenantId, id: SessionId) -> String {
+    key(tenant, &format!("session:{id}"))
+}
+fn sessions_key(tenant: TenantId, user: UserId) -> String {
+    key(tenant, &format!("sessions:{user}"))
+}
+
+fn instant(micros: i64) -> Result<Instant> {
+    let time = DateTime::from_timestamp_micros(micros);
+    time.map(Instant::from).ok_or_else(|| Error::Internal(anyhow::anyhow!("a session in Redis has an odd time")))
+}
+
+impl RedisSessions {
+    pub fn new(redis: Redis, world: World) -> Self {
+        Self { redis, world }
+    }
+
+    pub(super) async fn admit(
+        &self,
+        db: &Db,
+        actor: &Actor,
+        session: SessionId,
+        limits: Option<(&Limits, bool)>,
+    ) -> Result<Option<(Standing, Vec<Taken>)>> {
+        let (tenant, user, now) = (actor.tenant(), actor.actor(), self.now());
+        let mut invocation = ADMIT.prepare_invoke();
+        invocation
+            .key(session_key(tenant, session))
+            .key(key(tenant, &format!("standing:{user}")))
+            .key(key(tenant, "gen"))
+            .key(key(tenant, "fences"))
+            .arg(now);
+        for limit in limits.iter().flat_map(|(limits, writes)| limits.keys_of(tenant, user, *writes)) {
+            invocation.key(limit);
+        }
+        let (of, epoch, expires, generation, known, answer): Admitted = self.redis.run(&invocation).await?;
+        let (Some(of), Some(epoch), Some(expires)) = (of, epoch, expires) else { return Ok(None) };
+        if of != user.to_string() || expires <= now {
+            return Ok(None);
+        }
+        let of_user = |standing: &Standing| {
+            limits.map(|(limits, writes)| limits.of_user(tenant, user, standing, writes)).unwrap_or_default()
+        };
+        let (standing, taken) = match known.and_then(|json| serde_json::from_str::<Standing>(&json).ok()) {
+            Some(standing) => {
+                let taken = read_taken(&of_user(&standing), &answer);
+                (standing, taken)
+            }
+            None => {
+                let Some(standing) = db.standing(actor, user).await? else { return Ok(None) };
+                self.remember(tenant, user, &generation, &standing, limits.map(|(limits, _)| limits)).await?;
+                let taken = match limits {
+                    Some((limits, _)) => limits.take(&of_user(&standing)).await,
+                    None => vec![],
+                };
+                (standing, taken)
+            }
+        };
+        Ok((epoch >= standing.epoch).then_some((standing, taken)))
+    }
+
+    async fn remember(
+        &self,
+        tenant: TenantId,
+        user: UserId,
+        generation: &str,
+        standing: &Standing,
+        limits: Option<&Limits>,
+    ) -> Result<()> {
+        let Some(limits) = limits else { return Ok(()) }; // without the quotas it would be no use to `ADMIT`
+        let json = serde_json::to_string(standing).map_err(|error| Error::Internal(error.into()))?;
+        let mut invocation = REMEMBER.prepare_invoke();
+        invocation
+            .key(key(tenant, &format!("standing:{user}")))
+            .key(key(tenant, "gen"))
+            .key(key(tenant, "fences"))
+            .arg(self.now())
+            .arg(generation)
+            .arg(json)
+            .arg(REMEMBERED_MILLIS)
+            .arg(self.world.uuid().to_string());
+        for limit in limits.of_user(tenant, user, standing, true) {
+            invocation.arg(limit.quota).arg(limit.interval());
+        }
+        let _: i64 = self.redis.run(&invocation).await?;
+        Ok(())
+    }
+
+    pub(super) async fn open(&self, actor: &Actor, session: &NewSession, epoch: i64) -> Result<()> {
+        let NewSession { id, token_hash, device_name, expires_at, checked: _ } = session;
+        let (tenant, user, now) = (actor.tenant(), actor.actor(), self.now());
+        let mut invocation = OPEN.prepare_invoke();
+        invocation
+            .key(session_key(tenant, *id))
+            .key(sessions_key(tenant, user))
+            .arg(now)
+            .arg(self.millis_until(*expires_at))
+            .arg(expires_at.0.timestamp_micros())
+            .arg(id.to_string())
+            .arg(MOST_SESSIONS)
+            .arg(("user", user.to_string(), "epoch", epoch, "gen", 0, "hash", BASE64.encode(token_hash)))
+            .arg(("created", now, "rotated", now, "expires", expires_at.0.timestamp_micros()));
+        if let Some(device) = device_name {
+            invocation.arg("device").arg(device);
+        }
+        if let Some(ip) = actor.origin().ip {
+            invocation.arg("ip").arg(ip.to_string());
+        }
+        let _: i64 = self.redis.run(&invocation).await?;
+        Ok(())
+    }
+
+    pub(super) async fn find(&self, tenant: TenantId, id: SessionId) -> Result<Option<StoredSession>> {
+        let found: Found = self.redis.run(FIND.prepare_invoke().key(session_key(tenant, id))).await?;
+        let (Some(user), Some(hash), Some(generation), Some(rotated), Some(expires), Some(epoch)) = found else {
+            return Ok(None);
+        };
+        let odd = || Error::Internal(anyhow::anyhow!("a session in Redis can't be read"));
+        Ok(Some(StoredSession {
+            user: Uuid::parse_str(&user).map_err(|_| odd())?.into(),
+            token_hash: BASE64.decode(hash).map_err(|_| odd())?,
+            state: SessionState {
+                generation,
+                rotated_at: instant(rotated)?,
+                expires_at: instant(expires)?,
+                has_ended: false,
+            },
+            epoch,
+        }))
+    }
+
+    pub(super) async fn rotate(&self, tenant: TenantId, id: SessionId, rotation: Rotation) -> Result<bool> {
+        let Rotation { from, token_hash, expires_at } = rotation;
+        let mut invocation = ROTATE.prepare_invoke();
+        invocation
+            .key(session_key(tenant, id))
+            .key(key(tenant, "sessions:"))
+            .arg(from)
+            .arg(from + 1)
+            .arg(BASE64.encode(token_hash))
+            .arg(self.now())
+            .arg(expires_at.0.timestamp_micros())
+            .arg(self.millis_until(expires_at))
+            .arg(id.to_string());
+        let swapped: i64 = self.redis.run(&invocation).await?;
+        Ok(swapped == 1)
+    }
+
+    /// Whether it was there to be ended.
+    pub(super) async fn end(&self, actor: &Actor, id: SessionId) -> Result<bool> {
+        let (tenant, user) = (actor.tenant(), actor.actor());
+        let mut invocation = END.prepare_invoke();
+        invocation
+            .key(session_key(tenant, id))
+            .key(sessions_key(tenant, user))
+            .arg(id.to_string())
+            .arg(user.to_string());
+        let ended: i64 = self.redis.run(&invocation).await?;
+        Ok(ended == 1)
+    }
+
+    pub(super) async fn carry_over(&self, tenant: TenantId, id: SessionId, epoch: i64) -> Result<()> {
+        let _: i64 = self.redis.run(CARRY_OVER.prepare_invoke().key(session_key(tenant, id)).arg(epoch)).await?;
+        Ok(())
+    }
+
+    /// Those of this epoch, the latest first.
+    pub(super) async fn devices(&self, actor: &Actor, epoch: i64) -> Result<Vec<Device>> {
+        let (tenant, user) = (actor.tenant(), actor.actor());
+        let mut invocation = DEVICES.prepare_invoke();
+        invocation.key(sessions_key(tenant, user)).key(key(tenant, "session:"));
+        let found: Vec<FoundDevice> = self.redis.run(&invocation).await?;
+        let now = self.now();
+        let mut devices = vec![];
+        for (id, device_name, ip, created, rotated, expires, of_epoch) in found {
+            let Ok(id) = Uuid::parse_str(&id) else { continue };
+            if of_epoch >= epoch && expires > now {
+                let (created_at, last_used_at) = (instant(created)?, instant(rotated)?);
+                let expires_at = instant(expires)?;
+                devices.push(Device { id: id.into(), device_name, ip, created_at, last_used_at, expires_at });
+            }
+        }
+        devices.sort_by_key(|device| std::cmp::Reverse((device.created_at, device.id)));
+        Ok(devices)
+    }
+
+    pub(super) async fn fence(&self, tenant: TenantId) -> Result<Fence> {
+        let id = self.world.uuid().to_string();
+        let (now, until) = (self.world.now(), self.world.now() + FENCE);
+        let mut invocation = FENCE_UP.prepare_invoke();
+        invocation
+            .key(key(tenant, "gen"))
+            .key(key(tenant, "fences"))
+            .arg(now.timestamp_micros())
+            .arg(until.timestamp_micros())
+            .arg(&id);
+        let _: i64 = self.redis.run(&invocation).await?;
+        Ok(Fence(Some(Raised { redis: self.redis.clone(), tenant, id, after: self.world.uuid().to_string() })))
+    }
+
+    fn now(&self) -> i64 {
+        self.world.now().timestamp_micros()
+    }
+
+    fn millis_until(&self, time: Instant) -> i64 {
+        (time.0 - self.world.now()).num_milliseconds().max(1)
+    }
+}
+
+/// See [`super::Sessions::fence`]. One that is dropped stands until it is over by itself.
+#[must_use]
+pub struct Fence(Option<Raised>);
+
+struct Raised {
+    redis: Redis,
+    tenant: TenantId,
+    id: String,
+    /// The generation that begins when it is lifted.
+    after: String,
+}
+
+impl Fence {
+    pub(super) fn not_needed() -> Self {
+        Self(None)
+    }
+
+    /// The change is through, or it failed. Where Redis can't be told, nothing is remembered for a minute.
+    pub async fn lift(self) {
+        let Some(Raised { redis, tenant, id, after }) = self.0 else { return };
+        let mut invocation = FENCE_DOWN.prepare_invoke();
+        invocation.key(key(tenant, "gen")).key(key(tenant, "fences")).arg(id).arg(after);
+        if let Err(error) = redis.run::<i64>(&invocation).await {
+            tracing::warn!(?error, "A fence can't be lifted: it stands for a minute");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The first argument of every public operation below `/api/`: somebody who has not signed in, within their limit.
+use super::limits::{Limit, Limits, check};
+use crate::auth::Authenticator;
+use crate::auth::caller::origin_of;
+use crate::db::Origin;
+use crate::error::{Error, Result};
+use crate::http::limit_report::LimitReport;
+use poem::{FromRequest, Request, RequestBody};
+use std::marker::PhantomData;
+use std::net::IpAddr;
+
+/// Which limit a public operation counts against.
+pub trait VisitorLimit: Send + Sync + 'static {
+    /// None where the operation itself charges one, as it knows better whose.
+    fn limit(limits: &Limits, ip: Option<IpAddr>) -> Option<Limit>;
+}
+
+macro_rules! visitor_limits {
+    ($($(#[$attribute:meta])* $name:ident: $limit:expr),+ $(,)?) => {$(
+        $(#[$attribute])*
+        pub struct $name;
+        impl VisitorLimit for $name {
+            fn limit(limits: &Limits, ip: Option<IpAddr>) -> Option<Limit> {
+                let limit: fn(&Limits, Option<IpAddr>) -> Option<Limit> = $limit;
+                limit(limits, ip)
+            }
+        }
+    )+};
+}
+visitor_limits! {
+    Anonymous: |limits, ip| Some(limits.anonymous(ip)),
+    Register: |limits, ip| Some(limits.register(ip)),
+    Login: |limits, ip| Some(limits.login(ip)),
+    /// Refreshing counts for each session.
+    Refresh: |_, _| None,
+}
+
+/// Where a public request comes from.
+pub struct Visitor<L> {
+    pub origin: Origin,
+    pub charge: Charge,
+    limit: PhantomData<fn() -> L>,
+}
+
+/// Charges limits for a request, and has the answer say so.
+#[derive(Clone)]
+pub struct Charge {
+    limits: Limits,
+    report: LimitReport,
+}
+
+impl Charge {
+    pub fn of(request: &Request) -> Result<Self> {
+        let authenticator = request.data::<Authenticator>();
+        let authenticator = authenticator.ok_or_else(|| Error::Internal(anyhow::anyhow!("no authenticator")))?;
+        Ok(Self { limits: authenticator.limits().clone(), report: LimitReport::of(request) })
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// 429 where a limit is used up.
+    pub async fn take(&self, limits: &[Limit]) -> Result<()> {
+        let taken = self.limits.take(limits).await;
+        self.report.add(&taken);
+        check(&taken)
+    }
+}
+
+impl<'a, L: VisitorLimit> FromRequest<'a> for Visitor<L> {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        let (origin, charge) = (origin_of(request), Charge::of(request)?);
+        if let Some(limit) = L::limit(&charge.limits, origin.ip) {
+            charge.take(&[limit]).await?;
+        }
+        Ok(Self { origin, charge, limit: PhantomData })
+    }
+}

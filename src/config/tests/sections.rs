@@ -1,0 +1,122 @@
+//! Settings that depend on each other, on the environment, or on a form of their own.
+use super::*;
+
+const PER_HOUR: &str = "BIZCENTER_RATE_LIMIT__USER_PER_HOUR";
+
+#[test]
+fn sessions_in_redis_need_one() {
+    let redis = ("BIZCENTER_AUTH__SESSION_STORE", "redis");
+    assert_eq!(
+        refused(&[redis], &[]),
+        "auth.session_store (from BIZCENTER_AUTH__SESSION_STORE): is redis without one: set REDIS_URL or REDIS_URL_FILE"
+    );
+    assert_eq!(
+        refused(&[redis, ("REDIS_URL", "nowhere")], &[]),
+        "redis.url (from REDIS_URL): must start with redis:// or rediss://"
+    );
+    let config = load(&[redis, ("REDIS_URL", "rediss://:p%40ss@h:6380/1")], &[]);
+    assert_eq!(config.auth.session_store, SessionStoreChoice::Redis);
+    assert_eq!(config.redis.url.unwrap().expose_secret(), "rediss://:p%40ss@h:6380/1");
+    let problems = refused(&[("BIZCENTER_AUTH__SESSION_STORE", "file")], &[]);
+    assert!(problems.ends_with("must be auto, redis or database"), "{problems}");
+}
+
+#[test]
+fn signing_with_a_key_needs_one() {
+    for algorithm in ["EdDSA", "RS256"] {
+        assert_eq!(
+            refused(&[("JWT_ALG", algorithm)], &[]),
+            "auth.jwt_key: is missing, and only HS256 signs without it; set JWT_KEY_FILE or JWT_KEY"
+        );
+    }
+    let env = [("JWT_ALG", "EdDSA"), ("JWT_KEY_FILE", "/run/key")];
+    let auth = load(&env, &[("/run/key", PRIVATE_KEY)]).auth;
+    assert_eq!((auth.jwt_algorithm, auth.jwt_key.is_some()), (JwtAlgorithm::EdDsa, true));
+    assert_eq!(
+        refused(&[("JWT_ALG", "none")], &[]),
+        "auth.jwt_algorithm (from JWT_ALG): must be HS256, EdDSA or RS256"
+    );
+}
+
+#[test]
+fn what_is_no_private_key_is_refused_and_not_repeated() {
+    let public = "-----BEGIN PUBLIC KEY-----\nhunter2\n-----END PUBLIC KEY-----";
+    let cut_off = "-----BEGIN PRIVATE KEY-----\nhunter2";
+    for wrong in [public, cut_off, "/run/hunter2.pem", ""] {
+        let key = ("/run/key", wrong);
+        let problems = refused(&[("JWT_KEY_FILE", "/run/key")], &[key]);
+        assert!(problems.starts_with("auth.jwt_key (from JWT_KEY_FILE): must be a private key"), "{problems}");
+        assert!(!problems.contains("hunter2"), "{problems}");
+        assert!(refused(&[("BIZCENTER_AUTH__JWT_KEY_PREVIOUS_FILE", "/run/key")], &[key]).contains("jwt_key_previous"));
+    }
+}
+
+#[test]
+fn bad_urls_are_refused_and_not_repeated() {
+    for (variable, setting, wrong) in [
+        ("REDIS_URL", "redis.url", "hunter2"),
+        ("REDIS_URL", "redis.url", "http://u:hunter2@h"),
+        ("REDIS_URL", "redis.url", "redis://u:hunter2@"),
+        ("REDIS_URL", "redis.url", "redis://u:hunter2/x@h"),
+        ("REDIS_URL", "redis.url", "redis://u:2#hunter2@h"),
+        ("REDIS_URL", "redis.url", "redis:///hunter2"),
+        ("SMTP_URL", "mail.smtp_url", "hunter2@h:587"),
+        ("SMTP_URL", "mail.smtp_url", "http://u:hunter2@h"),
+        ("SMTP_URL", "mail.smtp_url", "smtp://u:hunter2@h:port"),
+        ("SMTP_URL", "mail.smtp_url", "smtps://?hunter2"),
+        ("APP_URL", "mail.app_url", "app.example.com/hunter2"),
+        ("APP_URL", "mail.app_url", "ftp://u:hunter2@h"),
+        ("APP_URL", "mail.app_url", "https://app.example.com/?hunter2"),
+    ] {
+        let problems = refused(&[(variable, wrong)], &[]);
+        assert!(problems.starts_with(&format!("{setting} (from {variable}): ")), "{problems}");
+        assert!(!problems.contains("hunter2"), "{problems}");
+    }
+}
+
+#[test]
+fn mail_has_a_sender_and_links_have_an_address() {
+    let smtp = "smtp://user%40example.com:p%40ss@mail.example.com:587?tls=required";
+    let env =
+        [("SMTP_URL", smtp), ("MAIL_FROM", "Bü & Co. <a@b.example>"), ("APP_URL", "https://App.example.com/biz/")];
+    let mail = load(&env, &[]).mail;
+    assert_eq!(mail.smtp_url.unwrap().expose_secret(), smtp);
+    assert_eq!((mail.from.as_str(), mail.app_url.as_deref()), (env[1].1, Some("https://app.example.com/biz")));
+    assert_eq!(load(&[("MAIL_FROM", "a@b.example")], &[]).mail.from, "a@b.example");
+    for wrong in ["BizCenter", "BizCenter <a>", "Biz\r\nBcc: x@y.example <a@b.example>"] {
+        let problems = refused(&[("MAIL_FROM", wrong)], &[]);
+        assert_eq!(problems, "mail.from (from MAIL_FROM): must be like BizCenter <no-reply@example.com>");
+    }
+}
+
+#[test]
+fn a_limit_by_the_minute_is_counted_by_the_hour() {
+    let two = ("RATE_LIMIT_PER_MINUTE", "2");
+    let per_hour = |env: &[(&str, &str)], files: &[(&str, &str)]| load(env, files).rate_limit.user_per_hour;
+    assert_eq!(per_hour(&[two], &[]), 120);
+    assert_eq!(per_hour(&[("RATE_LIMIT_PER_MINUTE_FILE", "/run/limit")], &[("/run/limit", "2\n")]), 120);
+    assert_eq!(per_hour(&[two, (PER_HOUR, "120")], &[]), 120);
+    let dotenv = (".env", "RATE_LIMIT_PER_MINUTE=2");
+    let toml = ("bizcenter.toml", "[rate_limit]\nuser_per_hour = 5\n");
+    assert_eq!((per_hour(&[], &[dotenv, toml]), per_hour(&[(PER_HOUR, "7")], &[dotenv, toml])), (120, 7));
+    assert_eq!(
+        refused(&[two, (PER_HOUR, "7")], &[]),
+        format!("rate_limit.user_per_hour: {PER_HOUR} and RATE_LIMIT_PER_MINUTE have different values; keep one")
+    );
+    for wrong in ["0", "-1", "many", "16667"] {
+        assert_eq!(
+            refused(&[("RATE_LIMIT_PER_MINUTE", wrong)], &[]),
+            "rate_limit.user_per_hour (from RATE_LIMIT_PER_MINUTE): RATE_LIMIT_PER_MINUTE must be a whole number from 1 \
+             to 16666"
+        );
+    }
+}
+
+#[test]
+fn common_passwords_are_refused_outside_development() {
+    let refuses = |env: &[(&str, &str)]| load(env, &[]).auth.refuse_common_passwords;
+    assert!(!refuses(&[]));
+    assert!(refuses(&production(&[])) && refuses(&production(&[("APP_ENV", "staging")])));
+    let setting = "BIZCENTER_AUTH__REFUSE_COMMON_PASSWORDS";
+    assert!(refuses(&[(setting, "true")]) && !refuses(&production(&[(setting, "false")])));
+}

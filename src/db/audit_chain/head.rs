@@ -1,0 +1,98 @@
+//! The ends of chains, and the key that signs where one was cut.
+use crate::db::types::TenantId;
+use crate::infra::formats::parse_uuid;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use std::fmt;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// A SHA-256.
+pub type Hash = [u8; 32];
+
+/// The end of a tenant's chain: how many rows were sealed, and the hash of the last. Prints as `41:9f86d0…`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    pub seq: i64,
+    pub hash: Hash,
+}
+
+impl Head {
+    pub const EMPTY: Self = Self { seq: 0, hash: [0; 32] };
+
+    /// Reads what it prints.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (seq, hex) = text.split_once(':')?;
+        let bytes = hex.is_ascii().then_some(hex.as_bytes())?;
+        if bytes.len() != 64 {
+            return None;
+        }
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+        let hash: Vec<u8> = bytes.chunks(2).map(byte).collect::<Option<_>>()?;
+        Some(Self { seq: seq.parse().ok().filter(|seq| *seq >= 0)?, hash: hash.try_into().ok()? })
+    }
+}
+
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.seq)?;
+        self.hash.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Whose chain ended where, as it is logged when rows are sealed; prints as `<tenant>:41:9f86d0…`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownHead {
+    pub tenant: TenantId,
+    pub head: Head,
+}
+
+impl KnownHead {
+    /// Reads what it prints.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (tenant, head) = text.split_once(':')?;
+        Some(Self { tenant: parse_uuid(tenant)?.into(), head: Head::parse(head)? })
+    }
+}
+
+impl fmt::Display for KnownHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.tenant, self.head)
+    }
+}
+
+/// Signs checkpoints; its key is not in the database.
+#[derive(Clone)]
+pub struct CheckpointKey(Arc<Zeroizing<[u8; 32]>>);
+
+impl CheckpointKey {
+    pub fn new(key: Zeroizing<[u8; 32]>) -> Self {
+        Self(Arc::new(key))
+    }
+
+    pub(super) fn sign(&self, tenant: TenantId, head: Head) -> Hash {
+        #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0[..]).expect("any length");
+        mac.update(tenant.0.as_bytes());
+        mac.update(&head.seq.to_be_bytes());
+        mac.update(&head.hash);
+        mac.finalize().into_bytes().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn heads_are_read_as_they_print() {
+        let head = Head { seq: 41, hash: [0x9f; 32] };
+        assert_eq!(Head::parse(&head.to_string()), Some(head));
+        let known = KnownHead { tenant: Uuid::from_u128(1).into(), head };
+        assert_eq!(KnownHead::parse(&known.to_string()), Some(known));
+        for text in ["", "1", "1:", "1:00", &format!("-1:{}", "0".repeat(64)), &format!("1:{}", "x".repeat(64))] {
+            assert_eq!(Head::parse(text), None, "{text}");
+        }
+    }
+}

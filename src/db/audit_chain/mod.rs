@@ -1,0 +1,200 @@
+//! Seals the audit log: each tenant's rows become a chain in which every hash is over the one before it, so that an edited
+//! or a removed row shows. Writers don't wait for one another: a job seals in batches what was committed. Where old rows
+//! were pruned, a signed checkpoint stands in their place.
+#![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
+mod head;
+mod row;
+mod verify;
+
+pub use head::{CheckpointKey, Head, KnownHead};
+pub use verify::Verification;
+
+use super::directory::Server;
+use super::jobs::Job;
+use super::sql::for_update;
+use super::types::{Instant, TenantId};
+use super::{AnyConnection, Audited, Db, ReadTx, WriteTx};
+use crate::error::{Error, Result};
+use crate::schema::{audit_heads as heads, audit_logs as logs};
+use chrono::Duration;
+use diesel::prelude::*;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+use head::Hash;
+use row::Row;
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+
+const BATCH: i64 = 500;
+
+/// Seals what is not sealed yet, in all tenants.
+#[derive(Default, Serialize, Deserialize)]
+pub struct SealAudit {}
+
+impl Job for SealAudit {
+    const KIND: &'static str = "seal_audit";
+}
+
+/// Prunes rows that are older than they are kept, in all tenants.
+#[derive(Default, Serialize, Deserialize)]
+pub struct PruneAudit {}
+
+impl Job for PruneAudit {
+    const KIND: &'static str = "prune_audit";
+}
+
+/// Where the chain of a tenant begins and ends, as the database says.
+struct Ends {
+    head: Head,
+    checkpoint: Head,
+    mac: Vec<u8>,
+}
+
+impl Ends {
+    /// Whether the checkpoint is ours, or there is none.
+    fn is_signed(&self, tenant: TenantId, key: &CheckpointKey) -> bool {
+        self.checkpoint.seq == 0 || key.sign(tenant, self.checkpoint).ct_eq(&self.mac).into()
+    }
+}
+
+/// What can't be a hash is one that fits nothing.
+fn hash(bytes: Vec<u8>) -> Hash {
+    bytes.try_into().unwrap_or_default()
+}
+
+async fn ends(tx: &mut ReadTx) -> Result<Option<Ends>> {
+    type Columns = (i64, Vec<u8>, i64, Vec<u8>, Vec<u8>);
+    let row = heads::table.filter(heads::tenant_id.eq(tx.tenant())).select((
+        heads::seq,
+        heads::hash,
+        heads::checkpoint_seq,
+        heads::checkpoint_hash,
+        heads::checkpoint_mac,
+    ));
+    let row: Option<Columns> = row.first(tx.conn()).await.optional()?;
+    let Some((seq, head, checkpoint_seq, checkpoint, mac)) = row else { return Ok(None) };
+    let head = Head { seq, hash: hash(head) };
+    Ok(Some(Ends { head, checkpoint: Head { seq: checkpoint_seq, hash: hash(checkpoint) }, mac }))
+}
+
+impl Db {
+    /// Seals all rows that were committed, and logs where each chain ends then.
+    pub async fn seal_audit(&self) -> Result<()> {
+        for tenant in self.tenants_with_unsealed().await? {
+            while let Some(head) = self.seal_batch(tenant).await? {
+                tracing::info!(audit.head = %KnownHead { tenant, head }, "Audit log sealed");
+            }
+        }
+        Ok(())
+    }
+
+    /// Across tenants: on PostgreSQL this is what `app.system` is for.
+    async fn tenants_with_unsealed(&self) -> Result<Vec<TenantId>> {
+        let query = async |tx: &mut ReadTx| {
+            if let AnyConnection::Pg(conn) = tx.conn() {
+                conn.batch_execute("SET LOCAL app.system = 'on'").await?;
+            }
+            let unsealed = logs::table.filter(logs::seq.is_null()).select(logs::tenant_id).distinct();
+            Ok(unsealed.load(tx.conn()).await?)
+        };
+        self.read(&Server::default(), query).await
+    }
+
+    /// Seals up to a batch of rows; none where there were none.
+    async fn seal_batch(&self, tenant: TenantId) -> Result<Option<Head>> {
+        let seal = async |tx: &mut WriteTx| {
+            let tenant = tx.tenant();
+            let of_tenant = heads::table.filter(heads::tenant_id.eq(tenant)).select(heads::tenant_id);
+            let locked: Option<TenantId> = for_update(of_tenant).get_result(tx.conn()).await.optional()?;
+            let mut head = match ends(tx).await? {
+                Some(Ends { head, .. }) => head,
+                None => Head::EMPTY,
+            };
+            let rows = logs::table.filter(logs::tenant_id.eq(tenant)).filter(logs::seq.is_null());
+            let rows = rows.order((logs::at, logs::id)).limit(BATCH).select(Row::as_select());
+            let rows: Vec<Row> = rows.load(tx.conn()).await?;
+            if rows.is_empty() {
+                return Ok(Audited::without_row(None));
+            }
+            for row in &rows {
+                head = row.sealed(tenant, head);
+                let sealed = (logs::seq.eq(head.seq), logs::hash.eq(head.hash.to_vec()));
+                let row = logs::table.filter(logs::tenant_id.eq(tenant)).filter(logs::id.eq(row.id));
+                diesel::update(row).set(sealed).execute(tx.conn()).await?;
+            }
+            let (seq, hash) = (heads::seq.eq(head.seq), heads::hash.eq(head.hash.to_vec()));
+            if locked.is_some() {
+                let row = heads::table.filter(heads::tenant_id.eq(tenant));
+                diesel::update(row).set((seq, hash)).execute(tx.conn()).await?;
+            } else {
+                let checkpoint = (
+                    heads::checkpoint_seq.eq(0),
+                    heads::checkpoint_hash.eq(Head::EMPTY.hash.to_vec()),
+                    heads::checkpoint_mac.eq(vec![]), // nothing was pruned
+                );
+                let row = (heads::tenant_id.eq(tenant), seq, hash, checkpoint);
+                diesel::insert_into(heads::table).values(row).execute(tx.conn()).await?;
+            }
+            Ok(Audited::without_row(Some(head))) // rows about sealing rows would never end
+        };
+        match self.write(&Server::of(tenant), seal).await {
+            Err(Error::Conflict(_)) => Ok(None), // another server sealed the first rows at the same time
+            sealed => sealed,
+        }
+    }
+
+    /// Prunes the sealed rows of a tenant that are older than `kept`, and signs a checkpoint in their place.
+    pub async fn prune_audit(&self, kept: Duration, key: &CheckpointKey) -> Result<()> {
+        for tenant in self.tenants().await? {
+            while self.prune_batch(tenant, kept, key).await? {}
+        }
+        Ok(())
+    }
+
+    async fn prune_batch(&self, tenant: TenantId, kept: Duration, key: &CheckpointKey) -> Result<bool> {
+        let prune = async |tx: &mut WriteTx| {
+            let (tenant, cutoff) = (tx.tenant(), Instant::from(tx.now().0 - kept));
+            let of_tenant = heads::table.filter(heads::tenant_id.eq(tenant)).select(heads::tenant_id);
+            let locked: Option<TenantId> = for_update(of_tenant).get_result(tx.conn()).await.optional()?;
+            let Some(ends) = ends(tx).await?.filter(|_| locked.is_some()) else {
+                return Ok(Audited::without_row(false));
+            };
+            // The chain is cut at its beginning only, so the first row that is to stay ends the pruning; and what is not as it
+            // was sealed stays, or the signature would make it right.
+            let next = logs::table
+                .filter(logs::tenant_id.eq(tenant).and(logs::seq.gt(ends.checkpoint.seq)))
+                .order(logs::seq.asc())
+                .limit(BATCH)
+                .select(Row::as_select());
+            let next: Vec<Row> = next.load(tx.conn()).await?;
+            let mut is_whole = ends.is_signed(tenant, key);
+            let mut checkpoint = ends.checkpoint;
+            for row in next.iter().take_while(|row| row.at < cutoff) {
+                let sealed = row.sealed(tenant, checkpoint);
+                if row.seq != Some(sealed.seq) || row.hash.as_deref() != Some(&sealed.hash[..]) {
+                    is_whole = false;
+                    break;
+                }
+                checkpoint = sealed;
+            }
+            if !is_whole {
+                tracing::error!(tenant.id = %tenant, "The audit log is not pruned, as it was tampered with: verify it");
+                return Ok(Audited::without_row(false));
+            }
+            if checkpoint == ends.checkpoint {
+                return Ok(Audited::without_row(false));
+            }
+            let seq = checkpoint.seq;
+            let pruned = logs::table.filter(logs::tenant_id.eq(tenant)).filter(logs::seq.le(seq));
+            diesel::delete(pruned).execute(tx.conn()).await?;
+            let signed = (
+                heads::checkpoint_seq.eq(seq),
+                heads::checkpoint_hash.eq(checkpoint.hash.to_vec()),
+                heads::checkpoint_mac.eq(key.sign(tenant, checkpoint).to_vec()),
+            );
+            diesel::update(heads::table.filter(heads::tenant_id.eq(tenant))).set(signed).execute(tx.conn()).await?;
+            tracing::info!(tenant.id = %tenant, audit.checkpoint = %checkpoint, "Audit log pruned");
+            Ok(Audited::without_row(true)) // the checkpoint tells of it
+        };
+        self.write(&Server::of(tenant), prune).await
+    }
+}

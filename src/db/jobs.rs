@@ -1,0 +1,173 @@
+//! Jobs: work that follows a commit, written down in the change's own transaction. A server that takes one has it for a
+//! while; if it dies, another one takes it then, so that what a job does may happen twice.
+#![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
+use super::directory::Server;
+use super::sql::skip_locked;
+use super::types::{Instant, JobId, TenantId};
+use super::{Audited, Db, WriteTx};
+use crate::error::{Error, Result};
+use crate::infra::crypto::Sealer;
+use crate::schema::jobs;
+use chrono::Duration;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+/// How long a server has a job before it counts as dead.
+const TAKEN_FOR: Duration = Duration::minutes(5);
+
+/// What a kind of job is given. It is kept encrypted: mail has tokens in it.
+pub trait Job: Serialize + DeserializeOwned + Send + 'static {
+    const KIND: &'static str;
+}
+
+/// A job that this server has taken.
+pub struct Claimed {
+    pub id: JobId,
+    pub tenant: Option<TenantId>,
+    pub kind: String,
+    /// How often it was taken, this time included.
+    pub attempts: i32,
+    pub payload: Zeroizing<Vec<u8>>,
+    /// Proof that it still is ours.
+    until: Instant,
+}
+
+fn bound_to(id: JobId) -> Vec<u8> {
+    [b"job".as_slice(), id.0.as_bytes()].concat()
+}
+
+fn sealed<J: Job>(sealer: &Sealer, id: JobId, job: &J) -> Result<Vec<u8>> {
+    let payload = serde_json::to_vec(job).map(Zeroizing::new).map_err(|error| Error::Internal(error.into()))?;
+    sealer.seal(&payload, &bound_to(id))
+}
+
+impl WriteTx {
+    /// Has this done once the transaction is committed.
+    pub async fn enqueue<J: Job>(&mut self, job: &J) -> Result<()> {
+        let id: JobId = self.new_id();
+        let tenant = Some(self.tenant()).filter(|tenant| !tenant.0.is_nil());
+        let row = (
+            jobs::id.eq(id),
+            jobs::tenant_id.eq(tenant),
+            jobs::kind.eq(J::KIND),
+            jobs::payload.eq(sealed(self.sealer(), id, job)?),
+            jobs::run_at.eq(self.now()),
+            jobs::attempts.eq(0),
+            jobs::created_at.eq(self.now()),
+        );
+        diesel::insert_into(jobs::table).values(row).execute(self.conn()).await?;
+        Ok(())
+    }
+}
+
+impl Db {
+    /// Has this done soon, for no tenant.
+    pub async fn enqueue<J: Job + Sync>(&self, job: J) -> Result<()> {
+        self.enqueue_for(Uuid::nil().into(), job).await
+    }
+
+    /// Has this done soon, for a tenant.
+    pub async fn enqueue_for<J: Job + Sync>(&self, tenant: TenantId, job: J) -> Result<()> {
+        self.write(&Server::of(tenant), async |tx: &mut WriteTx| {
+            tx.enqueue(&job).await?;
+            Ok(Audited::without_row(())) // nothing of a tenant is changed
+        })
+        .await
+    }
+
+    /// Sees to it that there is one job of this kind for the whole server; it is not deleted when it is done.
+    pub async fn keep_one<J: Job + Sync>(&self, job: J) -> Result<()> {
+        let insert = async |tx: &mut WriteTx| {
+            let there: i64 = jobs::table.filter(jobs::unique_key.eq(J::KIND)).count().get_result(tx.conn()).await?;
+            if there == 0 {
+                let id: JobId = tx.new_id();
+                let row = (
+                    jobs::id.eq(id),
+                    jobs::kind.eq(J::KIND),
+                    jobs::unique_key.eq(J::KIND),
+                    jobs::payload.eq(sealed(tx.sealer(), id, &job)?),
+                    jobs::run_at.eq(tx.now()),
+                    jobs::attempts.eq(0),
+                    jobs::created_at.eq(tx.now()),
+                );
+                diesel::insert_into(jobs::table).values(row).execute(tx.conn()).await?;
+            }
+            Ok(Audited::without_row(())) // the server's own housekeeping
+        };
+        match self.write(&Server::default(), insert).await {
+            Err(Error::Conflict(_)) => Ok(()), // another server was faster
+            done => done,
+        }
+    }
+
+    /// Takes up to `most` jobs that are due.
+    pub async fn claim_jobs(&self, most: i64) -> Result<Vec<Claimed>> {
+        type Row = (JobId, Option<TenantId>, String, i32, Vec<u8>);
+        let claim = async |tx: &mut WriteTx| {
+            let now = tx.now();
+            let is_free = jobs::locked_until.is_null().or(jobs::locked_until.lt(now));
+            let due =
+                jobs::table.filter(jobs::run_at.le(now)).filter(is_free).order((jobs::run_at, jobs::id)).limit(most);
+            let columns = (jobs::id, jobs::tenant_id, jobs::kind, jobs::attempts, jobs::payload);
+            let rows: Vec<Row> = skip_locked(due.select(columns)).get_results(tx.conn()).await?;
+            let until = Instant::from(now.0 + TAKEN_FOR);
+            for (id, ..) in &rows {
+                let taken = (jobs::locked_until.eq(until), jobs::attempts.eq(jobs::attempts + 1));
+                diesel::update(jobs::table.filter(jobs::id.eq(*id))).set(taken).execute(tx.conn()).await?;
+            }
+            Ok(Audited::without_row((rows, until))) // the server's own housekeeping
+        };
+        let (rows, until) = self.write(&Server::default(), claim).await?;
+        let mut claimed = vec![];
+        for (id, tenant, kind, attempts, payload) in rows {
+            let payload = self.sealer.open(&payload, &bound_to(id)).unwrap_or_else(|error| {
+                tracing::error!(?error, job.id = %id, job.kind = kind, "A job can't be read");
+                Zeroizing::default() // which fails, until it is given up
+            });
+            claimed.push(Claimed { id, tenant, kind, attempts: attempts + 1, payload, until });
+        }
+        Ok(claimed)
+    }
+
+    /// It is done.
+    pub async fn delete_job(&self, job: &Claimed) -> Result<()> {
+        let (id, until) = (job.id, job.until);
+        self.write(&Server::default(), async |tx: &mut WriteTx| {
+            let ours = jobs::table.filter(jobs::id.eq(id)).filter(jobs::locked_until.eq(until));
+            diesel::delete(ours).execute(tx.conn()).await?;
+            Ok(Audited::without_row(())) // the server's own housekeeping
+        })
+        .await
+    }
+
+    /// It is to be done again after a while: as it failed (`error` says why), or as it is done over and over.
+    pub async fn postpone_job(&self, job: &Claimed, by: Duration, error: Option<String>) -> Result<()> {
+        let (id, until) = (job.id, job.until);
+        self.write(&Server::default(), async |tx: &mut WriteTx| {
+            let ours = jobs::table.filter(jobs::id.eq(id)).filter(jobs::locked_until.eq(until));
+            let attempts = if error.is_none() { 0 } else { job.attempts };
+            let next = (
+                jobs::run_at.eq(Instant::from(tx.now().0 + by)),
+                jobs::locked_until.eq(None::<Instant>),
+                jobs::attempts.eq(attempts),
+                jobs::last_error.eq(error),
+            );
+            diesel::update(ours).set(next).execute(tx.conn()).await?;
+            Ok(Audited::without_row(())) // the server's own housekeeping
+        })
+        .await
+    }
+
+    /// How many jobs wait or are being done, without those that go on for ever.
+    pub async fn count_jobs(&self) -> Result<i64> {
+        let query = async |tx: &mut super::ReadTx| {
+            let passing = jobs::table.filter(jobs::unique_key.is_null());
+            Ok(passing.count().get_result(tx.conn()).await?)
+        };
+        self.read(&Server::default(), query).await
+    }
+}

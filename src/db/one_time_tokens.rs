@@ -1,0 +1,143 @@
+//! Tokens that are mailed to somebody and are good for one use.
+#![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
+use super::sql::for_update;
+use super::types::{Instant, TokenId, UserId};
+use super::{Audited, Db, ReadTx, WriteScope, WriteTx};
+use crate::auth::opaque::{OpaqueToken, TokenKind};
+use crate::error::{Error, Result};
+use crate::schema::{one_time_tokens as tokens, users};
+use chrono::Duration;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+crate::text_enum! {
+    /// What a token is for.
+    pub enum Purpose {
+        PasswordReset = "password_reset",
+        EmailVerification = "email_verification",
+    }
+}
+
+impl Purpose {
+    pub const ALL: [Self; 2] = [Self::PasswordReset, Self::EmailVerification];
+
+    pub fn kind(self) -> TokenKind {
+        match self {
+            Self::PasswordReset => TokenKind::PasswordReset,
+            Self::EmailVerification => TokenKind::EmailVerification,
+        }
+    }
+
+    pub fn lifetime(self) -> Duration {
+        match self {
+            Self::PasswordReset => Duration::minutes(30),
+            Self::EmailVerification => Duration::days(3),
+        }
+    }
+}
+
+/// So often at most a mail of one purpose goes to one person.
+const PAUSE: Duration = Duration::minutes(1);
+
+/// A letter to somebody, with a token in it.
+pub struct Issued {
+    pub token: OpaqueToken,
+    pub email: String,
+    pub name: String,
+}
+
+/// Who a redeemed token was made for.
+pub struct Redeemed {
+    pub user: UserId,
+    /// The address that it was mailed to.
+    pub email: String,
+}
+
+impl Db {
+    /// Makes the actor's token of this purpose, in the place of an earlier one; none for whom there is no such mail, or
+    /// who had one just now, unless it is to be `at_once`: the one just now may never have arrived.
+    pub async fn issue_token(
+        &self,
+        scope: &impl WriteScope,
+        purpose: Purpose,
+        at_once: bool,
+    ) -> Result<Option<Issued>> {
+        let issue = async |tx: &mut WriteTx| {
+            let (tenant, user, now) = (tx.tenant(), tx.actor(), tx.now());
+            let row = users::table
+                .filter(users::tenant_id.eq(tenant).and(users::id.eq(user)))
+                .filter(users::is_active.eq(true).and(users::deleted_at.is_null()))
+                .filter(users::password_hash.is_not_null())
+                .select((users::email, users::name, users::email_verified));
+            let row: Option<(String, String, bool)> = row.first(tx.conn()).await.optional()?;
+            let Some((email, name, is_verified)) = row else { return Ok(Audited::without_row(None)) };
+            if purpose == Purpose::EmailVerification && is_verified {
+                return Ok(Audited::without_row(None));
+            }
+            let of_user = tokens::tenant_id.eq(tenant).and(tokens::user_id.eq(user)).and(tokens::purpose.eq(purpose));
+            let is_recent = tokens::created_at.gt(Instant::from(now.0 - PAUSE)).and(tokens::email.eq(&email));
+            let recent: i64 = tokens::table.filter(of_user).filter(is_recent).count().get_result(tx.conn()).await?;
+            if recent > 0 && !at_once {
+                return Ok(Audited::without_row(None));
+            }
+            diesel::delete(tokens::table.filter(of_user)).execute(tx.conn()).await?;
+            let token = OpaqueToken::new(purpose.kind(), tenant, tx.world().uuid(), tx.world());
+            let row = (
+                tokens::tenant_id.eq(tenant),
+                tokens::id.eq(TokenId(token.id)),
+                tokens::user_id.eq(user),
+                tokens::purpose.eq(purpose),
+                tokens::email.eq(&email),
+                tokens::token_hash.eq(token.hash()),
+                tokens::created_at.eq(now),
+                tokens::expires_at.eq(Instant::from(now.0 + purpose.lifetime())),
+            );
+            diesel::insert_into(tokens::table).values(row).execute(tx.conn()).await?;
+            Ok(Audited::without_row(Some(Issued { token, email, name }))) // its use is what changes something
+        };
+        self.write(scope, issue).await
+    }
+}
+
+fn invalid() -> Error {
+    Error::unprocessable("token", "is not valid, was used, or has expired")
+}
+
+/// Whom a token is for, while it is good: 422 otherwise.
+pub async fn find_token(tx: &mut ReadTx, token: &OpaqueToken, purpose: Purpose) -> Result<Redeemed> {
+    type Row = (Vec<u8>, UserId, String);
+    let (tenant, now) = (tx.tenant(), tx.now());
+    let row = tokens::table
+        .filter(tokens::tenant_id.eq(tenant).and(tokens::id.eq(TokenId(token.id))))
+        .filter(tokens::purpose.eq(purpose).and(tokens::expires_at.gt(now)))
+        .select((tokens::token_hash, tokens::user_id, tokens::email));
+    let row: Option<Row> = row.first(tx.conn()).await.optional()?;
+    let (_, user, email) = row.filter(|(hash, ..)| token.fits(hash)).ok_or_else(invalid)?;
+    Ok(Redeemed { user, email })
+}
+
+impl WriteTx {
+    /// What was mailed to a user before is good for nothing any more: it asks for what was done since, or another address
+    /// has it.
+    pub async fn void_tokens(&mut self, user: UserId, purposes: &[Purpose]) -> Result<()> {
+        for purpose in purposes {
+            let of_user = tokens::tenant_id.eq(self.tenant()).and(tokens::user_id.eq(user));
+            let row = tokens::table.filter(of_user).filter(tokens::purpose.eq(*purpose));
+            diesel::delete(row).execute(self.conn()).await?;
+        }
+        Ok(())
+    }
+
+    /// Uses a token up: 422 where it is not good, or somebody else is using it.
+    pub async fn redeem(&mut self, token: &OpaqueToken, purpose: Purpose) -> Result<Redeemed> {
+        let row = tokens::table.filter(tokens::tenant_id.eq(self.tenant()).and(tokens::id.eq(TokenId(token.id))));
+        // Who comes second waits here, before either holds anything that the other needs.
+        let locked: Option<TokenId> = for_update(row.select(tokens::id)).get_result(self.conn()).await.optional()?;
+        locked.ok_or_else(invalid)?;
+        let redeemed = find_token(self, token, purpose).await?;
+        match diesel::delete(row).execute(self.conn()).await? {
+            1 => Ok(redeemed),
+            _ => Err(invalid()),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Rows that have had their time: those of a deleted tenant, expired keys and tokens, sessions that are over.
+#![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
+use super::directory::Server;
+use super::jobs::Job;
+use super::types::{Instant, TenantId};
+use super::{Audited, Db, WriteTx};
+use crate::error::Result;
+use crate::schema::{
+    api_keys, audit_heads, audit_logs, idempotency_keys, invitations, logins, one_time_tokens, sessions, tasks,
+    tenants, users,
+};
+use chrono::Duration;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use serde::{Deserialize, Serialize};
+
+/// How many rows are removed in one transaction, so that none holds its locks for long.
+const BATCH: i64 = 1000;
+
+/// Removes all rows of a tenant that was deleted.
+#[derive(Serialize, Deserialize)]
+pub struct RemoveTenant {}
+
+impl Job for RemoveTenant {
+    const KIND: &'static str = "remove_tenant";
+}
+
+/// Removes what has expired, in all tenants.
+#[derive(Default, Serialize, Deserialize)]
+pub struct RemoveExpired {}
+
+impl Job for RemoveExpired {
+    const KIND: &'static str = "remove_expired";
+}
+
+/// Removes a tenant's rows of a table with ids, batch by batch: neither `DELETE … LIMIT` nor a limit within `IN` is known
+/// to all three databases.
+macro_rules! remove_by_id {
+    ($db:expr, $tenant:expr, $($table:ident),+ $(,)?) => {$(
+        while $db.removing($tenant, async |tx: &mut WriteTx| {
+            let own = $table::table.filter($table::tenant_id.eq(tx.tenant()));
+            let ids = own.order($table::id.asc()).limit(BATCH).select($table::id);
+            let ids: Vec<super::types::AnyId> = ids.load(tx.conn()).await?;
+            let Some(last) = ids.last() else { return Ok(Audited::without_row(0)) };
+            let batch = $table::table.filter($table::tenant_id.eq(tx.tenant())).filter($table::id.le(last.clone()));
+            Ok(Audited::without_row(diesel::delete(batch).execute(tx.conn()).await?)) // the deletion has its row
+        }).await? > 0 {}
+    )+};
+}
+
+/// Removes a tenant's rows of a table, or those among them that a condition finds.
+macro_rules! remove {
+    ($db:expr, $tenant:expr, $table:ident $(, $condition:expr)?) => {
+        $db.removing($tenant, async |tx: &mut WriteTx| {
+            let rows = $table::table.filter($table::tenant_id.eq(tx.tenant()))$(.filter($condition))?;
+            Ok(Audited::without_row(diesel::delete(rows).execute(tx.conn()).await?)) // nobody would look for it
+        }).await?
+    };
+}
+
+impl Db {
+    async fn removing<F>(&self, tenant: TenantId, work: F) -> Result<usize>
+    where
+        for<'tx> F: AsyncFnOnce(&'tx mut WriteTx) -> Result<Audited<usize>>
+            + super::lease::SendAsyncFn<&'tx mut WriteTx, Result<Audited<usize>>, Fut: Send>,
+    {
+        self.write(&Server::of(tenant), work).await
+    }
+
+    /// Removes what a deleted tenant left; those that refer to others first. A tenant that was not deleted stays.
+    pub async fn remove_tenant(&self, tenant: TenantId) -> Result<()> {
+        let is_deleted = async |tx: &mut super::ReadTx| {
+            let row = tenants::table.filter(tenants::id.eq(tx.tenant())).filter(tenants::deleted_at.is_not_null());
+            Ok(row.count().get_result::<i64>(tx.conn()).await? > 0)
+        };
+        if !self.read(&Server::of(tenant), is_deleted).await? {
+            return Ok(());
+        }
+        remove_by_id!(self, tenant, tasks, audit_logs, one_time_tokens, api_keys, invitations, sessions);
+        remove!(self, tenant, idempotency_keys);
+        remove!(self, tenant, audit_heads);
+        remove!(self, tenant, logins);
+        remove_by_id!(self, tenant, users);
+        self.removing(tenant, async |tx: &mut WriteTx| {
+            let row = tenants::table.filter(tenants::id.eq(tx.tenant())).filter(tenants::deleted_at.is_not_null());
+            Ok(Audited::without_row(diesel::delete(row).execute(tx.conn()).await?)) // the deletion has its row
+        })
+        .await?;
+        tracing::info!(tenant.id = %tenant, "The rows of a deleted tenant are gone");
+        Ok(())
+    }
+
+    /// Removes idempotency keys, tokens, invitations and sessions that are over, in every tenant.
+    pub async fn remove_expired(&self) -> Result<()> {
+        let now = self.world().now();
+        let (now, yesterday) = (Instant::from(now), Instant::from(now - Duration::hours(24)));
+        for tenant in self.tenants().await? {
+            remove!(self, tenant, idempotency_keys, idempotency_keys::created_at.lt(yesterday));
+            remove!(self, tenant, one_time_tokens, one_time_tokens::expires_at.lt(now));
+            remove!(self, tenant, invitations, invitations::expires_at.lt(now));
+            remove!(self, tenant, sessions, sessions::expires_at.lt(now));
+        }
+        Ok(())
+    }
+
+    /// All tenants that there are.
+    pub async fn tenants(&self) -> Result<Vec<TenantId>> {
+        let ids = async |tx: &mut super::ReadTx| Ok(tenants::table.select(tenants::id).load(tx.conn()).await?);
+        self.read(&Server::default(), ids).await
+    }
+}

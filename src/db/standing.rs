@@ -1,0 +1,107 @@
+//! What a user is at this moment: looked up at each request, as tokens may be older.
+#![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
+use super::roles::Role;
+use super::types::{SessionId, TenantId, UserId};
+use super::{Db, ReadTx, Scope, WriteScope};
+use crate::error::Result;
+use crate::schema::{sessions, tenants, users};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use serde::{Deserialize, Serialize};
+
+/// Role, state and limits of a user who may be served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    pub role: Role,
+    /// Operates the server.
+    pub is_superuser: bool,
+    /// Sessions of an earlier epoch are over.
+    pub epoch: i64,
+    /// The user's own limit; it only lowers the tenant's.
+    pub requests_per_hour: Option<u32>,
+    pub user_requests_per_hour: Option<u32>,
+    pub api_key_requests_per_hour: Option<u32>,
+    pub user_writes_per_minute: Option<u32>,
+}
+
+type Limits = (Option<i32>, Option<i32>, Option<i32>, Option<i32>);
+
+/// The [`columns`] of a [`Standing`].
+pub(super) type Row = (Role, bool, i64, Limits);
+
+#[diesel::dsl::auto_type(no_type_alias)]
+pub(super) fn columns() -> _ {
+    (
+        users::role,
+        users::is_superuser,
+        users::session_epoch,
+        (
+            users::requests_per_hour,
+            tenants::user_requests_per_hour,
+            tenants::api_key_requests_per_hour,
+            tenants::user_writes_per_minute,
+        ),
+    )
+}
+
+impl From<Row> for Standing {
+    fn from((role, is_superuser, epoch, limits): Row) -> Self {
+        let limit = |column: Option<i32>| column.and_then(|number| u32::try_from(number).ok()).map(|n| n.max(1));
+        Self {
+            role,
+            is_superuser,
+            epoch,
+            requests_per_hour: limit(limits.0),
+            user_requests_per_hour: limit(limits.1),
+            api_key_requests_per_hour: limit(limits.2),
+            user_writes_per_minute: limit(limits.3),
+        }
+    }
+}
+
+/// The user, if they and their tenant are to be served.
+#[diesel::dsl::auto_type(no_type_alias)]
+pub(super) fn serveable(tenant: TenantId, user: UserId) -> _ {
+    users::table
+        .inner_join(tenants::table.on(tenants::id.eq(users::tenant_id)))
+        .filter(users::tenant_id.eq(tenant))
+        .filter(users::id.eq(user))
+        .filter(users::is_active.eq(true))
+        .filter(users::deleted_at.is_null())
+        .filter(tenants::is_suspended.eq(false))
+        .filter(tenants::deleted_at.is_null())
+}
+
+impl Db {
+    /// The standing of a user who is to be served.
+    pub async fn standing(&self, scope: &impl Scope, user: UserId) -> Result<Option<Standing>> {
+        let query = async |tx: &mut ReadTx| {
+            let row = serveable(tx.tenant(), user).select(columns());
+            let row: Option<Row> = row.first(tx.conn()).await.optional()?;
+            Ok(row.map(Standing::from))
+        };
+        self.read(scope, query).await
+    }
+
+    /// The same, for the user of a session that is in the database and goes on.
+    pub async fn standing_of_session(
+        &self,
+        scope: &(impl WriteScope + Sync),
+        session: SessionId,
+    ) -> Result<Option<Standing>> {
+        let user = scope.actor();
+        let query = async |tx: &mut ReadTx| {
+            let now = tx.now();
+            let goes_on = sessions::table
+                .filter(sessions::tenant_id.eq(tx.tenant()).and(sessions::id.eq(session)))
+                .filter(sessions::user_id.eq(users::id))
+                .filter(sessions::epoch.ge(users::session_epoch))
+                .filter(sessions::ended_at.is_null())
+                .filter(sessions::expires_at.gt(now));
+            let row = serveable(tx.tenant(), user).filter(diesel::dsl::exists(goes_on)).select(columns());
+            let row: Option<Row> = row.first(tx.conn()).await.optional()?;
+            Ok(row.map(Standing::from))
+        };
+        self.read(scope, query).await
+    }
+}

@@ -1,0 +1,63 @@
+//! Tells clients how their limits stand: `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10).
+use crate::auth::limits::Taken;
+use poem::Request;
+use poem::http::{HeaderMap, HeaderValue};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Goes with a request: whoever charges a limit writes it down here, and the guard puts it into the answer.
+#[derive(Clone, Default)]
+pub struct LimitReport(Arc<Mutex<Vec<Taken>>>);
+
+impl LimitReport {
+    pub fn of(request: &Request) -> Self {
+        request.data::<Self>().cloned().unwrap_or_default()
+    }
+
+    pub fn add(&self, taken: &[Taken]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(taken);
+    }
+
+    pub fn write(&self, headers: &mut HeaderMap) {
+        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.is_empty() {
+            return;
+        }
+        let list = |print: fn(&Taken) -> String| taken.iter().map(print).collect::<Vec<_>>().join(", ");
+        let policy = list(|taken| format!("\"{}\";q={};w={}", taken.policy, taken.quota, taken.window.as_secs()));
+        let now = list(|taken| {
+            let seconds = taken.reset.as_millis().div_ceil(1000);
+            format!("\"{}\";r={};t={seconds}", taken.policy, taken.remaining)
+        });
+        for (name, value) in [("ratelimit-policy", policy), ("ratelimit", now)] {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn limits_are_told_as_structured_fields() {
+        let taken = |policy, remaining, millis| Taken {
+            policy,
+            quota: 60,
+            window: Duration::from_secs(60),
+            remaining,
+            reset: Duration::from_millis(millis),
+            wait: None,
+        };
+        let report = LimitReport::default();
+        let mut headers = HeaderMap::new();
+        report.write(&mut headers);
+        assert!(headers.is_empty());
+        report.add(&[taken("user", 59, 1000), taken("writes", 0, 59_001)]);
+        report.write(&mut headers);
+        assert_eq!(headers["ratelimit-policy"], "\"user\";q=60;w=60, \"writes\";q=60;w=60");
+        assert_eq!(headers["ratelimit"], "\"user\";r=59;t=1, \"writes\";r=0;t=60");
+    }
+}

@@ -1,0 +1,130 @@
+//! Paths of earlier systems, served in place: programs that still call them go on working, and are told where to go.
+use poem::Request;
+use poem::http::uri::PathAndQuery;
+use poem::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+
+/// Old beginning → new beginning; a beginning ends where a segment does.
+const BEGINNINGS: [(&str, &str); 9] = [
+    ("/api/auth", "/api/v1/auth"),
+    ("/api/items", "/api/v1/items"),
+    ("/auth", "/api/v1/auth"),
+    ("/users", "/api/v1/users"),
+    ("/items", "/api/v1/items"),
+    ("/chat", "/api/v1/chat"),
+    ("/feedback", "/api/v1/feedback"),
+    ("/status", "/api/v1/status"),
+    ("/modes", "/api/v1/chat/modes"),
+];
+
+/// Old path → new path, once its beginning is new.
+const WHOLE: [(&str, &str); 4] = [
+    ("/api/v1/auth/signup", "/api/v1/auth/register"),
+    ("/api/v1/users/profile", "/api/v1/users/me"),
+    ("/api/v1/users/usage", "/api/v1/users/me/usage"),
+    ("/api/v1/health", "/health"),
+];
+
+/// Old page → new page; people have these in their bookmarks, so they are sent on.
+const PAGES: [(&str, &str); 1] = [("/api/docs", "/docs")];
+
+/// Since when the old paths are old (RFC 9745): 2026-11-25.
+const DEPRECATED_SINCE: HeaderValue = HeaderValue::from_static("@1795564800");
+const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
+
+/// What a path stands for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Path {
+    Current,
+    /// The same without the slash at its end.
+    Slash(String),
+    Old(String),
+    /// To be asked for elsewhere.
+    Moved(&'static str),
+}
+
+pub fn look_up(path: &str) -> Path {
+    let trimmed = match path.strip_suffix('/') {
+        Some(trimmed) if trimmed.is_empty() || trimmed.ends_with('/') => return Path::Current,
+        Some(trimmed) => trimmed,
+        None => path,
+    };
+    if let Some((_, new)) = PAGES.iter().find(|(old, _)| *old == trimmed) {
+        return Path::Moved(new);
+    }
+    let begins = |old: &str| trimmed.strip_prefix(old).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    let begun = BEGINNINGS.iter().find_map(|(old, new)| Some(format!("{new}{}", begins(old)?)));
+    let now = begun.as_deref().unwrap_or(trimmed);
+    let whole = WHOLE.iter().find(|(old, _)| *old == now).map(|(_, new)| (*new).to_owned());
+    match whole.or(begun) {
+        Some(new) => Path::Old(new),
+        None if trimmed != path => Path::Slash(trimmed.to_owned()),
+        None => Path::Current,
+    }
+}
+
+/// Has the request ask for the new path, and gives that back.
+pub fn rewrite(request: &mut Request) -> Path {
+    let found = look_up(request.uri().path());
+    if let Path::Slash(new) | Path::Old(new) = &found {
+        let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+        let mut parts = request.uri().clone().into_parts();
+        parts.path_and_query = PathAndQuery::try_from(format!("{new}{query}")).ok();
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    found
+}
+
+/// Says that the path is old, and which is the new one (RFC 9745, RFC 8288).
+pub fn tell(new: &str, headers: &mut HeaderMap) {
+    headers.insert(DEPRECATION, DEPRECATED_SINCE);
+    if let Ok(link) = HeaderValue::try_from(format!("<{new}>; rel=\"successor-version\"")) {
+        headers.append(header::LINK, link);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_old_path_has_a_new_one() {
+        for (old, new) in [
+            ("/api/v1/auth/signup", "/api/v1/auth/register"),
+            ("/api/auth/signup", "/api/v1/auth/register"),
+            ("/auth/signup/", "/api/v1/auth/register"),
+            ("/api/v1/users/profile", "/api/v1/users/me"),
+            ("/users/profile", "/api/v1/users/me"),
+            ("/users/usage", "/api/v1/users/me/usage"),
+            ("/api/v1/health", "/health"),
+            ("/api/items/5", "/api/v1/items/5"),
+            ("/items", "/api/v1/items"),
+            ("/chat/stream", "/api/v1/chat/stream"),
+            ("/feedback", "/api/v1/feedback"),
+            ("/status/", "/api/v1/status"),
+            ("/modes", "/api/v1/chat/modes"),
+        ] {
+            assert_eq!(look_up(old), Path::Old(new.to_owned()), "{old}");
+        }
+    }
+
+    #[test]
+    fn all_other_paths_are_themselves() {
+        for path in [
+            "/",
+            "//",
+            "/api/v1/tasks//",
+            "/health",
+            "/api/v1/tasks",
+            "/api/v1/auth/login",
+            "/authors",
+            "/api/authx",
+            "/docs",
+        ] {
+            assert_eq!(look_up(path), Path::Current, "{path}");
+        }
+        assert_eq!(look_up("/api/v1/tasks/"), Path::Slash("/api/v1/tasks".into()));
+        assert_eq!(look_up("/api/docs"), Path::Moved("/docs"));
+    }
+}

@@ -1,0 +1,96 @@
+//! The server's tenants over HTTP.
+use super::types::{NewTenantAccount, TenantAccount, TenantAccountFilter, TenantAccountInput, TenantStandingInput};
+use super::{Read, Write, queries};
+use crate::app::Tag;
+use crate::auth::Caller;
+use crate::auth::sessions::Sessions;
+use crate::db::types::TenantId;
+use crate::db::{Db, Scope, WriteTx};
+use crate::error::{Detail, Error, Result};
+use crate::http::{Also, Created, Found, IdempotencyKey, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Saved};
+use crate::list::List;
+use crate::resources::auth::Letters;
+use chrono::Duration;
+use poem_openapi::OpenApi;
+use poem_openapi::param::Path;
+
+pub struct AdminApi {
+    pub db: Db,
+    pub sessions: Sessions,
+    pub letters: Letters,
+    /// How long the invitation of a tenant's first owner is good.
+    pub lifetime: Duration,
+}
+
+#[OpenApi(prefix_path = "/api/v1", tag = "Tag::Admin")]
+impl AdminApi {
+    /// List tenants
+    #[oai(path = "/admin/tenants", method = "get", operation_id = "admin_tenant_list")]
+    async fn list(
+        &self,
+        caller: Caller<Read>,
+        Query(list): Query<List<TenantAccountFilter>>,
+    ) -> Result<Listed<TenantAccount>> {
+        Ok(Listed(self.db.read(&caller, async |tx| queries::list(tx, &list).await).await?))
+    }
+
+    /// Create a tenant
+    #[oai(path = "/admin/tenants", method = "post", operation_id = "admin_tenant_create")]
+    async fn create(
+        &self,
+        caller: Caller<Write>,
+        idempotency_key: IdempotencyKey,
+        Json(input): Json<TenantAccountInput>,
+    ) -> Result<Created<NewTenantAccount>, Also<409>> {
+        let key = idempotency_key.of(&input)?;
+        let (home, tenant) = (caller.tenant(), TenantId::from(self.db.world().uuid()));
+        let (letters, lifetime) = (self.letters.clone(), self.lifetime);
+        let create = async |tx: &mut WriteTx| {
+            tx.enter(&caller, tenant).await?;
+            let made = queries::insert(tx, input, &letters, lifetime).await?;
+            tx.enter(&caller, home).await?; // where the key is
+            Ok(made)
+        };
+        Ok(Created(self.db.write_once(&caller, key, create).await.map_err(taken)?))
+    }
+
+    /// Get a tenant
+    #[oai(path = "/admin/tenants/:tenant_id", method = "get", operation_id = "admin_tenant_get")]
+    async fn get(
+        &self,
+        caller: Caller<Read>,
+        Path(tenant_id): Path<TenantId>,
+        if_none_match: IfNoneMatch,
+    ) -> Result<Found<TenantAccount>> {
+        let tenant = self.db.read(&caller, async |tx| queries::find(tx, tenant_id).await).await?;
+        Ok(Found(tenant, if_none_match))
+    }
+
+    /// Change a tenant
+    #[oai(path = "/admin/tenants/:tenant_id", method = "patch", operation_id = "admin_tenant_change")]
+    async fn change(
+        &self,
+        caller: Caller<Write>,
+        Path(tenant_id): Path<TenantId>,
+        if_match: IfMatch,
+        Json(patch): Json<Patch<TenantStandingInput>>,
+    ) -> Result<Saved<TenantAccount>> {
+        let change = async |tx: &mut WriteTx| {
+            tx.enter(&caller, tenant_id).await?;
+            let tenant = caller.grant(queries::find_to_change(tx).await?, &if_match)?;
+            let input = patch.apply(&tenant.as_input())?;
+            queries::update(tx, tenant, input).await
+        };
+        Ok(Saved(self.sessions.fenced(tenant_id, self.db.write(&caller, change)).await?))
+    }
+}
+
+/// Registration calls a slug `tenant_id`.
+fn taken(error: Error) -> Error {
+    match error {
+        Error::Conflict(detail) if detail.0.contains_key("tenant_id") => {
+            Error::Conflict(Detail::of("slug", "is taken"))
+        }
+        error => error,
+    }
+}

@@ -1,0 +1,11 @@
+//! The server's tenants, for who operates it. Operators see none of the tenants' rows.
+mod handlers;
+mod queries;
+mod types;
+
+pub use handlers::AdminApi;
+
+crate::operators! {
+    Read(read),
+    Write,
+}

@@ -1,0 +1,164 @@
+//! Tenants as operators see them.
+use crate::auth::Owned;
+use crate::db::Any;
+use crate::db::types::{Instant, TenantId, UserId};
+use crate::error::Detail;
+use crate::http::scalars::Email;
+use crate::http::{Input, Resource};
+use crate::list::Filter;
+use crate::schema::tenants;
+use diesel::prelude::*;
+use poem_openapi::{Enum, Object};
+use uuid::Uuid;
+
+#[derive(Debug, Clone, Object)]
+pub struct TenantAccountInput {
+    #[oai(validator(min_length = 3, max_length = 50, pattern = "^[a-z0-9-]+$"))]
+    pub slug: String,
+    #[oai(validator(min_length = 1, max_length = 120))]
+    pub name: String,
+    /// Who is invited to own it.
+    #[oai(validator(max_length = 255))]
+    pub owner_email: Email,
+}
+
+impl Input for TenantAccountInput {
+    fn check(&self, problems: &mut Detail) {
+        problems.not_blank("name", &self.name);
+    }
+}
+
+/// What an operator says about a tenant.
+#[derive(Debug, Clone, Object)]
+pub struct TenantStandingInput {
+    pub is_suspended: bool,
+    #[oai(nullable, validator(minimum(value = "1"), maximum(value = "1000000")))]
+    pub user_requests_per_hour: Option<i64>,
+    #[oai(nullable, validator(minimum(value = "1"), maximum(value = "1000000")))]
+    pub api_key_requests_per_hour: Option<i64>,
+    #[oai(nullable, validator(minimum(value = "1"), maximum(value = "1000000")))]
+    pub user_writes_per_minute: Option<i64>,
+}
+
+impl Input for TenantStandingInput {}
+
+/// As stored.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = tenants, check_for_backend(Any))]
+pub struct Stored {
+    pub id: TenantId,
+    pub slug: String,
+    pub name: String,
+    pub is_suspended: bool,
+    pub user_requests_per_hour: Option<i32>,
+    pub api_key_requests_per_hour: Option<i32>,
+    pub user_writes_per_minute: Option<i32>,
+    pub version: i64,
+    pub created_at: Instant,
+    pub updated_at: Instant,
+}
+
+/// As answered.
+#[derive(Debug, Clone, Object)]
+pub struct TenantAccount {
+    pub id: TenantId,
+    pub slug: String,
+    pub name: String,
+    pub is_suspended: bool,
+    #[oai(nullable)]
+    pub user_requests_per_hour: Option<i64>,
+    #[oai(nullable)]
+    pub api_key_requests_per_hour: Option<i64>,
+    #[oai(nullable)]
+    pub user_writes_per_minute: Option<i64>,
+    pub version: i64,
+    pub created_at: Instant,
+    pub updated_at: Instant,
+}
+
+impl From<Stored> for TenantAccount {
+    fn from(stored: Stored) -> Self {
+        let Stored { id, slug, name, is_suspended, version, created_at, updated_at, .. } = stored;
+        Self {
+            id,
+            slug,
+            name,
+            is_suspended,
+            user_requests_per_hour: stored.user_requests_per_hour.map(i64::from),
+            api_key_requests_per_hour: stored.api_key_requests_per_hour.map(i64::from),
+            user_writes_per_minute: stored.user_writes_per_minute.map(i64::from),
+            version,
+            created_at,
+            updated_at,
+        }
+    }
+}
+
+impl TenantAccount {
+    pub fn as_input(&self) -> TenantStandingInput {
+        TenantStandingInput {
+            is_suspended: self.is_suspended,
+            user_requests_per_hour: self.user_requests_per_hour,
+            api_key_requests_per_hour: self.api_key_requests_per_hour,
+            user_writes_per_minute: self.user_writes_per_minute,
+        }
+    }
+}
+
+impl Resource for TenantAccount {
+    const PATH: &'static str = "/api/v1/admin/tenants";
+
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+    fn version(&self) -> i64 {
+        self.version
+    }
+}
+
+/// Every operator may change every tenant.
+impl Owned for TenantAccount {
+    fn owner(&self) -> UserId {
+        Uuid::nil().into()
+    }
+}
+
+/// A new tenant, and the invitation of its owner.
+#[derive(Debug, Clone, Object)]
+pub struct NewTenantAccount {
+    #[oai(flatten)]
+    pub tenant: TenantAccount,
+    /// For the owner's registration; shown once, and mailed.
+    pub invitation_token: String,
+}
+
+impl Resource for NewTenantAccount {
+    const PATH: &'static str = TenantAccount::PATH;
+
+    fn id(&self) -> Uuid {
+        self.tenant.id()
+    }
+    fn version(&self) -> i64 {
+        self.tenant.version
+    }
+}
+
+#[derive(Debug, Clone, Object)]
+pub struct TenantAccountFilter {
+    pub is_suspended: Option<bool>,
+}
+
+#[derive(Debug, Default, Clone, Copy, Enum)]
+#[oai(rename_all = "snake_case")]
+pub enum TenantAccountSort {
+    Name,
+    Slug,
+    #[default]
+    CreatedAt,
+    UpdatedAt,
+}
+
+impl Filter for TenantAccountFilter {
+    type Item = TenantAccount;
+    type Column = TenantAccountSort;
+}

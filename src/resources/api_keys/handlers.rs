@@ -1,0 +1,64 @@
+//! API keys over HTTP.
+use super::types::{ApiKey, ApiKeyFilter, ApiKeyInput, NewApiKey};
+use super::{Read, Write, queries};
+use crate::app::Tag;
+use crate::auth::Caller;
+use crate::auth::sessions::Sessions;
+use crate::db::types::ApiKeyId;
+use crate::db::{Db, Scope, WriteTx};
+use crate::error::{Error, Result};
+use crate::http::{Created, Deleted, Found, IdempotencyKey, IfNoneMatch, Json, Listed, Query};
+use crate::list::List;
+use poem_openapi::OpenApi;
+use poem_openapi::param::Path;
+
+pub struct ApiKeysApi {
+    pub db: Db,
+    pub sessions: Sessions,
+}
+
+#[OpenApi(prefix_path = "/api/v1", tag = "Tag::ApiKeys")]
+impl ApiKeysApi {
+    /// List API keys
+    #[oai(path = "/api-keys", method = "get", operation_id = "api_key_list")]
+    async fn list(&self, caller: Caller<Read>, Query(list): Query<List<ApiKeyFilter>>) -> Result<Listed<ApiKey>> {
+        Ok(Listed(self.db.read(&caller, async |tx| queries::list(tx, &list).await).await?))
+    }
+
+    /// Create an API key
+    #[oai(path = "/api-keys", method = "post", operation_id = "api_key_create")]
+    async fn create(
+        &self,
+        caller: Caller<Write>,
+        idempotency_key: IdempotencyKey,
+        Json(input): Json<ApiKeyInput>,
+    ) -> Result<Created<NewApiKey>> {
+        if caller.role() < input.role {
+            return Err(Error::Forbidden);
+        }
+        caller.session()?; // a key that makes keys would outlive being deleted
+        let key = idempotency_key.of(&input)?;
+        let created = self.db.write_once(&caller, key, async |tx: &mut WriteTx| queries::insert(tx, input).await);
+        Ok(Created(created.await?))
+    }
+
+    /// Get an API key
+    #[oai(path = "/api-keys/:api_key_id", method = "get", operation_id = "api_key_get")]
+    async fn get(
+        &self,
+        caller: Caller<Read>,
+        Path(api_key_id): Path<ApiKeyId>,
+        if_none_match: IfNoneMatch,
+    ) -> Result<Found<ApiKey>> {
+        let key = self.db.read(&caller, async |tx| queries::find(tx, api_key_id).await).await?;
+        Ok(Found(key, if_none_match))
+    }
+
+    /// Delete an API key
+    #[oai(path = "/api-keys/:api_key_id", method = "delete", operation_id = "api_key_delete")]
+    async fn delete(&self, caller: Caller<Write>, Path(api_key_id): Path<ApiKeyId>) -> Result<Deleted> {
+        let delete = async |tx: &mut WriteTx| queries::delete(tx, api_key_id).await;
+        self.sessions.fenced(caller.tenant(), self.db.write(&caller, delete)).await?;
+        Ok(Deleted)
+    }
+}

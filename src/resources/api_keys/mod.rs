@@ -1,0 +1,14 @@
+//! API keys: how programs come in. Each acts as a service account of its own, and is good only while who made it could
+//! still make it.
+mod handlers;
+mod queries;
+mod types;
+
+pub use handlers::ApiKeysApi;
+pub use queries::made_by;
+
+crate::permissions! {
+    Read(read): Admin,
+    /// To make keys, of no role above one's own, and to delete them.
+    Write: Admin,
+}

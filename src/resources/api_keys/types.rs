@@ -1,0 +1,127 @@
+//! API keys as the contract has them.
+use crate::auth::Role;
+use crate::auth::opaque::key_prefix;
+use crate::db::Any;
+use crate::db::types::{ApiKeyId, Instant, UserId};
+use crate::error::Detail;
+use crate::http::{Input, Resource};
+use crate::list::Filter;
+use crate::schema::api_keys;
+use diesel::prelude::*;
+use poem_openapi::{Enum, Object};
+use uuid::Uuid;
+
+#[derive(Debug, Clone, Object)]
+pub struct ApiKeyInput {
+    #[oai(validator(min_length = 1, max_length = 120))]
+    pub name: String,
+    pub role: Role,
+    #[oai(nullable)]
+    pub expires_at: Option<Instant>,
+}
+
+impl Input for ApiKeyInput {
+    fn check(&self, problems: &mut Detail) {
+        problems.not_blank("name", &self.name);
+    }
+}
+
+/// As stored.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = api_keys, check_for_backend(Any))]
+pub struct Stored {
+    pub id: ApiKeyId,
+    pub name: String,
+    pub role: Role,
+    pub user_id: UserId,
+    pub created_by: UserId,
+    pub created_at: Instant,
+    pub expires_at: Option<Instant>,
+    pub last_used_at: Option<Instant>,
+}
+
+/// As answered.
+#[derive(Debug, Clone, Object)]
+pub struct ApiKey {
+    pub id: ApiKeyId,
+    pub name: String,
+    pub role: Role,
+    pub prefix: String,
+    pub user_id: UserId,
+    pub created_by: UserId,
+    /// Whether it is accepted.
+    pub is_active: bool,
+    pub created_at: Instant,
+    #[oai(nullable)]
+    pub expires_at: Option<Instant>,
+    #[oai(nullable)]
+    pub last_used_at: Option<Instant>,
+    pub version: i64,
+}
+
+impl ApiKey {
+    /// `makers_role`: that of who made it, while they are to be served.
+    pub fn of(stored: Stored, makers_role: Option<Role>, now: Instant) -> Self {
+        let Stored { id, name, role, user_id, created_by, created_at, expires_at, last_used_at } = stored;
+        let is_active = expires_at.is_none_or(|expires_at| expires_at > now) && makers_role >= Some(role);
+        let prefix = key_prefix(id.0).trim_end_matches('_').to_owned();
+        let version = 1; // it never changes
+        Self { id, name, role, prefix, user_id, created_by, is_active, created_at, expires_at, last_used_at, version }
+    }
+}
+
+impl Resource for ApiKey {
+    const PATH: &'static str = "/api/v1/api-keys";
+
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+    fn version(&self) -> i64 {
+        self.version
+    }
+    /// It is used, and it stops, without being changed.
+    fn tag(&self) -> String {
+        let used = self.last_used_at.map_or(0, |time| time.0.timestamp_micros());
+        format!("{}.{used}.{}", self.version, u8::from(self.is_active))
+    }
+}
+
+/// A key with its secret, which is shown once.
+#[derive(Debug, Clone, Object)]
+pub struct NewApiKey {
+    #[oai(flatten)]
+    pub api_key: ApiKey,
+    /// Shown once.
+    pub key: String,
+}
+
+impl Resource for NewApiKey {
+    const PATH: &'static str = ApiKey::PATH;
+
+    fn id(&self) -> Uuid {
+        self.api_key.id()
+    }
+    fn version(&self) -> i64 {
+        self.api_key.version
+    }
+    fn tag(&self) -> String {
+        self.api_key.tag()
+    }
+}
+
+/// API keys have no filters.
+#[derive(Debug, Clone, Object)]
+pub struct ApiKeyFilter {}
+
+#[derive(Debug, Default, Clone, Copy, Enum)]
+#[oai(rename_all = "snake_case")]
+pub enum ApiKeySort {
+    #[default]
+    CreatedAt,
+}
+
+impl Filter for ApiKeyFilter {
+    type Item = ApiKey;
+    type Column = ApiKeySort;
+    const IS_PLAIN: bool = true;
+}

@@ -1,0 +1,31 @@
+//! The audit log over HTTP.
+use super::types::{AuditEntry, AuditFilter};
+use super::{Read, queries};
+use crate::app::Tag;
+use crate::auth::Caller;
+use crate::db::Db;
+use crate::error::Result;
+use crate::http::export::ExportOf;
+use crate::http::{Export, Listed, Query};
+use crate::list::List;
+use futures_util::FutureExt;
+use poem_openapi::OpenApi;
+
+pub struct AuditApi {
+    pub db: Db,
+}
+
+#[OpenApi(prefix_path = "/api/v1", tag = "Tag::Audit")]
+impl AuditApi {
+    /// List audit entries
+    #[oai(path = "/audit-logs", method = "get", operation_id = "audit_list")]
+    async fn list(&self, caller: Caller<Read>, Query(list): Query<List<AuditFilter>>) -> Result<Listed<AuditEntry>> {
+        Ok(Listed(self.db.read(&caller, async |tx| queries::list(tx, &list).await).await?))
+    }
+
+    /// Export audit entries
+    #[oai(path = "/audit-logs/export", method = "get", operation_id = "audit_export")]
+    async fn export(&self, caller: Caller<Read>, Query(export): Query<ExportOf<AuditFilter>>) -> Result<Export> {
+        Export::stream(self.db.clone(), caller, export, |tx, list| queries::list(tx, list).boxed()).await
+    }
+}

@@ -1,0 +1,11 @@
+//! The audit log: who changed what, and every sign-in. Read only; `db::audit` writes it, `db::audit_chain` seals it.
+mod handlers;
+mod queries;
+mod types;
+
+pub use handlers::AuditApi;
+pub use queries::of_actor;
+
+crate::permissions! {
+    Read(read): Admin,
+}

@@ -1,0 +1,54 @@
+//! The audit log in the database.
+#![expect(clippy::disallowed_methods, reason = "queries run SQL")]
+use super::types::{AuditEntry, AuditFilter, AuditSort, Stored};
+use crate::db::sql::{contains, like, text_or};
+use crate::db::types::{AnyId, AuditId, Instant, TenantId, UserId};
+use crate::db::{Any, ReadTx};
+use crate::error::Result;
+use crate::infra::formats::parse_uuid;
+use crate::list::{List, Page};
+use crate::schema::audit_logs;
+use crate::{narrowed, paged};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+
+/// The rows that a list is about, in no order yet. A search for an id finds whom and what it is of; any other text is
+/// looked for in the changes.
+fn matching(tenant: TenantId, list: &List<AuditFilter>) -> audit_logs::BoxedQuery<'static, Any> {
+    let AuditFilter { action, subject_kind, subject_id, actor_id, created_after, created_before } = list.filter.clone();
+    let id = list.q.as_deref().and_then(parse_uuid).map(AnyId::from);
+    let text = list.q.as_deref().filter(|_| id.is_none()).map(contains);
+    narrowed!(
+        audit_logs::table.filter(audit_logs::tenant_id.eq(tenant)).into_boxed(),
+        action => audit_logs::action.eq(action),
+        subject_kind => audit_logs::subject_kind.eq(subject_kind),
+        subject_id => audit_logs::subject_id.eq(subject_id),
+        actor_id => audit_logs::actor_id.eq(actor_id),
+        created_after => audit_logs::at.gt(created_after),
+        created_before => audit_logs::at.lt(created_before),
+        id => audit_logs::subject_id.eq(id)
+            .or(audit_logs::actor_id.eq(id))
+            .or(audit_logs::id.eq(id))
+            .or(text_or(audit_logs::request_id, "").eq(id.0.to_string())),
+        text => like(audit_logs::changes, text),
+    )
+}
+
+pub async fn list(tx: &mut ReadTx, list: &List<AuditFilter>) -> Result<Page<AuditEntry>> {
+    let tenant = tx.tenant();
+    let columns = Stored::as_select();
+    let (rows, total): (Vec<Stored>, _) = paged!(tx, list, matching(tenant, list), columns, (audit_logs::id, AuditId), {
+        AuditSort::CreatedAt => (audit_logs::at, Instant),
+    });
+    Ok(list.page(rows.into_iter().map(AuditEntry::from).collect(), total))
+}
+
+/// The next entries of what a person did, in the order of their ids.
+pub async fn of_actor(tx: &mut ReadTx, user: UserId, after: Option<Uuid>) -> Result<Vec<AuditEntry>> {
+    let rows = audit_logs::table
+        .filter(audit_logs::tenant_id.eq(tx.tenant()).and(audit_logs::actor_id.eq(user)))
+        .filter(audit_logs::id.gt(AuditId::from(after.unwrap_or_default())));
+    let rows: Vec<Stored> = rows.order(audit_logs::id).limit(500).select(Stored::as_select()).load(tx.conn()).await?;
+    Ok(rows.into_iter().map(AuditEntry::from).collect())
+}

@@ -1,0 +1,144 @@
+//! How people come in: by registration, by invitation, or made by an operator.
+use super::recovery::SendVerification;
+use super::sign_in::SignIn;
+use super::types::RegisterInput;
+use crate::auth::opaque::{OpaqueToken, TokenKind};
+use crate::auth::{Actor, Role};
+use crate::db::types::{TenantId, UserId};
+use crate::db::{Origin, WriteTx};
+use crate::error::{Error, Result};
+use crate::http::scalars::Email;
+use crate::infra::formats::normalised;
+use crate::resources::invitations;
+use crate::resources::tenant::{self, NewTenant};
+use crate::resources::users::{self, NewUser, User};
+
+const MAX_SLUG: usize = 40;
+
+/// Where a new user belongs.
+pub enum Tenancy {
+    /// A tenant that is there.
+    Existing(TenantId, Role),
+    /// One that somebody invited them to.
+    Invited(OpaqueToken),
+    /// One that is made for the user, who owns it.
+    New(NewTenant),
+}
+
+impl SignIn {
+    /// Makes a user as a visitor asks for it.
+    pub async fn register(&self, input: RegisterInput, origin: Origin) -> Result<User> {
+        self.refuse_common("password", &input.password)?;
+        let tenancy = self.tenancy_of(&input).await?;
+        let again = input.clone();
+        let RegisterInput { email: Email(email), password, name, username, .. } = input;
+        let password_hash = self.passwords.hash(password.secret()).await?;
+        let role = Role::Viewer; // `add_user` decides
+        let new = NewUser { email, username, name, role, password_hash, is_superuser: false, email_verified: false };
+        match self.add_user(tenancy, new.clone(), None, origin.clone()).await {
+            // Somebody else was faster with this slug: it is that of an existing tenant now.
+            Err(Error::Conflict(detail)) if detail.0.contains_key("tenant_id") => {
+                self.add_user(self.tenancy_of(&again).await?, new, None, origin).await
+            }
+            done => done,
+        }
+    }
+
+    async fn tenancy_of(&self, input: &RegisterInput) -> Result<Tenancy> {
+        if let Some(token) = &input.invitation_token {
+            if input.tenant_id.is_some() || input.tenant_name.is_some() {
+                return Err(Error::unprocessable("invitation_token", "names the tenant: leave the other two out"));
+            }
+            let token = OpaqueToken::read(TokenKind::Invitation, token).ok_or_else(invitations::invalid)?;
+            return Ok(Tenancy::Invited(token));
+        }
+        let name = input.tenant_name.clone().unwrap_or_else(|| input.name.clone());
+        let Some(slug) = &input.tenant_id else {
+            return Ok(Tenancy::New(NewTenant { slug: self.free_slug(&name).await?, name, open_registration: false }));
+        };
+        match self.db.find_tenant(slug).await? {
+            None => Ok(Tenancy::New(NewTenant { slug: slug.clone(), name, open_registration: false })),
+            Some((_, false)) => Err(Error::RegistrationClosed),
+            Some(_) if input.tenant_name.is_some() => {
+                Err(Error::unprocessable("tenant_name", "is only for a new tenant: this one exists"))
+            }
+            Some((tenant, true)) => Ok(Tenancy::Existing(tenant, Role::Viewer)),
+        }
+    }
+
+    /// A slug made from a name, with some digits where that is taken or too short.
+    async fn free_slug(&self, name: &str) -> Result<String> {
+        let slug = slug_of(name);
+        if slug.len() >= 3 && self.db.find_tenant(&slug).await?.is_none() {
+            return Ok(slug);
+        }
+        let [a, b, c, d] = self.db.world().random_bytes();
+        let base = if slug.is_empty() { "tenant" } else { &slug };
+        Ok(format!("{base}-{a:02x}{b:02x}{c:02x}{d:02x}"))
+    }
+
+    /// Makes a user, and the tenant where it is a new one. The tenancy decides about the role. `by` is who does it: the
+    /// new user themselves where it is `None`.
+    pub async fn add_user(
+        &self,
+        tenancy: Tenancy,
+        mut new: NewUser,
+        by: Option<UserId>,
+        origin: Origin,
+    ) -> Result<User> {
+        new.email = normalised(&new.email);
+        new.username = new.username.as_deref().map(normalised);
+        let (tenant, made, invitation) = match tenancy {
+            Tenancy::Existing(tenant, role) => {
+                new.role = role;
+                (tenant, None, None)
+            }
+            Tenancy::Invited(token) => (token.tenant, None, Some(token)),
+            Tenancy::New(tenant) => {
+                new.role = Role::Owner;
+                (self.db.world().uuid().into(), Some(tenant), None)
+            }
+        };
+        let user = UserId::from(self.db.world().uuid());
+        let actor = Actor::vouched(tenant, by.unwrap_or(user), origin);
+        let add = async |tx: &mut WriteTx| {
+            if let Some(tenant) = made {
+                let _ = tenant::insert(tx, tenant).await?; // the user's own row is audited last
+            }
+            if let Some(token) = invitation {
+                new.role = invitations::accept(tx, &token, &new.email).await?;
+            }
+            if by.is_none() {
+                tx.enqueue(&SendVerification { user }).await?;
+            }
+            users::insert(tx, user, new).await
+        };
+        self.db.write(&actor, add).await
+    }
+}
+
+/// ASCII letters and digits in lower case, all else as single hyphens.
+pub fn slug_of(name: &str) -> String {
+    let mut slug = String::new();
+    for c in name.to_lowercase().chars().take(MAX_SLUG) {
+        match c.is_ascii_alphanumeric() {
+            true => slug.push(c),
+            false if !slug.is_empty() && !slug.ends_with('-') => slug.push('-'),
+            false => {}
+        }
+    }
+    slug.trim_end_matches('-').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slugs() {
+        assert_eq!(slug_of("Acme, Inc."), "acme-inc");
+        assert_eq!(slug_of("  --A  b--  "), "a-b");
+        assert_eq!(slug_of("주식회사"), "");
+        assert_eq!(slug_of(&"x".repeat(500)).len(), MAX_SLUG);
+    }
+}

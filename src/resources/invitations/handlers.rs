@@ -1,0 +1,72 @@
+//! Invitations over HTTP.
+use super::types::{Invitation, InvitationFilter, InvitationInput, NewInvitation};
+use super::{Read, Write, queries};
+use crate::app::Tag;
+use crate::auth::Caller;
+use crate::db::types::InvitationId;
+use crate::db::{Db, WriteTx};
+use crate::error::{Error, Result};
+use crate::http::{Also, Created, Deleted, Found, IdempotencyKey, IfNoneMatch, Json, Listed, Query};
+use crate::list::List;
+use crate::resources::auth::Letters;
+use chrono::Duration;
+use poem_openapi::OpenApi;
+use poem_openapi::param::Path;
+
+pub struct InvitationsApi {
+    pub db: Db,
+    pub letters: Letters,
+    pub lifetime: Duration,
+}
+
+#[OpenApi(prefix_path = "/api/v1", tag = "Tag::Invitations")]
+impl InvitationsApi {
+    /// List invitations
+    #[oai(path = "/invitations", method = "get", operation_id = "invitation_list")]
+    async fn list(
+        &self,
+        caller: Caller<Read>,
+        Query(list): Query<List<InvitationFilter>>,
+    ) -> Result<Listed<Invitation>> {
+        Ok(Listed(self.db.read(&caller, async |tx| queries::list(tx, &list).await).await?))
+    }
+
+    /// Invite somebody
+    #[oai(path = "/invitations", method = "post", operation_id = "invitation_create")]
+    async fn create(
+        &self,
+        caller: Caller<Write>,
+        idempotency_key: IdempotencyKey,
+        Json(input): Json<InvitationInput>,
+    ) -> Result<Created<NewInvitation>, Also<409>> {
+        if caller.role() < input.role {
+            return Err(Error::Forbidden.into());
+        }
+        let key = idempotency_key.of(&input)?;
+        let (letters, lifetime) = (self.letters.clone(), self.lifetime);
+        let invite = async |tx: &mut WriteTx| {
+            let inviter = Some(tx.actor());
+            queries::insert(tx, input, inviter, &letters, lifetime).await
+        };
+        Ok(Created(self.db.write_once(&caller, key, invite).await?))
+    }
+
+    /// Get an invitation
+    #[oai(path = "/invitations/:invitation_id", method = "get", operation_id = "invitation_get")]
+    async fn get(
+        &self,
+        caller: Caller<Read>,
+        Path(invitation_id): Path<InvitationId>,
+        if_none_match: IfNoneMatch,
+    ) -> Result<Found<Invitation>> {
+        let invitation = self.db.read(&caller, async |tx| queries::find(tx, invitation_id).await).await?;
+        Ok(Found(invitation, if_none_match))
+    }
+
+    /// Withdraw an invitation
+    #[oai(path = "/invitations/:invitation_id", method = "delete", operation_id = "invitation_delete")]
+    async fn delete(&self, caller: Caller<Write>, Path(invitation_id): Path<InvitationId>) -> Result<Deleted> {
+        self.db.write(&caller, async |tx: &mut WriteTx| queries::delete(tx, invitation_id).await).await?;
+        Ok(Deleted)
+    }
+}

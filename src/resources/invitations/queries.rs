@@ -1,0 +1,140 @@
+//! Invitations in the database.
+#![expect(clippy::disallowed_methods, reason = "queries run SQL")]
+use super::types::{Invitation, InvitationFilter, InvitationInput, InvitationSort, NewInvitation, Stored};
+use crate::auth::Role;
+use crate::auth::opaque::{OpaqueToken, TokenKind};
+use crate::db::error::Constraint;
+use crate::db::sql::for_update;
+use crate::db::types::{Instant, InvitationId, TenantId, UserId};
+use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
+use crate::error::{Detail, Error, Result};
+use crate::http::scalars::Email;
+use crate::infra::formats::normalised;
+use crate::list::{List, Page};
+use crate::paged;
+use crate::resources::auth::Letters;
+use crate::resources::tenant;
+use crate::schema::{invitations, tenants, users};
+use chrono::Duration;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+#[diesel::dsl::auto_type(no_type_alias)]
+fn one(tenant: TenantId, id: InvitationId) -> _ {
+    invitations::table.filter(invitations::tenant_id.eq(tenant)).filter(invitations::id.eq(id))
+}
+
+/// Those that can still be accepted, in no order yet.
+fn open(tenant: TenantId, now: Instant) -> invitations::BoxedQuery<'static, Any> {
+    let is_open = invitations::expires_at.gt(now);
+    invitations::table.filter(invitations::tenant_id.eq(tenant)).filter(is_open).into_boxed()
+}
+
+pub async fn list(tx: &mut ReadTx, list: &List<InvitationFilter>) -> Result<Page<Invitation>> {
+    let (tenant, now) = (tx.tenant(), tx.now());
+    let columns = Stored::as_select();
+    let (rows, total): (Vec<Stored>, _) = paged!(tx, list, open(tenant, now), columns, (invitations::id, InvitationId), {
+        InvitationSort::CreatedAt => (invitations::created_at, Instant),
+    });
+    Ok(list.page(rows.into_iter().map(Invitation::from).collect(), total))
+}
+
+/// The latest five hundred of a person.
+pub async fn made_by(tx: &mut ReadTx, user: UserId) -> Result<Vec<Invitation>> {
+    let rows = open(tx.tenant(), tx.now()).filter(invitations::invited_by.eq(user));
+    let rows: Vec<Stored> =
+        rows.order(invitations::id.desc()).limit(500).select(Stored::as_select()).load(tx.conn()).await?;
+    Ok(rows.into_iter().map(Invitation::from).collect())
+}
+
+pub async fn find(tx: &mut ReadTx, id: InvitationId) -> Result<Invitation> {
+    let row = one(tx.tenant(), id).filter(invitations::expires_at.gt(tx.now()));
+    let row: Stored = row.select(Stored::as_select()).first(tx.conn()).await?;
+    Ok(row.into())
+}
+
+/// Invites somebody, and has it mailed. `invited_by` answers for it; an operator does where there is nobody.
+pub async fn insert(
+    tx: &mut WriteTx,
+    input: InvitationInput,
+    invited_by: Option<UserId>,
+    letters: &Letters,
+    lifetime: Duration,
+) -> Result<Audited<NewInvitation>> {
+    let InvitationInput { email: Email(email), role } = input;
+    let (tenant, now, email) = (tx.tenant(), tx.now(), normalised(&email));
+    let members = users::table.filter(users::tenant_id.eq(tenant).and(users::email.eq(&email)));
+    let members: i64 = members.count().get_result(tx.conn()).await?;
+    if members > 0 {
+        return Err(Error::Conflict(Detail::of("email", "is a member's already")));
+    }
+    let expired = invitations::email.eq(&email).and(invitations::expires_at.le(now));
+    let expired = invitations::table.filter(invitations::tenant_id.eq(tenant)).filter(expired);
+    diesel::delete(expired).execute(tx.conn()).await?;
+
+    let token = OpaqueToken::new(TokenKind::Invitation, tenant, tx.world().uuid(), tx.world());
+    let expires_at = Instant::from(now.0 + lifetime);
+    let invitation: Invitation =
+        Stored { id: token.id.into(), email, role, invited_by, created_at: now, expires_at }.into();
+    let row = (
+        invitations::tenant_id.eq(tenant),
+        invitations::id.eq(invitation.id),
+        invitations::email.eq(&invitation.email),
+        invitations::role.eq(role),
+        invitations::token_hash.eq(token.hash()),
+        invitations::invited_by.eq(invited_by),
+        invitations::created_at.eq(now),
+        invitations::expires_at.eq(expires_at),
+    );
+    diesel::insert_into(invitations::table).values(row).execute(tx.conn()).await.taken("email")?;
+    let company = tenant::name(tx).await?;
+    tx.enqueue(&letters.invitation(&invitation.email, &company, &token.print())).await?;
+    let audited = tx.audit(Action::Create, invitation.id, Changes::created(&invitation)).await?;
+    Ok(audited.with(NewInvitation { invitation, token: token.print() }))
+}
+
+pub async fn delete(tx: &mut WriteTx, id: InvitationId) -> Result<Audited<()>> {
+    let invitation = find(tx, id).await?;
+    diesel::delete(one(tx.tenant(), id)).execute(tx.conn()).await?;
+    tx.audit(Action::Delete, id, Changes::deleted(&invitation)).await
+}
+
+/// What whoever shows a bad token is told, whatever is bad about it.
+pub fn invalid() -> Error {
+    Error::unprocessable("invitation_token", "is not valid for this address, was used, or has expired")
+}
+
+/// Uses an invitation up, and gives its role. It is good only while who made it could still make it.
+pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &str) -> Result<Role> {
+    type Row = (Vec<u8>, String, Role, Option<UserId>);
+    let (tenant, id) = (tx.tenant(), InvitationId::from(token.id));
+    // Who comes second waits here.
+    let locked = for_update(one(tenant, id).select(invitations::id)).get_result(tx.conn()).await.optional()?;
+    let _: InvitationId = locked.ok_or_else(invalid)?;
+    let row = one(tenant, id)
+        .inner_join(tenants::table.on(tenants::id.eq(invitations::tenant_id)))
+        .filter(invitations::expires_at.gt(tx.now()))
+        .filter(tenants::is_suspended.eq(false))
+        .filter(tenants::deleted_at.is_null())
+        .select((invitations::token_hash, invitations::email, invitations::role, invitations::invited_by));
+    let row: Option<Row> = row.first(tx.conn()).await.optional()?;
+    let row = row.filter(|(hash, invited, ..)| token.fits(hash) && invited == email);
+    let (_, _, role, invited_by) = row.ok_or_else(invalid)?;
+    if let Some(inviter) = invited_by {
+        let inviter = users::table
+            .filter(users::tenant_id.eq(tenant).and(users::id.eq(inviter)))
+            .filter(users::is_active.eq(true).and(users::deleted_at.is_null()))
+            .filter(users::role.ge(role));
+        let found: i64 = inviter.count().get_result(tx.conn()).await?;
+        if found == 0 {
+            return Err(invalid());
+        }
+    }
+    match diesel::delete(one(tenant, id)).execute(tx.conn()).await? {
+        1 => {
+            let _ = tx.audit(Action::Delete, id, Changes::none()).await?; // the new user's own row is audited last
+            Ok(role)
+        }
+        _ => Err(invalid()), // somebody else was faster
+    }
+}

@@ -1,0 +1,100 @@
+//! Invitations as the contract has them.
+use crate::auth::Role;
+use crate::db::Any;
+use crate::db::types::{Instant, InvitationId, UserId};
+use crate::http::scalars::Email;
+use crate::http::{Input, Resource};
+use crate::list::Filter;
+use crate::schema::invitations;
+use diesel::prelude::*;
+use poem_openapi::{Enum, Object};
+use uuid::Uuid;
+
+#[derive(Debug, Clone, Object)]
+pub struct InvitationInput {
+    #[oai(validator(max_length = 255))]
+    pub email: Email,
+    pub role: Role,
+}
+
+impl Input for InvitationInput {}
+
+/// As stored.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = invitations, check_for_backend(Any))]
+pub struct Stored {
+    pub id: InvitationId,
+    pub email: String,
+    pub role: Role,
+    pub invited_by: Option<UserId>,
+    pub created_at: Instant,
+    pub expires_at: Instant,
+}
+
+/// As answered.
+#[derive(Debug, Clone, Object)]
+pub struct Invitation {
+    pub id: InvitationId,
+    pub email: String,
+    pub role: Role,
+    /// null: an operator.
+    #[oai(nullable)]
+    pub invited_by: Option<UserId>,
+    pub created_at: Instant,
+    pub expires_at: Instant,
+    pub version: i64,
+}
+
+impl From<Stored> for Invitation {
+    fn from(Stored { id, email, role, invited_by, created_at, expires_at }: Stored) -> Self {
+        Self { id, email, role, invited_by, created_at, expires_at, version: 1 } // it never changes
+    }
+}
+
+impl Resource for Invitation {
+    const PATH: &'static str = "/api/v1/invitations";
+
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+    fn version(&self) -> i64 {
+        self.version
+    }
+}
+
+/// An invitation with its token, which is shown once.
+#[derive(Debug, Clone, Object)]
+pub struct NewInvitation {
+    #[oai(flatten)]
+    pub invitation: Invitation,
+    /// Shown once, and mailed.
+    pub token: String,
+}
+
+impl Resource for NewInvitation {
+    const PATH: &'static str = Invitation::PATH;
+
+    fn id(&self) -> Uuid {
+        self.invitation.id()
+    }
+    fn version(&self) -> i64 {
+        self.invitation.version
+    }
+}
+
+/// Invitations have no filters.
+#[derive(Debug, Clone, Object)]
+pub struct InvitationFilter {}
+
+#[derive(Debug, Default, Clone, Copy, Enum)]
+#[oai(rename_all = "snake_case")]
+pub enum InvitationSort {
+    #[default]
+    CreatedAt,
+}
+
+impl Filter for InvitationFilter {
+    type Item = Invitation;
+    type Column = InvitationSort;
+    const IS_PLAIN: bool = true;
+}

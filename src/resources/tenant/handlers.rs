@@ -1,0 +1,54 @@
+//! One's own tenant over HTTP.
+use super::types::{Confirmation, Tenant, TenantInput};
+use super::{Own, Read, queries};
+use crate::app::Tag;
+use crate::auth::Caller;
+use crate::auth::sessions::Sessions;
+use crate::db::{Db, Scope, WriteTx};
+use crate::error::{Error, Result};
+use crate::http::{Deleted, Found, IfMatch, IfNoneMatch, Json, Patch, Query, Saved};
+use poem_openapi::OpenApi;
+
+pub struct TenantApi {
+    pub db: Db,
+    pub sessions: Sessions,
+}
+
+#[OpenApi(prefix_path = "/api/v1", tag = "Tag::Tenant")]
+impl TenantApi {
+    /// Get one's tenant
+    #[oai(path = "/tenant", method = "get", operation_id = "tenant_get")]
+    async fn get(&self, caller: Caller<Read>, if_none_match: IfNoneMatch) -> Result<Found<Tenant>> {
+        Ok(Found(self.db.read(&caller, async |tx| queries::find(tx).await).await?, if_none_match))
+    }
+
+    /// Change one's tenant
+    #[oai(path = "/tenant", method = "patch", operation_id = "tenant_change")]
+    async fn change(
+        &self,
+        caller: Caller<Own>,
+        if_match: IfMatch,
+        Json(patch): Json<Patch<TenantInput>>,
+    ) -> Result<Saved<Tenant>> {
+        let change = async |tx: &mut WriteTx| {
+            let tenant = caller.grant(queries::find_to_change(tx).await?, &if_match)?;
+            let input = patch.apply(&tenant.input)?;
+            queries::update(tx, tenant, input).await
+        };
+        Ok(Saved(self.db.write(&caller, change).await?))
+    }
+
+    /// Delete one's tenant
+    #[oai(path = "/tenant", method = "delete", operation_id = "tenant_delete")]
+    async fn delete(&self, caller: Caller<Own>, Query(confirmation): Query<Confirmation>) -> Result<Deleted> {
+        let delete = async |tx: &mut WriteTx| {
+            let tenant = queries::find(tx).await?;
+            if tenant.slug != confirmation.confirm {
+                return Err(Error::unprocessable("confirm", "is not the tenant's slug"));
+            }
+            queries::delete(tx).await
+        };
+        self.sessions.fenced(caller.tenant(), self.db.write(&caller, delete)).await?;
+        Ok(Deleted)
+    }
+}

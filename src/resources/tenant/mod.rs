@@ -1,0 +1,14 @@
+//! One's own tenant: its settings, and its end.
+mod handlers;
+mod queries;
+mod types;
+
+pub use handlers::TenantApi;
+pub use queries::{insert, name};
+pub use types::NewTenant;
+
+crate::permissions! {
+    Read(read): Viewer,
+    /// The settings, and to delete all of it.
+    Own: Owner,
+}

@@ -1,0 +1,80 @@
+//! Tenants in the database. Their table has no row-level security: every query names the lease's tenant.
+#![expect(clippy::disallowed_methods, reason = "queries run SQL")]
+use super::types::{NewTenant, Tenant, TenantInput};
+use crate::auth::{Granted, Locked};
+use crate::db::error::Constraint;
+use crate::db::removal::RemoveTenant;
+use crate::db::sql::for_update;
+use crate::db::types::TenantId;
+use crate::db::{Action, Audited, Changes, ReadTx, WriteTx};
+use crate::error::{Error, Result};
+use crate::schema::{invitations, logins, tenants};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+#[diesel::dsl::auto_type(no_type_alias)]
+fn own(tenant: TenantId) -> _ {
+    tenants::table.filter(tenants::id.eq(tenant)).filter(tenants::deleted_at.is_null())
+}
+
+/// The caller's own: where it is gone, it was deleted since they were let in.
+pub async fn find(tx: &mut ReadTx) -> Result<Tenant> {
+    let tenant = own(tx.tenant()).select(Tenant::as_select()).first(tx.conn()).await.optional()?;
+    tenant.ok_or(Error::InvalidToken)
+}
+
+/// What it is called.
+pub async fn name(tx: &mut ReadTx) -> Result<String> {
+    Ok(own(tx.tenant()).select(tenants::name).first(tx.conn()).await?)
+}
+
+/// The tenant as it is now, for a change in this transaction.
+pub async fn find_to_change(tx: &mut WriteTx) -> Result<Locked<Tenant>> {
+    let tenant = own(tx.tenant()).select(Tenant::as_select());
+    let tenant = for_update(tenant).get_result(tx.conn()).await.optional()?;
+    Ok(Locked::new(tenant.ok_or(Error::InvalidToken)?))
+}
+
+/// Makes the lease's tenant, with the settings that a new one has. A taken slug is a conflict on `tenant_id`, which is
+/// what registration calls it.
+pub async fn insert(tx: &mut WriteTx, tenant: NewTenant) -> Result<Audited<()>> {
+    let changes = Changes::created(&tenant);
+    let NewTenant { slug, name, open_registration } = tenant;
+    let row = (
+        tenants::id.eq(tx.tenant()),
+        tenants::slug.eq(slug),
+        tenants::name.eq(name),
+        tenants::timezone.eq("UTC"),
+        tenants::currency.eq("USD"),
+        tenants::open_registration.eq(open_registration),
+        tenants::version.eq(1),
+        tenants::created_at.eq(tx.now()),
+        tenants::updated_at.eq(tx.now()),
+    );
+    diesel::insert_into(tenants::table).values(row).execute(tx.conn()).await.taken("tenant_id")?;
+    let tenant = tx.tenant();
+    tx.audit(Action::Create, tenant, changes).await
+}
+
+pub async fn update(tx: &mut WriteTx, before: Granted<Tenant>, input: TenantInput) -> Result<Audited<Tenant>> {
+    let after = Tenant { input, version: before.version + 1, updated_at: tx.now(), ..before.clone() };
+    let change = (&after.input, tenants::version.eq(after.version), tenants::updated_at.eq(after.updated_at));
+    diesel::update(own(after.id)).set(change).execute(tx.conn()).await?;
+    Ok(tx.audit(Action::Update, after.id, Changes::updated(&*before, &after)).await?.with(after))
+}
+
+/// From now on nobody of it is served or can sign in, and its slug and names are free. The rows go in the background.
+pub async fn delete(tx: &mut WriteTx) -> Result<Audited<()>> {
+    let (tenant, now) = (tx.tenant(), tx.now());
+    diesel::delete(logins::table.filter(logins::tenant_id.eq(tenant))).execute(tx.conn()).await?;
+    diesel::delete(invitations::table.filter(invitations::tenant_id.eq(tenant))).execute(tx.conn()).await?;
+    let gone = (
+        tenants::slug.eq(format!("deleted.{}", tenant.0.simple())), // no slug that people can ask for has a dot
+        tenants::open_registration.eq(false),
+        tenants::deleted_at.eq(now),
+        tenants::updated_at.eq(now),
+    );
+    diesel::update(own(tenant)).set(gone).execute(tx.conn()).await?;
+    tx.enqueue(&RemoveTenant {}).await?;
+    tx.audit(Action::Delete, tenant, Changes::none()).await
+}

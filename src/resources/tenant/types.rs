@@ -1,0 +1,104 @@
+//! A tenant as the contract has it.
+use crate::auth::Owned;
+use crate::db::Any;
+use crate::db::types::{Instant, TenantId, UserId};
+use crate::error::Detail;
+use crate::http::query::{QueryParams, members_of, part};
+use crate::http::{Input, Resource};
+use crate::schema::tenants;
+use diesel::prelude::*;
+use poem_openapi::Object;
+use poem_openapi::registry::{MetaSchema, Registry};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+/// What owners write about their tenant.
+#[derive(Debug, Clone, Object, Queryable, Selectable, AsChangeset)]
+#[diesel(table_name = tenants, check_for_backend(Any))]
+pub struct TenantInput {
+    #[oai(validator(min_length = 1, max_length = 120))]
+    pub name: String,
+    /// An IANA time zone.
+    #[oai(validator(min_length = 1, max_length = 64))]
+    pub timezone: String,
+    /// ISO 4217.
+    #[oai(validator(min_length = 3, max_length = 3, pattern = "^[A-Z]{3}$"))]
+    pub currency: String,
+    /// Whether anybody may join it as a viewer.
+    pub open_registration: bool,
+}
+
+impl Input for TenantInput {
+    fn check(&self, problems: &mut Detail) {
+        problems.not_blank("name", &self.name);
+        if self.timezone.parse::<chrono_tz::Tz>().is_err() {
+            problems.add("timezone", "is no IANA time zone, such as Europe/Berlin");
+        }
+        if iso_currency::Currency::from_code(&self.currency).is_none() {
+            problems.add("currency", "is no currency of ISO 4217");
+        }
+    }
+}
+
+/// A tenant, as answered and as stored.
+#[derive(Debug, Clone, Object, Queryable, Selectable)]
+#[diesel(table_name = tenants, check_for_backend(Any))]
+pub struct Tenant {
+    pub id: TenantId,
+    pub slug: String,
+    #[oai(flatten)]
+    #[diesel(embed)]
+    pub input: TenantInput,
+    pub version: i64,
+    pub created_at: Instant,
+    pub updated_at: Instant,
+}
+
+impl Resource for Tenant {
+    const PATH: &'static str = "/api/v1/tenant";
+
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+    fn version(&self) -> i64 {
+        self.version
+    }
+    /// Everybody finds their own under this address.
+    fn tag(&self) -> String {
+        format!("{}.{}", self.id, self.version)
+    }
+}
+
+/// It is nobody's in particular: the role decides.
+impl Owned for Tenant {
+    fn owner(&self) -> UserId {
+        Uuid::nil().into()
+    }
+}
+
+/// A tenant in the making.
+#[derive(Debug, Clone, Object)]
+pub struct NewTenant {
+    pub slug: String,
+    pub name: String,
+    /// Whether anybody may join it as a viewer.
+    pub open_registration: bool,
+}
+
+/// Says once more what is to be deleted.
+#[derive(Debug, Object)]
+pub struct Confirmation {
+    /// The tenant's slug, again.
+    #[oai(validator(max_length = 50))]
+    pub confirm: String,
+}
+
+impl QueryParams for Confirmation {
+    fn describe(registry: &mut Registry) -> MetaSchema {
+        let properties = members_of::<Self>(registry);
+        MetaSchema { properties, required: vec!["confirm"], ..MetaSchema::new("object") }
+    }
+    fn parse(members: Map<String, Value>) -> crate::error::Result<Self> {
+        part(&members)
+    }
+}

@@ -1,0 +1,119 @@
+//! Everything that is held about a person, as NDJSON: one object a line, its kind beside it. Batch by batch, each in a lease
+//! of its own, so that nothing is held while a slow client reads.
+use super::{Read, queries};
+use crate::auth::Caller;
+use crate::db::types::UserId;
+use crate::db::{ReadTx, WriteScope};
+use crate::error::Result;
+use crate::http::export::ndjson_response;
+use crate::resources::auth::{SessionInfo, SignIn};
+use crate::resources::{api_keys, audit_logs, invitations, tasks};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use poem::{Body, IntoResponse, Response};
+use poem_openapi::ApiResponse;
+use poem_openapi::registry::{MetaResponses, Registry};
+use poem_openapi::types::ToJSON;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// The kinds of records, in the order of the export. A resource that holds something about people adds itself here.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    User,
+    Session,
+    ApiKey,
+    Invitation,
+    Task,
+    AuditEntry,
+}
+
+const KINDS: [Kind; 6] = [Kind::User, Kind::Session, Kind::ApiKey, Kind::Invitation, Kind::Task, Kind::AuditEntry];
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Session => "session",
+            Self::ApiKey => "api_key",
+            Self::Invitation => "invitation",
+            Self::Task => "task",
+            Self::AuditEntry => "audit_entry",
+        }
+    }
+}
+
+pub struct PersonalData(Body);
+
+impl PersonalData {
+    pub async fn stream(sign_in: SignIn, caller: Caller<Read>) -> Result<Self> {
+        let user = batch(&sign_in, &caller, Kind::User, None).await?; // an error here still gets its proper answer
+        let head = print(Kind::User, user);
+        let start = (sign_in, caller, Some((1, None)));
+        let rest = stream::try_unfold(start, |(sign_in, caller, place)| async move {
+            let Some((mut index, mut after)) = place else { return Ok(None) };
+            let kind: Kind = KINDS[index];
+            caller.recheck().await?;
+            let rows = batch(&sign_in, &caller, kind, after).await?;
+            after = last_id(kind, &rows);
+            if after.is_none() {
+                index += 1;
+            }
+            let next = (index < KINDS.len()).then_some((index, after));
+            Ok(Some((print(kind, rows), (sign_in, caller, next))))
+        });
+        let rest = rest.map_err(|error: crate::error::Error| {
+            tracing::error!(?error, "An export broke off");
+            std::io::Error::other(error)
+        });
+        Ok(Self(Body::from_bytes_stream(stream::once(async { Ok(head) }).chain(rest))))
+    }
+}
+
+/// The id to go on after; none where the kind is at its end. Only tasks and audit entries are many.
+fn last_id(kind: Kind, rows: &[Value]) -> Option<Uuid> {
+    match kind {
+        Kind::Task | Kind::AuditEntry => rows.last()?["id"].as_str()?.parse().ok(),
+        _ => None,
+    }
+}
+
+fn print(kind: Kind, rows: Vec<Value>) -> String {
+    rows.into_iter().map(|data| format!("{}\n", json!({"kind": kind.name(), "data": data}))).collect()
+}
+
+async fn batch(sign_in: &SignIn, caller: &Caller<Read>, kind: Kind, after: Option<Uuid>) -> Result<Vec<Value>> {
+    if let Kind::Session = kind {
+        let current = caller.session().unwrap_or_else(|_| Uuid::nil().into());
+        let devices = sign_in.all_devices(caller.as_actor()).await?;
+        return Ok(values(devices.into_iter().map(|device| SessionInfo::of(device, current)).collect()));
+    }
+    let user: UserId = caller.as_actor().actor();
+    let read = async |tx: &mut ReadTx| {
+        Ok(match kind {
+            Kind::User => values(vec![queries::find(tx, user).await?]),
+            Kind::Session => vec![],
+            Kind::ApiKey => values(api_keys::made_by(tx, user).await?),
+            Kind::Invitation => values(invitations::made_by(tx, user).await?),
+            Kind::Task => values(tasks::about(tx, user, after).await?),
+            Kind::AuditEntry => values(audit_logs::of_actor(tx, user, after).await?),
+        })
+    };
+    sign_in.db.read(caller, read).await
+}
+
+fn values<T: ToJSON>(rows: Vec<T>) -> Vec<Value> {
+    rows.iter().filter_map(ToJSON::to_json).collect()
+}
+
+impl IntoResponse for PersonalData {
+    fn into_response(self) -> Response {
+        let response = Response::builder().content_type("application/x-ndjson");
+        response.header("content-disposition", "attachment; filename=\"personal-data.ndjson\"").body(self.0)
+    }
+}
+impl ApiResponse for PersonalData {
+    fn meta() -> MetaResponses {
+        MetaResponses { responses: vec![ndjson_response("Everything that is held about the caller")] }
+    }
+    fn register(_: &mut Registry) {}
+}

@@ -1,0 +1,181 @@
+//! Users over HTTP.
+use super::export::PersonalData;
+use super::types::{Member, ProfileInput, User, UserFilter, UserInput};
+use super::{Manage, Own, Read, queries, rules};
+use crate::app::Tag;
+use crate::auth::{Caller, Role};
+use crate::db::types::UserId;
+use crate::db::{Audited, Scope, WriteTx};
+use crate::error::{Error, Result};
+use crate::http::scalars::Email;
+use crate::http::{Also, Deleted, Found, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Saved};
+use crate::infra::formats::normalised;
+use crate::list::List;
+use crate::resources::auth::{SendVerification, SignIn};
+use poem_openapi::OpenApi;
+use poem_openapi::param::Path;
+
+pub struct UsersApi {
+    pub sign_in: SignIn,
+}
+
+#[OpenApi(prefix_path = "/api/v1", tag = "Tag::Users")]
+impl UsersApi {
+    /// Get one's profile
+    #[oai(path = "/users/me", method = "get", operation_id = "user_me_get")]
+    async fn me(&self, caller: Caller<Read>, if_none_match: IfNoneMatch) -> Result<Found<User>> {
+        let user = self.sign_in.db.read(&caller, async |tx| queries::find(tx, caller.user()).await).await?;
+        Ok(Found(user, if_none_match))
+    }
+
+    /// Replace one's profile
+    #[oai(path = "/users/me", method = "put", operation_id = "user_me_replace")]
+    async fn replace_me(
+        &self,
+        caller: Caller<Own>,
+        if_match: IfMatch,
+        Json(input): Json<ProfileInput>,
+    ) -> Result<Saved<User>, Also<409>> {
+        Ok(Saved(self.change_profile(&caller, &if_match, |_| Ok(input.clone())).await?))
+    }
+
+    /// Change one's profile
+    #[oai(path = "/users/me", method = "patch", operation_id = "user_me_change")]
+    async fn change_me(
+        &self,
+        caller: Caller<Own>,
+        if_match: IfMatch,
+        Json(patch): Json<Patch<ProfileInput>>,
+    ) -> Result<Saved<User>, Also<409>> {
+        Ok(Saved(self.change_profile(&caller, &if_match, |user| patch.clone().apply(&user.into())).await?))
+    }
+
+    /// Export one's data
+    #[oai(path = "/users/me/export", method = "get", operation_id = "user_me_export")]
+    async fn export(&self, caller: Caller<Read>) -> Result<PersonalData> {
+        PersonalData::stream(self.sign_in.clone(), caller).await
+    }
+
+    /// List users
+    #[oai(path = "/users", method = "get", operation_id = "user_list")]
+    async fn list(&self, caller: Caller<Read>, Query(list): Query<List<UserFilter>>) -> Result<Listed<Member>> {
+        let UserFilter { role, is_active, kind } = &list.filter;
+        let sees_all = caller.role() >= Role::Admin;
+        if !sees_all && (role.is_some() || is_active.is_some() || kind.is_some()) {
+            return Err(Error::Forbidden); // a filter would tell what the answer hides
+        }
+        let mut page = self.sign_in.db.read(&caller, async |tx| queries::list(tx, &list, sees_all).await).await?;
+        page.items = page.items.into_iter().map(|member| member.seen_by(caller.role())).collect();
+        Ok(Listed(page))
+    }
+
+    /// Get a user
+    #[oai(path = "/users/:user_id", method = "get", operation_id = "user_get")]
+    async fn get(
+        &self,
+        caller: Caller<Read>,
+        Path(user_id): Path<UserId>,
+        if_none_match: IfNoneMatch,
+    ) -> Result<Found<Member>> {
+        let account = self.sign_in.db.read(&caller, async |tx| queries::find_account(tx, user_id).await).await?;
+        Ok(Found(Member::from(account).seen_by(caller.role()), if_none_match))
+    }
+
+    /// Change a user
+    #[oai(path = "/users/:user_id", method = "patch", operation_id = "user_change")]
+    async fn change(
+        &self,
+        caller: Caller<Manage>,
+        Path(user_id): Path<UserId>,
+        if_match: IfMatch,
+        Json(patch): Json<Patch<UserInput>>,
+    ) -> Result<Saved<Member>, Also<409>> {
+        let change = async |tx: &mut WriteTx| {
+            let account = caller.grant(queries::find_to_change(tx, user_id, caller.role()).await?, &if_match)?;
+            let input = patch.apply(&account.as_input())?;
+            rules::may_change(caller.role(), account.user.role, input.role)?;
+            queries::update(tx, account, input).await
+        };
+        let sign_in = &self.sign_in;
+        Ok(Saved(sign_in.sessions.fenced(caller.tenant(), sign_in.db.write(&caller, change)).await?))
+    }
+
+    /// Remove a user
+    #[oai(path = "/users/:user_id", method = "delete", operation_id = "user_delete")]
+    async fn delete(
+        &self,
+        caller: Caller<Manage>,
+        Path(user_id): Path<UserId>,
+        if_match: IfMatch,
+    ) -> Result<Deleted, Also<409>> {
+        let delete = async |tx: &mut WriteTx| {
+            let account = caller.grant(queries::find_to_change(tx, user_id, caller.role()).await?, &if_match)?;
+            rules::may_change(caller.role(), account.user.role, account.user.role)?;
+            queries::delete(tx, account).await
+        };
+        let sign_in = &self.sign_in;
+        sign_in.sessions.fenced(caller.tenant(), sign_in.db.write(&caller, delete)).await?;
+        Ok(Deleted)
+    }
+}
+
+impl UsersApi {
+    /// An address and a password are changed only by who knows the password, and a new password ends all other sessions.
+    async fn change_profile(
+        &self,
+        caller: &Caller<Own>,
+        if_match: &IfMatch,
+        change: impl Fn(&User) -> Result<ProfileInput> + Send + Sync,
+    ) -> Result<User> {
+        let (sign_in, session) = (&self.sign_in, caller.session()?); // an API key is no person
+        let actor = caller.as_actor();
+        let known = sign_in.db.read(caller, async |tx| queries::find(tx, caller.user()).await).await?;
+        let asked = change(&known)?;
+        let Email(email) = &asked.email;
+        let is_sensitive = asked.password.is_some() || normalised(email) != known.email;
+        let checked = match is_sensitive {
+            true => Some(sign_in.check_current(actor, asked.current_password.as_ref()).await?),
+            false => None,
+        };
+        let new_hash = match &asked.password {
+            Some(password) => {
+                sign_in.refuse_common("password", password)?;
+                Some(sign_in.passwords.hash(password.secret()).await?)
+            }
+            None => None,
+        };
+        let letters = sign_in.letters.clone();
+        let write = async |tx: &mut WriteTx| {
+            let user = caller.grant(queries::find_own_to_change(tx).await?, if_match)?;
+            let input = change(&user)?;
+            let Email(email) = &input.email;
+            if is_sensitive != (input.password.is_some() || normalised(email) != user.email)
+                || !queries::still_has(tx, checked.clone()).await?
+            {
+                return Err(Error::PreconditionFailed); // it was changed since the password was checked
+            }
+            let (former, name) = (user.email.clone(), user.name.clone());
+            let saved: Audited<User> = queries::update_profile(tx, user, input, new_hash.clone()).await?;
+            if saved.get().email != former {
+                tx.enqueue(&letters.address_changed(&former, &name)).await?;
+                tx.enqueue(&SendVerification { user: caller.user() }).await?;
+            }
+            let epoch = match new_hash {
+                Some(_) => {
+                    tx.enqueue(&letters.password_changed(&former, &name)).await?;
+                    Some(tx.end_sessions(caller.user(), Some(session)).await?)
+                }
+                None => None,
+            };
+            Ok(saved.map(|user| (user, epoch)))
+        };
+        let (user, epoch) = match is_sensitive {
+            true => sign_in.sessions.fenced(caller.tenant(), sign_in.db.write(caller, write)).await?,
+            false => sign_in.db.write(caller, write).await?,
+        };
+        if let Some(epoch) = epoch {
+            sign_in.keep(actor, session, epoch).await;
+        }
+        Ok(user)
+    }
+}

@@ -1,0 +1,340 @@
+//! The chain that the audit log is sealed into: an honest log is never blamed, and what was tampered with behind the
+//! server's back is named.
+use crate::support::{Kind, Tenant, TestApp};
+use bizcenter::db::audit_chain::{Head, KnownHead, Verification};
+use bizcenter::error::Error;
+use chrono::Duration;
+use futures_util::future::{join, join_all};
+use serde_json::{Value, json};
+use std::process::Output;
+use tokio::process::Command;
+
+async fn seal(app: &TestApp) {
+    let db = app.parts.db.clone();
+    app.by_hand(async move { db.seal_audit().await.unwrap() }).await;
+}
+
+async fn prune(app: &TestApp) {
+    let (db, key) = (app.parts.db.clone(), app.parts.checkpoint_key.clone());
+    app.by_hand(async move { db.prune_audit(Duration::days(90), &key).await.unwrap() }).await;
+}
+
+/// As [`prune`], where it may refuse.
+async fn prune_or_not(app: &TestApp) {
+    let (db, key) = (app.parts.db.clone(), app.parts.checkpoint_key.clone());
+    let _ = app.by_hand(async move { db.prune_audit(Duration::days(90), &key).await }).await;
+}
+
+async fn verify(tenant: &Tenant, known: &[Head]) -> Verification {
+    let (db, key, known) = (tenant.app.parts.db.clone(), tenant.app.parts.checkpoint_key.clone(), known.to_vec());
+    let id = tenant.id.into();
+    tenant.app.by_hand(async move { db.verify_audit(id, &known, &key).await.unwrap() }).await
+}
+
+/// A new tenant with eight sealed rows, of which the fourth is about a task; and its head.
+async fn sealed(app: &TestApp) -> (Tenant, Head) {
+    let tenant = app.tenant().await; // itself, its owner, a sign-in
+    for n in 0..5 {
+        tenant.owner.task(json!({"title": format!("Task {n}")})).await;
+    }
+    seal(app).await;
+    let head = verify(&tenant, &[]).await.head.unwrap();
+    assert_eq!(head.seq, 8);
+    (tenant, head)
+}
+
+/// The tenant's entries, as its admins see them, in the order of their time.
+async fn entries(tenant: &Tenant) -> Vec<Value> {
+    let owner = tenant.app.visitor().sign_in(&tenant.owner.email()).await; // the clock may have been turned
+    let page = owner.get("/api/v1/audit-logs?sort=created_at&per_page=100").expect(200).await.json();
+    page["items"].as_array().unwrap().clone()
+}
+
+/// Bytes as this database writes them.
+fn bytes(app: &TestApp, hex: &str) -> String {
+    match app.database.kind {
+        Kind::Postgres => format!("decode('{hex}', 'hex')"),
+        Kind::Sqlite | Kind::Mariadb => format!("x'{hex}'"),
+    }
+}
+
+/// A time as this database writes it.
+fn instant(app: &TestApp, time: &str) -> String {
+    match app.database.kind {
+        Kind::Mariadb => format!("'{}'", time.replace('T', " ").trim_end_matches('Z')),
+        Kind::Postgres | Kind::Sqlite => format!("'{time}'"),
+    }
+}
+
+/// Runs a statement on the tenant's rows: `{of}` stands for what is theirs, `{zeros}` and `{short}` for false hashes,
+/// `{past}` for a time long ago.
+async fn tamper(tenant: &Tenant, sql: &str) {
+    let app = &tenant.app;
+    let past = instant(app, "2020-01-01T00:00:00.000000Z");
+    let sql = sql.replace("{of}", &format!("tenant_id = {}", app.id(tenant.id))).replace("{past}", &past);
+    let sql = sql.replace("{zeros}", &bytes(app, &"00".repeat(32))).replace("{short}", &bytes(app, "00"));
+    app.run(&sql).await;
+}
+
+/// Adds rows to the log behind the server's back: a thousand changes would take their time.
+async fn add_rows(tenant: &Tenant, count: usize) {
+    let app = &tenant.app;
+    let at = instant(app, tenant.owner.signed_in["user"]["created_at"].as_str().unwrap());
+    let row = |_| {
+        let (tenant, id) = (app.id(tenant.id), app.id(app.parts.world.uuid()));
+        format!("({tenant}, {id}, {at}, {id}, 'update', 'task', {id}, '{{}}')")
+    };
+    let rows: Vec<_> = (0..count).map(row).collect();
+    let into = "INSERT INTO audit_logs (tenant_id, id, at, actor_id, action, subject_kind, subject_id, changes)";
+    app.run(&format!("{into} VALUES {}", rows.join(", "))).await;
+}
+
+fn no_problems() -> Vec<String> {
+    vec![]
+}
+
+// --- an honest log
+
+#[tokio::test]
+async fn rows_are_sealed_in_order_and_an_honest_log_has_no_faults() {
+    let app = TestApp::alone().await;
+    let (tenant, first) = sealed(&app).await;
+    let places = |entries: &[Value]| entries.iter().map(|entry| entry["seq"].as_i64()).collect::<Vec<_>>();
+    let shown = entries(&tenant).await; // signs in: one more
+    let expected: Vec<_> = (1..=8).map(Some).chain([None]).collect();
+    assert_eq!(places(&shown), expected);
+    let found = Verification { checked: 8, unsealed: 1, head: Some(first), problems: vec![] };
+    assert_eq!(verify(&tenant, &[first]).await, found, "what is not sealed yet is counted");
+
+    let (other, _) = sealed(&app).await;
+    tenant.owner.task(json!({"title": "Later"})).await;
+    seal(&app).await;
+    seal(&app).await; // there is nothing left
+    let found = verify(&tenant, &[first]).await;
+    assert_eq!((found.checked, found.unsealed, found.problems), (10, 0, no_problems()));
+    let last = found.head.unwrap();
+    assert!(last.seq == 10 && last.hash != first.hash);
+    let others = verify(&other, &[]).await;
+    assert_eq!((others.checked, others.problems), (8, no_problems()), "each tenant has a chain of its own");
+    assert_eq!(verify(&other, &[last]).await.problems.len(), 1, "another tenant's head is not in it");
+}
+
+async fn seal_or_lose(app: &TestApp) {
+    let db = app.parts.db.clone();
+    match app.by_hand(async move { db.seal_audit().await }).await {
+        Ok(()) | Err(Error::Unavailable(_)) => {} // it was in another one's way: the job is tried again
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+#[tokio::test]
+async fn servers_that_seal_at_once_make_one_chain() {
+    let app = TestApp::alone().await;
+    let tenant = app.tenant().await;
+    let servers = [app.clone(), app.replica().await, app.replica().await];
+    for _ in 0..10 {
+        let tasks = join_all((0..6).map(|_| tenant.owner.task(json!({"title": "At once"}))));
+        join(tasks, join_all(servers.iter().map(seal_or_lose))).await;
+    }
+    seal(&app).await;
+    let found = verify(&tenant, &[]).await;
+    assert_eq!((found.checked, found.unsealed, found.problems), (63, 0, no_problems()));
+    assert_eq!(found.head.unwrap().seq, 63);
+}
+
+#[tokio::test]
+async fn who_looks_while_rows_are_sealed_sees_no_faults() {
+    let app = TestApp::alone().await;
+    let (tenant, known) = sealed(&app).await;
+    add_rows(&tenant, 600).await; // more than is read at once
+    seal(&app).await;
+    let known = [known];
+    for _ in 0..30 {
+        tenant.owner.task(json!({"title": "Meanwhile"})).await;
+        let ((), found) = join(seal(&app), join_all((0..4).map(|_| verify(&tenant, &known)))).await;
+        for found in found {
+            assert_eq!(found.problems, no_problems());
+        }
+    }
+}
+
+// --- tampering
+
+#[tokio::test]
+async fn what_was_edited_or_removed_is_named() {
+    let app = TestApp::alone().await;
+    let (honest, _) = sealed(&app).await;
+    for (sql, fault) in [
+        ("UPDATE audit_logs SET changes = '{}' WHERE {of} AND seq = 4", "row 4 ("),
+        ("UPDATE audit_logs SET action = 'delete' WHERE {of} AND seq = 4", "row 4 ("),
+        ("UPDATE audit_logs SET subject_kind = 'user' WHERE {of} AND seq = 4", "row 4 ("),
+        ("UPDATE audit_logs SET actor_id = subject_id WHERE {of} AND seq = 4", "row 4 ("),
+        ("UPDATE audit_logs SET subject_id = actor_id WHERE {of} AND seq = 4", "row 4 ("),
+        ("UPDATE audit_logs SET ip = '203.0.113.9' WHERE {of} AND seq = 4", "row 4 ("),
+        ("UPDATE audit_logs SET request_id = NULL WHERE {of} AND seq = 4", "row 4 ("),
+        ("UPDATE audit_logs SET at = {past} WHERE {of} AND seq = 4", "row 4 ("),
+        ("UPDATE audit_logs SET hash = {zeros} WHERE {of} AND seq = 4", "row 4 ("),
+        ("UPDATE audit_logs SET changes = '{}' WHERE {of} AND seq = 8", "row 8 ("),
+        ("DELETE FROM audit_logs WHERE {of} AND seq = 1", "rows 1 to 1 were removed"),
+        ("DELETE FROM audit_logs WHERE {of} AND seq IN (4, 5)", "rows 4 to 5 were removed"),
+        ("UPDATE audit_logs SET seq = NULL WHERE {of} AND seq = 4", "rows 4 to 4 were removed"),
+        ("UPDATE audit_logs SET seq = 99 WHERE {of} AND seq = 4", "rows 4 to 4 were removed"),
+        ("DELETE FROM audit_logs WHERE {of} AND seq = 8", "its end was cut off"),
+        ("DELETE FROM audit_logs WHERE {of}", "its end was cut off"),
+        ("UPDATE audit_heads SET hash = {zeros} WHERE {of}", "its end was cut off or edited"),
+        ("DELETE FROM audit_heads WHERE {of}", "was sealed up to 0:"),
+    ] {
+        let (tenant, _) = sealed(&app).await;
+        let row = entries(&tenant).await[3]["id"].clone();
+        tamper(&tenant, sql).await;
+        let problems = verify(&tenant, &[]).await.problems;
+        assert!(problems.first().is_some_and(|problem| problem.contains(fault)), "{sql}: {problems:?}");
+        if fault == "row 4 (" {
+            assert!(problems[0].contains(row.as_str().unwrap()), "{sql}: {problems:?}");
+        }
+        if sql.contains("changes") {
+            assert_eq!(problems.len(), 1, "one fault is told once: {problems:?}");
+        }
+    }
+    assert_eq!(verify(&honest, &[]).await.problems, no_problems(), "it is the others' rows that were touched");
+}
+
+#[tokio::test]
+async fn a_hash_that_is_none_is_named_and_hides_nothing() {
+    let app = TestApp::alone().await;
+    for (sql, fault) in [
+        ("UPDATE audit_logs SET hash = {short} WHERE {of} AND seq = 4", "row 4 ("),
+        ("UPDATE audit_logs SET hash = NULL WHERE {of} AND seq = 4", "row 4 ("),
+        ("UPDATE audit_heads SET hash = {short} WHERE {of}", ""),
+    ] {
+        let (tenant, _) = sealed(&app).await;
+        tamper(&tenant, sql).await;
+        let problems = verify(&tenant, &[]).await.problems;
+        assert!(problems.first().is_some_and(|problem| problem.contains(fault)), "{sql}: {problems:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_cut_off_end_and_a_rewritten_log_show_against_a_known_head() {
+    let app = TestApp::alone().await;
+    let (cut, known) = sealed(&app).await;
+    let back = "DELETE FROM audit_logs WHERE {of} AND seq > 5;
+                UPDATE audit_heads SET seq = 5, hash = (SELECT hash FROM audit_logs WHERE {of} AND seq = 5) WHERE {of}";
+    tamper(&cut, back).await;
+    let found = verify(&cut, &[]).await;
+    assert_eq!((found.checked, found.problems), (5, no_problems()), "by itself it looks whole");
+    let early = found.head.unwrap();
+    let problems = verify(&cut, &[early, known]).await.problems;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].contains(&known.to_string()), "{problems:?}");
+
+    let (rewritten, known) = sealed(&app).await;
+    let anew = "UPDATE audit_logs SET seq = NULL, hash = NULL WHERE {of};
+                UPDATE audit_logs SET changes = '{}' WHERE {of};
+                DELETE FROM audit_heads WHERE {of}";
+    tamper(&rewritten, anew).await;
+    seal(&app).await;
+    let found = verify(&rewritten, &[]).await;
+    assert_eq!((found.checked, found.problems), (8, no_problems()));
+    let problems = verify(&rewritten, &[known]).await.problems;
+    assert!(problems.len() == 1 && problems[0].contains(&known.to_string()), "{problems:?}");
+}
+
+// --- pruning
+
+#[tokio::test]
+async fn a_pruned_log_begins_at_a_signed_checkpoint() {
+    let app = TestApp::alone().await;
+    let (tenant, early) = sealed(&app).await;
+    add_rows(&tenant, 1_100).await; // more than is sealed, pruned and read at once
+    seal(&app).await;
+    let before = verify(&tenant, &[early]).await;
+    assert_eq!((before.checked, before.problems), (1_108, no_problems()));
+    let pruned = before.head.unwrap();
+    app.clock.advance(Duration::days(89));
+    prune(&app).await;
+    assert_eq!(verify(&tenant, &[]).await.checked, 1_108, "none is old enough");
+
+    app.clock.advance(Duration::days(2));
+    entries(&tenant).await; // a sign-in, not sealed yet
+    prune(&app).await;
+    let found = verify(&tenant, &[early, pruned]).await;
+    assert_eq!((found.checked, found.unsealed, found.problems), (0, 1, no_problems()));
+    seal(&app).await;
+    prune(&app).await;
+    let found = verify(&tenant, &[early, pruned]).await;
+    assert_eq!((found.checked, found.head.unwrap().seq, found.problems), (1, 1_109, no_problems()));
+    let forged = Head { hash: [7; 32], ..pruned };
+    assert_eq!(verify(&tenant, &[forged]).await.problems.len(), 1, "of where it was cut, the hash is known");
+
+    tamper(&tenant, "UPDATE audit_heads SET checkpoint_mac = {zeros} WHERE {of}").await;
+    let problems = verify(&tenant, &[]).await.problems;
+    assert!(problems.len() == 1 && problems[0].contains("has no valid signature"), "{problems:?}");
+}
+
+#[tokio::test]
+async fn rows_that_were_made_to_look_old_are_not_pruned_out_of_sight() {
+    let app = TestApp::alone().await;
+    let (tenant, known) = sealed(&app).await;
+    tamper(&tenant, "UPDATE audit_logs SET at = {past} WHERE {of} AND seq <= 4").await;
+    assert_ne!(verify(&tenant, &[known]).await.problems, no_problems());
+    prune_or_not(&app).await;
+    assert_ne!(verify(&tenant, &[known]).await.problems, no_problems(), "pruning has made it right");
+}
+
+#[tokio::test]
+async fn a_forged_checkpoint_is_not_signed_by_the_next_pruning() {
+    let app = TestApp::alone().await;
+    let (tenant, known) = sealed(&app).await;
+    let forge = "UPDATE audit_heads SET checkpoint_seq = 4, checkpoint_mac = {zeros},
+                 checkpoint_hash = (SELECT hash FROM audit_logs WHERE {of} AND seq = 4) WHERE {of};
+                 DELETE FROM audit_logs WHERE {of} AND seq <= 4";
+    tamper(&tenant, forge).await;
+    let problems = verify(&tenant, &[known]).await.problems;
+    assert!(problems.len() == 1 && problems[0].contains("has no valid signature"), "{problems:?}");
+    app.clock.advance(Duration::days(91));
+    prune_or_not(&app).await;
+    assert_ne!(verify(&tenant, &[known]).await.problems, no_problems(), "pruning has made it right");
+}
+
+// --- the command
+
+#[tokio::test]
+async fn the_command_says_by_its_exit_code_whether_there_are_faults() {
+    let app = TestApp::alone().await;
+    let (tenant, head) = sealed(&app).await;
+    let audit_verify = async |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bizcenter"));
+        command.args(["audit", "verify"]).args(arguments).current_dir(app.database.folder.path()).env_clear();
+        if let Ok(profile) = std::env::var("LLVM_PROFILE_FILE") {
+            command.env("LLVM_PROFILE_FILE", profile);
+        }
+        let key = "the encryption key of all the tests"; // it signs the checkpoints too
+        command.env("DATABASE_URL", &app.database.url).env("CONTRACT_ENCRYPTION_KEY", key);
+        let Output { status, stdout, stderr } = command.output().await.unwrap();
+        (status.code().unwrap(), String::from_utf8([stdout, stderr].concat()).unwrap())
+    };
+    let known = KnownHead { tenant: tenant.id.into(), head }.to_string();
+    let (code, out) = audit_verify(&[]).await;
+    assert!(code == 0 && out.contains(&format!("8 rows checked, 0 not sealed yet, {known}")), "{code}: {out}");
+    let (code, out) = audit_verify(&["--head", &known, "--tenant", &tenant.slug]).await;
+    assert_eq!(code, 0, "{out}");
+    for head in ["nonsense", known.split_once(':').unwrap().1, &known[..known.len() - 1]] {
+        let (code, out) = audit_verify(&["--head", head]).await;
+        assert!(code == 2 && out.contains("is no head as the server logs it"), "{code}: {out}");
+    }
+    let nobodys = KnownHead { tenant: app.parts.world.uuid().into(), head }.to_string();
+    for arguments in [["--head", nobodys.as_str()], ["--tenant", "no-such-tenant"]] {
+        let (code, out) = audit_verify(&arguments).await;
+        assert!(code == 1 && out.contains("there is no tenant"), "{code}: {out}");
+    }
+
+    app.clock.advance(Duration::days(91));
+    prune(&app).await;
+    let (code, out) = audit_verify(&["--head", &known]).await;
+    assert_eq!(code, 0, "{out}");
+    let (other, head) = sealed(&app).await;
+    tamper(&other, "UPDATE audit_logs SET changes = '{}' WHERE {of} AND seq = 4").await;
+    let (code, out) = audit_verify(&["--head", &KnownHead { tenant: other.id.into(), head }.to_string()]).await;
+    assert!(code == 1 && out.contains("row 4 (") && out.contains("has 1 fault"), "{code}: {out}");
+}

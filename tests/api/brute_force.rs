@@ -1,0 +1,320 @@
+//! Guessing passwords: who has failed too often waits, longer each time, whichever way they come.
+use crate::support::{Answer, Call, Person, TestApp, has_servers, redis_url};
+use bizcenter::config::{Config, RateLimitConfig};
+use chrono::Duration;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+const LOGIN: &str = "/api/v1/auth/login";
+const TOKEN: &str = "/api/v1/auth/token";
+const CHANGE: &str = "/api/v1/auth/password";
+const PROFILE: &str = "/api/v1/users/me";
+const PASSWORD: &str = "correct horse battery";
+
+/// Five failures on an account, fifty from an address; no other limit is in the way.
+fn guarded(config: &mut Config) {
+    config.rate_limit = RateLimitConfig {
+        enabled: true,
+        anonymous_per_hour: 1_000_000,
+        user_per_hour: 1_000_000,
+        api_key_per_hour: 1_000_000,
+        register_per_minute: 1_000_000,
+        login_per_minute: 1_000_000,
+        refresh_per_minute: 1_000_000,
+        writes_per_minute: 1_000_000,
+    };
+    config.server.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+}
+
+async fn guarded_app() -> TestApp {
+    TestApp::with(guarded).await
+}
+
+/// An address that no other test has: all servers of a run may count in one Redis.
+struct Place {
+    app: TestApp,
+    address: String,
+}
+
+impl Place {
+    fn somewhere(app: &TestApp) -> Self {
+        let [a, b, c, d] = app.parts.world.random_bytes();
+        Self { app: app.clone(), address: format!("2001:db8:{a:02x}{b:02x}:{c:02x}{d:02x}::1") }
+    }
+
+    fn sent_from_here(&self, call: Call) -> Call {
+        call.header("x-forwarded-for", &self.address)
+    }
+
+    /// Signs in by either name.
+    fn sign_in(&self, name: &str, password: &str) -> Call {
+        let form = [("grant_type", "password"), ("username", name), ("password", password)];
+        self.sent_from_here(self.app.visitor().post(TOKEN).form(&form))
+    }
+
+    async fn wrong(&self, name: &str) {
+        let answer = self.sign_in(name, "wrong").send().await;
+        assert_eq!(answer.error(), (401, "invalid_credentials".into()), "{name}");
+    }
+
+    /// Sends it within the wait, however slow this machine is: with the clock turned back for that while.
+    async fn at_once(&self, call: Call) -> Answer {
+        self.app.clock.advance(Duration::seconds(-20));
+        let answer = call.send().await;
+        self.app.clock.advance(Duration::seconds(20));
+        answer
+    }
+
+    /// The seconds that even the right password has to wait.
+    async fn wait(&self, name: &str) -> i64 {
+        let answer = self.at_once(self.sign_in(name, PASSWORD)).await;
+        refused(&answer);
+        answer.header("retry-after").unwrap().parse::<i64>().unwrap() - 20
+    }
+}
+
+#[track_caller]
+fn refused(answer: &Answer) {
+    assert_eq!(answer.error(), (429, "rate_limited".into()));
+    assert!(answer.header("retry-after").is_some());
+}
+
+fn seconds_since(begun: Instant) -> i64 {
+    begun.elapsed().as_secs().try_into().unwrap()
+}
+
+async fn name(person: &Person, username: &str) {
+    person.patch(PROFILE).json(&json!({"username": username})).expect(200).await;
+}
+
+// --- one account
+
+#[tokio::test]
+async fn after_five_failures_each_further_try_waits_twice_as_long_and_success_ends_it() {
+    let app = guarded_app().await;
+    let (email, place) = (app.tenant().await.owner.email(), Place::somewhere(&app));
+    for _ in 0..4 {
+        place.wrong(&email).await;
+    }
+    for seconds in [1, 2, 4, 8, 16] {
+        let begun = Instant::now();
+        place.wrong(&email).await;
+        for _ in 0..2 {
+            let told = place.wait(&email).await; // what is refused makes nothing worse
+            assert!((seconds - seconds_since(begun)..=seconds).contains(&told), "{told} instead of {seconds}");
+        }
+        app.clock.advance(Duration::seconds(seconds));
+    }
+    place.sign_in(&email, PASSWORD).expect(200).await;
+    for _ in 0..4 {
+        place.wrong(&email).await;
+    }
+    place.sign_in(&email, PASSWORD).expect(200).await;
+}
+
+#[tokio::test]
+async fn all_names_and_ways_of_an_account_count_together() {
+    let app = guarded_app().await;
+    let tenant = app.tenant().await;
+    let (email, username, place) = (tenant.owner.email(), app.unique(), Place::somewhere(&app));
+    name(&tenant.owner, &username).await;
+    let login = |name: &str, value: &str| {
+        let call = app.visitor().post(LOGIN).json(&json!({name: value, "password": "wrong"}));
+        Place::somewhere(&app).sent_from_here(call) // from anywhere
+    };
+    login("email", &email.to_uppercase()).expect(401).await;
+    login("username", &username).expect(401).await;
+    login("username", &email).expect(401).await;
+    place.wrong(&format!(" {}", username.to_uppercase())).await;
+    place.wrong(&email).await;
+    for name in [&email, &username] {
+        place.wait(name).await;
+        Place::somewhere(&app).wait(name).await;
+    }
+    let colleague = tenant.viewer().await;
+    place.sign_in(&colleague.email(), PASSWORD).expect(200).await;
+}
+
+#[tokio::test]
+async fn guesses_of_the_current_password_count_as_those_at_the_door() {
+    let app = guarded_app().await;
+    let (owner, place) = (app.tenant().await.owner, Place::somewhere(&app));
+    let change = |current: &str| {
+        let input = json!({"current_password": current, "new_password": "another good password"});
+        place.sent_from_here(owner.post(CHANGE).json(&input))
+    };
+    let move_away = |current: &str| {
+        let input = json!({"current_password": current, "email": format!("{}@example.com", app.unique())});
+        place.sent_from_here(owner.patch(PROFILE).json(&input))
+    };
+    for call in [change("wrong"), change("wrong"), move_away("wrong"), move_away("wrong")] {
+        let answer = call.send().await;
+        assert_eq!(answer.error(), (422, "unprocessable".into()));
+        assert_eq!(answer.detail(), json!({"current_password": ["is wrong"]}));
+    }
+    place.wrong(&owner.email()).await;
+    for call in [change(PASSWORD), change("wrong"), move_away(PASSWORD)] {
+        refused(&place.at_once(call).await);
+    }
+    place.wait(&owner.email()).await;
+    owner.patch(PROFILE).json(&json!({"name": "No guess"})).expect(200).await;
+    app.clock.advance(Duration::seconds(1));
+    change(PASSWORD).expect(204).await;
+    for _ in 0..4 {
+        place.wrong(&owner.email()).await; // all of it is forgotten
+    }
+    place.sign_in(&owner.email(), "another good password").expect(200).await;
+}
+
+#[tokio::test]
+async fn of_many_tries_at_once_five_are_judged() {
+    let app = guarded_app().await;
+    let (email, place) = (app.tenant().await.owner.email(), Place::somewhere(&app));
+    let begun = Instant::now();
+    let answers = join_all((0..20).map(|_| place.sign_in(&email, "wrong").send())).await;
+    let judged = answers.iter().filter(|answer| answer.status == 401).count();
+    answers.iter().filter(|answer| answer.status != 401).for_each(refused);
+    let most = 5 + usize::try_from(seconds_since(begun)).unwrap(); // each more has waited for a second
+    assert!((1..=most).contains(&judged), "{judged} were judged");
+    for _ in judged..5 {
+        place.wrong(&email).await;
+    }
+    place.wait(&email).await;
+}
+
+// --- nobody learns who is known
+
+/// What is told of tries at a name: before, within and after the wait.
+async fn story(place: &Place, name: &str) -> Vec<Value> {
+    let mut answers = vec![];
+    for _ in 0..5 {
+        answers.push(place.sign_in(name, "wrong").send().await);
+    }
+    for _ in 0..3 {
+        answers.push(place.at_once(place.sign_in(name, "wrong")).await);
+    }
+    place.app.clock.advance(Duration::seconds(1));
+    answers.push(place.sign_in(name, "wrong").send().await);
+    answers.push(place.at_once(place.sign_in(name, "wrong")).await);
+    let tell = |answer: &Answer| {
+        let mut body = answer.json();
+        body["error"]["request_id"] = Value::Null;
+        let mut headers: Vec<_> = answer.headers.keys().map(|name| name.as_str()).collect();
+        headers.sort_unstable();
+        json!({"status": answer.status.as_u16(), "body": body, "headers": headers})
+    };
+    answers.iter().map(tell).collect()
+}
+
+#[tokio::test]
+async fn unknown_names_wait_as_known_ones_do() {
+    let app = guarded_app().await;
+    let tenant = app.tenant().await;
+    let (username, disabled) = (app.unique(), tenant.viewer().await);
+    name(&tenant.owner, &username).await;
+    let inactive = json!({"is_active": false});
+    tenant.owner.patch(&format!("/api/v1/users/{}", disabled.id())).json(&inactive).expect(200).await;
+    let known = story(&Place::somewhere(&app), &tenant.owner.email()).await;
+    let statuses: Vec<_> = known.iter().map(|told| told["status"].as_u64().unwrap()).collect();
+    assert_eq!(statuses, [401, 401, 401, 401, 401, 429, 429, 429, 401, 429]);
+    let unknown = format!("{}@example.com", app.unique());
+    for name in [&unknown, &app.unique(), &disabled.email()] {
+        assert_eq!(story(&Place::somewhere(&app), name).await, known, "{name}");
+    }
+    let (place, name) = (Place::somewhere(&app), app.unique());
+    for spelling in [&name, &name.to_uppercase(), &format!(" {name} "), &name.replacen('u', "\u{ff55}", 1), &name] {
+        place.wrong(spelling).await;
+    }
+    place.wait(&name).await;
+}
+
+// --- one address
+
+#[tokio::test]
+async fn fifty_failures_from_an_address_make_it_wait_for_every_account() {
+    let app = guarded_app().await;
+    let (email, place) = (app.tenant().await.owner.email(), Place::somewhere(&app));
+    for _ in 0..49 {
+        place.wrong(&format!("{}@example.com", app.unique())).await;
+    }
+    place.sign_in(&email, PASSWORD).expect(200).await; // no failure
+    let begun = Instant::now();
+    place.wrong(&format!("{}@example.com", app.unique())).await;
+    for _ in 0..6 {
+        let told = place.wait(&email).await;
+        assert!((1 - seconds_since(begun)..=1).contains(&told), "{told}");
+    }
+    let elsewhere = Place::somewhere(&app);
+    elsewhere.wrong(&email).await; // what was refused there is nothing against the account
+    elsewhere.sign_in(&email, PASSWORD).expect(200).await;
+    app.clock.advance(Duration::seconds(1));
+    place.wrong(&email).await;
+    assert!(place.wait(&email).await <= 2);
+    app.clock.advance(Duration::minutes(16));
+    for _ in 0..5 {
+        place.wrong(&format!("{}@example.com", app.unique())).await; // forgotten
+    }
+}
+
+/// An office at nine in the morning.
+#[tokio::test]
+async fn twenty_people_of_one_address_sign_in_at_once() {
+    let app = TestApp::with(|config| {
+        guarded(config);
+        config.redis.url = has_servers().then(|| redis_url().into()); // where counting takes several steps
+    })
+    .await;
+    let (tenant, place) = (app.tenant().await, Place::somewhere(&app));
+    let mut emails = vec![];
+    for _ in 0..20 {
+        emails.push(tenant.viewer().await.email());
+    }
+    for answer in join_all(emails.iter().map(|email| place.sign_in(email, PASSWORD).send())).await {
+        answer.expect(200);
+    }
+}
+
+// --- what is no guess
+
+#[tokio::test]
+async fn errors_of_the_server_and_right_passwords_are_no_failures() {
+    let app = guarded_app().await;
+    let tenant = app.tenant().await;
+    let (viewer, place) = (tenant.viewer().await, Place::somewhere(&app));
+    let id = app.id(viewer.id());
+    let hash = app.rows(&format!("SELECT password_hash FROM users WHERE id = {id}")).await.concat().concat();
+    let set = async |hash: &str| {
+        app.run(&format!("UPDATE users SET password_hash = '{hash}' WHERE id = {id}")).await;
+    };
+    set("no hash").await;
+    for _ in 0..7 {
+        let answer = place.sign_in(&viewer.email(), PASSWORD).send().await;
+        assert_eq!(answer.error(), (500, "internal_error".into()));
+    }
+    set(&hash).await;
+    for _ in 0..4 {
+        place.wrong(&viewer.email()).await;
+    }
+    place.sign_in(&viewer.email(), PASSWORD).expect(200).await;
+    let inactive = json!({"is_active": false});
+    tenant.owner.patch(&format!("/api/v1/users/{}", viewer.id())).json(&inactive).expect(200).await;
+    for _ in 0..7 {
+        let answer = place.sign_in(&viewer.email(), PASSWORD).send().await;
+        assert_eq!(answer.error(), (403, "inactive_user".into()));
+    }
+}
+
+#[tokio::test]
+async fn where_limits_are_off_nobody_waits() {
+    let app = TestApp::start().await;
+    let (owner, place) = (app.tenant().await.owner, Place::somewhere(&app));
+    for _ in 0..12 {
+        place.wrong(&owner.email()).await;
+    }
+    for _ in 0..7 {
+        let input = json!({"current_password": "wrong", "new_password": "another good password"});
+        owner.post(CHANGE).json(&input).expect(422).await;
+    }
+    place.sign_in(&owner.email(), PASSWORD).expect(200).await;
+}

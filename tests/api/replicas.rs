@@ -1,0 +1,232 @@
+//! Several servers on one database and one Redis: what one is told holds on the other at once. And Redis going away: nobody
+//! is let in who should not be, nobody waits for long, and all is well when it is back.
+use crate::support::{Person, TestApp, has_servers, redis_url};
+use bizcenter::auth::Role;
+use bizcenter::config::{Config, SessionStoreChoice};
+use serde_json::json;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+const ME: &str = "/api/v1/auth/me";
+
+fn with_redis(config: &mut Config, url: &str) {
+    config.redis.url = Some(url.to_owned().into());
+    config.auth.session_store = SessionStoreChoice::Redis;
+}
+
+/// Two servers with everything shared; none where the run has no Redis.
+async fn two(change: impl Fn(&mut Config) + Clone + Send + 'static) -> Option<(TestApp, TestApp)> {
+    if !has_servers() {
+        return None;
+    }
+    let shared = move |config: &mut Config| {
+        with_redis(config, &redis_url());
+        change(config);
+    };
+    let first = TestApp::with(shared.clone()).await;
+    let second = first.replica_with(shared).await;
+    Some((first, second))
+}
+
+#[tokio::test]
+async fn signing_in_and_out_holds_on_both() {
+    let Some((first, second)) = two(|_| {}).await else { return };
+    let tenant = first.tenant().await;
+    let there = tenant.owner.at(&second);
+    there.get(ME).expect(200).await;
+    let other = second.visitor().sign_in(&tenant.owner.email()).await;
+    let listed = tenant.owner.get("/api/v1/auth/sessions").expect(200).await.json();
+    assert_eq!(listed["meta"]["total"], 2);
+    let id = other.signed_in["access_token"].as_str().map(|_| listed["items"][0]["id"].clone()).unwrap();
+    tenant.owner.delete(&format!("/api/v1/auth/sessions/{}", id.as_str().unwrap())).expect(204).await;
+    assert_eq!(other.get(ME).send().await.error(), (401, "invalid_token".into()));
+    tenant.owner.post("/api/v1/auth/logout").expect(204).await;
+    assert_eq!(there.get(ME).send().await.error(), (401, "invalid_token".into()));
+}
+
+#[tokio::test]
+async fn demotion_disabling_and_the_end_of_all_sessions_hold_on_both() {
+    let Some((first, second)) = two(|_| {}).await else { return };
+    let tenant = first.tenant().await;
+    let (editor, task) = (tenant.editor().await, json!({"title": "x"}));
+    let there = editor.at(&second);
+    for round in 0..20 {
+        let (role, status) = if round % 2 == 0 { ("viewer", 403) } else { ("editor", 201) };
+        there.post("/api/v1/tasks").json(&task).expect(if round % 2 == 0 { 201 } else { 403 }).await;
+        let path = format!("/api/v1/users/{}", editor.id());
+        tenant.owner.patch(&path).json(&json!({"role": role})).expect(200).await;
+        there.post("/api/v1/tasks").json(&task).expect(status).await;
+        editor.post("/api/v1/tasks").json(&task).expect(status).await;
+    }
+    editor.post("/api/v1/auth/logout-all").expect(204).await;
+    assert_eq!(there.get(ME).send().await.status, 401);
+    let admin = tenant.admin().await;
+    admin.at(&second).get(ME).expect(200).await;
+    let path = format!("/api/v1/users/{}", admin.id());
+    tenant.owner.patch(&path).json(&json!({"is_active": false})).expect(200).await;
+    assert_eq!(admin.at(&second).get(ME).send().await.error(), (401, "invalid_token".into()));
+}
+
+#[tokio::test]
+async fn a_limit_is_used_up_on_both_together() {
+    let limited = |config: &mut Config| {
+        config.rate_limit.enabled = true;
+        config.rate_limit.register_per_minute = 1000;
+        config.rate_limit.login_per_minute = 1000;
+        config.rate_limit.user_per_hour = 4;
+    };
+    let Some((first, second)) = two(limited).await else { return };
+    let owner = first.tenant().await.owner;
+    for (turn, app) in [&first, &second, &first, &second].into_iter().enumerate() {
+        let answer = owner.at(app).get(ME).expect(200).await;
+        assert!(answer.header("ratelimit").unwrap().starts_with(&format!("\"user\";r={}", 3 - turn)));
+    }
+    for app in [&first, &second] {
+        assert_eq!(owner.at(app).get(ME).send().await.error(), (429, "rate_limited".into()));
+    }
+}
+
+/// A Redis of one's own, which keeps its data when it is stopped.
+struct OwnRedis {
+    folder: TempDir,
+    port: u16,
+    process: Option<Child>,
+}
+
+impl OwnRedis {
+    fn start() -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let mut redis = Self { folder: tempfile::tempdir().unwrap(), port, process: None };
+        redis.restart();
+        redis
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    fn restart(&mut self) {
+        let arguments = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "always"];
+        let mut command = Command::new("redis-server");
+        command.args(arguments).arg("--port").arg(self.port.to_string()).arg("--dir").arg(self.folder.path());
+        self.process = Some(command.stdout(Stdio::null()).spawn().unwrap());
+        let started = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(started.elapsed() < Duration::from_secs(10), "redis-server does not start");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// Lets it hang, or go on.
+    fn signal(&self, name: &str) {
+        let pid = self.process.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+}
+
+impl Drop for OwnRedis {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+async fn is_unavailable_at_once(person: &Person, path: &str) {
+    let asked = Instant::now();
+    assert_eq!(person.get(path).send().await.error(), (503, "unavailable".into()), "{path}");
+    assert!(asked.elapsed() < Duration::from_secs(1), "{path} took {:?}", asked.elapsed());
+}
+
+/// Within two seconds it is served again.
+async fn is_back(person: &Person) {
+    let since = Instant::now();
+    while person.get(ME).send().await.status != 200 {
+        assert!(since.elapsed() < Duration::from_secs(2), "it is not back within two seconds");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn without_redis_sessions_in_it_answer_503_at_once_and_are_back_with_it() {
+    if !has_servers() {
+        return;
+    }
+    let mut redis = OwnRedis::start();
+    let url = redis.url();
+    let app = TestApp::with(move |config| with_redis(config, &url)).await;
+    let tenant = app.tenant().await;
+    let owner = &tenant.owner;
+    for _ in 0..20 {
+        owner.get(ME).expect(200).await; // so that several connections are open
+    }
+    let login = json!({"email": owner.email(), "password": "correct horse battery"});
+    for _ in 0..2 {
+        redis.stop();
+        for _ in 0..3 {
+            is_unavailable_at_once(owner, ME).await;
+            is_unavailable_at_once(owner, "/api/v1/tasks").await;
+        }
+        let asked = Instant::now();
+        let answer = app.visitor().post("/api/v1/auth/login").json(&login).send().await;
+        assert_eq!(answer.error(), (503, "unavailable".into()), "a session that is nowhere opens no door");
+        assert!(asked.elapsed() < Duration::from_secs(1));
+        let wrong = json!({"email": owner.email(), "password": "wrong wrong"});
+        app.visitor().post("/api/v1/auth/login").json(&wrong).expect(401).await;
+        let refresh = json!({"refresh_token": owner.refresh_token()});
+        app.visitor().post("/api/v1/auth/refresh").json(&refresh).expect(503).await;
+        app.visitor().get("/health").expect(200).await;
+        let ready = app.visitor().get("/readyz").expect(503).await;
+        assert_eq!(ready.detail(), json!({"cache": ["does not answer"]}));
+        redis.restart();
+        is_back(owner).await;
+        app.visitor().post("/api/v1/auth/login").json(&login).expect(200).await;
+    }
+    redis.signal("STOP"); // it is there, and says nothing
+    for _ in 0..3 {
+        is_unavailable_at_once(owner, ME).await;
+    }
+    redis.signal("CONT");
+    is_back(owner).await;
+    tenant.person(Role::Viewer).await.get(ME).expect(200).await;
+}
+
+#[tokio::test]
+async fn without_redis_sessions_in_the_database_go_on_and_limits_are_counted_here() {
+    if !has_servers() {
+        return;
+    }
+    let mut redis = OwnRedis::start();
+    let url = redis.url();
+    let app = TestApp::with(move |config| {
+        config.redis.url = Some(url.into());
+        config.auth.session_store = SessionStoreChoice::Database;
+        config.rate_limit.enabled = true;
+        config.rate_limit.writes_per_minute = 3;
+    })
+    .await;
+    let owner = app.tenant().await.owner;
+    redis.stop();
+    let asked = Instant::now();
+    for _ in 0..10 {
+        owner.get(ME).expect(200).await;
+    }
+    assert!(asked.elapsed() < Duration::from_secs(3), "each request waited for Redis: {:?}", asked.elapsed());
+    app.visitor().sign_in(&owner.email()).await.get(ME).expect(200).await;
+    for status in [201, 201, 201, 429] {
+        owner.post("/api/v1/tasks").json(&json!({"title": "x"})).expect(status).await;
+    }
+    app.visitor().get("/readyz").expect(200).await;
+    redis.restart();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    owner.post("/api/v1/tasks").json(&json!({"title": "x"})).expect(201).await; // Redis knows of none yet
+}

@@ -1,0 +1,47 @@
+//! Answers that take their time end with the session that they were asked for by.
+use crate::support::{Tenant, TestApp};
+use futures_util::future::join_all;
+use reqwest::Response;
+use serde_json::json;
+
+/// Two batches of an export, so large (15 MB each) that the second is not read while nobody takes the first.
+const TASKS: usize = 600;
+
+async fn tenant_with_much_to_export() -> Tenant {
+    let tenant = TestApp::start().await.tenant().await;
+    let task = json!({"title": "Long", "description": "\u{d55c}".repeat(10_000)});
+    for _ in 0..TASKS / 50 {
+        join_all((0..50).map(|_| tenant.owner.task(task.clone()))).await;
+    }
+    tenant
+}
+
+/// The answer, of which nothing but its head was read.
+async fn begun(tenant: &Tenant, path: &str) -> Response {
+    let call = tenant.app.http.get(tenant.app.url(path)).bearer_auth(tenant.owner.token.as_ref().unwrap());
+    let response = call.header("accept-encoding", "identity").send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    response
+}
+
+async fn lines(mut response: Response) -> Result<usize, reqwest::Error> {
+    let mut lines = 0;
+    while let Some(chunk) = response.chunk().await? {
+        lines += chunk.iter().filter(|byte| **byte == b'\n').count();
+    }
+    Ok(lines)
+}
+
+#[tokio::test]
+async fn an_export_is_cut_when_its_session_ends() {
+    let tenant = tenant_with_much_to_export().await;
+    for path in ["/api/v1/tasks/export?format=ndjson", "/api/v1/users/me/export"] {
+        let whole = lines(begun(&tenant, path).await).await.unwrap();
+        assert!(whole >= TASKS, "{path}: only {whole} lines");
+    }
+    let exports = [begun(&tenant, "/api/v1/tasks/export").await, begun(&tenant, "/api/v1/users/me/export").await];
+    tenant.owner.post("/api/v1/auth/logout-all").expect(204).await;
+    for export in exports {
+        assert!(lines(export).await.is_err(), "it went on without its session");
+    }
+}

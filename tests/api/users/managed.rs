@@ -1,0 +1,269 @@
+//! Users: what admins decide about them, who is out of their reach, what is left of who was removed; the export.
+use super::{KEYS, ME, NEW_PASSWORD, PASSWORD, USERS, error, ids, is_over, list, login, path_of};
+use crate::support::{Person, TestApp};
+use bizcenter::auth::Role;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+const TASKS: &str = "/api/v1/tasks";
+
+// --- who may
+
+#[tokio::test]
+async fn nobody_reaches_above_themselves() {
+    let tenant = TestApp::start().await.tenant().await;
+    let (admin, editor) = (tenant.admin().await, tenant.editor().await);
+    let forbidden = error(403, "forbidden");
+    let of_owner = path_of(&tenant.owner);
+    for body in [json!({}), json!({"name": "Mine"}), json!({"role": "viewer"}), json!({"is_active": false})] {
+        assert_eq!(admin.patch(&of_owner).json(&body).send().await.error(), forbidden, "{body}");
+    }
+    assert_eq!(admin.delete(&of_owner).send().await.error(), forbidden);
+    assert_eq!(tenant.owner.get(ME).expect(200).await.json(), tenant.owner.signed_in["user"]);
+    for person in [&admin, &editor] {
+        let answer = admin.patch(&path_of(person)).json(&json!({"role": "owner"})).send().await;
+        assert_eq!(answer.error(), forbidden);
+    }
+    for role in [Role::Viewer, Role::Analyst, Role::Editor] {
+        let person = tenant.person(role).await;
+        for whom in [&person, &editor] {
+            let body = json!({"name": "Mine", "role": "viewer"});
+            assert_eq!(person.patch(&path_of(whom)).json(&body).send().await.error(), forbidden, "{}", role.name());
+            assert_eq!(person.delete(&path_of(whom)).send().await.error(), forbidden, "{}", role.name());
+        }
+    }
+    admin.patch(&path_of(&editor)).json(&json!({"role": "admin"})).expect(200).await; // as high as oneself
+    admin.patch(&path_of(&editor)).json(&json!({"role": "analyst"})).expect(200).await;
+    admin.patch(&path_of(&admin)).json(&json!({"role": "viewer"})).expect(200).await;
+    assert_eq!(admin.patch(&path_of(&admin)).json(&json!({"role": "admin"})).send().await.error(), forbidden);
+}
+
+/// All that would leave the tenant with one owner less is refused.
+async fn must_stay(owner: &Person) {
+    let path = path_of(owner);
+    let (demotion, disabling) = (json!({"role": "admin"}), json!({"is_active": false}));
+    for call in [owner.patch(&path).json(&demotion), owner.patch(&path).json(&disabling), owner.delete(&path)] {
+        let answer = call.send().await;
+        assert_eq!(answer.error(), error(409, "conflict"), "{}", answer.text());
+        assert_eq!(answer.detail(), json!({"role": ["the last owner of the tenant must stay"]}));
+    }
+    let now = list(owner, "role=owner&is_active=true&kind=person").await;
+    assert_eq!(ids(&now), [json!(owner.id())]);
+}
+
+#[tokio::test]
+async fn the_last_owner_stays() {
+    let tenant = TestApp::start().await.tenant().await;
+    let (first, second) = (&tenant.owner, tenant.person(Role::Owner).await);
+    first.patch(&path_of(&second)).json(&json!({"is_active": false})).expect(200).await;
+    must_stay(first).await; // who is disabled does not count
+    first.patch(&path_of(first)).json(&json!({"name": "Olga"})).expect(200).await;
+    first.patch(&path_of(&second)).json(&json!({"is_active": true})).expect(200).await;
+    let second = tenant.app.visitor().sign_in(&second.email()).await;
+    first.patch(&path_of(first)).json(&json!({"role": "admin"})).expect(200).await;
+    must_stay(&second).await;
+    second.delete(&path_of(first)).expect(204).await;
+    must_stay(&second).await;
+}
+
+#[tokio::test]
+async fn a_service_account_is_no_owner_to_be_left_behind() {
+    let tenant = TestApp::start().await.tenant().await;
+    tenant.owner.post(KEYS).json(&json!({"name": "Robot", "role": "owner"})).expect(201).await;
+    must_stay(&tenant.owner).await;
+}
+
+#[tokio::test]
+async fn of_two_owners_who_demote_each_other_at_once_one_stays() {
+    let app = TestApp::start().await;
+    for _ in 0..4 {
+        let tenant = app.tenant().await;
+        let (first, second) = (tenant.owner.clone(), tenant.person(Role::Owner).await);
+        let demote = |by: &Person, whom: &Person| by.patch(&path_of(whom)).json(&json!({"role": "viewer"})).send();
+        let [a, b] = join_all([demote(&first, &second), demote(&second, &first)]).await.try_into().unwrap();
+        let (winner, answer) = if a.status == 200 { (&first, &b) } else { (&second, &a) };
+        let refusals = [error(403, "forbidden"), error(409, "conflict")];
+        assert!(refusals.contains(&answer.error()), "{} {}", a.text(), b.text());
+        must_stay(winner).await;
+    }
+}
+
+#[tokio::test]
+async fn a_service_account_never_has_more_rights_than_its_key() {
+    let tenant = TestApp::start().await.tenant().await;
+    let admin = tenant.admin().await;
+    let key = admin.post(KEYS).json(&json!({"name": "Robot", "role": "viewer"})).expect(201).await.json();
+    let account = format!("{USERS}/{}", key["user_id"].as_str().unwrap());
+    let call = |path: &str| tenant.app.visitor().get(path).header("x-api-key", key["key"].as_str().unwrap());
+    assert_eq!(call(ME).expect(200).await.json()["kind"], "service");
+    let profile = tenant.app.visitor().patch(ME).header("x-api-key", key["key"].as_str().unwrap());
+    assert_eq!(profile.json(&json!({"name": "Human"})).send().await.error(), error(403, "forbidden"));
+    admin.patch(&account).json(&json!({"role": "admin"})).send().await; // whatever is said to this:
+    tenant.owner.patch(&path_of(&admin)).json(&json!({"role": "viewer"})).expect(200).await;
+    let answer = call("/api/v1/audit-logs").send().await;
+    assert!([401, 403].contains(&answer.status.as_u16()), "a viewer's key for viewers reads the audit log");
+}
+
+// --- what admins decide
+
+#[tokio::test]
+async fn an_admin_sets_name_role_and_limit() {
+    let tenant = TestApp::start().await.tenant().await;
+    let (admin, viewer) = (tenant.admin().await, tenant.viewer().await);
+    let path = path_of(&viewer);
+    let before = admin.get(&path).expect(200).await;
+    let tag = before.header("etag").unwrap();
+    assert_eq!(before.json()["requests_per_hour"], json!(null));
+    let patch = json!({"name": "Vera", "role": "editor", "requests_per_hour": 500});
+    let changed = admin.patch(&path).header("if-match", tag).json(&patch).expect(200).await;
+    let mut expected = before.json();
+    expected.as_object_mut().unwrap().extend(patch.as_object().unwrap().clone());
+    (expected["version"], expected["updated_at"]) = (json!(2), changed.json()["updated_at"].clone());
+    assert_eq!(changed.json(), expected);
+    let now = admin.get(&path).expect(200).await;
+    assert_eq!((now.json(), now.header("etag")), (expected, changed.header("etag")));
+    for stale in [admin.patch(&path).json(&patch), admin.delete(&path)] {
+        assert_eq!(stale.header("if-match", tag).send().await.error(), error(412, "precondition_failed"));
+    }
+    for limit in [json!(1), json!(1_000_000), json!(null)] {
+        let changed = admin.patch(&path).json(&json!({"requests_per_hour": limit})).expect(200).await.json();
+        assert_eq!(changed["requests_per_hour"], limit);
+    }
+    let faults = [
+        (json!({"requests_per_hour": 0}), 400, "requests_per_hour"),
+        (json!({"requests_per_hour": 1_000_001}), 400, "requests_per_hour"),
+        (json!({"requests_per_hour": "5"}), 400, "requests_per_hour"),
+        (json!({"role": "king"}), 400, "role"),
+        (json!({"role": null}), 400, "role"),
+        (json!({"is_active": null}), 400, "is_active"),
+        (json!({"name": ""}), 400, "name"),
+        (json!({"name": "  "}), 422, "name"),
+    ];
+    for (patch, status, member) in faults {
+        let answer = admin.patch(&path).json(&patch).expect(status).await;
+        assert_eq!(answer.detail().as_object().unwrap().keys().collect::<Vec<_>>(), [member], "{patch}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_role_holds_at_the_next_request() {
+    let tenant = TestApp::start().await.tenant().await;
+    let (person, path, task) = (tenant.editor().await, "/api/v1/audit-logs", json!({"title": "x"}));
+    for (role, to_create, to_audit) in [("viewer", 403, 403), ("admin", 201, 200), ("editor", 201, 403)] {
+        tenant.owner.patch(&path_of(&person)).json(&json!({"role": role})).expect(200).await;
+        person.post(TASKS).json(&task).expect(to_create).await;
+        person.get(path).expect(to_audit).await;
+        assert_eq!(person.get(ME).expect(200).await.json()["role"], role);
+    }
+}
+
+#[tokio::test]
+async fn who_is_disabled_is_out_and_comes_back_only_by_signing_in() {
+    let tenant = TestApp::start().await.tenant().await;
+    let (app, admin, editor) = (&tenant.app, tenant.admin().await, tenant.editor().await);
+    let (email, path) = (editor.email(), path_of(&editor));
+    let elsewhere = app.visitor().sign_in(&email).await;
+    admin.patch(&path).json(&json!({"is_active": false})).expect(200).await;
+    is_over(app, &editor).await;
+    is_over(app, &elsewhere).await;
+    assert_eq!(login(app, "email", &email, PASSWORD).await.error(), error(403, "inactive_user"));
+    assert_eq!(login(app, "email", &email, NEW_PASSWORD).await.error(), error(401, "invalid_credentials"));
+    admin.patch(&path).json(&json!({"is_active": true})).expect(200).await;
+    is_over(app, &editor).await;
+    is_over(app, &elsewhere).await;
+    app.visitor().sign_in(&email).await.get(ME).expect(200).await;
+}
+
+#[tokio::test]
+async fn who_is_removed_is_nobody_any_more_and_their_work_stays() {
+    let app = TestApp::start().await;
+    let tenant = app.tenant().await;
+    let (admin, editor, username) = (tenant.admin().await, tenant.editor().await, app.unique());
+    let (path, email) = (path_of(&editor), editor.email());
+    editor.patch(ME).json(&json!({"name": "Edna Former", "username": username})).expect(200).await;
+    let made = editor.task(json!({"title": "Stays", "assigned_to": editor.id()})).await;
+    admin.delete(&path).expect(204).await;
+    is_over(&app, &editor).await;
+    for call in [admin.get(&path), admin.delete(&path), admin.patch(&path).json(&json!({"is_active": true}))] {
+        assert_eq!(call.send().await.error(), error(404, "not_found"));
+    }
+    for query in ["per_page=100", "is_active=false", "q=edna"] {
+        assert!(!ids(&list(&admin, query).await).contains(&json!(editor.id())), "{query}");
+    }
+    for (name, text) in [("email", &email), ("username", &username)] {
+        assert_eq!(login(&app, name, text, PASSWORD).await.error(), error(401, "invalid_credentials"), "{name}");
+    }
+    let row = format!("SELECT name, email, username, password_hash FROM users WHERE id = {}", app.id(editor.id()));
+    let nobody = format!("{}@removed.invalid", editor.id());
+    assert_eq!(app.rows(&row).await, [["Removed user", &nobody, "NULL", "NULL"]]);
+
+    let task = format!("{TASKS}/{}", made["id"].as_str().unwrap());
+    assert_eq!(admin.get(&task).expect(200).await.json(), made);
+    admin.patch(&task).json(&json!({"status": "done"})).expect(200).await; // the work goes on
+    let assign = json!({"title": "Too late", "assigned_to": editor.id()});
+    let other = format!("{TASKS}/{}", admin.task(json!({"title": "Other"})).await["id"].as_str().unwrap());
+    for call in [admin.post(TASKS).json(&assign), admin.patch(&other).json(&assign)] {
+        let answer = call.send().await;
+        assert_eq!(answer.error(), error(422, "unprocessable"));
+        assert_eq!(answer.detail(), json!({"assigned_to": ["does not exist"]}));
+    }
+
+    let again = json!({"email": email, "username": username, "password": PASSWORD, "name": "Edna Again"});
+    let anew = app.visitor().post("/api/v1/auth/register").json(&again).expect(201).await.json();
+    assert!(anew["id"] != json!(editor.id()) && anew["tenant_id"] != json!(tenant.id), "{anew}");
+    assert_eq!(app.visitor().sign_in(&email).await.get(ME).expect(200).await.json()["id"], anew["id"]);
+    is_over(&app, &editor).await;
+    admin.delete(&path_of(&admin)).expect(204).await; // oneself
+    is_over(&app, &admin).await;
+}
+
+// --- the export
+
+#[tokio::test]
+async fn the_export_holds_all_about_oneself_and_nothing_of_others() {
+    let app = TestApp::start().await;
+    let (tenant, other) = (app.tenant().await, app.tenant().await);
+    let (admin, colleague) = (tenant.admin().await, tenant.editor().await);
+    app.visitor().sign_in(&admin.email()).await;
+    admin.task(json!({"title": "Made"})).await;
+    colleague.task(json!({"title": "Given", "assigned_to": admin.id()})).await;
+    colleague.task(json!({"title": "Theirs alone"})).await;
+    other.owner.task(json!({"title": "Foreign"})).await;
+    let guest = format!("{}@invited.example", app.unique());
+    let invitation = json!({"email": guest, "role": "viewer"});
+    let invitation = admin.post("/api/v1/invitations").json(&invitation).expect(201).await.json();
+    let key = admin.post(KEYS).json(&json!({"name": "Robot", "role": "viewer"})).expect(201).await.json();
+    for person in [&colleague, &other.owner] {
+        person.post(TASKS).json(&json!({"title": "Theirs alone"})).expect(201).await;
+    }
+
+    let answer = admin.get(&format!("{ME}/export")).expect(200).await;
+    assert_eq!(answer.header("content-type"), Some("application/x-ndjson"));
+    assert!(answer.header("content-disposition").unwrap().starts_with("attachment; filename="));
+    let text = answer.text();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |kind: &str| -> Vec<Value> {
+        lines.iter().filter(|line| line["kind"] == kind).map(|line| line["data"].clone()).collect()
+    };
+    let kinds: BTreeSet<_> = lines.iter().map(|line| line["kind"].as_str().unwrap()).collect();
+    let expected = ["api_key", "audit_entry", "invitation", "session", "task", "user"];
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), expected);
+    assert_eq!(of("user"), [admin.get(ME).expect(200).await.json()]);
+    let titles: BTreeSet<_> = of("task").iter().map(|task| task["title"].as_str().unwrap().to_owned()).collect();
+    assert_eq!((of("task").len(), titles), (2, ["Given".to_owned(), "Made".to_owned()].into()));
+    let current: Vec<_> = of("session").iter().filter(|session| session["is_current"] == true).cloned().collect();
+    assert_eq!((of("session").len(), current.len()), (2, 1));
+    let named = (of("invitation")[0]["email"].clone(), of("api_key")[0]["id"].clone());
+    assert_eq!(named, (json!(guest), key["id"].clone()));
+    assert!(of("audit_entry").iter().all(|entry| entry["actor_id"] == json!(admin.id())), "{text}");
+    assert!(of("audit_entry").iter().any(|entry| entry["action"] == "sign_in"), "{text}");
+    let secrets = [invitation["token"].as_str().unwrap(), key["key"].as_str().unwrap(), "$2", "_hash"];
+    let strangers = [colleague.email(), other.owner.email(), other.id.to_string()];
+    for unknown in secrets.into_iter().chain(strangers.iter().map(String::as_str)).chain(["Theirs", "Foreign"]) {
+        assert!(!text.contains(unknown), "{unknown} in {text}");
+    }
+    let viewer = tenant.viewer().await;
+    let own = viewer.get(&format!("{ME}/export")).expect(200).await.text();
+    assert!(own.contains(&viewer.email()) && !own.contains(&admin.email()) && !own.contains("\"task\""), "{own}");
+}
