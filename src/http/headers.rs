@@ -89,7 +89,7 @@ header_argument!(IfMatch, "If-Match", |request| Self(joined(request, Self::NAME)
 header_argument!(IfNoneMatch, "If-None-Match", |request| Self(joined(request, Self::NAME)));
 header_argument!(IdempotencyKey, "Idempotency-Key", |request| Self {
     key: joined(request, Self::NAME),
-    path: request.original_uri().path().to_owned(),
+    path: request.uri().path().to_owned(),
 });
 
 /// A header that may come in several lines is one list (RFC 9110, 5.3). Bytes that are no text match nothing.

@@ -7,7 +7,6 @@ use chrono::Duration;
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 const KEYS: &str = "/api/v1/api-keys";
 const TASKS: &str = "/api/v1/tasks";
@@ -21,10 +20,6 @@ fn error(status: u16, kind: &str) -> (u16, String) {
 
 fn text(value: &Value, member: &str) -> String {
     value[member].as_str().unwrap().to_owned()
-}
-
-fn id_of(value: &Value) -> Uuid {
-    text(value, "id").parse().unwrap()
 }
 
 fn path_of(key: &Value) -> String {
@@ -69,7 +64,7 @@ async fn is_good(app: &TestApp, key: &Value, admin: &Person) -> bool {
 
 /// The tenant, the row and the secret in a key.
 fn parts(key: &Value) -> Vec<u8> {
-    BASE64.decode(text(key, "key").splitn(3, '_').last().unwrap()).unwrap()
+    BASE64.decode(text(key, "key").splitn(3, '_').nth(2).unwrap()).unwrap()
 }
 
 // --- what is told and kept
@@ -85,9 +80,9 @@ async fn a_key_is_shown_once_and_only_its_hash_is_kept() {
     assert_eq!(answer.header("location"), Some(path_of(&key).as_str()));
     assert!(text(&key, "key").starts_with(&format!("{}_", text(&key, "prefix"))), "{key}");
     shown.as_object_mut().unwrap().remove("key");
-    let members = ["name", "role", "created_by", "is_active", "expires_at", "last_used_at", "version"];
+    let members = ["name", "role", "created_by", "is_active", "expires_at", "last_used_at"];
     let expected = [input["name"].clone(), json!("editor"), json!(admin.id()), json!(true), json!(null), json!(null)];
-    assert_eq!(members.map(|member| shown[member].clone())[..6], expected);
+    assert_eq!(members.map(|member| shown[member].clone()), expected);
     let found = tenant.owner.get(&path_of(&key)).expect(200).await;
     assert_eq!(found.json(), shown);
     admin.get(&path_of(&key)).header("if-none-match", found.header("etag").unwrap()).expect(304).await;
@@ -97,7 +92,7 @@ async fn a_key_is_shown_once_and_only_its_hash_is_kept() {
         Kind::Postgres => format!("encode({column}, 'hex')"),
         Kind::Sqlite | Kind::Mariadb => format!("lower(hex({column}))"),
     };
-    let (tenant_id, id) = (app.id(tenant.id), app.id(id_of(&key)));
+    let (tenant_id, id) = (app.id(tenant.id), app.id(text(&key, "id").parse().unwrap()));
     let hash =
         app.rows(&format!("SELECT {} FROM api_keys WHERE id = {id}", hex_of("key_hash"))).await.concat().concat();
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
@@ -138,8 +133,7 @@ async fn a_key_made_again_with_its_idempotency_key_is_the_first_one() {
 #[tokio::test]
 async fn a_key_may_do_what_its_role_may_and_is_the_author() {
     let app = TestApp::start().await;
-    let tenant = app.tenant().await;
-    let admin = tenant.admin().await;
+    let admin = app.tenant().await.admin().await;
     for (role, to_create, to_audit) in [("viewer", 403, 403), ("editor", 201, 403), ("admin", 201, 200)] {
         let key = make(&admin, role).await;
         get(&app, &key, TASKS).await.expect(200);
@@ -147,15 +141,13 @@ async fn a_key_may_do_what_its_role_may_and_is_the_author() {
         let created = create_task(&app, &key).await.expect(to_create).json();
         if to_create == 201 {
             assert_eq!(created["created_by"], key["user_id"]);
-            let entries = format!("/api/v1/audit-logs?subject_id={}", text(&created, "id"));
-            let entries = admin.get(&entries).expect(200).await.json();
+            let of_it = format!("/api/v1/audit-logs?subject_id={}", text(&created, "id"));
+            let entries = admin.get(&of_it).expect(200).await.json();
             assert_eq!(entries["items"][0]["actor_id"], key["user_id"]);
         }
         let me = get(&app, &key, ME).await.expect(200).json();
-        assert_eq!(
-            ["id", "role", "kind"].map(|m| me[m].clone()),
-            [key["user_id"].clone(), json!(role), json!("service")]
-        );
+        let members = ["id", "role", "kind"].map(|member| me[member].clone());
+        assert_eq!(members, [key["user_id"].clone(), json!(role), json!("service")]);
     }
 }
 
@@ -167,8 +159,7 @@ async fn admins_make_keys_and_none_above_themselves() {
         let person = tenant.person(maker).await;
         for role in Role::ALL {
             let answer = person.post(KEYS).json(&json!({"name": "Robot", "role": role.name()})).send().await;
-            let is_allowed = maker >= Role::Admin && role <= maker;
-            let expected: u16 = if is_allowed { 201 } else { 403 };
+            let expected = if maker >= Role::Admin && role <= maker { 201 } else { 403 };
             assert_eq!(answer.status.as_u16(), expected, "{} makes {}", maker.name(), role.name());
         }
     }
@@ -178,7 +169,6 @@ async fn admins_make_keys_and_none_above_themselves() {
         (json!({"expires_at": "tomorrow"}), 400, "expires_at"),
         (json!({"name": " "}), 422, "name"),
         (json!({"name": "x".repeat(121)}), 400, "name"),
-        (json!({"role": "king"}), 400, "role"),
         (json!({"user_id": tenant.owner.id()}), 400, "user_id"),
     ];
     for (members, status, named) in faults {
@@ -195,16 +185,13 @@ async fn what_is_for_people_is_not_for_keys() {
     let tenant = app.tenant().await;
     let almighty = tenant.almighty().await; // whose keys don't operate the server
     let key = make(&almighty, "owner").await;
-    let session = almighty.get("/api/v1/auth/sessions").expect(200).await.json()["items"][0].clone();
+    let sessions = almighty.get("/api/v1/auth/sessions").expect(200).await.json();
+    let own = format!("/api/v1/auth/sessions/{}", text(&sessions["items"][0], "id"));
     let profile = json!({"name": "Human", "email": format!("{}@example.com", app.unique())});
     let calls = [
         (Method::GET, "/api/v1/auth/sessions", json!(null)),
-        (Method::DELETE, &format!("/api/v1/auth/sessions/{}", text(&session, "id")), json!(null)),
-        (
-            Method::POST,
-            "/api/v1/auth/password",
-            json!({"current_password": PASSWORD, "new_password": "staple and more"}),
-        ),
+        (Method::DELETE, own.as_str(), json!(null)),
+        (Method::POST, "/api/v1/auth/password", json!({"current_password": PASSWORD, "new_password": PASSWORD})),
         (Method::PATCH, ME, json!({"name": "Human"})),
         (Method::PUT, ME, profile),
         (Method::POST, "/api/v1/auth/logout", json!(null)),
@@ -229,8 +216,7 @@ async fn a_service_account_is_seen_and_can_not_sign_in() {
     let (admin, viewer) = (tenant.admin().await, tenant.viewer().await);
     let key = make(&admin, "editor").await;
     let services = admin.get(&format!("{USERS}?kind=service")).expect(200).await.json()["items"].clone();
-    assert_eq!(services.as_array().unwrap().len(), 1);
-    let account = &services[0];
+    let [account] = services.as_array().unwrap().as_slice() else { panic!("{services}") };
     let members = ["id", "name", "role", "kind", "is_active"].map(|member| account[member].clone());
     assert_eq!(members, [key["user_id"].clone(), json!("Robot"), json!("editor"), json!("service"), json!(true)]);
     let seen = viewer.get(&account_of(&key)).expect(200).await.json();
@@ -294,14 +280,14 @@ async fn a_key_expires_and_says_when_it_was_used() {
     assert_eq!(used().await, json!(null));
     assert!(is_good(&app, &key, &owner).await);
     let first = used().await;
-    assert!(text(&key, "created_at") <= first.as_str().unwrap().to_owned(), "{first}");
+    assert!(first.as_str() >= key["created_at"].as_str(), "{first}");
     app.clock.advance(Duration::seconds(30));
     assert!(is_good(&app, &key, &owner).await);
     assert_eq!(used().await, first, "the minute is exact enough");
     app.clock.advance(Duration::seconds(31));
     assert!(is_good(&app, &key, &owner).await);
     let second = used().await;
-    assert!(second.as_str().unwrap() > first.as_str().unwrap(), "{second}");
+    assert!(second.as_str() > first.as_str(), "{second}");
     app.clock.advance(Duration::minutes(8));
     assert!(is_good(&app, &key, &owner).await);
     let last = used().await;

@@ -3,6 +3,8 @@
 //! contract.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on stops")]
 mod access_tokens;
+mod admin;
+mod api_keys;
 mod audit;
 mod audit_chain;
 mod audit_logs;
@@ -16,10 +18,12 @@ mod database_tls;
 mod faults;
 mod hardening;
 mod idempotency;
+mod invitations;
 mod isolation;
 mod jobs;
 mod limits;
 mod migrations;
+mod old_paths;
 mod readme;
 mod recovery;
 mod refresh;

@@ -39,18 +39,22 @@ pub struct RedisSessions {
 /// Asks for session, standing and limits at once: the quotas lie beside the standing. Limits are charged only where a
 /// standing is remembered.
 static ADMIT: LazyLock<Script> = LazyLock::new(|| {
-    let main = r"
+    let main = r#"
 local session = redis.call('HMGET', KEYS[1], 'user', 'epoch', 'expires')
 local gen = redis.call('GET', KEYS[3]) or ''
 local standing = redis.call('HMGET', KEYS[2], 'gen', 'json', 'quota1', 'interval1', 'quota2', 'interval2')
 local known = gen ~= '' and standing[1] == gen and redis.call('ZCOUNT', KEYS[4], ARGV[1], '+inf') == 0
 if not known then return {session[1], session[2], session[3], gen, false, {}} end
+-- A session that is over, or another user's, costs its user nothing.
+local epoch = tonumber(string.match(standing[2], '"epoch":(%d+)') or 0)
+local goes_on = session[1] == ARGV[2] and tonumber(session[3]) > tonumber(ARGV[1]) and tonumber(session[2]) >= epoch
+if not goes_on then return {session[1], session[2], session[3], gen, standing[2], {}} end
 local limits = {}
 for i = 1, #KEYS - 4 do
     local quota, interval = tonumber(standing[2 * i + 1]), tonumber(standing[2 * i + 2])
     if quota then limits[#limits + 1] = {KEYS[i + 4], quota, interval} end
 end
-return {session[1], session[2], session[3], gen, standing[2], take(limits, tonumber(ARGV[1]))}";
+return {session[1], session[2], session[3], gen, standing[2], take(limits, tonumber(ARGV[1]))}"#;
     Script::new(&format!("{GCRA}{main}"))
 });
 
@@ -180,7 +184,8 @@ impl RedisSessions {
             .key(key(tenant, &format!("standing:{user}")))
             .key(key(tenant, "gen"))
             .key(key(tenant, "fences"))
-            .arg(now);
+            .arg(now)
+            .arg(user.to_string());
         for limit in limits.iter().flat_map(|(limits, writes)| limits.keys_of(tenant, user, *writes)) {
             invocation.key(limit);
         }
@@ -199,6 +204,9 @@ impl RedisSessions {
             }
             None => {
                 let Some(standing) = db.standing(actor, user).await? else { return Ok(None) };
+                if epoch < standing.epoch {
+                    return Ok(None);
+                }
                 self.remember(tenant, user, &generation, &standing, limits.map(|(limits, _)| limits)).await?;
                 let taken = match limits {
                     Some((limits, _)) => limits.take(&of_user(&standing)).await,

@@ -29,13 +29,16 @@ fn all(tenant: TenantId) -> api_keys::BoxedQuery<'static, Any> {
 async fn answered(tx: &mut ReadTx, rows: Vec<Stored>) -> Result<Vec<ApiKey>> {
     let mut roles = HashMap::new();
     for row in &rows {
-        if let Entry::Vacant(role) = roles.entry(row.created_by.0) {
-            role.insert(role_of(tx, row.created_by).await?);
+        for user in [row.created_by, row.user_id] {
+            if let Entry::Vacant(role) = roles.entry(user.0) {
+                role.insert(role_of(tx, user).await?);
+            }
         }
     }
     let now = tx.now();
     let answer = |row: Stored| {
-        let makers_role = roles.get(&row.created_by.0).copied().flatten();
+        let role = |user: UserId| roles.get(&user.0).copied().flatten();
+        let makers_role = role(row.created_by).filter(|_| role(row.user_id).is_some());
         ApiKey::of(row, makers_role, now)
     };
     Ok(rows.into_iter().map(answer).collect())

@@ -14,7 +14,8 @@ use crate::list::{List, Page};
 use crate::paged;
 use crate::resources::auth::Letters;
 use crate::resources::tenant;
-use crate::schema::{invitations, tenants, users};
+use crate::resources::users::UserKind;
+use crate::schema::{api_keys, invitations, tenants, users};
 use chrono::Duration;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -125,8 +126,12 @@ pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &str) -> Resul
             .filter(users::tenant_id.eq(tenant).and(users::id.eq(inviter)))
             .filter(users::is_active.eq(true).and(users::deleted_at.is_null()))
             .filter(users::role.ge(role));
-        let found: i64 = inviter.count().get_result(tx.conn()).await?;
-        if found == 0 {
+        let kind: Option<UserKind> = inviter.select(users::kind).first(tx.conn()).await.optional()?;
+        let is_good = match (kind, invited_by) {
+            (Some(UserKind::Service), Some(account)) => key_could_invite(tx, account, role).await?,
+            (kind, _) => kind.is_some(),
+        };
+        if !is_good {
             return Err(invalid());
         }
     }
@@ -137,4 +142,23 @@ pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &str) -> Resul
         }
         _ => Err(invalid()), // somebody else was faster
     }
+}
+
+/// Whether the key of a service account still could invite somebody as this: it is there, and its maker stands behind it.
+async fn key_could_invite(tx: &mut WriteTx, account: UserId, role: Role) -> Result<bool> {
+    type Key = (UserId, Role, Option<Instant>);
+    let (tenant, now) = (tx.tenant(), tx.now());
+    let key = api_keys::table.filter(api_keys::tenant_id.eq(tenant).and(api_keys::user_id.eq(account)));
+    let key = key.select((api_keys::created_by, api_keys::role, api_keys::expires_at));
+    let key: Option<Key> = key.first(tx.conn()).await.optional()?;
+    let Some((maker, of_key, expires_at)) = key else { return Ok(false) };
+    if of_key < role || expires_at.is_some_and(|expires_at| expires_at <= now) {
+        return Ok(false);
+    }
+    let maker = users::table
+        .filter(users::tenant_id.eq(tenant).and(users::id.eq(maker)))
+        .filter(users::is_active.eq(true).and(users::deleted_at.is_null()))
+        .filter(users::role.ge(of_key));
+    let found: i64 = maker.count().get_result(tx.conn()).await?;
+    Ok(found > 0)
 }
