@@ -23,6 +23,7 @@ use crate::http::paths::Paths;
 use crate::infra::crypto::{Sealer, derive_key};
 use crate::infra::jobs::Jobs;
 use crate::infra::mail::{Mail, Mailer};
+use crate::infra::metrics::Metrics;
 use crate::infra::redis::{Redis, RedisOptions};
 use crate::infra::world::World;
 use crate::resources::admin::AdminApi;
@@ -70,6 +71,7 @@ pub struct Parts {
     pub redis: Option<Redis>,
     pub jobs: Jobs,
     pub checkpoint_key: CheckpointKey,
+    pub metrics: Metrics,
     /// `development`, `staging`, `production`.
     pub environment: String,
     /// How long an invitation is good.
@@ -122,7 +124,8 @@ pub async fn connect(config: &Config, world: World) -> anyhow::Result<Parts> {
     let jobs = jobs(config, &sign_in, &checkpoint_key)?;
     let invitation_lifetime = Duration::from_std(auth.invitation_lifetime)?;
     let environment = environment.to_string();
-    Ok(Parts { db, sign_in, limits, redis, jobs, checkpoint_key, environment, invitation_lifetime, world })
+    let metrics = Metrics::default();
+    Ok(Parts { db, sign_in, limits, redis, jobs, checkpoint_key, metrics, environment, invitation_lifetime, world })
 }
 
 fn redis(config: &Config) -> anyhow::Result<Option<Redis>> {

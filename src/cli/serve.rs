@@ -6,6 +6,7 @@ use crate::http::serve::{ServeOptions, serve, stop_signal};
 use crate::infra::world::World;
 use anyhow::Context;
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -17,9 +18,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let parts = app::connect(&config, World::real()).await?;
     parts.warn_of_powerful_role().await;
     let endpoint = app::server(&parts, &config);
-    let address = config.server.address();
-    let listener =
-        TcpListener::bind(address).await.with_context(|| format!("server.port: {address} can't be listened on"))?;
+    let listener = listen("server.port", config.server.address()).await?;
+    let metrics = match config.metrics.address {
+        Some(address) => Some(listen("metrics.address", address).await?),
+        None => None,
+    };
+    if let Some(listener) = &metrics {
+        tracing::info!("Metrics at http://{}/metrics", listener.local_addr()?);
+    }
     if config.server.docs_enabled {
         tracing::info!("Documentation at http://{}/docs", listener.local_addr()?);
     }
@@ -34,6 +40,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         drain_timeout: config.server.drain_timeout,
         max_connections: config.server.max_connections,
     };
+    if let Some(listener) = metrics {
+        tokio::spawn(serve(listener, parts.metrics.endpoint(), options, stop.clone()));
+    }
     let jobs = config.jobs.enabled.then(|| tokio::spawn(parts.jobs.clone().run(config.jobs.poll, stop.clone())));
     serve(listener, endpoint, options, stop).await.context("serving failed")?;
     if let Some(jobs) = jobs {
@@ -41,6 +50,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     tracing::info!("Stopped");
     Ok(())
+}
+
+async fn listen(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{setting}: {address} can't be listened on"))
 }
 
 /// One line an event on standard error; for people in development, as JSON elsewhere.

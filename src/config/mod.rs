@@ -14,6 +14,7 @@ mod jobs;
 mod layers;
 mod log;
 mod mail;
+mod metrics;
 pub mod names;
 mod problem;
 mod rate_limit;
@@ -34,6 +35,7 @@ pub use encryption::EncryptionConfig;
 pub use jobs::JobsConfig;
 pub use log::{LogConfig, LogFormat};
 pub use mail::MailConfig;
+pub use metrics::MetricsConfig;
 pub use problem::{ConfigError, Problem};
 pub use rate_limit::RateLimitConfig;
 pub use redis::RedisConfig;
@@ -65,6 +67,7 @@ pub struct Config {
     pub mail: MailConfig,
     pub jobs: JobsConfig,
     pub audit: AuditConfig,
+    pub metrics: MetricsConfig,
     pub log: LogConfig,
 }
 
@@ -149,6 +152,7 @@ impl Config {
         let mail = MailConfig::read(reader);
         let jobs = JobsConfig::read(reader);
         let audit = AuditConfig::read(reader);
+        let metrics = MetricsConfig::read(reader);
         let log = LogConfig::read(reader);
         Ok(Self {
             environment: environment?,
@@ -163,6 +167,7 @@ impl Config {
             mail: mail?,
             jobs: jobs?,
             audit: audit?,
+            metrics: metrics?,
             log: log?,
         })
     }
@@ -191,6 +196,7 @@ impl Config {
             mail: MailConfig::for_tests(),
             jobs: JobsConfig::for_tests(),
             audit: AuditConfig::for_tests(),
+            metrics: MetricsConfig::for_tests(),
             log: LogConfig { level: "info".to_owned(), format: LogFormat::Text },
         }
     }

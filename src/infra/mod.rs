@@ -1,7 +1,8 @@
-//! What the server stands on besides its database: time, randomness, keys, formats, Redis, mail, jobs.
+//! What the server stands on besides its database: time, randomness, keys, formats, Redis, mail, jobs, metrics.
 pub mod crypto;
 pub mod formats;
 pub mod jobs;
 pub mod mail;
+pub mod metrics;
 pub mod redis;
 pub mod world;

@@ -25,14 +25,19 @@ async fn run(command: &mut Command) -> (i32, String, String) {
 /// A server on a free port, and the address that it prints.
 async fn serve(database: &TestDatabase) -> (Child, String) {
     let mut command = bizcenter(database.folder.path(), &[]);
-    command.env("DATABASE_URL", &database.url).env("PORT", "0").stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
+    let (child, docs) = started(command.env("DATABASE_URL", &database.url), "Documentation at ").await;
+    (child, docs.trim_end_matches("/docs").to_owned())
+}
+
+/// The server, and what its log says after these words.
+async fn started(command: &mut Command, words: &str) -> (Child, String) {
+    let mut child = command.env("PORT", "0").stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     while let Some(line) = lines.next_line().await.unwrap() {
-        if let Some((_, address)) = line.split_once("Documentation at ") {
-            let address = address.trim().trim_end_matches("/docs").to_owned();
+        if let Some((_, said)) = line.split_once(words) {
+            let said = said.trim().to_owned();
             tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-            return (child, address);
+            return (child, said);
         }
     }
     panic!("the server did not start");
@@ -64,6 +69,21 @@ async fn it_serves_within_a_second_and_ends_in_order() {
     let (code, _, error) =
         run(&mut bizcenter(database.folder.path(), &["health", "--url", &format!("{address}/livez")])).await;
     assert_eq!(code, 1, "{error}");
+}
+
+#[tokio::test]
+async fn metrics_have_a_listener_of_their_own() {
+    let database = TestDatabase::create().await;
+    let mut command = bizcenter(database.folder.path(), &[]);
+    command.env("DATABASE_URL", &database.url).env("METRICS_ADDR", "127.0.0.1:0");
+    let (_child, url) = started(&mut command, "Metrics at ").await;
+    let metrics = reqwest::get(&url).await.unwrap();
+    assert_eq!(metrics.status(), 200);
+    assert!(metrics.headers()["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
+    let text = metrics.text().await.unwrap();
+    assert!(text.contains("bizcenter_unsealing_failures_total 0") && text.ends_with("# EOF\n"), "{text}");
+    let other = reqwest::get(url.replace("/metrics", "/api/v1/tasks")).await.unwrap();
+    assert_eq!(other.status(), 404, "it serves nothing else");
 }
 
 #[tokio::test]

@@ -59,6 +59,7 @@ fn the_default_file_holds_exactly_the_defaults() {
         mail: _,
         jobs: _,
         audit: _,
+        metrics: _,
     } = load(&[], &[]);
     assert_eq!((environment, data_dir), (Environment::Development, PathBuf::from("./data")));
     assert_eq!(server.address().to_string(), "127.0.0.1:8000");
@@ -86,7 +87,7 @@ fn the_default_file_holds_exactly_the_defaults() {
 
 #[test]
 fn the_default_file_holds_exactly_the_defaults_around_requests() {
-    let Config { redis, rate_limit, mail, jobs, audit, .. } = load(&[], &[]);
+    let Config { redis, rate_limit, mail, jobs, audit, metrics, .. } = load(&[], &[]);
     assert!(redis.url.is_none() && mail.smtp_url.is_none() && mail.app_url.is_none());
     assert_eq!((redis.pool_size, redis.timeout), (10, Duration::from_millis(500)));
     assert_eq!(rate_limit, RateLimitConfig { enabled: true, ..RateLimitConfig::for_tests() });
@@ -98,6 +99,7 @@ fn the_default_file_holds_exactly_the_defaults_around_requests() {
     assert_eq!((rate_limit.refresh_per_minute, rate_limit.writes_per_minute), (10, 60));
     assert_eq!(mail.from, "BizCenter <no-reply@localhost>");
     assert_eq!((jobs.enabled, jobs.poll, audit.retention_days), (true, Duration::from_secs(1), 90));
+    assert_eq!(metrics, MetricsConfig { address: None });
 }
 
 #[test]

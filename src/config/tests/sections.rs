@@ -52,6 +52,18 @@ fn what_is_no_private_key_is_refused_and_not_repeated() {
 }
 
 #[test]
+fn metrics_need_an_address_and_a_port() {
+    assert_eq!(load(&[("METRICS_ADDR", "127.0.0.1:9100")], &[]).metrics.address, Some(([127, 0, 0, 1], 9100).into()));
+    for wrong in ["9100", "localhost:9100", "127.0.0.1", ":9100"] {
+        let problem = refused(&[("METRICS_ADDR", wrong)], &[]);
+        assert!(
+            problem.starts_with("metrics.address (from METRICS_ADDR): must be an IP address and a port"),
+            "{problem}"
+        );
+    }
+}
+
+#[test]
 fn bad_urls_are_refused_and_not_repeated() {
     for (variable, setting, wrong) in [
         ("REDIS_URL", "redis.url", "hunter2"),
