@@ -20,8 +20,8 @@ use crate::http::cors::Origins;
 use crate::http::edge::{EdgeOptions, edge};
 use crate::http::guard::{self, OperationLine};
 use crate::http::paths::Paths;
-use crate::infra::crypto::{Sealer, derive_key};
 use crate::infra::jobs::Jobs;
+use crate::infra::key_ring::KeyRing;
 use crate::infra::mail::{Mail, Mailer};
 use crate::infra::metrics::Metrics;
 use crate::infra::redis::{Redis, RedisOptions};
@@ -88,10 +88,10 @@ pub fn target(config: &Config) -> anyhow::Result<Target> {
 /// Makes all parts from the settings. Nothing is connected to yet.
 pub async fn connect(config: &Config, world: World) -> anyhow::Result<Parts> {
     let Config { auth, database, encryption, environment, .. } = config;
-    let master = encryption.key.expose_secret().as_bytes();
-    let sealer = Sealer::new(&derive_key(master, "stored answers"), world.clone());
+    let metrics = Metrics::default();
+    let keys = KeyRing::new(&encryption.active, &encryption.keys, world.clone(), metrics.clone())?;
     let options = DbOptions { pool_size: database.pool_size, acquire_timeout: database.acquire_timeout };
-    let db = Db::new(target(config)?, options, world.clone(), sealer);
+    let db = Db::new(target(config)?, options, world.clone(), keys.clone());
     let redis = redis(config)?;
     let limits = Limits::new(config.rate_limit, redis.clone(), world.clone());
     let thresholds = (auth.failures_before_wait, auth.failures_before_wait_per_ip);
@@ -120,11 +120,10 @@ pub async fn connect(config: &Config, world: World) -> anyhow::Result<Parts> {
             require_verified_email: auth.require_verified_email,
         },
     };
-    let checkpoint_key = CheckpointKey::new(derive_key(master, "audit checkpoints"));
+    let checkpoint_key = CheckpointKey::new(keys.derived("audit checkpoints"));
     let jobs = jobs(config, &sign_in, &checkpoint_key)?;
     let invitation_lifetime = Duration::from_std(auth.invitation_lifetime)?;
     let environment = environment.to_string();
-    let metrics = Metrics::default();
     Ok(Parts { db, sign_in, limits, redis, jobs, checkpoint_key, metrics, environment, invitation_lifetime, world })
 }
 

@@ -177,6 +177,23 @@ tables! {
         created_at -> UtcInstant,
     }
 }
+tables! {
+    data_key_heads (tenant_id) {
+        tenant_id -> Uid,
+        number -> Integer,
+        uses -> BigInt,
+    }
+}
+tables! {
+    data_keys (tenant_id, number) {
+        tenant_id -> Uid,
+        number -> Integer,
+        wrapped -> Binary,
+        master_key_id -> Text,
+        made_under -> Text,
+        created_at -> UtcInstant,
+    }
+}
 diesel::allow_tables_to_appear_in_same_query!(
     tenants,
     users,
@@ -190,4 +207,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     one_time_tokens,
     audit_heads,
     jobs,
+    data_key_heads,
+    data_keys,
 );

@@ -2,7 +2,7 @@
 use super::names::{self, Found, Setting};
 use super::problem::Problem;
 use super::sources::Sources;
-use super::{DEFAULT_FILE, Environment, database_parts, dotenv, rate_limit, secrets};
+use super::{DEFAULT_FILE, Environment, database_parts, dotenv, encryption, rate_limit, secrets};
 use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
@@ -75,7 +75,7 @@ impl Place<'_> {
 pub(super) fn collect(sources: &Sources) -> Layers {
     let mut collector = Collector { sources, problems: vec![] };
     let defaults = collector.toml(DEFAULT_FILE, &Place::Defaults);
-    let file = collector.config_file();
+    let mut file = collector.config_file();
     let mut env = collector.variables(&mut sources.env.clone().into_iter(), &Place::Environment);
     // Whether `.env` is read at all depends on what the other sources say.
     let environment = environment_of(&stack([&defaults, &file, &env]));
@@ -83,6 +83,9 @@ pub(super) fn collect(sources: &Sources) -> Layers {
     database_parts::join(&mut dotenv, &mut env, &mut collector.problems);
     for layer in [&mut dotenv, &mut env] {
         rate_limit::per_hour(layer, &mut collector.problems);
+    }
+    for layer in [&mut file, &mut dotenv, &mut env] {
+        encryption::read_key_files(layer, &sources.read_file, &mut collector.problems);
     }
 
     // Where the environment is misspelt, the stricter rules: its own problem is reported besides.

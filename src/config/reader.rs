@@ -136,6 +136,13 @@ impl Reader {
         Ok(list)
     }
 
+    /// What has members of its own; never shown.
+    pub fn optional_structure<T: DeserializeOwned>(&mut self, path: &'static str, expected: &str) -> Read<Option<T>> {
+        let value = self.value(path, expected)?;
+        self.show(path, "***");
+        Ok(value)
+    }
+
     /// The value, figment's own conversions applied: what a variable says is text, also where a number is meant.
     fn value<T: DeserializeOwned>(&mut self, path: &'static str, expected: &str) -> Read<Option<T>> {
         let Ok(value) = self.figment.find_value(path) else {

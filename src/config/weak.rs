@@ -50,15 +50,19 @@ pub(super) fn optional_secret(reader: &mut Reader, path: &'static str, measure: 
 }
 
 fn checked(reader: &mut Reader, path: &str, measure: Measure, secret: String) -> Read<SecretString> {
-    if !measure.is_enough(&secret) {
-        return Err(reader.report(path, format!("must have at least {MINIMUM} {}", measure.name())));
+    match problem(reader.environment, measure, &secret) {
+        Some(problem) => Err(reader.report(path, problem)),
+        None => Ok(secret.into()),
     }
-    match weakness(&secret) {
-        Some(weakness) if reader.environment != Environment::Development => {
-            Err(reader.report(path, format!("{weakness}; make one by `openssl rand -base64 48`")))
-        }
-        _ => Ok(secret.into()),
+}
+
+/// Why this can't be a secret in this environment.
+pub(super) fn problem(environment: Environment, measure: Measure, secret: &str) -> Option<String> {
+    if !measure.is_enough(secret) {
+        return Some(format!("must have at least {MINIMUM} {}", measure.name()));
     }
+    let weakness = weakness(secret).filter(|_| environment != Environment::Development)?;
+    Some(format!("{weakness}; make one by `openssl rand -base64 48`"))
 }
 
 /// Why others may know or guess this secret.

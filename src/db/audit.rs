@@ -24,6 +24,8 @@ crate::text_enum! {
         PasswordChange = "password_change",
         PasswordReset = "password_reset",
         EmailVerify = "email_verify",
+        /// The tenant's data keys were wrapped by another master key, or followed by new ones.
+        KeyRotate = "key_rotate",
     }
 }
 

@@ -6,6 +6,7 @@ use super::types::{Instant, TenantId, UserId};
 use super::{AnyConnection, Audited};
 use crate::error::{Error, Result};
 use crate::infra::crypto::Sealer;
+use crate::infra::key_ring::KeyRing;
 use crate::infra::world::World;
 use async_func::AsyncFunc;
 use diesel::QueryResult;
@@ -61,6 +62,7 @@ pub struct Db {
     acquire_timeout: Duration,
     target: Target,
     world: World,
+    pub(super) keys: KeyRing,
     pub(super) sealer: Sealer,
 }
 
@@ -77,6 +79,8 @@ pub struct ReadTx {
     tenant: TenantId,
     now: Instant,
     target: Target,
+    pub(super) keys: KeyRing,
+    pub(super) is_write: bool,
     has_ended: bool,
 }
 
@@ -186,7 +190,7 @@ impl std::ops::DerefMut for WriteTx {
 
 impl Db {
     /// Opens the pool. It connects when it is first used, so that a server can start while its database is away.
-    pub fn new(target: Target, options: DbOptions, world: World, sealer: Sealer) -> Self {
+    pub fn new(target: Target, options: DbOptions, world: World, keys: KeyRing) -> Self {
         let DbOptions { pool_size, acquire_timeout } = options;
         let mut config = ManagerConfig::<AnyConnection>::default();
         config.recycling_method = RecyclingMethod::CustomFunction(Box::new(AnyConnection::check));
@@ -202,7 +206,8 @@ impl Db {
             .build_unchecked(AsyncDieselConnectionManager::new_with_config("", config));
         let turn = Arc::new(Semaphore::new(pool_size as usize));
         let writer = target.is_sqlite().then(Arc::default); // it has one
-        Self { pool, turn, writer, acquire_timeout, target, world, sealer }
+        let sealer = keys.sealer("stored answers");
+        Self { pool, turn, writer, acquire_timeout, target, world, keys, sealer }
     }
 
     pub fn world(&self) -> &World {
@@ -214,8 +219,9 @@ impl Db {
         let turn = wait.await.map_err(unavailable)?.map_err(unavailable)?;
         let conn = self.pool.get_owned().await.map_err(unavailable)?;
         let now = Instant::from(self.world.now());
-        let target = self.target.clone();
-        let mut tx = ReadTx { conn, turn: Some(turn), tenant, now, target, has_ended: false };
+        let (target, keys) = (self.target.clone(), self.keys.clone());
+        let is_write = matches!(access, Access::Write);
+        let mut tx = ReadTx { conn, turn: Some(turn), tenant, now, target, keys, is_write, has_ended: false };
         if let Err(error) = tx.conn.begin(access, tenant).await {
             // Whatever is wrong with it, the next request gets another one.
             AnyTransactions::transaction_manager_status_mut(&mut *tx.conn).set_in_error();

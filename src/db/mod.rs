@@ -7,6 +7,7 @@ pub mod api_keys;
 pub mod audit;
 pub mod audit_chain;
 pub mod connect;
+pub mod data_keys;
 pub mod directory;
 pub mod enums;
 pub mod error;
@@ -25,6 +26,8 @@ pub mod types;
 
 pub use any::{Any, AnyConnection};
 pub use audit::{AuditAction as Action, Audited, Changes};
+pub use data_keys::{Place, Unsealer};
 pub use idempotency::Once;
 pub use lease::{Db, DbOptions, OperatorScope, Origin, ReadTx, Scope, WriteScope, WriteTx};
 pub use standing::Standing;
+pub use types::Sealed;

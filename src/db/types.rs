@@ -271,6 +271,11 @@ column_newtype!(
     Tags(Vec<String>) as JsonList
 );
 
+column_newtype!(
+    /// What [`WriteTx::seal`](super::WriteTx::seal) made of a value.
+    Sealed(Vec<u8>) as Binary
+);
+
 column_newtype!(Day(NaiveDate) as Date);
 read_from_text!(Day, parse_day);
 impl Copy for Day {}

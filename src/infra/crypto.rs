@@ -1,5 +1,6 @@
 //! Keys and ciphers. One secret of the settings becomes one key for each purpose (HKDF-SHA-256, RFC 5869).
 use crate::error::{Error, Result};
+use crate::infra::metrics::{KeyUse, Metrics};
 use crate::infra::world::World;
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -12,8 +13,11 @@ const NONCE_BYTES: usize = 12;
 /// Which form the bytes have: AES-256-GCM with a random 96-bit nonce before the ciphertext.
 const FORMAT: u8 = 1;
 
+/// The bytes of a key, wiped when they are no longer needed.
+pub type Key = Zeroizing<[u8; 32]>;
+
 /// A key for one purpose; the same secret and purpose always give the same key.
-pub fn derive_key(secret: &[u8], purpose: &str) -> Zeroizing<[u8; 32]> {
+pub fn derive_key(secret: &[u8], purpose: &str) -> Key {
     let mut key = Zeroizing::new([0; 32]);
     #[expect(clippy::expect_used, reason = "HKDF-SHA-256 gives up to 8,160 bytes")]
     Hkdf::<Sha256>::new(None, secret).expand(purpose.as_bytes(), &mut *key).expect("32 bytes");
@@ -24,41 +28,75 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// Encrypts what must not be readable in the database.
+/// AES-256-GCM under one key (NIST SP 800-38D). Its key schedule is wiped when it is dropped.
+#[derive(Clone)]
+pub struct Cipher(Arc<Aes256Gcm>);
+
+impl Cipher {
+    pub fn new(key: &Key) -> Self {
+        Self(Arc::new(Aes256Gcm::new((&**key).into())))
+    }
+
+    /// A random nonce and the ciphertext. `bound_to` names what the value belongs to: moved elsewhere, it does not open.
+    pub fn seal(&self, world: &World, plain: &[u8], bound_to: &[u8]) -> Result<Vec<u8>> {
+        let nonce: [u8; NONCE_BYTES] = world.random_bytes();
+        let sealed = self.0.encrypt(Nonce::from_slice(&nonce), Payload { msg: plain, aad: bound_to });
+        let sealed = sealed.map_err(|_| Error::Internal(anyhow::anyhow!("encryption failed")))?;
+        Ok([&nonce[..], &sealed].concat())
+    }
+
+    /// None where it was sealed by another key or for something else, or was changed since.
+    pub fn open(&self, sealed: &[u8], bound_to: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES)?;
+        let plain = self.0.decrypt(Nonce::from_slice(nonce), Payload { msg: sealed, aad: bound_to });
+        plain.map(Zeroizing::new).ok()
+    }
+}
+
+/// Encrypts what the server stores for itself: under the key that is active, and opens what an older one sealed.
 #[derive(Clone)]
 pub struct Sealer {
-    cipher: Arc<Aes256Gcm>,
+    /// The active one first.
+    ciphers: Arc<[Cipher]>,
+    key_id: Arc<str>,
     world: World,
+    metrics: Metrics,
 }
 
 impl Sealer {
-    pub fn new(key: &[u8; 32], world: World) -> Self {
-        Self { cipher: Arc::new(Aes256Gcm::new(key.into())), world }
+    pub(super) fn new(ciphers: Arc<[Cipher]>, key_id: Arc<str>, world: World, metrics: Metrics) -> Self {
+        Self { ciphers, key_id, world, metrics }
     }
 
     /// `bound_to` names the row that the value belongs to: moved elsewhere, it does not open.
     pub fn seal(&self, plain: &[u8], bound_to: &[u8]) -> Result<Vec<u8>> {
-        let nonce: [u8; NONCE_BYTES] = self.world.random_bytes();
-        let sealed = self.cipher.encrypt(Nonce::from_slice(&nonce), Payload { msg: plain, aad: bound_to });
-        let sealed = sealed.map_err(|_| Error::Internal(anyhow::anyhow!("encryption failed")))?;
-        Ok([&[FORMAT][..], &nonce, &sealed].concat())
+        let active = self.ciphers.first().ok_or_else(|| Error::Internal(anyhow::anyhow!("there is no key")))?;
+        self.metrics.key_uses.get_or_create(&KeyUse { key: self.key_id.to_string() }).inc();
+        Ok([&[FORMAT][..], &active.seal(&self.world, plain, bound_to)?].concat())
     }
 
     pub fn open(&self, sealed: &[u8], bound_to: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-        let broken = || Error::Internal(anyhow::anyhow!("a sealed value does not open: it was moved or changed"));
-        let [FORMAT, rest @ ..] = sealed else { return Err(broken()) };
-        let (nonce, sealed) = rest.split_at_checked(NONCE_BYTES).ok_or_else(broken)?;
-        let plain = self.cipher.decrypt(Nonce::from_slice(nonce), Payload { msg: sealed, aad: bound_to });
-        plain.map(Zeroizing::new).map_err(|_| broken())
+        let plain = match sealed {
+            [FORMAT, rest @ ..] => self.ciphers.iter().find_map(|cipher| cipher.open(rest, bound_to)),
+            _ => None,
+        };
+        plain.ok_or_else(|| Error::Internal(anyhow::anyhow!("a sealed value does not open: it was moved or changed")))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::infra::key_ring::{KeyRing, MasterKey};
+
+    fn ring(active: &str, ids: &[&str]) -> KeyRing {
+        let key = |id: &&str| MasterKey { id: (*id).to_owned(), secret: format!("the secret of {id}").into() };
+        let keys: Vec<_> = ids.iter().map(key).collect();
+        KeyRing::new(active, &keys, World::real(), Metrics::default()).unwrap()
+    }
 
     fn sealer() -> Sealer {
-        Sealer::new(&derive_key(b"a secret", "tests"), World::real())
+        ring("a", &["a"]).sealer("tests")
     }
 
     #[test]
@@ -84,5 +122,16 @@ mod tests {
     fn equal_values_look_different_and_purposes_have_their_own_keys() {
         assert_ne!(sealer().seal(b"x", b"").unwrap(), sealer().seal(b"x", b"").unwrap());
         assert_ne!(*derive_key(b"a secret", "one"), *derive_key(b"a secret", "two"));
+    }
+
+    #[test]
+    fn a_new_key_opens_what_the_old_one_sealed_while_both_are_there() {
+        let old = sealer().seal(b"x", b"row").unwrap();
+        let both = ring("b", &["a", "b"]).sealer("tests");
+        assert_eq!(both.open(&old, b"row").unwrap().as_slice(), b"x");
+        let new = both.seal(b"y", b"row").unwrap();
+        assert_eq!(ring("b", &["b"]).sealer("tests").open(&new, b"row").unwrap().as_slice(), b"y");
+        assert!(sealer().open(&new, b"row").is_err(), "the active key seals");
+        assert!(ring("b", &["b"]).sealer("tests").open(&old, b"row").is_err(), "the old key is gone");
     }
 }

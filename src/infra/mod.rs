@@ -2,6 +2,7 @@
 pub mod crypto;
 pub mod formats;
 pub mod jobs;
+pub mod key_ring;
 pub mod mail;
 pub mod metrics;
 pub mod redis;

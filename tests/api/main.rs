@@ -14,6 +14,7 @@ mod bad_requests;
 mod brute_force;
 mod cli;
 mod contract;
+mod data_keys;
 mod database_tls;
 mod faults;
 mod hardening;

@@ -3,6 +3,7 @@ mod refused;
 mod sections;
 
 use super::*;
+use crate::infra::key_ring::MasterKey;
 use secrecy::ExposeSecret;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, ErrorKind};
@@ -76,7 +77,9 @@ fn the_default_file_holds_exactly_the_defaults() {
     assert_eq!((auth.refresh_grace, auth.refresh_in_cookie), (Duration::from_secs(10), true));
     assert_eq!((auth.bcrypt_cost, auth.jwt_secret_previous.is_none()), (12, true));
     assert_eq!(auth.jwt_secret.expose_secret(), format!("{STRONG} made for ./data/secrets/jwt_secret"));
-    assert_eq!(encryption.key.expose_secret(), format!("{STRONG} made for ./data/secrets/encryption_key"));
+    let [MasterKey { id, secret }] = encryption.keys.as_slice() else { panic!("{encryption:?}") };
+    assert_eq!((id.as_str(), encryption.active.as_str()), ("default", "default"));
+    assert_eq!(secret.expose_secret(), format!("{STRONG} made for ./data/secrets/encryption_key"));
     assert_eq!((cors.origins, log.level, log.format), (Origins::None, "info".to_owned(), LogFormat::Text));
     assert_eq!((auth.jwt_algorithm, auth.session_store), (JwtAlgorithm::Hs256, SessionStoreChoice::Auto));
     assert!(auth.jwt_key.is_none() && auth.jwt_key_previous.is_none());
@@ -199,7 +202,7 @@ fn values_may_be_in_files() {
     let toml = ("bizcenter.toml", "[encryption]\nkey_file = '/run/key'\n");
     let config = load(&env, &[files[0], files[1], files[2], toml]);
     assert_eq!((config.auth.jwt_secret.expose_secret(), config.server.port), (STRONG, 9));
-    assert_eq!(config.encryption.key.expose_secret(), STRONG_TOO);
+    assert_eq!(config.encryption.keys[0].secret.expose_secret(), STRONG_TOO);
 }
 
 #[test]

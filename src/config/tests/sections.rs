@@ -52,6 +52,51 @@ fn what_is_no_private_key_is_refused_and_not_repeated() {
 }
 
 #[test]
+fn a_key_ring_is_read_from_files() {
+    let (one, two) = ("the first key of the ring: 5f3a9c", "the second key of the ring: 8b1d7e");
+    let files = [("/run/one", &*format!("{one}\n")), ("/run/two", two)];
+    let toml = "[encryption]\nactive = \"2027\"\nkeys = [{id = \"2026\", key_file = \"/run/one\"}, {id = \"2027\", key_file = \"/run/two\"}]";
+    let toml = [files[0], files[1], ("bizcenter.toml", toml)];
+    let keys = |encryption: &EncryptionConfig| {
+        let shown = |key: &MasterKey| (key.id.clone(), key.secret.expose_secret().to_owned());
+        encryption.keys.iter().map(shown).collect::<Vec<_>>()
+    };
+    let ring = [("2026".to_owned(), one.to_owned()), ("2027".to_owned(), two.to_owned())];
+    let encryption = load(&[("APP_ENV", "production"), ("JWT_SECRET", STRONG)], &toml).encryption;
+    assert_eq!((keys(&encryption), encryption.active), (ring.to_vec(), "2027".to_owned()), "no simple key is needed");
+
+    let json = r#"[{"id": "2026", "key_file": "/run/one"}, {"id": "2027", "key_file": "/run/two"}]"#;
+    let env = [("BIZCENTER_ENCRYPTION__KEYS", json), ("BIZCENTER_ENCRYPTION__ACTIVE", "default")];
+    let env = [env[0], env[1], ("CONTRACT_ENCRYPTION_KEY", STRONG)];
+    let encryption = load(&env, &files).encryption;
+    assert_eq!((encryption.keys.len(), encryption.keys[2].id.as_str()), (3, "default"));
+    assert_eq!((&keys(&encryption)[..2], encryption.active.as_str()), (&ring[..], "default"));
+}
+
+#[test]
+fn a_key_ring_that_can_not_be_used_is_refused() {
+    let files = [("/run/one", "the first key of the ring: 5f3a9c"), ("/run/short", "hunter2")];
+    let problem = |keys: &str, active: &str| {
+        let env = [("BIZCENTER_ENCRYPTION__KEYS", keys), ("BIZCENTER_ENCRYPTION__ACTIVE", active)];
+        let problems = refused(&env, &files);
+        assert!(!problems.contains("hunter2"), "{problems}");
+        problems
+    };
+    let one = r#"{"id": "one", "key_file": "/run/one"}"#;
+    assert!(problem(&format!("[{one}]"), "two").starts_with("encryption.active"));
+    assert!(problem(&format!("[{one}]"), "").contains("encryption.active: is missing"));
+    assert!(problem(&format!("[{one}, {one}]"), "one").contains("the id one is taken"));
+    assert!(problem(r#"[{"id": "default", "key_file": "/run/one"}]"#, "default").contains("the id default is taken"));
+    assert!(problem(r#"[{"id": "One", "key_file": "/run/one"}]"#, "One").contains("is no id"));
+    assert!(problem(r#"[{"id": "a", "key_file": "/run/short"}]"#, "a").contains("the key a must have at least 32"));
+    assert!(problem(r#"[{"id": "a", "key_file": "/run/none"}]"#, "a").contains("/run/none cannot be read"));
+    assert!(problem(r#"[{"id": "a", "key": "hunter2"}]"#, "a").contains("takes key_file, not key"));
+    for no_list in ["hunter2", "{}", r#"["hunter2"]"#, r#"[{"id": "a"}]"#] {
+        assert!(problem(no_list, "a").contains("encryption.keys (from BIZCENTER_ENCRYPTION__KEYS): must be a list"));
+    }
+}
+
+#[test]
 fn metrics_need_an_address_and_a_port() {
     assert_eq!(load(&[("METRICS_ADDR", "127.0.0.1:9100")], &[]).metrics.address, Some(([127, 0, 0, 1], 9100).into()));
     for wrong in ["9100", "localhost:9100", "127.0.0.1", ":9100"] {

@@ -1,11 +1,11 @@
 //! The ends of chains, and the key that signs where one was cut.
 use crate::db::types::TenantId;
+use crate::infra::crypto::Key;
 use crate::infra::formats::parse_uuid;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use std::fmt;
 use std::sync::Arc;
-use zeroize::Zeroizing;
 
 /// A SHA-256.
 pub type Hash = [u8; 32];
@@ -61,23 +61,32 @@ impl fmt::Display for KnownHead {
     }
 }
 
-/// Signs checkpoints; its key is not in the database.
+/// Signs checkpoints by the key that is active, and knows the signatures of older ones; none of them is in the database.
 #[derive(Clone)]
-pub struct CheckpointKey(Arc<Zeroizing<[u8; 32]>>);
+pub struct CheckpointKey(Arc<[Key]>);
 
 impl CheckpointKey {
-    pub fn new(key: Zeroizing<[u8; 32]>) -> Self {
-        Self(Arc::new(key))
+    /// The active key comes first.
+    pub fn new(keys: Vec<Key>) -> Self {
+        Self(keys.into())
     }
 
     pub(super) fn sign(&self, tenant: TenantId, head: Head) -> Hash {
-        #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0[..]).expect("any length");
-        mac.update(tenant.0.as_bytes());
-        mac.update(&head.seq.to_be_bytes());
-        mac.update(&head.hash);
-        mac.finalize().into_bytes().into()
+        mac(&self.0[0], tenant, head).finalize().into_bytes().into() // a ring has an active key
     }
+
+    pub(super) fn has_signed(&self, tenant: TenantId, head: Head, signature: &[u8]) -> bool {
+        self.0.iter().any(|key| mac(key, tenant, head).verify_slice(signature).is_ok())
+    }
+}
+
+fn mac(key: &Key, tenant: TenantId, head: Head) -> Hmac<Sha256> {
+    #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key[..]).expect("any length");
+    mac.update(tenant.0.as_bytes());
+    mac.update(&head.seq.to_be_bytes());
+    mac.update(&head.hash);
+    mac
 }
 
 #[cfg(test)]

@@ -52,6 +52,7 @@ pub async fn insert(tx: &mut WriteTx, tenant: NewTenant) -> Result<Audited<()>> 
         tenants::updated_at.eq(tx.now()),
     );
     diesel::insert_into(tenants::table).values(row).execute(tx.conn()).await.taken("tenant_id")?;
+    tx.prepare_data_keys().await?;
     let tenant = tx.tenant();
     tx.audit(Action::Create, tenant, changes).await
 }
@@ -74,6 +75,7 @@ pub async fn delete(tx: &mut WriteTx) -> Result<Audited<()>> {
         tenants::deleted_at.eq(now),
         tenants::updated_at.eq(now),
     );
+    tx.destroy_data_keys().await?;
     diesel::update(own(tenant)).set(gone).execute(tx.conn()).await?;
     tx.enqueue(&RemoveTenant {}).await?;
     tx.audit(Action::Delete, tenant, Changes::none()).await

@@ -1,0 +1,220 @@
+//! The keys of tenants. What must not be readable in the database is encrypted under a random data key of its tenant, which
+//! is stored wrapped by a master key of the settings: a new master key wraps it anew, and without it all that the tenant
+//! encrypted is lost.
+#![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
+use super::sql::for_update;
+use super::types::{Sealed, TenantId};
+use super::{ReadTx, WriteTx};
+use crate::error::{Error, Result};
+use crate::infra::crypto::Cipher;
+use crate::infra::key_ring::{KeyRing, Wrapped};
+use crate::infra::metrics::KeyUse;
+use crate::schema::{data_key_heads as heads, data_keys as keys};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use std::collections::HashMap;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+/// Which form a sealed value has: this byte, the number of the data key (4 bytes, big-endian), what [`Cipher::seal`] makes.
+const FORMAT: u8 = 1;
+
+/// A key that was used so often gets a successor: with random nonces, 2^32 is the bound (NIST SP 800-38D, 8.3).
+const MOST_USES: i64 = 1 << 32;
+
+/// What a sealed value belongs to, besides its tenant; anywhere else it does not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    pub table: &'static str,
+    pub row: Uuid,
+    pub column: &'static str,
+}
+
+impl Place {
+    /// Names have no NUL, so that no two places have the same bytes.
+    fn bound_to(self, tenant: TenantId, number: i32) -> Vec<u8> {
+        let Self { table, row, column } = self;
+        let parts: [&[u8]; 7] =
+            [&header(number), tenant.0.as_bytes(), table.as_bytes(), b"\0", row.as_bytes(), column.as_bytes(), b"\0"];
+        parts.concat()
+    }
+}
+
+fn header(number: i32) -> [u8; 5] {
+    let [a, b, c, d] = number.to_be_bytes();
+    [FORMAT, a, b, c, d]
+}
+
+/// The number of the key that sealed it, and the rest.
+fn parts(sealed: &[u8]) -> Option<(i32, &[u8])> {
+    match sealed {
+        [FORMAT, a, b, c, d, rest @ ..] => Some((i32::from_be_bytes([*a, *b, *c, *d]), rest)),
+        _ => None,
+    }
+}
+
+/// What the wrapping of a data key is bound to.
+fn owner(tenant: TenantId, number: i32) -> Vec<u8> {
+    [b"data key".as_slice(), tenant.0.as_bytes(), &number.to_be_bytes()].concat()
+}
+
+/// The data key that a transaction seals by.
+pub(super) struct DataKey {
+    number: i32,
+    cipher: Cipher,
+}
+
+/// The data keys of a tenant, for as long as a request needs them.
+pub struct Unsealer {
+    tenant: TenantId,
+    ciphers: HashMap<i32, Cipher>,
+    keys: KeyRing,
+}
+
+impl Unsealer {
+    /// The value again. One that was changed, or moved to another place or tenant, is an error, and an alert in the log.
+    pub fn open(&self, place: Place, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>> {
+        let opened = parts(&sealed.0)
+            .and_then(|(number, rest)| self.ciphers.get(&number)?.open(rest, &place.bound_to(self.tenant, number)));
+        opened.ok_or_else(|| {
+            self.keys.metrics().unsealing_failures.inc();
+            let Place { table, row, column } = place;
+            let tenant = self.tenant;
+            tracing::error!(tenant.id = %tenant, table, row.id = %row, column, "A sealed value was changed or moved");
+            Error::Internal(anyhow::anyhow!("a sealed value in {table}.{column} does not open"))
+        })
+    }
+}
+
+impl ReadTx {
+    /// The tenant's data keys, to open what they sealed.
+    pub async fn unsealer(&mut self) -> Result<Unsealer> {
+        if self.is_write {
+            self.lock_head().await?; // a new key may be on its way, and the row to open sealed by it
+        }
+        let (tenant, ring) = (self.tenant(), self.keys.clone());
+        let ciphers = self
+            .stored_keys()
+            .await?
+            .into_iter()
+            .map(|(number, wrapped)| Ok((number, Cipher::new(&ring.unwrap(&wrapped, &owner(tenant, number))?))));
+        Ok(Unsealer { tenant, ciphers: ciphers.collect::<Result<_>>()?, keys: ring })
+    }
+
+    /// A transaction that writes reads what is committed now, not what was when it began.
+    pub(super) async fn stored_keys(&mut self) -> Result<Vec<(i32, Wrapped)>> {
+        let rows = keys::table.filter(keys::tenant_id.eq(self.tenant()));
+        let rows = rows.select((keys::number, keys::master_key_id, keys::wrapped));
+        let rows: Vec<(i32, String, Vec<u8>)> = match self.is_write {
+            true => for_update(rows).get_results(self.conn()).await?,
+            false => rows.load(self.conn()).await?,
+        };
+        Ok(rows.into_iter().map(|(number, master, bytes)| (number, Wrapped { master, bytes })).collect())
+    }
+
+    /// The number of the key that the tenant encrypts with and its uses. Nobody else uses one until the transaction ends.
+    async fn lock_head(&mut self) -> Result<(i32, i64)> {
+        let head = heads::table.filter(heads::tenant_id.eq(self.tenant())).select((heads::number, heads::uses));
+        Ok(for_update(head).get_result(self.conn()).await?)
+    }
+}
+
+impl WriteTx {
+    /// Encrypts a value under the tenant's data key.
+    pub async fn seal(&mut self, place: Place, plain: &[u8]) -> Result<Sealed> {
+        let key = self.data_key(1).await?;
+        self.seal_by(&key, place, plain)
+    }
+
+    pub(super) fn seal_by(&self, key: &DataKey, place: Place, plain: &[u8]) -> Result<Sealed> {
+        let DataKey { number, cipher } = key;
+        let sealed = cipher.seal(self.world(), plain, &place.bound_to(self.tenant(), *number))?;
+        Ok(Sealed([&header(*number)[..], &sealed].concat()))
+    }
+
+    /// The key that the tenant encrypts with, for so many uses; made when it is first needed.
+    pub(super) async fn data_key(&mut self, uses: u32) -> Result<DataKey> {
+        let (number, before) = self.lock_head().await?;
+        let uses = i64::from(uses);
+        let (key, uses) = match number == 0 || before + uses > MOST_USES {
+            true => (self.new_data_key(number + 1).await?, uses),
+            false => (self.stored_key(number).await?, before + uses),
+        };
+        let head = heads::table.filter(heads::tenant_id.eq(self.tenant()));
+        let used = (heads::number.eq(key.number), heads::uses.eq(uses));
+        diesel::update(head).set(used).execute(self.conn()).await?;
+        let metrics = self.keys.metrics();
+        metrics.key_uses.get_or_create(&KeyUse { key: "data".to_owned() }).inc();
+        if metrics.most_data_key_uses.get() < uses {
+            metrics.most_data_key_uses.set(uses);
+        }
+        Ok(key)
+    }
+
+    async fn stored_key(&mut self, number: i32) -> Result<DataKey> {
+        let row = keys::table.filter(keys::tenant_id.eq(self.tenant())).filter(keys::number.eq(number));
+        let row = for_update(row.select((keys::master_key_id, keys::wrapped)));
+        let (master, bytes) = row.get_result(self.conn()).await?;
+        let key = self.keys.unwrap(&Wrapped { master, bytes }, &owner(self.tenant(), number))?;
+        Ok(DataKey { number, cipher: Cipher::new(&key) })
+    }
+
+    async fn new_data_key(&mut self, number: i32) -> Result<DataKey> {
+        let key = Zeroizing::new(self.world().random_bytes());
+        let wrapped = self.keys.wrap(&key, &owner(self.tenant(), number))?;
+        let row = (
+            keys::tenant_id.eq(self.tenant()),
+            keys::number.eq(number),
+            keys::wrapped.eq(wrapped.bytes),
+            keys::master_key_id.eq(wrapped.master),
+            keys::made_under.eq(self.keys.active_id().to_owned()),
+            keys::created_at.eq(self.now()),
+        );
+        diesel::insert_into(keys::table).values(row).execute(self.conn()).await?;
+        Ok(DataKey { number, cipher: Cipher::new(&key) })
+    }
+
+    /// Makes room for the keys of a new tenant.
+    pub async fn prepare_data_keys(&mut self) -> Result<()> {
+        let row = (heads::tenant_id.eq(self.tenant()), heads::number.eq(0), heads::uses.eq(0));
+        diesel::insert_into(heads::table).values(row).execute(self.conn()).await?;
+        Ok(())
+    }
+
+    /// Destroys the tenant's keys, and with them all that it encrypted.
+    pub async fn destroy_data_keys(&mut self) -> Result<()> {
+        let tenant = self.tenant();
+        diesel::delete(heads::table.filter(heads::tenant_id.eq(tenant))).execute(self.conn()).await?;
+        diesel::delete(keys::table.filter(keys::tenant_id.eq(tenant))).execute(self.conn()).await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_places_have_the_same_bytes() {
+        let (tenant, other, row) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3));
+        let place = Place { table: "contracts", row, column: "amount" };
+        let places = [
+            place.bound_to(tenant.into(), 1),
+            place.bound_to(other.into(), 1),
+            place.bound_to(tenant.into(), 2),
+            Place { row: other, ..place }.bound_to(tenant.into(), 1),
+            Place { column: "amoun", ..place }.bound_to(tenant.into(), 1),
+            Place { table: "contract", ..place }.bound_to(tenant.into(), 1),
+            Place { table: "history", ..place }.bound_to(tenant.into(), 1),
+        ];
+        let different: std::collections::BTreeSet<_> = places.iter().collect();
+        assert_eq!(different.len(), places.len());
+    }
+
+    #[test]
+    fn a_sealed_value_names_its_key() {
+        assert_eq!(parts(&[1, 0, 0, 1, 2, 9]), Some((258, &[9][..])));
+        assert_eq!(parts(&[2, 0, 0, 1, 2, 9]), None, "another format");
+        assert_eq!(parts(&[1, 0, 0]), None);
+    }
+}

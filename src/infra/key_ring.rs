@@ -1,0 +1,143 @@
+//! The master keys: one is active and encrypts, older ones open what they have sealed until `keys rotate` is through.
+use super::crypto::{Cipher, Key, Sealer, derive_key};
+use super::metrics::{KeyUse, Metrics};
+use super::world::World;
+use crate::error::{Error, Result};
+use anyhow::Context;
+use secrecy::{ExposeSecret, SecretString};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// A secret of the settings, and what it is called.
+#[derive(Debug, Clone)]
+pub struct MasterKey {
+    pub id: String,
+    pub secret: SecretString,
+}
+
+/// All master keys of a server. Cheap to clone.
+#[derive(Clone)]
+pub struct KeyRing(Arc<Ring>);
+
+struct Ring {
+    /// The active one first.
+    masters: Vec<Master>,
+    world: World,
+    metrics: Metrics,
+}
+
+struct Master {
+    id: Arc<str>,
+    secret: SecretString,
+    /// What data keys are wrapped by.
+    wrapping: Cipher,
+}
+
+/// A key as it is stored: encrypted under a master key.
+pub struct Wrapped {
+    pub master: String,
+    pub bytes: Vec<u8>,
+}
+
+impl KeyRing {
+    /// The keys, of which `active` encrypts.
+    pub fn new(active: &str, keys: &[MasterKey], world: World, metrics: Metrics) -> anyhow::Result<Self> {
+        let mut masters: Vec<Master> = keys
+            .iter()
+            .map(|MasterKey { id, secret }| Master {
+                id: id.as_str().into(),
+                secret: secret.clone(),
+                wrapping: Cipher::new(&derive_key(secret.expose_secret().as_bytes(), "data keys")),
+            })
+            .collect();
+        let first = masters.iter().position(|master| &*master.id == active);
+        masters.swap(0, first.with_context(|| format!("encryption.active: there is no key {active}"))?);
+        Ok(Self(Arc::new(Ring { masters, world, metrics })))
+    }
+
+    /// The id of the key that encrypts.
+    pub fn active_id(&self) -> &str {
+        &self.active().id
+    }
+
+    fn active(&self) -> &Master {
+        &self.0.masters[0] // `new` found it
+    }
+
+    pub fn world(&self) -> &World {
+        &self.0.world
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// A key for one purpose from each master key, the active one's first.
+    pub fn derived(&self, purpose: &str) -> Vec<Key> {
+        let derive = |master: &Master| derive_key(master.secret.expose_secret().as_bytes(), purpose);
+        self.0.masters.iter().map(derive).collect()
+    }
+
+    /// Encrypts for one purpose.
+    pub fn sealer(&self, purpose: &str) -> Sealer {
+        let ciphers = self.derived(purpose).iter().map(Cipher::new).collect();
+        Sealer::new(ciphers, self.active().id.clone(), self.0.world.clone(), self.0.metrics.clone())
+    }
+
+    /// Encrypts a key under the active master key. `bound_to` names whose key it is.
+    pub fn wrap(&self, key: &Key, bound_to: &[u8]) -> Result<Wrapped> {
+        let Master { id, wrapping, .. } = self.active();
+        self.0.metrics.key_uses.get_or_create(&KeyUse { key: id.to_string() }).inc();
+        Ok(Wrapped { master: id.to_string(), bytes: wrapping.seal(&self.0.world, &key[..], bound_to)? })
+    }
+
+    pub fn unwrap(&self, wrapped: &Wrapped, bound_to: &[u8]) -> Result<Key> {
+        let Wrapped { master, bytes } = wrapped;
+        let broken = |why: &str| Error::Internal(anyhow::anyhow!("a data key under the master key {master} {why}"));
+        let by = self.0.masters.iter().find(|known| *known.id == **master);
+        let by = by.ok_or_else(|| broken("can't be read: the settings have no such key"))?;
+        let opened = by.wrapping.open(bytes, bound_to);
+        let opened = opened.ok_or_else(|| broken("does not open: it was changed, or the key has another secret"))?;
+        let key: [u8; 32] = opened.as_slice().try_into().map_err(|_| broken("has another length"))?;
+        Ok(Zeroizing::new(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring(active: &str, keys: &[(&str, &str)]) -> anyhow::Result<KeyRing> {
+        let key = |(id, secret): &(&str, &str)| MasterKey { id: (*id).to_owned(), secret: (*secret).into() };
+        KeyRing::new(active, &keys.iter().map(key).collect::<Vec<_>>(), World::real(), Metrics::default())
+    }
+
+    #[test]
+    fn a_wrapped_key_opens_under_its_master_key_for_its_owner() {
+        let key = Zeroizing::new([7; 32]);
+        let wrapped = ring("a", &[("a", "one")]).unwrap().wrap(&key, b"tenant").unwrap();
+        assert_eq!(wrapped.master, "a");
+        let later = ring("b", &[("a", "one"), ("b", "two")]).unwrap();
+        assert_eq!(*later.unwrap(&wrapped, b"tenant").unwrap(), *key);
+        assert!(later.unwrap(&wrapped, b"another").is_err());
+        assert!(ring("b", &[("b", "two")]).unwrap().unwrap(&wrapped, b"tenant").is_err(), "its master key is gone");
+        assert!(ring("a", &[("a", "two")]).unwrap().unwrap(&wrapped, b"tenant").is_err(), "another secret");
+        assert_eq!(later.wrap(&key, b"tenant").unwrap().master, "b");
+    }
+
+    #[test]
+    fn the_active_key_must_be_there() {
+        let error = ring("c", &[("a", "one"), ("b", "two")]).err().unwrap().to_string();
+        assert_eq!(error, "encryption.active: there is no key c");
+    }
+
+    #[test]
+    fn uses_are_counted_and_secrets_are_not_shown() {
+        let ring = ring("a", &[("a", "hunter2")]).unwrap();
+        ring.wrap(&Zeroizing::new([7; 32]), b"").unwrap();
+        ring.sealer("tests").seal(b"", b"").unwrap();
+        assert!(ring.metrics().print().unwrap().contains("bizcenter_key_uses_total{key=\"a\"} 2"));
+        let key = MasterKey { id: "a".to_owned(), secret: "hunter2".into() };
+        assert!(!format!("{key:?}").contains("hunter2"));
+    }
+}

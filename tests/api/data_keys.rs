@@ -1,0 +1,122 @@
+//! What is sealed for a place opens there and nowhere else; data keys follow one another and are destroyed with their tenant.
+use crate::support::{Tenant, TestApp};
+use bizcenter::auth::Actor;
+use bizcenter::db::audit::{AuditAction, Changes};
+use bizcenter::db::types::TenantId;
+use bizcenter::db::{Origin, Place, Sealed};
+use bizcenter::error::{Error, Result};
+use futures_util::future::join_all;
+use uuid::Uuid;
+
+const AMOUNT: &[u8] = b"918273645546372.81";
+
+fn place(row: Uuid) -> Place {
+    Place { table: "contracts", row, column: "amount_sealed" }
+}
+
+impl Tenant {
+    fn as_actor(&self) -> Actor {
+        Actor::vouched(self.id.into(), self.owner.id().into(), Origin::default())
+    }
+
+    async fn seal(&self, place: Place) -> Result<Sealed> {
+        let (db, actor, tenant) = (self.app.parts.db.clone(), self.as_actor(), TenantId::from(self.id));
+        let seal = async move |tx: &mut bizcenter::db::WriteTx| {
+            let sealed = tx.seal(place, AMOUNT).await?;
+            Ok(tx.audit(AuditAction::Update, tenant, Changes::none()).await?.with(sealed))
+        };
+        self.app.by_hand(async move { db.write(&actor, seal).await }).await
+    }
+
+    async fn open(&self, place: Place, sealed: &Sealed) -> Result<Vec<u8>> {
+        let (db, actor, sealed) = (self.app.parts.db.clone(), self.as_actor(), sealed.clone());
+        let open = async move |tx: &mut bizcenter::db::ReadTx| Ok(tx.unsealer().await?.open(place, &sealed)?.to_vec());
+        self.app.by_hand(async move { db.read(&actor, open).await }).await
+    }
+
+    /// Number, master key and length of each of the tenant's data keys.
+    async fn data_keys(&self) -> Vec<Vec<String>> {
+        let of_tenant = format!("tenant_id = {}", self.app.id(self.id));
+        let columns = "concat(number, ''), master_key_id, made_under, concat(length(wrapped), '')";
+        self.app.rows(&format!("SELECT {columns} FROM data_keys WHERE {of_tenant} ORDER BY number")).await
+    }
+}
+
+fn is_refused(result: Result<Vec<u8>>) -> bool {
+    matches!(result, Err(Error::Internal(_)))
+}
+
+#[tokio::test]
+async fn a_sealed_value_opens_in_its_place_only() {
+    let app = TestApp::alone().await;
+    let (tenant, other) = (app.tenant().await, app.tenant().await);
+    let row = app.parts.world.uuid();
+    let (sealed, again) = (tenant.seal(place(row)).await.unwrap(), tenant.seal(place(row)).await.unwrap());
+    assert_ne!(sealed, again, "equal values look different");
+    assert_eq!(tenant.open(place(row), &sealed).await.unwrap(), AMOUNT);
+    assert_eq!(tenant.open(place(row), &again).await.unwrap(), AMOUNT);
+    other.seal(place(row)).await.unwrap(); // so that it has a key of the same number
+
+    assert!(is_refused(other.open(place(row), &sealed).await), "another tenant");
+    assert!(is_refused(tenant.open(place(app.parts.world.uuid()), &sealed).await), "another row");
+    assert!(is_refused(tenant.open(Place { column: "from_sealed", ..place(row) }, &sealed).await), "another column");
+    assert!(is_refused(tenant.open(Place { table: "items", ..place(row) }, &sealed).await), "another table");
+    for index in 0..sealed.0.len() {
+        let mut changed = sealed.clone();
+        changed.0[index] ^= 1;
+        assert!(is_refused(tenant.open(place(row), &changed).await), "byte {index}");
+    }
+    assert!(is_refused(tenant.open(place(row), &Sealed(vec![])).await));
+    let failures = sealed.0.len() as u64 + 5;
+    assert_eq!(app.parts.metrics.unsealing_failures.get(), failures, "each was counted");
+}
+
+#[tokio::test]
+async fn a_tenant_has_one_data_key_however_many_ask_first() {
+    let app = TestApp::start().await;
+    let tenant = app.tenant().await;
+    assert!(tenant.data_keys().await.is_empty(), "it is made when it is needed");
+    let row = app.parts.world.uuid();
+    for sealed in join_all((0..20).map(|_| tenant.seal(place(row)))).await {
+        assert_eq!(tenant.open(place(row), &sealed.unwrap()).await.unwrap(), AMOUNT);
+    }
+    // format and nonce and tag around 32 bytes
+    assert_eq!(tenant.data_keys().await, [["1", "default", "default", "60"]]);
+    let uses = format!(
+        "SELECT concat(number, ''), concat(uses, '') FROM data_key_heads WHERE tenant_id = {}",
+        app.id(tenant.id)
+    );
+    assert_eq!(app.rows(&uses).await, [["1", "20"]], "no use is lost");
+}
+
+#[tokio::test]
+async fn a_data_key_that_was_used_up_gets_a_successor() {
+    let app = TestApp::start().await;
+    let tenant = app.tenant().await;
+    let row = app.parts.world.uuid();
+    let old = tenant.seal(place(row)).await.unwrap();
+    let head = format!("data_key_heads SET uses = 4294967295 WHERE tenant_id = {}", app.id(tenant.id));
+    app.run(&format!("UPDATE {head}")).await;
+    let last = tenant.seal(place(row)).await.unwrap();
+    assert_eq!(tenant.data_keys().await.len(), 1, "2^32 uses are allowed");
+    let new = tenant.seal(place(row)).await.unwrap();
+    assert_eq!(tenant.data_keys().await.len(), 2);
+    for sealed in [old, last, new] {
+        assert_eq!(tenant.open(place(row), &sealed).await.unwrap(), AMOUNT);
+    }
+    let uses = format!(
+        "SELECT concat(number, ''), concat(uses, '') FROM data_key_heads WHERE tenant_id = {}",
+        app.id(tenant.id)
+    );
+    assert_eq!(app.rows(&uses).await, [["2", "1"]]);
+}
+
+#[tokio::test]
+async fn a_deleted_tenants_keys_are_destroyed_at_once() {
+    let app = TestApp::start().await;
+    let tenant = app.tenant().await;
+    tenant.seal(place(app.parts.world.uuid())).await.unwrap();
+    assert_eq!(tenant.data_keys().await.len(), 1);
+    tenant.owner.delete(&format!("/api/v1/tenant?confirm={}", tenant.slug)).expect(204).await;
+    assert!(tenant.data_keys().await.is_empty(), "no job is waited for");
+}
