@@ -6,6 +6,7 @@ mod config;
 mod create_tenant;
 mod create_user;
 mod health;
+mod keys;
 mod migrate;
 mod openapi;
 mod prompt;
@@ -56,6 +57,9 @@ enum Command {
     /// Look after the audit log
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Look after the encryption keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Print the API contract (OpenAPI)
     Openapi(OpenapiArgs),
     /// Print the default configuration, or check the one in force
@@ -151,6 +155,20 @@ cut off, or a log that was rewritten.")]
     },
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum KeysCommand {
+    /// Encrypt under the active master key what older ones have encrypted; servers may run meanwhile
+    #[command(after_help = "\
+To replace a master key:
+  1. Give all servers the new key in encryption.keys, beside the old one, which stays encryption.active; restart them.
+  2. Make the new key encryption.active on all servers; restart them.
+  3. bizcenter keys rotate
+  4. Take the old key out of the settings.
+
+It can be stopped and begun again.")]
+    Rotate,
+}
+
 fn parse_head(text: &str) -> Result<KnownHead, &'static str> {
     KnownHead::parse(text).ok_or("is no head as the server logs it: TENANT:ROWS:HASH")
 }
@@ -220,6 +238,7 @@ fn run(file: Option<PathBuf>, command: Command) -> anyhow::Result<()> {
         Command::Migrate(command) => block_on(migrate::run(load(file)?, command)),
         Command::CreateTenant(args) => block_on(create_tenant::run(load(file)?, args)),
         Command::Audit(AuditCommand::Verify { head, tenant }) => block_on(audit::verify(load(file)?, head, tenant)),
+        Command::Keys(KeysCommand::Rotate) => block_on(keys::rotate(load(file)?)),
         Command::CreateUser(args) => block_on(create_user::run(load(file)?, args)),
     }
 }

@@ -174,6 +174,18 @@ impl WriteTx {
         Ok(DataKey { number, cipher: Cipher::new(&key) })
     }
 
+    /// The tenant's keys that another master key than the active one has wrapped, wrapped anew.
+    pub(super) async fn old_wrappings(&mut self) -> Result<Vec<(i32, Wrapped)>> {
+        self.lock_head().await?;
+        let (tenant, ring) = (self.tenant(), self.keys.clone());
+        let old = self.stored_keys().await?.into_iter().filter(|(_, wrapped)| wrapped.master != ring.active_id());
+        old.map(|(number, wrapped)| {
+            let owner = owner(tenant, number);
+            Ok((number, ring.wrap(&ring.unwrap(&wrapped, &owner)?, &owner)?))
+        })
+        .collect()
+    }
+
     /// Makes room for the keys of a new tenant.
     pub async fn prepare_data_keys(&mut self) -> Result<()> {
         let row = (heads::tenant_id.eq(self.tenant()), heads::number.eq(0), heads::uses.eq(0));

@@ -1,7 +1,9 @@
 //! The same change sent twice is made once. The key's row is part of the change's own transaction, and is written
 //! first: a repeat in flight then waits on it until the first is through.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
+use super::directory::Server;
 use super::lease::SendAsyncFn;
+use super::sql::for_update;
 use super::types::{Instant, TenantId, UserId};
 use super::{Audited, Db, WriteScope, WriteTx};
 use crate::error::{Error, Result};
@@ -11,6 +13,7 @@ use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as Diesel};
 use diesel_async::RunQueryDsl;
 use poem_openapi::types::{ParseFromJSON, ToJSON};
+use uuid::Uuid;
 
 /// How long a key is remembered; later it stands for a new request.
 const KEPT: Duration = Duration::hours(24);
@@ -31,6 +34,9 @@ pub struct Once<R> {
 
 /// How often a key is claimed before its request is answered 503.
 const CLAIM_TRIES: u32 = 10;
+
+/// How many answers are sealed anew in one transaction.
+const BATCH: i64 = 100;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn one(tenant: TenantId, user: UserId, key: String) -> _ {
@@ -95,15 +101,43 @@ impl Db {
         if fingerprint != key.fingerprint {
             return Err(Error::IdempotencyMismatch);
         }
-        let answer = self.sealer.open(&answer.unwrap_or_default(), &bound_to(scope.tenant(), user, key))?;
+        let answer = self.sealer.open(&answer.unwrap_or_default(), &bound_to(scope.tenant(), user, &key.key))?;
         let value = serde_json::from_slice(&answer).map_err(|error| Error::Internal(error.into()))?;
         let result =
             R::parse_from_json(Some(value)).map_err(|error| Error::Internal(anyhow::anyhow!(error.into_message())))?;
         Ok(Once { result, replayed: true })
     }
 
+    /// Seals a tenant's stored answers under the active key, those that open; how many.
+    pub(super) async fn seal_answers_anew(&self, tenant: TenantId) -> Result<usize> {
+        type Next = Option<(UserId, String)>;
+        let (mut after, mut count): (Next, usize) = (Some((Uuid::nil().into(), String::new())), 0);
+        while let Some((user, key)) = after.take() {
+            let batch = async |tx: &mut WriteTx| {
+                let later = keys::user_id.gt(user).or(keys::user_id.eq(user).and(keys::key.gt(key.clone())));
+                let rows = keys::table.filter(keys::tenant_id.eq(tx.tenant())).filter(later);
+                let rows = rows.filter(keys::answer.is_not_null()).order((keys::user_id, keys::key)).limit(BATCH);
+                let rows = for_update(rows.select((keys::user_id, keys::key, keys::answer.assume_not_null())));
+                let rows: Vec<(UserId, String, Vec<u8>)> = rows.get_results(tx.conn()).await?;
+                let mut count = 0;
+                for (user, key, answer) in &rows {
+                    let bound_to = bound_to(tx.tenant(), *user, key);
+                    let Ok(plain) = self.sealer.open(answer, &bound_to) else { continue };
+                    let row = one(tx.tenant(), *user, key.clone());
+                    let anew = keys::answer.eq(self.sealer.seal(&plain, &bound_to)?);
+                    count += diesel::update(row).set(anew).execute(tx.conn()).await?;
+                }
+                let last = rows.into_iter().next_back().map(|(user, key, _)| (user, key));
+                Ok(Audited::without_row((last, count))) // the same answers
+            };
+            let (last, sealed) = self.write(&Server::of(tenant), batch).await?;
+            (after, count) = (last, count + sealed);
+        }
+        Ok(count)
+    }
+
     async fn remember(&self, tx: &mut WriteTx, key: &RequestKey, result: &(impl ToJSON + Sync)) -> Result<()> {
-        let bound_to = bound_to(tx.tenant(), tx.actor(), key);
+        let bound_to = bound_to(tx.tenant(), tx.actor(), &key.key);
         let answer = self.sealer.seal(result.to_json_string().as_bytes(), &bound_to)?;
         let row = one(tx.tenant(), tx.actor(), key.key.clone());
         diesel::update(row).set(keys::answer.eq(answer)).execute(tx.conn()).await?;
@@ -112,8 +146,8 @@ impl Db {
 }
 
 /// A stored answer opens only for the user and the key that it was made for.
-fn bound_to(tenant: TenantId, user: UserId, key: &RequestKey) -> Vec<u8> {
-    [b"idempotency".as_slice(), tenant.0.as_bytes(), user.0.as_bytes(), key.key.as_bytes()].concat()
+fn bound_to(tenant: TenantId, user: UserId, key: &str) -> Vec<u8> {
+    [b"idempotency".as_slice(), tenant.0.as_bytes(), user.0.as_bytes(), key.as_bytes()].concat()
 }
 
 impl WriteTx {

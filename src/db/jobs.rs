@@ -2,7 +2,7 @@
 //! while; if it dies, another one takes it then, so that what a job does may happen twice.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::directory::Server;
-use super::sql::skip_locked;
+use super::sql::{for_update, skip_locked};
 use super::types::{Instant, JobId, TenantId};
 use super::{Audited, Db, WriteTx};
 use crate::error::{Error, Result};
@@ -18,6 +18,9 @@ use zeroize::Zeroizing;
 
 /// How long a server has a job before it counts as dead.
 const TAKEN_FOR: Duration = Duration::minutes(5);
+
+/// How many jobs are sealed anew in one transaction.
+const SEALED_AT_ONCE: i64 = 100;
 
 /// What a kind of job is given. It is kept encrypted: mail has tokens in it.
 pub trait Job: Serialize + DeserializeOwned + Send + 'static {
@@ -160,6 +163,28 @@ impl Db {
             Ok(Audited::without_row(())) // the server's own housekeeping
         })
         .await
+    }
+
+    /// Seals what waiting jobs are given under the active key, where it opens; how many.
+    pub async fn seal_jobs_anew(&self) -> Result<usize> {
+        let (mut after, mut count) = (Some(JobId::from(Uuid::nil())), 0);
+        while let Some(last) = after.take() {
+            let batch = async |tx: &mut WriteTx| {
+                let rows = jobs::table.filter(jobs::id.gt(last)).order(jobs::id).limit(SEALED_AT_ONCE);
+                let rows = for_update(rows.select((jobs::id, jobs::payload)));
+                let rows: Vec<(JobId, Vec<u8>)> = rows.get_results(tx.conn()).await?;
+                let mut count = 0;
+                for (id, payload) in &rows {
+                    let Ok(plain) = self.sealer.open(payload, &bound_to(*id)) else { continue };
+                    let anew = jobs::payload.eq(self.sealer.seal(&plain, &bound_to(*id))?);
+                    count += diesel::update(jobs::table.filter(jobs::id.eq(*id))).set(anew).execute(tx.conn()).await?;
+                }
+                Ok(Audited::without_row((rows.last().map(|(id, _)| *id), count))) // the same jobs
+            };
+            let (last, sealed) = self.write(&Server::default(), batch).await?;
+            (after, count) = (last, count + sealed);
+        }
+        Ok(count)
     }
 
     /// How many jobs wait or are being done, without those that go on for ever.

@@ -18,6 +18,7 @@ pub mod migrations;
 pub mod one_time_tokens;
 pub mod removal;
 pub mod roles;
+pub mod rotation;
 mod row_security;
 pub mod sessions;
 pub mod sql;

@@ -1,11 +1,15 @@
 //! What is sealed for a place opens there and nowhere else; data keys follow one another and are destroyed with their tenant.
-use crate::support::{Tenant, TestApp};
+use crate::support::{Person, Tenant, TestApp};
 use bizcenter::auth::Actor;
+use bizcenter::config::EncryptionConfig;
 use bizcenter::db::audit::{AuditAction, Changes};
 use bizcenter::db::types::TenantId;
 use bizcenter::db::{Origin, Place, Sealed};
 use bizcenter::error::{Error, Result};
+use bizcenter::infra::key_ring::MasterKey;
 use futures_util::future::join_all;
+use serde_json::json;
+use tokio::process::Command;
 use uuid::Uuid;
 
 const AMOUNT: &[u8] = b"918273645546372.81";
@@ -119,4 +123,77 @@ async fn a_deleted_tenants_keys_are_destroyed_at_once() {
     assert_eq!(tenant.data_keys().await.len(), 1);
     tenant.owner.delete(&format!("/api/v1/tenant?confirm={}", tenant.slug)).expect(204).await;
     assert!(tenant.data_keys().await.is_empty(), "no job is waited for");
+}
+
+const NEW_KEY: &str = "the second master key: 8b1d7e5f3a9c2064";
+
+/// Runs `keys rotate` as the operator does, with the old key and the new one, which is active.
+async fn rotate(app: &TestApp, old: &str) -> (bool, String) {
+    let folder = app.database.folder.path();
+    std::fs::write(folder.join("new"), NEW_KEY).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bizcenter"));
+    command
+        .args(["keys", "rotate"])
+        .current_dir(folder)
+        .env_clear()
+        .env("DATABASE_URL", &app.database.url)
+        .env("CONTRACT_ENCRYPTION_KEY", old)
+        .env("BIZCENTER_ENCRYPTION__KEYS", r#"[{"id": "new", "key_file": "new"}]"#)
+        .env("BIZCENTER_ENCRYPTION__ACTIVE", "new");
+    if let Ok(profile) = std::env::var("LLVM_PROFILE_FILE") {
+        command.env("LLVM_PROFILE_FILE", profile);
+    }
+    let output = command.output().await.unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    (output.status.success(), text)
+}
+
+/// A server that has the new master key and no other.
+async fn with_new_key_alone(app: &TestApp) -> TestApp {
+    let new = MasterKey { id: "new".to_owned(), secret: NEW_KEY.into() };
+    app.replica_with(|config| config.encryption = EncryptionConfig { keys: vec![new], active: "new".to_owned() }).await
+}
+
+#[tokio::test]
+async fn the_old_master_key_can_be_taken_away_after_a_rotation() {
+    let app = TestApp::alone().await;
+    let tenant = app.tenant().await;
+    let row = app.parts.world.uuid();
+    let sealed = tenant.seal(place(row)).await.unwrap();
+    let task = json!({"title": "Once"});
+    let create = |person: Person| {
+        let call = person.post("/api/v1/tasks").header("idempotency-key", "rotation").json(&task);
+        async move { call.expect(201).await }
+    };
+    let created = create(tenant.owner.clone()).await.json();
+    app.visitor().post("/api/v1/auth/password/forgot").json(&json!({"email": tenant.owner.email()})).expect(202).await;
+
+    let (done, text) = rotate(&app, "the encryption key of all the tests").await;
+    assert!(done, "{text}");
+    assert!(text.starts_with("new now encrypts 1 more data keys, 1 stored answers and "), "{text}");
+    assert_eq!(tenant.data_keys().await, [["1", "new", "default", "60"]]);
+    let (done, text) = rotate(&app, "the encryption key of all the tests").await;
+    assert!(done && text.starts_with("new now encrypts 0 more data keys"), "it can be done again: {text}");
+    assert!(tenant.open(place(row), &sealed).await.is_err(), "a server without the new key is left behind");
+
+    let later = with_new_key_alone(&app).await;
+    let there = Tenant { app: later.clone(), slug: tenant.slug.clone(), owner: tenant.owner.clone(), ..tenant };
+    assert_eq!(there.open(place(row), &sealed).await.unwrap(), AMOUNT);
+    let replayed = create(tenant.owner.at(&later)).await;
+    assert_eq!(replayed.header("idempotency-replayed"), Some("true"));
+    assert_eq!(replayed.json(), created);
+    assert_eq!(later.letters_to(&tenant.owner.email(), 2).await.len(), 2, "waiting jobs open too");
+}
+
+#[tokio::test]
+async fn a_rotation_that_lacks_a_key_says_so_and_loses_nothing() {
+    let app = TestApp::alone().await;
+    let tenant = app.tenant().await;
+    let row = app.parts.world.uuid();
+    let sealed = tenant.seal(place(row)).await.unwrap();
+    let (done, text) = rotate(&app, "not the key that the servers have had so far").await;
+    assert!(!done && text.contains("1 of 1 tenants are not done: keep the old key"), "{text}");
+    assert!(!text.contains("not the key that") && !text.contains(NEW_KEY), "{text}");
+    assert_eq!(tenant.data_keys().await, [["1", "default", "default", "60"]]);
+    assert_eq!(tenant.open(place(row), &sealed).await.unwrap(), AMOUNT);
 }

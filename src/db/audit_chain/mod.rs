@@ -141,6 +141,22 @@ impl Db {
         }
     }
 
+    /// Signs a tenant's checkpoint by the active key, if it is ours.
+    pub(super) async fn sign_anew(&self, tenant: TenantId, key: &CheckpointKey) -> Result<()> {
+        let sign = async |tx: &mut WriteTx| {
+            let tenant = tx.tenant();
+            let of_tenant = heads::table.filter(heads::tenant_id.eq(tenant)).select(heads::tenant_id);
+            let _: Option<TenantId> = for_update(of_tenant).get_result(tx.conn()).await.optional()?;
+            let cut = ends(tx).await?.filter(|ends| ends.checkpoint.seq > 0 && ends.is_signed(tenant, key));
+            if let Some(Ends { checkpoint, .. }) = cut {
+                let signed = heads::checkpoint_mac.eq(key.sign(tenant, checkpoint).to_vec());
+                diesel::update(heads::table.filter(heads::tenant_id.eq(tenant))).set(signed).execute(tx.conn()).await?;
+            }
+            Ok(Audited::without_row(())) // the same checkpoint
+        };
+        self.write(&Server::of(tenant), sign).await
+    }
+
     /// Prunes the sealed rows of a tenant that are older than `kept`, and signs a checkpoint in their place.
     pub async fn prune_audit(&self, kept: Duration, key: &CheckpointKey) -> Result<()> {
         for tenant in self.tenants().await? {
