@@ -116,7 +116,7 @@ struct Paging {
     page: Option<i32>,
     #[oai(default = "default_per_page", validator(minimum(value = "1"), maximum(value = "100")))]
     per_page: i32,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the page before; empty, it begins.
     cursor: Option<String>,
 }
 
@@ -162,7 +162,7 @@ impl<F: Filter> QueryParams for List<F> {
         let at = match (page, cursor) {
             (Some(_), Some(_)) => return Err(Error::invalid("page", "must be absent with `cursor`")),
             (page, None) => At::Page(page.unwrap_or(1)),
-            (None, cursor) => At::Cursor(cursor),
+            (None, cursor) => At::Cursor(cursor.filter(|cursor| !cursor.is_empty())),
         };
         let Search { q } = part(&members)?;
         Ok(Self { filter: part(&members)?, q, sort: parse_sort(&members)?, per_page, at })
