@@ -43,10 +43,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     if let Some(listener) = metrics {
         tokio::spawn(serve(listener, parts.metrics.endpoint(), options, stop.clone()));
     }
-    let jobs = config.jobs.enabled.then(|| tokio::spawn(parts.jobs.clone().run(config.jobs.poll, stop.clone())));
+    let (poll, drain) = (config.jobs.poll, config.server.drain_timeout);
+    let jobs = config.jobs.enabled.then(|| tokio::spawn(parts.jobs.clone().run(poll, drain, stop.clone())));
     serve(listener, endpoint, options, stop).await.context("serving failed")?;
     if let Some(jobs) = jobs {
-        jobs.await.context("the jobs stopped badly")?; // what is begun is finished
+        jobs.await.context("the jobs stopped badly")?;
     }
     tracing::info!("Stopped");
     Ok(())

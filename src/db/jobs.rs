@@ -8,7 +8,7 @@ use super::{Audited, Db, WriteTx};
 use crate::error::{Error, Result};
 use crate::infra::crypto::Sealer;
 use crate::schema::jobs;
-use chrono::Duration;
+use chrono::{DateTime, Duration, Utc};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use serde::Serialize;
@@ -16,8 +16,8 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-/// How long a server has a job before it counts as dead.
-const TAKEN_FOR: Duration = Duration::minutes(5);
+/// As long as a job needs that has no reason to be taken over sooner.
+pub const DEFAULT_LEASE: std::time::Duration = std::time::Duration::from_secs(5 * 60);
 
 /// How many jobs are sealed anew in one transaction.
 const SEALED_AT_ONCE: i64 = 100;
@@ -25,6 +25,17 @@ const SEALED_AT_ONCE: i64 = 100;
 /// What a kind of job is given. It is kept encrypted: mail has tokens in it.
 pub trait Job: Serialize + DeserializeOwned + Send + 'static {
     const KIND: &'static str;
+    /// How long a server has such a job before it counts as dead, and another may take it.
+    const LEASE: std::time::Duration = DEFAULT_LEASE;
+}
+
+/// Which jobs a server looks for. However many there are of the one, the other is found at once.
+#[derive(Clone)]
+pub enum Queue {
+    /// Those of these kinds, which are done over and over.
+    Recurring(Vec<&'static str>),
+    /// Those that are done once.
+    Once,
 }
 
 /// A job that this server has taken.
@@ -34,9 +45,17 @@ pub struct Claimed {
     pub kind: String,
     /// How often it was taken, this time included.
     pub attempts: i32,
-    pub payload: Zeroizing<Vec<u8>>,
+    /// Sealed; empty in a recurring job.
+    payload: Vec<u8>,
     /// Proof that it still is ours.
     until: Instant,
+}
+
+impl Claimed {
+    /// How long it still is ours.
+    pub fn time_left(&self, now: DateTime<Utc>) -> std::time::Duration {
+        (self.until.0 - now).to_std().unwrap_or_default() // none, if it is over
+    }
 }
 
 fn bound_to(id: JobId) -> Vec<u8> {
@@ -82,17 +101,18 @@ impl Db {
         .await
     }
 
-    /// Sees to it that there is one job of this kind for the whole server; it is not deleted when it is done.
-    pub async fn keep_one<J: Job + Sync>(&self, job: J) -> Result<()> {
+    /// Sees to it that there is one job of this kind for the whole server; it is not deleted when it is done. It is given
+    /// nothing: what is sealed would be lost with its key, and the job with it.
+    pub async fn keep_one(&self, kind: &'static str) -> Result<()> {
         let insert = async |tx: &mut WriteTx| {
-            let there: i64 = jobs::table.filter(jobs::unique_key.eq(J::KIND)).count().get_result(tx.conn()).await?;
+            let there: i64 = jobs::table.filter(jobs::unique_key.eq(kind)).count().get_result(tx.conn()).await?;
             if there == 0 {
                 let id: JobId = tx.new_id();
                 let row = (
                     jobs::id.eq(id),
-                    jobs::kind.eq(J::KIND),
-                    jobs::unique_key.eq(J::KIND),
-                    jobs::payload.eq(sealed(tx.sealer(), id, &job)?),
+                    jobs::kind.eq(kind),
+                    jobs::unique_key.eq(kind),
+                    jobs::payload.eq(vec![]),
                     jobs::run_at.eq(tx.now()),
                     jobs::attempts.eq(0),
                     jobs::created_at.eq(tx.now()),
@@ -107,33 +127,44 @@ impl Db {
         }
     }
 
-    /// Takes up to `most` jobs that are due.
-    pub async fn claim_jobs(&self, most: i64) -> Result<Vec<Claimed>> {
+    /// Takes a job that is due, for as long as jobs of its kind are leased.
+    pub async fn claim_job(
+        &self,
+        queue: &Queue,
+        lease: impl Fn(&str) -> std::time::Duration + Send + Sync,
+    ) -> Result<Option<Claimed>> {
         type Row = (JobId, Option<TenantId>, String, i32, Vec<u8>);
         let claim = async |tx: &mut WriteTx| {
             let now = tx.now();
             let is_free = jobs::locked_until.is_null().or(jobs::locked_until.lt(now));
-            let due =
-                jobs::table.filter(jobs::run_at.le(now)).filter(is_free).order((jobs::run_at, jobs::id)).limit(most);
             let columns = (jobs::id, jobs::tenant_id, jobs::kind, jobs::attempts, jobs::payload);
-            let rows: Vec<Row> = skip_locked(due.select(columns)).get_results(tx.conn()).await?;
-            let until = Instant::from(now.0 + TAKEN_FOR);
-            for (id, ..) in &rows {
-                let taken = (jobs::locked_until.eq(until), jobs::attempts.eq(jobs::attempts + 1));
-                diesel::update(jobs::table.filter(jobs::id.eq(*id))).set(taken).execute(tx.conn()).await?;
-            }
-            Ok(Audited::without_row((rows, until))) // the server's own housekeeping
+            let due = jobs::table.filter(jobs::run_at.le(now)).filter(is_free).select(columns).limit(1);
+            let row: QueryResult<Row> = match queue {
+                Queue::Recurring(kinds) => {
+                    let recurring = due.filter(jobs::unique_key.eq_any(kinds.clone()));
+                    skip_locked(recurring).get_result(tx.conn()).await
+                }
+                Queue::Once => {
+                    let once = due.filter(jobs::unique_key.is_null()).order((jobs::run_at, jobs::id));
+                    skip_locked(once).get_result(tx.conn()).await
+                }
+            };
+            let Some((id, tenant, kind, attempts, payload)) = row.optional()? else {
+                return Ok(Audited::without_row(None));
+            };
+            let (until, attempts) = (Instant::from(now.0 + lease(&kind)), attempts + 1);
+            let taken = (jobs::locked_until.eq(until), jobs::attempts.eq(attempts));
+            diesel::update(jobs::table.filter(jobs::id.eq(id))).set(taken).execute(tx.conn()).await?;
+            let claimed = Claimed { id, tenant, kind, attempts, payload, until };
+            Ok(Audited::without_row(Some(claimed))) // the server's own housekeeping
         };
-        let (rows, until) = self.write(&Server::default(), claim).await?;
-        let mut claimed = vec![];
-        for (id, tenant, kind, attempts, payload) in rows {
-            let payload = self.sealer.open(&payload, &bound_to(id)).unwrap_or_else(|error| {
-                tracing::error!(?error, job.id = %id, job.kind = kind, "A job can't be read");
-                Zeroizing::default() // which fails, until it is given up
-            });
-            claimed.push(Claimed { id, tenant, kind, attempts: attempts + 1, payload, until });
-        }
-        Ok(claimed)
+        self.write(&Server::default(), claim).await
+    }
+
+    /// What a job is given.
+    pub fn open_job<J: Job>(&self, job: &Claimed) -> Result<J> {
+        let payload = self.sealer.open(&job.payload, &bound_to(job.id))?;
+        serde_json::from_slice(&payload).map_err(|error| Error::Internal(error.into()))
     }
 
     /// It is done.

@@ -1,6 +1,7 @@
 //! Rows that have had their time: those of a deleted tenant, expired keys and tokens, sessions that are over.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::directory::Server;
+use super::failures::Failures;
 use super::jobs::Job;
 use super::types::{Instant, TenantId};
 use super::{Audited, Db, WriteTx};
@@ -97,13 +98,18 @@ impl Db {
     pub async fn remove_expired(&self) -> Result<()> {
         let now = self.world().now();
         let (now, yesterday) = (Instant::from(now), Instant::from(now - Duration::hours(24)));
+        let mut failures = Failures::of("Removing what has expired");
         for tenant in self.tenants().await? {
-            remove!(self, tenant, idempotency_keys, idempotency_keys::created_at.lt(yesterday));
-            remove!(self, tenant, one_time_tokens, one_time_tokens::expires_at.lt(now));
-            remove!(self, tenant, invitations, invitations::expires_at.lt(now));
-            remove!(self, tenant, sessions, sessions::expires_at.lt(now));
+            let remove = async {
+                remove!(self, tenant, idempotency_keys, idempotency_keys::created_at.lt(yesterday));
+                remove!(self, tenant, one_time_tokens, one_time_tokens::expires_at.lt(now));
+                remove!(self, tenant, invitations, invitations::expires_at.lt(now));
+                remove!(self, tenant, sessions, sessions::expires_at.lt(now));
+                Ok(())
+            };
+            failures.note(tenant, remove.await);
         }
-        Ok(())
+        failures.end()
     }
 
     /// All tenants that there are.

@@ -1,18 +1,21 @@
-//! Works off the jobs that `db::jobs` keeps. Every server may: each takes what no other has.
+//! Works off the jobs that `db::jobs` keeps. Every server may: each takes what no other has. Jobs that recur and jobs that
+//! are done once have a loop each, so that neither waits for the other.
 use crate::db::Db;
-use crate::db::jobs::{Claimed, Job};
+use crate::db::jobs::{Claimed, DEFAULT_LEASE, Job, Queue};
 use crate::db::types::{JobId, TenantId};
 use crate::error::{Error, Result};
 use chrono::Duration;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join};
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// How many jobs are taken at once; they are done one after the other.
-const BATCH: i64 = 10;
+/// How many jobs that are done once are under way at the same time.
+const AT_ONCE: usize = 4;
 /// After so many tries, which take about three hours, a job is given up.
 const MOST_ATTEMPTS: i32 = 12;
 const FIRST_DELAY_SECONDS: i64 = 5;
@@ -26,14 +29,18 @@ pub struct JobOf {
     pub is_repeat: bool,
 }
 
-type Work = Arc<dyn Fn(JobOf, &[u8]) -> Result<BoxFuture<'static, Result<()>>> + Send + Sync>;
+impl From<&Claimed> for JobOf {
+    fn from(job: &Claimed) -> Self {
+        Self { id: job.id, tenant: job.tenant, is_repeat: job.attempts > 1 }
+    }
+}
 
-/// Sees to it that a recurring job is there.
-type Keep = Arc<dyn Fn(Db) -> BoxFuture<'static, Result<()>> + Send + Sync>;
+type Work = Arc<dyn Fn(&Db, &Claimed) -> Result<BoxFuture<'static, Result<()>>> + Send + Sync>;
 
 #[derive(Clone)]
 struct Kind {
     work: Work,
+    lease: std::time::Duration,
     /// Jobs that are never done: how long until the next time.
     again_after: Option<Duration>,
 }
@@ -43,12 +50,11 @@ struct Kind {
 pub struct Jobs {
     db: Db,
     kinds: HashMap<&'static str, Kind>,
-    keep: Vec<Keep>,
 }
 
 impl Jobs {
     pub fn new(db: Db) -> Self {
-        Self { db, kinds: HashMap::new(), keep: vec![] }
+        Self { db, kinds: HashMap::new() }
     }
 
     /// Says what is done for a kind of job.
@@ -57,111 +63,160 @@ impl Jobs {
         J: Job,
         Fut: Future<Output = Result<()>> + Send + 'static,
     {
-        self.kinds.insert(J::KIND, Kind { work: reading(work), again_after: None });
+        let work: Work = Arc::new(move |db, job| Ok(work(job.into(), db.open_job(job)?).boxed()));
+        self.kinds.insert(J::KIND, Kind { work, lease: J::LEASE, again_after: None });
         self
     }
 
     /// Says what is done over and over, by one server at a time.
     pub fn every<J, Fut>(mut self, pause: Duration, work: impl Fn(JobOf, J) -> Fut + Send + Sync + 'static) -> Self
     where
-        J: Job + Default + Sync,
+        J: Job + Default,
         Fut: Future<Output = Result<()>> + Send + 'static,
     {
-        self.kinds.insert(J::KIND, Kind { work: reading(work), again_after: Some(pause) });
-        self.keep.push(Arc::new(|db: Db| async move { db.keep_one(J::default()).await }.boxed()));
+        let work: Work = Arc::new(move |_, job| Ok(work(job.into(), J::default()).boxed()));
+        self.kinds.insert(J::KIND, Kind { work, lease: J::LEASE, again_after: Some(pause) });
         self
     }
 
-    /// Works until it is told to stop; what is begun then is finished.
-    pub async fn run(self, poll: std::time::Duration, stop: CancellationToken) {
-        let mut are_kept = false;
-        while !stop.is_cancelled() {
-            if !are_kept {
-                match self.keep_all().await {
-                    Ok(()) => are_kept = true,
-                    Err(error) => tracing::warn!(?error, "The recurring jobs can't be set up"),
+    /// Works until it is told to stop. What is begun then is finished if it does not take longer than `drain`; else its lease
+    /// runs out, and it is done again.
+    pub async fn run(self, poll: std::time::Duration, drain: std::time::Duration, stop: CancellationToken) {
+        let jobs = Arc::new(self);
+        let recurring = async {
+            while !stop.is_cancelled() {
+                match jobs.keep_all().await {
+                    Ok(()) => jobs.work_off(jobs.recurring(), poll, &stop).await,
+                    Err(error) => {
+                        tracing::warn!(?error, "The recurring jobs can't be set up");
+                        rest(poll, &stop).await;
+                    }
                 }
             }
-            let done = match self.work_off(&stop).await {
-                Ok(done) => done,
-                Err(error) => {
-                    tracing::warn!(?error, "Jobs can't be taken");
-                    0
-                }
-            };
-            if done == 0 {
-                let _ = tokio::time::timeout(poll, stop.cancelled()).await;
-            }
+        };
+        let once = jobs.work_off(Queue::Once, poll, &stop);
+        let drained = async {
+            stop.cancelled().await;
+            sleep(drain).await;
+        };
+        tokio::select! {
+            biased;
+            _ = join(recurring, once) => {}
+            () = drained => tracing::warn!("Jobs that take too long are cut off; they are done again later"),
         }
     }
 
-    async fn keep_all(&self) -> Result<()> {
-        for keep in &self.keep {
-            keep(self.db.clone()).await?;
+    /// Does all that is due now, one after the other.
+    pub async fn run_due(&self) -> Result<()> {
+        self.keep_all().await?;
+        for queue in [self.recurring(), Queue::Once] {
+            while let Some(job) = self.claim(&queue).await? {
+                self.work_on(job).await;
+            }
         }
         Ok(())
     }
 
-    /// Does all that is due now, and says how many jobs that were.
-    pub async fn run_due(&self) -> Result<usize> {
-        self.keep_all().await?;
-        let (mut all, never) = (0, CancellationToken::new());
-        loop {
-            match self.work_off(&never).await? {
-                0 => return Ok(all),
-                done => all += done,
+    /// The queue of all kinds that recur.
+    pub fn recurring(&self) -> Queue {
+        let recurring = self.kinds.iter().filter(|(_, kind)| kind.again_after.is_some());
+        Queue::Recurring(recurring.map(|(name, _)| *name).collect())
+    }
+
+    /// Takes a job that is due.
+    pub async fn claim(&self, queue: &Queue) -> Result<Option<Claimed>> {
+        self.db.claim_job(queue, |kind| self.kinds.get(kind).map_or(DEFAULT_LEASE, |kind| kind.lease)).await
+    }
+
+    async fn keep_all(&self) -> Result<()> {
+        if let Queue::Recurring(kinds) = self.recurring() {
+            for kind in kinds {
+                self.db.keep_one(kind).await?;
             }
+        }
+        Ok(())
+    }
+
+    async fn work_off(self: &Arc<Self>, queue: Queue, poll: std::time::Duration, stop: &CancellationToken) {
+        let at_once = match &queue {
+            Queue::Recurring(kinds) => kinds.len(), // no kind waits for another
+            Queue::Once => AT_ONCE,
+        };
+        let mut running = JoinSet::new();
+        while !stop.is_cancelled() {
+            match self.claim(&queue).await {
+                Ok(Some(job)) => {
+                    running.spawn(self.clone().work_on_all(job, queue.clone(), stop.clone()));
+                }
+                Ok(None) => rest(poll, stop).await,
+                Err(error) => {
+                    tracing::warn!(?error, "Jobs can't be taken");
+                    rest(poll, stop).await;
+                }
+            }
+            while running.try_join_next().is_some() {} // forget those that have ended
+            if running.len() >= at_once {
+                running.join_next().await;
+            }
+        }
+        while running.join_next().await.is_some() {}
+    }
+
+    /// Does a job, and others for as long as there are any.
+    async fn work_on_all(self: Arc<Self>, job: Claimed, queue: Queue, stop: CancellationToken) {
+        let mut next = Some(job);
+        while let Some(job) = next {
+            self.work_on(job).await;
+            // An error is met again, and logged, by who looks for the first job.
+            next = if stop.is_cancelled() { None } else { self.claim(&queue).await.unwrap_or_default() };
         }
     }
 
-    async fn work_off(&self, stop: &CancellationToken) -> Result<usize> {
-        let jobs = self.db.claim_jobs(BATCH).await?;
-        let done = jobs.len();
-        for job in jobs {
-            if stop.is_cancelled() {
-                self.db.postpone_job(&job, Duration::zero(), None).await?;
-            } else {
-                self.finish(&job, self.attempt(&job).await).await?;
-            }
+    async fn work_on(&self, job: Claimed) {
+        let result = self.attempt(&job).await;
+        if let Err(error) = self.finish(&job, result).await {
+            tracing::error!(?error, job.id = %job.id, job.kind, "A job's end can't be noted: it will be done again");
         }
-        Ok(done)
     }
 
     async fn attempt(&self, job: &Claimed) -> Result<()> {
-        let kind = self.kinds.get(job.kind.as_str());
-        let kind = kind.ok_or_else(|| Error::Internal(anyhow::anyhow!("nobody knows jobs of this kind")))?;
-        let work = (kind.work)(JobOf { id: job.id, tenant: job.tenant, is_repeat: job.attempts > 1 }, &job.payload)?;
-        let panicked = |_| Error::Internal(anyhow::anyhow!("the job panicked"));
-        AssertUnwindSafe(work).catch_unwind().await.map_err(panicked)?
+        let failed = |why: &'static str| Error::Internal(anyhow::anyhow!(why));
+        let kind = self.kinds.get(job.kind.as_str()).ok_or_else(|| failed("nobody knows jobs of this kind"))?;
+        if kind.again_after.is_none() && job.attempts > MOST_ATTEMPTS {
+            return Err(failed("the job never came to an end: it may be what ended its servers"));
+        }
+        let work = AssertUnwindSafe((kind.work)(&self.db, job)?).catch_unwind();
+        // It is cut off while the lease still holds, so that no two servers are at the same job.
+        let limit = job.time_left(self.db.world().now()).saturating_sub(kind.lease / 5);
+        let done = timeout(limit, work).await.map_err(|_| failed("the job took too long"))?;
+        done.map_err(|_| failed("the job panicked"))?
     }
 
     async fn finish(&self, job: &Claimed, result: Result<()>) -> Result<()> {
         let again_after = self.kinds.get(job.kind.as_str()).and_then(|kind| kind.again_after);
-        match (result, again_after) {
-            (Ok(()), None) => self.db.delete_job(job).await,
-            (Ok(()), Some(pause)) => self.db.postpone_job(job, pause, None).await,
-            (Err(error), None) if job.attempts >= MOST_ATTEMPTS => {
-                tracing::error!(?error, job.id = %job.id, job.kind = job.kind, "A job is given up");
-                self.db.delete_job(job).await
+        let error = match (result, again_after) {
+            (Ok(()), None) => return self.db.delete_job(job).await,
+            (Ok(()), Some(pause)) => return self.db.postpone_job(job, pause, None).await,
+            (Err(error), _) => error,
+        };
+        match again_after {
+            None if job.attempts >= MOST_ATTEMPTS => {
+                tracing::error!(?error, job.id = %job.id, job.kind, "A job is given up");
+                return self.db.delete_job(job).await;
             }
-            (Err(error), pause) => {
-                tracing::warn!(?error, job.id = %job.id, job.kind = job.kind, job.attempts, "A job failed");
-                let delay = Duration::seconds(FIRST_DELAY_SECONDS << (job.attempts - 1).clamp(0, 11));
-                let delay = pause.map_or(delay, |pause| delay.min(pause.max(Duration::seconds(1))));
-                let reason: String = format!("{error:?}").chars().take(500).collect();
-                self.db.postpone_job(job, delay, Some(reason)).await
+            Some(_) if job.attempts >= MOST_ATTEMPTS => {
+                tracing::error!(?error, job.id = %job.id, job.kind, job.attempts, "A recurring job fails every time");
             }
+            _ => tracing::warn!(?error, job.id = %job.id, job.kind, job.attempts, "A job failed"),
         }
+        let delay = Duration::seconds(FIRST_DELAY_SECONDS << (job.attempts - 1).clamp(0, 11));
+        let delay = again_after.map_or(delay, |pause| delay.min(pause.max(Duration::seconds(1))));
+        // PostgreSQL takes no NUL, and a mail server may well answer one.
+        let reason = format!("{error:?}").chars().filter(|c| *c != '\0').take(500).collect();
+        self.db.postpone_job(job, delay, Some(reason)).await
     }
 }
 
-fn reading<J, Fut>(work: impl Fn(JobOf, J) -> Fut + Send + Sync + 'static) -> Work
-where
-    J: Job,
-    Fut: Future<Output = Result<()>> + Send + 'static,
-{
-    Arc::new(move |of, payload| {
-        let job = serde_json::from_slice(payload).map_err(|error| Error::Internal(error.into()))?;
-        Ok(work(of, job).boxed())
-    })
+async fn rest(poll: std::time::Duration, stop: &CancellationToken) {
+    let _ = timeout(poll, stop.cancelled()).await;
 }

@@ -1,5 +1,6 @@
 //! The chain that the audit log is sealed into: an honest log is never blamed, and what was tampered with behind the
 //! server's back is named.
+use crate::support::rows::run;
 use crate::support::{Kind, Tenant, TestApp};
 use bizcenter::db::audit_chain::{Head, KnownHead, Verification};
 use bizcenter::error::Error;
@@ -8,6 +9,7 @@ use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 use std::process::Output;
 use tokio::process::Command;
+use tokio::time::Instant;
 
 async fn seal(app: &TestApp) {
     let db = app.parts.db.clone();
@@ -155,6 +157,88 @@ async fn who_looks_while_rows_are_sealed_sees_no_faults() {
         for found in found {
             assert_eq!(found.problems, no_problems());
         }
+    }
+}
+
+// --- faults
+
+async fn try_to_seal(app: &TestApp) -> Result<(), Error> {
+    let db = app.parts.db.clone();
+    app.by_hand(async move { db.seal_audit().await }).await
+}
+
+#[tokio::test]
+async fn where_sealing_fails_for_one_tenant_the_others_are_sealed() {
+    let app = TestApp::alone().await;
+    let tenants = [sealed(&app).await.0, sealed(&app).await.0, sealed(&app).await.0];
+    for broken in &tenants {
+        for tenant in &tenants {
+            tenant.owner.task(json!({"title": "One more"})).await;
+        }
+        app.refuse("UPDATE", "audit_logs", &format!("old.tenant_id = {}", app.id(broken.id))).await;
+        assert!(try_to_seal(&app).await.is_err(), "it is told");
+        for tenant in &tenants {
+            assert_eq!(verify(tenant, &[]).await.unsealed, i64::from(tenant.id == broken.id));
+        }
+        app.allow("audit_logs").await;
+        seal(&app).await;
+        assert_eq!(verify(broken, &[]).await.unsealed, 0);
+    }
+}
+
+#[tokio::test]
+async fn where_somebody_holds_a_lock_on_one_tenant_the_others_are_sealed() {
+    if Kind::of_this_run() == Kind::Sqlite {
+        return; // it has one lock for all
+    }
+    let app = TestApp::alone().await;
+    let tenants = [sealed(&app).await.0, sealed(&app).await.0, sealed(&app).await.0];
+    for tenant in &tenants {
+        tenant.owner.task(json!({"title": "One more"})).await;
+    }
+    let mut conn = app.database.connect().await;
+    let head = format!("SELECT seq FROM audit_heads WHERE tenant_id = {} FOR UPDATE", app.id(tenants[0].id));
+    run(&mut conn, &format!("BEGIN; {head}")).await.unwrap();
+    let began = Instant::now();
+    assert!(try_to_seal(&app).await.is_err(), "it is told");
+    assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
+    let unsealed = join_all(tenants.iter().map(async |tenant| verify(tenant, &[]).await.unsealed)).await;
+    assert_eq!(unsealed, [1, 0, 0]);
+}
+
+#[tokio::test]
+async fn where_pruning_fails_for_one_tenant_the_others_are_pruned() {
+    let app = TestApp::alone().await;
+    let tenants = [sealed(&app).await.0, sealed(&app).await.0, sealed(&app).await.0];
+    app.clock.advance(Duration::days(91));
+    for broken in &tenants {
+        for tenant in &tenants {
+            add_rows(tenant, 1).await; // as old as the tenant
+        }
+        seal(&app).await;
+        app.refuse("DELETE", "audit_logs", &format!("old.tenant_id = {}", app.id(broken.id))).await;
+        let (db, key) = (app.parts.db.clone(), app.parts.checkpoint_key.clone());
+        let pruned = app.by_hand(async move { db.prune_audit(Duration::days(90), &key).await }).await;
+        assert!(pruned.is_err(), "it is told");
+        for tenant in &tenants {
+            assert_eq!(verify(tenant, &[]).await.checked > 0, tenant.id == broken.id);
+        }
+        app.allow("audit_logs").await;
+        prune(&app).await;
+        assert_eq!(verify(broken, &[]).await.checked, 0);
+    }
+}
+
+#[tokio::test]
+async fn rows_that_can_not_be_sealed_are_told_and_not_left_in_silence() {
+    for sql in ["UPDATE audit_heads SET seq = 5 WHERE {of}", "DELETE FROM audit_heads WHERE {of}"] {
+        let app = TestApp::alone().await;
+        let (tenant, _) = sealed(&app).await;
+        tamper(&tenant, sql).await;
+        tenant.owner.task(json!({"title": "Later"})).await;
+        assert!(try_to_seal(&app).await.is_err(), "{sql}");
+        let found = verify(&tenant, &[]).await;
+        assert_eq!((found.checked, found.unsealed), (8, 1), "{sql}");
     }
 }
 

@@ -1,10 +1,14 @@
 //! Jobs: work that follows a commit. None is lost, whatever dies or fails; none is done for a change that was undone.
+mod loops;
+
 use crate::support::{Kind, Tenant, TestApp};
-use bizcenter::db::jobs::Claimed;
+use bizcenter::db::jobs::{Claimed, Queue};
+use bizcenter::error::Error;
 use chrono::Duration;
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 use std::collections::HashSet;
+use uuid::Uuid;
 
 const FORGOT: &str = "/api/v1/auth/password/forgot";
 const INVITATIONS: &str = "/api/v1/invitations";
@@ -35,9 +39,15 @@ async fn count(app: &TestApp) -> i64 {
 
 /// Takes the mails that are to be sent, as a server does.
 async fn claim(app: &TestApp) -> Vec<Claimed> {
-    let db = app.parts.db.clone();
-    let claimed = app.by_hand(async move { db.claim_jobs(10).await.unwrap() }).await;
-    claimed.into_iter().filter(|job| job.kind == "mail").collect()
+    let jobs = app.parts.jobs.clone();
+    let claim = async move {
+        let mut mails = vec![];
+        while let Some(job) = jobs.claim(&Queue::Once).await.unwrap() {
+            mails.extend(Some(job).filter(|job| job.kind == "mail"));
+        }
+        mails
+    };
+    app.by_hand(claim).await
 }
 
 /// Says that a job is done.
@@ -146,6 +156,58 @@ async fn mail_with_a_token_goes_out_too_when_the_mail_server_is_back() {
     up.visitor().post("/api/v1/auth/password/reset").json(&reset).expect(204).await;
 }
 
+#[tokio::test]
+async fn a_job_whose_end_can_not_be_written_down_is_in_nobodys_way() {
+    let app = TestApp::alone().await;
+    let tenant = idle(&app).await;
+    let mut invitations = vec![];
+    for _ in 0..3 {
+        invitations.push(invite(&tenant).await);
+    }
+    let first =
+        app.rows(&format!("SELECT {} FROM jobs ORDER BY run_at, id", app.id_column("id"))).await.remove(0).concat();
+    app.refuse("DELETE", "jobs", &format!("old.id = {}", app.id(first.parse().unwrap()))).await;
+    app.run_jobs().await;
+    for to in invitations.iter().map(email) {
+        assert_eq!(app.mailbox.to(&to).len(), 1);
+    }
+    assert_eq!(count(&app).await, 1);
+}
+
+#[tokio::test]
+async fn a_job_that_ends_its_server_each_time_is_given_up_too() {
+    let app = TestApp::alone().await;
+    let invitation = invite(&idle(&app).await).await;
+    app.run("UPDATE jobs SET attempts = 12").await; // none of them came to an end
+    app.run_jobs().await;
+    assert_eq!((app.mailbox.to(&email(&invitation)).len(), count(&app).await), (0, 0));
+}
+
+#[tokio::test]
+async fn what_has_expired_in_one_tenant_goes_though_another_can_not_be_cleared() {
+    let app = TestApp::alone().await;
+    let tenants = [app.tenant().await, app.tenant().await, app.tenant().await];
+    for broken in &tenants {
+        for tenant in &tenants {
+            let owner = app.visitor().sign_in(&tenant.owner.email()).await;
+            let input = json!({"email": format!("{}@invited.example", app.unique()), "role": "viewer"});
+            owner.post(INVITATIONS).json(&input).expect(201).await;
+        }
+        app.clock.advance(Duration::days(30));
+        app.refuse("DELETE", "invitations", &format!("old.tenant_id = {}", app.id(broken.id))).await;
+        assert!(remove_expired(&app).await.is_err(), "it is told");
+        let left = app.rows(&format!("SELECT {} FROM invitations", app.id_column("tenant_id"))).await.concat();
+        assert_eq!(left.iter().map(|id| id.parse::<Uuid>().unwrap()).collect::<Vec<_>>(), [broken.id]);
+        app.allow("invitations").await;
+        remove_expired(&app).await.unwrap();
+    }
+}
+
+async fn remove_expired(app: &TestApp) -> Result<(), Error> {
+    let db = app.parts.db.clone();
+    app.by_hand(async move { db.remove_expired().await }).await
+}
+
 // --- several servers
 
 #[tokio::test]
@@ -211,7 +273,50 @@ async fn recurring_jobs_are_there_once_for_all_servers_and_stay() {
     assert_eq!(count(&app).await, 0, "they are not counted among those that pass");
 }
 
+#[tokio::test]
+async fn sealing_goes_on_half_a_minute_after_a_server_has_died_in_it() {
+    let app = TestApp::alone().await;
+    let replica = app.replica().await;
+    app.run_jobs().await; // the recurring jobs are there
+    app.tenant().await;
+    app.clock.advance(Duration::seconds(3));
+    let jobs = app.parts.jobs.clone();
+    let taken = app.by_hand(async move { jobs.claim(&jobs.recurring()).await.unwrap() }).await;
+    assert_eq!(taken.map(|job| job.kind), Some("seal_audit".into())); // and no more is heard of it
+    replica.run_jobs().await;
+    assert_ne!(unsealed(&app).await, 0);
+    app.clock.advance(Duration::seconds(31));
+    replica.run_jobs().await;
+    assert_eq!(unsealed(&app).await, 0);
+}
+
+/// How many rows of the audit log wait to be sealed.
+async fn unsealed(app: &TestApp) -> usize {
+    app.rows("SELECT action FROM audit_logs WHERE seq IS NULL").await.len()
+}
+
 // --- secrets
+
+#[tokio::test]
+async fn with_another_encryption_key_recurring_jobs_go_on_and_what_can_not_be_read_waits() {
+    let before = TestApp::alone().await;
+    let tenant = before.tenant().await;
+    before.run_jobs().await; // the recurring jobs are there
+    let unreadable = invite(&tenant).await;
+    let other_key = "another encryption key than that of the tests";
+    let after = before.replica_with(|config| config.encryption.key = other_key.into()).await;
+    let owner = after.visitor().sign_in(&tenant.owner.email()).await;
+    let input = json!({"email": format!("{}@invited.example", after.unique()), "role": "viewer"});
+    let readable = owner.post(INVITATIONS).json(&input).expect(201).await.json();
+    before.clock.advance(Duration::seconds(3));
+    after.run_jobs().await;
+    assert_eq!(unsealed(&after).await, 0);
+    let letters = [&unreadable, &readable].map(|invitation| after.mailbox.to(&email(invitation)).len());
+    assert_eq!((letters, attempts(&after).await), ([0, 1], "1".to_owned()));
+    before.clock.advance(Duration::seconds(6));
+    before.run_jobs().await;
+    assert_eq!((before.mailbox.to(&email(&unreadable)).len(), count(&before).await), (1, 0));
+}
 
 #[tokio::test]
 async fn nobody_reads_in_the_table_what_is_to_be_sent() {

@@ -10,6 +10,8 @@ pub use head::{CheckpointKey, Head, KnownHead};
 pub use verify::Verification;
 
 use super::directory::Server;
+use super::error::Constraint;
+use super::failures::Failures;
 use super::jobs::Job;
 use super::sql::for_update;
 use super::types::{Instant, TenantId};
@@ -22,8 +24,13 @@ use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use head::Hash;
 use row::Row;
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 const BATCH: i64 = 500;
+/// Somebody holds a lock where sealing a batch takes longer; other tenants must not wait for that.
+const BATCH_TIME: std::time::Duration = std::time::Duration::from_secs(5);
+/// What can be taken where there is no head yet.
+const HEAD: &str = "head";
 
 /// Seals what is not sealed yet, in all tenants.
 #[derive(Default, Serialize, Deserialize)]
@@ -31,6 +38,8 @@ pub struct SealAudit {}
 
 impl Job for SealAudit {
     const KIND: &'static str = "seal_audit";
+    /// Short: when the server that seals dies, rows wait for as long.
+    const LEASE: std::time::Duration = std::time::Duration::from_secs(30);
 }
 
 /// Prunes rows that are older than they are kept, in all tenants.
@@ -78,12 +87,19 @@ async fn ends(tx: &mut ReadTx) -> Result<Option<Ends>> {
 impl Db {
     /// Seals all rows that were committed, and logs where each chain ends then.
     pub async fn seal_audit(&self) -> Result<()> {
+        let mut failures = Failures::of("Sealing the audit log");
         for tenant in self.tenants_with_unsealed().await? {
-            while let Some(head) = self.seal_batch(tenant).await? {
-                tracing::info!(audit.head = %KnownHead { tenant, head }, "Audit log sealed");
-            }
+            failures.note(tenant, self.seal_tenant(tenant).await);
         }
-        Ok(())
+        failures.end()
+    }
+
+    async fn seal_tenant(&self, tenant: TenantId) -> Result<()> {
+        loop {
+            let sealed = timeout(BATCH_TIME, self.seal_batch(tenant)).await;
+            let Some(head) = sealed.map_err(|late| Error::Unavailable(late.into()))?? else { return Ok(()) };
+            tracing::info!(audit.head = %KnownHead { tenant, head }, "Audit log sealed");
+        }
     }
 
     /// Across tenants: on PostgreSQL this is what `app.system` is for.
@@ -114,29 +130,34 @@ impl Db {
             if rows.is_empty() {
                 return Ok(Audited::without_row(None));
             }
+            if locked.is_none() {
+                let row = (
+                    heads::tenant_id.eq(tenant),
+                    heads::seq.eq(head.seq),
+                    heads::hash.eq(head.hash.to_vec()),
+                    heads::checkpoint_seq.eq(0),
+                    heads::checkpoint_hash.eq(Head::EMPTY.hash.to_vec()),
+                    heads::checkpoint_mac.eq(vec![]), // nothing was pruned
+                );
+                diesel::insert_into(heads::table).values(row).execute(tx.conn()).await.taken(HEAD)?;
+            }
             for row in &rows {
                 head = row.sealed(tenant, head);
                 let sealed = (logs::seq.eq(head.seq), logs::hash.eq(head.hash.to_vec()));
                 let row = logs::table.filter(logs::tenant_id.eq(tenant)).filter(logs::id.eq(row.id));
                 diesel::update(row).set(sealed).execute(tx.conn()).await?;
             }
-            let (seq, hash) = (heads::seq.eq(head.seq), heads::hash.eq(head.hash.to_vec()));
-            if locked.is_some() {
-                let row = heads::table.filter(heads::tenant_id.eq(tenant));
-                diesel::update(row).set((seq, hash)).execute(tx.conn()).await?;
-            } else {
-                let checkpoint = (
-                    heads::checkpoint_seq.eq(0),
-                    heads::checkpoint_hash.eq(Head::EMPTY.hash.to_vec()),
-                    heads::checkpoint_mac.eq(vec![]), // nothing was pruned
-                );
-                let row = (heads::tenant_id.eq(tenant), seq, hash, checkpoint);
-                diesel::insert_into(heads::table).values(row).execute(tx.conn()).await?;
-            }
+            let end = (heads::seq.eq(head.seq), heads::hash.eq(head.hash.to_vec()));
+            diesel::update(heads::table.filter(heads::tenant_id.eq(tenant))).set(end).execute(tx.conn()).await?;
             Ok(Audited::without_row(Some(head))) // rows about sealing rows would never end
         };
         match self.write(&Server::of(tenant), seal).await {
-            Err(Error::Conflict(_)) => Ok(None), // another server sealed the first rows at the same time
+            // Another server seals the first rows at the same time.
+            Err(Error::Conflict(detail)) if detail.0.contains_key(HEAD) => Ok(None),
+            Err(Error::Conflict(_)) => {
+                let cause = "rows after the head are sealed already, as if it was set back: verify the audit log";
+                Err(Error::Internal(anyhow::anyhow!(cause)))
+            }
             sealed => sealed,
         }
     }
@@ -159,9 +180,15 @@ impl Db {
 
     /// Prunes the sealed rows of a tenant that are older than `kept`, and signs a checkpoint in their place.
     pub async fn prune_audit(&self, kept: Duration, key: &CheckpointKey) -> Result<()> {
+        let mut failures = Failures::of("Pruning the audit log");
         for tenant in self.tenants().await? {
-            while self.prune_batch(tenant, kept, key).await? {}
+            failures.note(tenant, self.prune_tenant(tenant, kept, key).await);
         }
+        failures.end()
+    }
+
+    async fn prune_tenant(&self, tenant: TenantId, kept: Duration, key: &CheckpointKey) -> Result<()> {
+        while self.prune_batch(tenant, kept, key).await? {}
         Ok(())
     }
 

@@ -16,6 +16,27 @@ impl TestApp {
         result.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
+    /// Has the database refuse a statement (`DELETE`, `UPDATE`) on the rows of a table for which a condition on `old` holds.
+    pub async fn refuse(&self, statement: &str, table: &str, condition: &str) {
+        let (before, when) = match self.database.kind {
+            Kind::Sqlite => ("", format!("WHEN {condition} BEGIN SELECT RAISE(ABORT, 'refused'); END")),
+            Kind::Mariadb => ("", format!("IF {condition} THEN SIGNAL SQLSTATE '45000'; END IF")),
+            Kind::Postgres => (
+                "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
+                 AS $$ BEGIN RAISE 'refused'; END $$; ",
+                format!("WHEN ({condition}) EXECUTE FUNCTION refuse()"),
+            ),
+        };
+        let trigger = format!("CREATE TRIGGER refuse_{table} BEFORE {statement} ON {table} FOR EACH ROW {when}");
+        self.run(&format!("{before}{trigger}")).await;
+    }
+
+    /// Lifts [`Self::refuse`].
+    pub async fn allow(&self, table: &str) {
+        let of = if self.database.kind == Kind::Postgres { format!(" ON {table}") } else { String::new() };
+        self.run(&format!("DROP TRIGGER refuse_{table}{of}")).await;
+    }
+
     /// An id as this database writes it.
     pub fn id(&self, id: Uuid) -> String {
         match self.database.kind {
