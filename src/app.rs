@@ -3,6 +3,7 @@ use crate::auth::Authenticator;
 use crate::auth::access_token::AccessTokens;
 use crate::auth::attempts::Attempts;
 use crate::auth::limits::Limits;
+use crate::auth::mail_cap::{MailCap, MailKind};
 use crate::auth::passwords::Passwords;
 use crate::auth::refresh_token::RefreshTokens;
 use crate::auth::sessions::{RedisSessions, Sessions};
@@ -22,14 +23,14 @@ use crate::http::guard::{self, OperationLine};
 use crate::http::paths::Paths;
 use crate::infra::jobs::Jobs;
 use crate::infra::key_ring::KeyRing;
-use crate::infra::mail::{Mail, Mailer};
+use crate::infra::mail::{Mail, Mailer, Notice};
 use crate::infra::metrics::Metrics;
 use crate::infra::redis::{Redis, RedisOptions};
 use crate::infra::world::World;
 use crate::resources::admin::AdminApi;
 use crate::resources::api_keys::ApiKeysApi;
 use crate::resources::audit_logs::AuditApi;
-use crate::resources::auth::{AuthApi, Letters, SendReset, SendVerification, SignIn, SignInOptions};
+use crate::resources::auth::{AuthApi, Letters, MOST_NOTES, SendReset, SendVerification, SignIn, SignInOptions};
 use crate::resources::invitations::InvitationsApi;
 use crate::resources::server::ServerApi;
 use crate::resources::tasks::TasksApi;
@@ -41,6 +42,7 @@ use poem::{Endpoint, EndpointExt, Response, Route};
 use poem_openapi::{OpenApiService, Tags};
 use secrecy::ExposeSecret;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 #[derive(Tags)]
 #[oai(rename_all = "kebab-case")]
@@ -110,6 +112,8 @@ pub async fn connect(config: &Config, world: World) -> anyhow::Result<Parts> {
             _ => Sessions::Database(db.clone()),
         },
         attempts: Attempts::new(config.rate_limit.enabled.then_some(thresholds), redis.clone(), world.clone()),
+        notes: Arc::new(Semaphore::new(MOST_NOTES)),
+        mail_cap: MailCap::new(limits.clone(), config.mail.per_recipient_per_hour),
         letters: Letters { app_url: config.mail.app_url.clone() },
         options: SignInOptions {
             session_lifetime: Duration::from_std(auth.refresh_lifetime)?,
@@ -161,10 +165,20 @@ fn jobs(config: &Config, sign_in: &SignIn, checkpoint_key: &CheckpointKey) -> an
     let (sealing, pruning, removing, expiring) = (with_db(), with_db(), with_db(), with_db());
     let (reset, verification, key) = (sign_in.clone(), sign_in.clone(), checkpoint_key.clone());
     let (reset_by, verify_by, reset_letters) = (mailer.clone(), mailer.clone(), letters.clone());
+    let (notice_by, mail_cap) = (mailer.clone(), sign_in.mail_cap.clone());
     Ok(Jobs::new(db)
         .on(move |of, mail: Mail| {
             let mailer = mailer.clone();
             async move { mailer.send(of, mail).await }
+        })
+        .on(move |of, Notice(mail)| {
+            let (mailer, mail_cap) = (notice_by.clone(), mail_cap.clone());
+            async move {
+                match of.is_repeat || mail_cap.allows(MailKind::Notice, &mail.to).await {
+                    true => mailer.send(of, mail).await,
+                    false => Ok(()),
+                }
+            }
         })
         .on(move |of, job: SendReset| {
             let (sign_in, mailer, letters) = (reset.clone(), reset_by.clone(), reset_letters.clone());
@@ -225,7 +239,7 @@ fn service(parts: &Parts) -> OpenApiService<Guarded<Api>, ()> {
         AuthApi { sign_in: sign_in.clone() },
         UsersApi { sign_in: sign_in.clone() },
         TenantApi { db: db.clone(), sessions: sessions.clone() },
-        InvitationsApi { db: db.clone(), letters: letters.clone(), lifetime },
+        InvitationsApi { db: db.clone(), mail_cap: sign_in.mail_cap.clone(), letters: letters.clone(), lifetime },
         ApiKeysApi { db: db.clone(), sessions: sessions.clone() },
         AdminApi { db: db.clone(), sessions: sessions.clone(), letters: letters.clone(), lifetime },
         AuditApi { db: db.clone() },

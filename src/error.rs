@@ -1,4 +1,5 @@
 //! What can go wrong, in the product's words. [`crate::http::error`] gives each its status and its place in the one body.
+use crate::infra::formats::is_one_line;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -97,6 +98,14 @@ impl Detail {
     pub fn not_blank(&mut self, member: &str, text: &str) {
         if text.trim().is_empty() {
             self.add(member, "must not be blank");
+        }
+    }
+
+    /// A name or a title: not blank, and on one line.
+    pub fn one_line(&mut self, member: &str, text: &str) {
+        self.not_blank(member, text);
+        if !is_one_line(text) {
+            self.add(member, "must be one line, without control characters");
         }
     }
 

@@ -5,6 +5,7 @@ pub mod caller;
 pub mod common_passwords;
 pub mod grant;
 pub mod limits;
+pub mod mail_cap;
 pub mod opaque;
 pub mod passwords;
 pub mod permissions;

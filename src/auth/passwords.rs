@@ -36,8 +36,16 @@ impl Passwords {
         self.on_a_thread(move || hash(&password, cost, salt)).await?
     }
 
-    /// Whether it is the password of this hash. Without a hash it takes as long, and is `false`: how long an answer
-    /// takes must not tell who has an account.
+    /// The hash of this password at today's cost, where the one that it was checked against has another.
+    pub async fn renewed(&self, password: SecretString, checked: &str) -> Result<Option<String>> {
+        match cost_of(checked)? == self.cost {
+            true => Ok(None),
+            false => self.hash(password).await.map(Some),
+        }
+    }
+
+    /// Whether it is the password of this hash. Without a hash, or with one that was cheaper, it takes as long, and is
+    /// `false`: how long an answer takes must not tell who has an account.
     pub async fn verify(&self, password: SecretString, against: Option<String>) -> Result<bool> {
         let (cost, salt, nobodys) = (self.cost, self.world.random_bytes(), self.nobodys.clone());
         self.on_a_thread(move || {
@@ -54,7 +62,14 @@ impl Passwords {
             };
             let text = password.expose_secret();
             let fits = bcrypt::verify(text, &against).map_err(|error| Error::Internal(error.into()))?;
-            Ok(fits && is_known && text.len() <= MAX_BYTES)
+            let is_right = fits && is_known && text.len() <= MAX_BYTES;
+            if !is_right {
+                // Each step doubles the time: the steps up to a cost take, together with the last, as long as that cost.
+                for missing in cost_of(&against)?..cost {
+                    hash(&password, missing, salt)?;
+                }
+            }
+            Ok(is_right)
         })
         .await?
     }
@@ -70,6 +85,11 @@ impl Passwords {
         };
         tokio::task::spawn_blocking(work).await.map_err(|error| Error::Internal(error.into()))
     }
+}
+
+fn cost_of(hash: &str) -> Result<u32> {
+    let parts: bcrypt::HashParts = hash.parse().map_err(|error: bcrypt::BcryptError| Error::Internal(error.into()))?;
+    Ok(parts.get_cost())
 }
 
 fn hash(password: &SecretString, cost: u32, salt: [u8; 16]) -> Result<String> {
@@ -90,6 +110,18 @@ mod tests {
         assert!(passwords.verify(secret("correct horse"), Some(hash.clone())).await.unwrap());
         assert!(!passwords.verify(secret("correct horsE"), Some(hash)).await.unwrap());
         assert!(!passwords.verify(secret("nobody's password"), None).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_hash_of_another_cost_is_renewed() {
+        let secret = || SecretString::from("correct horse");
+        let (old, new) = (Passwords::new(4, World::real()), Passwords::new(5, World::real()));
+        let hash = old.hash(secret()).await.unwrap();
+        assert_eq!(old.renewed(secret(), &hash).await.unwrap(), None);
+        assert!(new.verify(secret(), Some(hash.clone())).await.unwrap());
+        let renewed = new.renewed(secret(), &hash).await.unwrap().unwrap();
+        assert!(renewed.starts_with("$2b$05$") && old.verify(secret(), Some(renewed)).await.unwrap());
+        assert!(!new.verify(SecretString::from("wrong"), Some(hash)).await.unwrap());
     }
 
     #[tokio::test]

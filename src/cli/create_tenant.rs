@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::db::WriteTx;
 use crate::db::types::TenantId;
 use crate::error::Error;
+use crate::infra::formats::is_one_line;
 use crate::infra::world::World;
 use crate::resources::tenant::{self, NewTenant};
 use anyhow::{Context, bail};
@@ -19,8 +20,8 @@ pub async fn run(config: Config, args: CreateTenantArgs) -> anyhow::Result<()> {
         bail!("--slug must have 3 to 50 of a-z, 0-9 and -");
     }
     let name = prompt::value(name, "--name", "Name")?;
-    if name.chars().count() > 120 {
-        bail!("--name must have at most 120 characters");
+    if name.chars().count() > 120 || !is_one_line(&name) {
+        bail!("--name must be one line of at most 120 characters");
     }
     let parts = app::connect(&config, World::real()).await?;
     let id: TenantId = parts.world.uuid().into();

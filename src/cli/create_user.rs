@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::db::Origin;
 use crate::db::types::UserId;
 use crate::error::{Detail, Error};
-use crate::infra::formats::is_email;
+use crate::infra::formats::{is_email, is_one_line};
 use crate::infra::world::World;
 use crate::resources::auth::Tenancy;
 use crate::resources::users::NewUser;
@@ -20,8 +20,8 @@ pub async fn run(config: Config, args: CreateUserArgs) -> anyhow::Result<()> {
         bail!("--email is not an e-mail address");
     }
     let name = prompt::value(name, "--name", "Name")?;
-    if name.chars().count() > 120 || name.contains('\0') {
-        bail!("--name must have at most 120 characters");
+    if name.chars().count() > 120 || !is_one_line(&name) {
+        bail!("--name must be one line of at most 120 characters");
     }
     let slug = prompt::value(tenant, "--tenant", "Tenant (its short name)")?;
     let role = match role {

@@ -103,7 +103,7 @@ impl AuthConfig {
         let jwt_secret_previous = weak::optional_secret(reader, "auth.jwt_secret_previous", Measure::Bytes);
         let jwt_algorithm = reader.parsed("auth.jwt_algorithm");
         let jwt_key = jwt_key(reader, jwt_algorithm);
-        let jwt_key_previous = private_key(reader, "auth.jwt_key_previous");
+        let jwt_key_previous = unless_idle(reader, "auth.jwt_key_previous", jwt_algorithm);
         let issuer = reader.word("auth.issuer");
         let audience = reader.word("auth.audience");
         let access_minutes = reader.number("auth.access_minutes", 1..=1440);
@@ -113,7 +113,7 @@ impl AuthConfig {
         let session_store = session_store(reader);
         let bcrypt_cost = reader.number("auth.bcrypt_cost", costs);
         let refuse_common_passwords = reader.flag("auth.refuse_common_passwords");
-        let require_verified_email = reader.flag("auth.require_verified_email");
+        let require_verified_email = require_verified_email(reader);
         let failures_before_wait = reader.number("auth.failures_before_wait", 1..=1000);
         let failures_before_wait_per_ip = reader.number("auth.failures_before_wait_per_ip", 1..=100_000);
         let invitation_days = reader.number("auth.invitation_days", 1..=90);
@@ -171,12 +171,35 @@ fn session_store(reader: &mut Reader) -> Read<SessionStoreChoice> {
     Ok(choice)
 }
 
+/// Nobody could verify an address without mail; in development, it is in the log.
+fn require_verified_email(reader: &mut Reader) -> Read<bool> {
+    let is_required = reader.flag("auth.require_verified_email")?;
+    if is_required && !reader.environment.is_development() && !reader.is_given("mail.smtp_url") {
+        let message = "needs mail, or nobody could sign in: set SMTP_URL or SMTP_URL_FILE";
+        return Err(reader.report("auth.require_verified_email", message));
+    }
+    Ok(is_required)
+}
+
 fn jwt_key(reader: &mut Reader, algorithm: Read<JwtAlgorithm>) -> Read<Option<SecretString>> {
-    let key = private_key(reader, "auth.jwt_key")?;
+    let key = unless_idle(reader, "auth.jwt_key", algorithm)?;
     match algorithm {
         Ok(JwtAlgorithm::EdDsa | JwtAlgorithm::Rs256) if key.is_none() => {
             let message = "is missing, and only HS256 signs without it; set JWT_KEY_FILE or JWT_KEY";
             Err(reader.report("auth.jwt_key", message))
+        }
+        _ => Ok(key),
+    }
+}
+
+/// A private key that may be absent, and outside development must be where nothing is signed with one: whoever set it
+/// believes that it is.
+fn unless_idle(reader: &mut Reader, path: &'static str, algorithm: Read<JwtAlgorithm>) -> Read<Option<SecretString>> {
+    let key = private_key(reader, path)?;
+    match algorithm {
+        Ok(JwtAlgorithm::Hs256) if key.is_some() && !reader.environment.is_development() => {
+            Err(reader
+                .report(path, "is set, but HS256 signs without it; set JWT_ALG to EdDSA or RS256, or leave it out"))
         }
         _ => Ok(key),
     }

@@ -2,6 +2,8 @@
 use super::reader::{Read, Reader};
 use email_address::EmailAddress;
 use secrecy::SecretString;
+use std::net::IpAddr;
+use url::Url;
 
 #[derive(Debug, Clone)]
 pub struct MailConfig {
@@ -11,19 +13,50 @@ pub struct MailConfig {
     pub from: String,
     /// The front end whose pages links in mails lead to; no slash at its end.
     pub app_url: Option<String>,
+    /// How many mails of one kind an address gets in an hour.
+    pub per_recipient_per_hour: u32,
 }
 
 impl MailConfig {
     pub(super) fn read(reader: &mut Reader) -> Read<Self> {
-        let smtp_url = reader.optional_url("mail.smtp_url", &["smtp", "smtps"]);
+        let smtp_url = smtp_url(reader);
         let from = from(reader);
         let app_url = app_url(reader);
-        Ok(Self { smtp_url: smtp_url?.map(|url| String::from(url).into()), from: from?, app_url: app_url? })
+        let per_recipient_per_hour = reader.number("mail.per_recipient_per_hour", 1..=1000);
+        Ok(Self {
+            smtp_url: smtp_url?,
+            from: from?,
+            app_url: app_url?,
+            per_recipient_per_hour: per_recipient_per_hour?,
+        })
     }
 
     pub(super) fn for_tests() -> Self {
-        Self { smtp_url: None, from: "BizCenter <no-reply@localhost>".to_owned(), app_url: None }
+        let from = "BizCenter <no-reply@localhost>".to_owned();
+        Self { smtp_url: None, from, app_url: None, per_recipient_per_hour: 5 }
     }
+}
+
+/// There are tokens in mails, and a password in the URL: outside development neither crosses a network in the clear, nor
+/// where somebody in between can say so (`opportunistic`).
+fn smtp_url(reader: &mut Reader) -> Read<Option<SecretString>> {
+    const PATH: &str = "mail.smtp_url";
+    let Some(url) = reader.optional_url(PATH, &["smtp", "smtps"])? else { return Ok(None) };
+    let tls = url.query_pairs().find(|(name, _)| name == "tls").map(|(_, tls)| tls.into_owned());
+    let is_safe = match (url.scheme(), tls.as_deref()) {
+        ("smtps", _) | (_, Some("required")) => true,
+        (_, None | Some("opportunistic")) => is_loopback(&url),
+        _ => return Err(reader.report(PATH, "has a tls that is neither required nor opportunistic")),
+    };
+    if !is_safe && !reader.environment.is_development() {
+        return Err(reader.report(PATH, "would send mail in the clear: add ?tls=required, or start with smtps://"));
+    }
+    Ok(Some(String::from(url).into()))
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Checked here, because otherwise no mail would ever leave, and nobody be told.

@@ -18,6 +18,8 @@ crate::text_enum! {
         Delete = "delete",
         SignIn = "sign_in",
         SignInFailed = "sign_in_failed",
+        /// The password was right, but they are disabled, their tenant suspended, or their address not verified.
+        SignInRefused = "sign_in_refused",
         SignOut = "sign_out",
         /// An old refresh token was used again: the session is ended, as the token may be stolen.
         TokenReuse = "token_reuse",

@@ -53,9 +53,40 @@ pub struct Redeemed {
     pub email: String,
 }
 
+/// Address and name of a user who is to have such a mail; none who is not, or had one just now, unless it is to be
+/// `at_once`: the one just now may never have arrived.
+async fn recipient(tx: &mut ReadTx, user: UserId, purpose: Purpose, at_once: bool) -> Result<Option<(String, String)>> {
+    let (tenant, now) = (tx.tenant(), tx.now());
+    let row = users::table
+        .filter(users::tenant_id.eq(tenant).and(users::id.eq(user)))
+        .filter(users::is_active.eq(true).and(users::deleted_at.is_null()))
+        .filter(users::password_hash.is_not_null())
+        .select((users::email, users::name, users::email_verified));
+    let row: Option<(String, String, bool)> = row.first(tx.conn()).await.optional()?;
+    let Some((email, name, is_verified)) = row else { return Ok(None) };
+    if purpose == Purpose::EmailVerification && is_verified {
+        return Ok(None);
+    }
+    let of_user = tokens::tenant_id.eq(tenant).and(tokens::user_id.eq(user)).and(tokens::purpose.eq(purpose));
+    let is_recent = tokens::created_at.gt(Instant::from(now.0 - PAUSE)).and(tokens::email.eq(&email));
+    let recent: i64 = tokens::table.filter(of_user).filter(is_recent).count().get_result(tx.conn()).await?;
+    Ok((recent == 0 || at_once).then_some((email, name)))
+}
+
 impl Db {
-    /// Makes the actor's token of this purpose, in the place of an earlier one; none for whom there is no such mail, or
-    /// who had one just now, unless it is to be `at_once`: the one just now may never have arrived.
+    /// The address that the actor's token of this purpose would go to.
+    pub async fn token_recipient(
+        &self,
+        scope: &impl WriteScope,
+        purpose: Purpose,
+        at_once: bool,
+    ) -> Result<Option<String>> {
+        let user = scope.actor();
+        let find = async |tx: &mut ReadTx| recipient(tx, user, purpose, at_once).await;
+        Ok(self.read(scope, find).await?.map(|(email, _)| email))
+    }
+
+    /// Makes the actor's token of this purpose, in the place of an earlier one.
     pub async fn issue_token(
         &self,
         scope: &impl WriteScope,
@@ -63,24 +94,12 @@ impl Db {
         at_once: bool,
     ) -> Result<Option<Issued>> {
         let issue = async |tx: &mut WriteTx| {
+            tx.lock_actor().await?; // their address must not be changed meanwhile
             let (tenant, user, now) = (tx.tenant(), tx.actor(), tx.now());
-            let row = users::table
-                .filter(users::tenant_id.eq(tenant).and(users::id.eq(user)))
-                .filter(users::is_active.eq(true).and(users::deleted_at.is_null()))
-                .filter(users::password_hash.is_not_null())
-                .select((users::email, users::name, users::email_verified));
-            let row: Option<(String, String, bool)> = row.first(tx.conn()).await.optional()?;
-            let Some((email, name, is_verified)) = row else { return Ok(Audited::without_row(None)) };
-            if purpose == Purpose::EmailVerification && is_verified {
+            let Some((email, name)) = recipient(tx, user, purpose, at_once).await? else {
                 return Ok(Audited::without_row(None));
-            }
-            let of_user = tokens::tenant_id.eq(tenant).and(tokens::user_id.eq(user)).and(tokens::purpose.eq(purpose));
-            let is_recent = tokens::created_at.gt(Instant::from(now.0 - PAUSE)).and(tokens::email.eq(&email));
-            let recent: i64 = tokens::table.filter(of_user).filter(is_recent).count().get_result(tx.conn()).await?;
-            if recent > 0 && !at_once {
-                return Ok(Audited::without_row(None));
-            }
-            diesel::delete(tokens::table.filter(of_user)).execute(tx.conn()).await?;
+            };
+            tx.void_tokens(user, &[purpose]).await?;
             let token = OpaqueToken::new(purpose.kind(), tenant, tx.world().uuid(), tx.world());
             let row = (
                 tokens::tenant_id.eq(tenant),
@@ -99,7 +118,8 @@ impl Db {
     }
 }
 
-fn invalid() -> Error {
+/// What whoever shows a bad token is told, whatever is bad about it.
+pub fn invalid() -> Error {
     Error::unprocessable("token", "is not valid, was used, or has expired")
 }
 
@@ -117,6 +137,14 @@ pub async fn find_token(tx: &mut ReadTx, token: &OpaqueToken, purpose: Purpose) 
 }
 
 impl WriteTx {
+    /// Locks the actor's own row. Whatever changes a user, their password or their tokens does so first, so that two such
+    /// changes come one after the other and neither waits for what the other holds.
+    async fn lock_actor(&mut self) -> Result<()> {
+        let user = users::table.filter(users::tenant_id.eq(self.tenant()).and(users::id.eq(self.actor())));
+        let _: Option<UserId> = for_update(user.select(users::id)).get_result(self.conn()).await.optional()?;
+        Ok(())
+    }
+
     /// What was mailed to a user before is good for nothing any more: it asks for what was done since, or another address
     /// has it.
     pub async fn void_tokens(&mut self, user: UserId, purposes: &[Purpose]) -> Result<()> {
@@ -128,15 +156,16 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Uses a token up: 422 where it is not good, or somebody else is using it.
-    pub async fn redeem(&mut self, token: &OpaqueToken, purpose: Purpose) -> Result<Redeemed> {
+    /// Uses the actor's token up: 422 where it is not good, or was used meanwhile. Gives the address that it was mailed to.
+    pub async fn redeem(&mut self, token: &OpaqueToken, purpose: Purpose) -> Result<String> {
+        self.lock_actor().await?; // who comes second waits here
+        let Redeemed { user, email } = find_token(self, token, purpose).await?;
+        if user != self.actor() {
+            return Err(invalid());
+        }
         let row = tokens::table.filter(tokens::tenant_id.eq(self.tenant()).and(tokens::id.eq(TokenId(token.id))));
-        // Who comes second waits here, before either holds anything that the other needs.
-        let locked: Option<TokenId> = for_update(row.select(tokens::id)).get_result(self.conn()).await.optional()?;
-        locked.ok_or_else(invalid)?;
-        let redeemed = find_token(self, token, purpose).await?;
         match diesel::delete(row).execute(self.conn()).await? {
-            1 => Ok(redeemed),
+            1 => Ok(email),
             _ => Err(invalid()),
         }
     }

@@ -26,6 +26,9 @@ pub struct NewSession {
     pub expires_at: Instant,
     /// The password's hash that was checked.
     pub checked: String,
+    /// The same password's hash at another cost, to be put in its place. It changes nothing that anybody could see, so that
+    /// the sign-in's audit row is the only one.
+    pub renewed: Option<String>,
 }
 
 /// Where sessions are kept; their audit rows are in the database all the same.
@@ -121,12 +124,16 @@ impl WriteTx {
     /// Lets the actor sign in, and gives their epoch: `InvalidCredentials` where the password was changed, or the user
     /// disabled, since it was checked. The user's row stays locked, so that a change that comes now begins a new epoch.
     pub async fn open_session(&mut self, session: &NewSession, kept: SessionsAre) -> Result<Audited<i64>> {
-        let NewSession { id, token_hash, device_name, expires_at, checked } = session;
+        let NewSession { id, token_hash, device_name, expires_at, checked, renewed } = session;
         let user = users::table
             .filter(users::tenant_id.eq(self.tenant()).and(users::id.eq(self.actor())))
             .filter(users::password_hash.eq(checked).and(users::is_active.eq(true)));
         let epoch = for_update(user.select(users::session_epoch)).get_result(self.conn()).await.optional()?;
         let epoch: i64 = epoch.ok_or(Error::InvalidCredentials)?;
+        if let Some(renewed) = renewed {
+            let user = users::table.filter(users::tenant_id.eq(self.tenant()).and(users::id.eq(self.actor())));
+            diesel::update(user).set(users::password_hash.eq(renewed)).execute(self.conn()).await?;
+        }
         if kept == SessionsAre::Here {
             let row = (
                 sessions::tenant_id.eq(self.tenant()),

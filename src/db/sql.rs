@@ -126,6 +126,30 @@ impl<Q: QueryFragment<Any>> QueryFragment<Any> for ForUpdate<Q> {
     }
 }
 
+/// Keeps the rows it finds from being changed until the transaction ends; others may keep them too.
+#[derive(QueryId)]
+pub struct ForShare<Q>(Q);
+
+pub fn for_share<Q: diesel::query_builder::AsQuery>(query: Q) -> ForShare<Q::Query> {
+    ForShare(query.as_query())
+}
+
+impl<Q: diesel::query_builder::Query> diesel::query_builder::Query for ForShare<Q> {
+    type SqlType = Q::SqlType;
+}
+
+impl<Q: QueryFragment<Any>> QueryFragment<Any> for ForShare<Q> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Any>) -> QueryResult<()> {
+        self.0.walk_ast(out.reborrow())?;
+        out.push_sql(match out.backend() {
+            Any::Pg(_) => " FOR SHARE",
+            Any::Mysql(_) => " LOCK IN SHARE MODE",
+            Any::Sqlite(_) => "",
+        });
+        Ok(())
+    }
+}
+
 /// A query whose text depends on what clients ask for: prepared anew each time, as there are too many of them to keep.
 pub struct Uncached<Q>(Q);
 

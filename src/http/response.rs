@@ -15,6 +15,8 @@ use uuid::Uuid;
 /// What has an address and versions.
 pub trait Resource: Type + ToJSON {
     const PATH: &'static str;
+    /// Whether nobody may keep it, not even their own browser: a token or an amount is in it.
+    const IS_CONFIDENTIAL: bool = false;
     fn id(&self) -> Uuid;
     fn version(&self) -> i64;
 
@@ -31,6 +33,7 @@ pub trait Resource: Type + ToJSON {
 
 /// Browsers may keep it for their user, and ask each time whether it still is the current version.
 const REVALIDATED: HeaderValue = HeaderValue::from_static("private, no-cache");
+const NOT_STORED: HeaderValue = HeaderValue::from_static("no-store");
 
 /// Versions, ids and paths of ours are ASCII.
 fn header_value(text: String) -> HeaderValue {
@@ -41,9 +44,9 @@ pub fn json_response(status: StatusCode, body: impl Into<String>) -> Response {
     Response::builder().status(status).content_type("application/json").body(Body::from_string(body.into()))
 }
 
-fn resource_response(status: StatusCode, resource: &impl Resource) -> Response {
+fn resource_response<T: Resource>(status: StatusCode, resource: &T) -> Response {
     let mut response = json_response(status, resource.to_json_string());
-    response.headers_mut().insert("cache-control", REVALIDATED);
+    response.headers_mut().insert("cache-control", if T::IS_CONFIDENTIAL { NOT_STORED } else { REVALIDATED });
     response.headers_mut().insert("vary", HeaderValue::from_static("Authorization"));
     response.headers_mut().insert("etag", header_value(etag(&resource.tag())));
     response

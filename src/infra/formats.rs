@@ -47,9 +47,23 @@ pub fn is_email(text: &str) -> bool {
     email.chars().count() <= MAX_EMAIL && EmailAddress::parse_with_options(&email, options).is_ok()
 }
 
+/// Whether it is one line of text: a name with line breaks or other control characters could go on in a mail as if we had
+/// written it.
+pub fn is_one_line(text: &str) -> bool {
+    !text.contains(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_has_no_breaks_and_no_control_characters() {
+        assert!(is_one_line("") && is_one_line(" 김철수, \u{200f}\"O'Neil\" 🚂 "));
+        for c in ['\0', '\t', '\n', '\r', '\u{b}', '\u{1b}', '\u{7f}', '\u{85}', '\u{9b}', '\u{2028}', '\u{2029}'] {
+            assert!(!is_one_line(&format!("a{c}b")), "{c:?}");
+        }
+    }
 
     #[test]
     fn look_alikes_are_one() {
@@ -106,6 +120,8 @@ mod tests {
             "a\u{fdfa}@example.com",
             "Ada <ada@example.com>",
             "ada@[127.0.0.1]",
+            "\"a\nb\"@example.com",
+            "a\u{85}b@example.com",
             &long,
         ] {
             assert!(!is_email(text), "{text}");

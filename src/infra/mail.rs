@@ -25,6 +25,14 @@ impl Job for Mail {
     const KIND: &'static str = "mail";
 }
 
+/// A letter that tells somebody what was done to their account.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Notice(pub Mail);
+
+impl Job for Notice {
+    const KIND: &'static str = "notice";
+}
+
 /// Hands mail over.
 #[derive(Clone)]
 pub enum Mailer {

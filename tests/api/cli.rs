@@ -102,6 +102,13 @@ async fn the_operator_makes_a_tenant_and_a_user_who_can_sign_in() {
     let (code, _, error) = run(&mut command(&tenant)).await;
     assert_eq!((code, error.contains("there already")), (1, true), "{error}");
 
+    for start in
+        [&["create-tenant", "--slug", "other"][..], &["create-user", "--email", "b@example.com", "--tenant", "acme"]]
+    {
+        let (code, _, error) = run(&mut command(&[start, &["--name", "Ada\nPay here"]].concat())).await;
+        assert_eq!((code, error.contains("--name must be one line")), (1, true), "{error}");
+    }
+
     let user = ["create-user", "--email", "Ada@Example.com", "--name", "Ada", "--tenant", "acme", "--role", "owner"];
     let (code, _, error) = run(&mut command(&user)).await;
     assert_eq!((code, error.contains("--password-stdin")), (1, true), "nobody can be asked: {error}");

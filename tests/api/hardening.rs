@@ -82,7 +82,10 @@ async fn a_password_that_was_changed_meanwhile_opens_no_session() {
     let tenant = app.tenant().await;
     let actor = Actor::vouched(tenant.id.into(), tenant.owner.id().into(), Origin::default());
     let (id, expires_at) = (app.parts.world.uuid().into(), app.parts.world.now().into());
-    let session = move |checked| NewSession { id, token_hash: [0; 32], device_name: None, expires_at, checked };
+    let session = move |checked| {
+        let renewed = Some("never stored".to_owned());
+        NewSession { id, token_hash: [0; 32], device_name: None, expires_at, checked, renewed }
+    };
     let (sessions, passwords) = (app.parts.sign_in.sessions.clone(), app.parts.sign_in.passwords.clone());
     let opened = app
         .by_hand(async move {
@@ -91,6 +94,7 @@ async fn a_password_that_was_changed_meanwhile_opens_no_session() {
         })
         .await;
     assert!(matches!(opened, Err(bizcenter::error::Error::InvalidCredentials)));
+    app.visitor().sign_in(&tenant.owner.email()).await;
 }
 
 #[tokio::test]
@@ -234,4 +238,32 @@ async fn a_request_that_is_given_up_leaves_no_statement_running() {
     };
     assert_eq!(waiting, 0, "statements go on for nobody");
     owner.patch(&path).json(&json!({"title": "At last"})).expect(200).await;
+}
+
+#[tokio::test]
+async fn what_holds_a_token_or_a_key_is_kept_by_nobody() {
+    let app = TestApp::start().await;
+    let person = app.tenant().await.almighty().await;
+    let email = || format!("{}@example.com", app.unique());
+    let inputs = [
+        ("/api/v1/api-keys", json!({"name": "Robot", "role": "viewer"}), "key"),
+        ("/api/v1/invitations", json!({"email": email(), "role": "viewer"}), "token"),
+        (
+            "/api/v1/admin/tenants",
+            json!({"slug": app.unique(), "name": "Acme", "owner_email": email()}),
+            "invitation_token",
+        ),
+    ];
+    for (path, input, secret) in inputs {
+        let create = || person.post(path).json(&input).header("idempotency-key", path);
+        let (first, again) = (create().expect(201).await, create().expect(201).await);
+        assert_eq!(again.header("idempotency-replayed"), Some("true"), "{path}");
+        for answer in [&first, &again] {
+            assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
+            assert!(answer.json()[secret].is_string(), "{path}");
+        }
+        let found = person.get(first.header("location").unwrap()).expect(200).await;
+        assert_eq!(found.header("cache-control"), Some("private, no-cache"), "{path}");
+        assert!(found.json()[secret].is_null(), "{path}");
+    }
 }

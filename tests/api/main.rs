@@ -23,6 +23,7 @@ mod invitations;
 mod isolation;
 mod jobs;
 mod limits;
+mod mail;
 mod migrations;
 mod old_paths;
 mod readme;

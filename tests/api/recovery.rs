@@ -1,5 +1,6 @@
 //! What goes by mail: a new password for who forgot theirs, and the proof that an address is somebody's.
-use crate::support::{Answer, Person, TestApp};
+use crate::support::rows::run;
+use crate::support::{Answer, Kind, Person, TestApp};
 use chrono::Duration;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -192,6 +193,59 @@ async fn a_token_is_no_good_once_the_address_or_the_password_was_changed() {
         let token = reset_token(&app, &viewer.email()).await;
         viewer.patch(PROFILE).json(&change).expect(200).await;
         no_good(&reset(&app, &token).await);
+    }
+}
+
+#[tokio::test]
+async fn a_token_sets_no_password_of_who_has_another_address_by_now() {
+    let app = TestApp::alone().await;
+    let viewer = app.tenant().await.viewer().await;
+    let token = reset_token(&app, &viewer.email()).await;
+    let id = app.id(viewer.id());
+    app.run(&format!("UPDATE users SET email = '{}@example.com' WHERE id = {id}", app.unique())).await;
+    no_good(&reset(&app, &token).await);
+    login(&app, &viewer.email(), PASSWORD).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_token_is_mailed_to_the_address_that_its_user_has_when_it_is_made() {
+    let app = TestApp::alone().await;
+    let viewer = app.tenant().await.viewer().await;
+    let (former, email) = (viewer.email(), format!("{}@example.com", app.unique()));
+    forgot(&app, &former).await;
+    let mut conn = app.database.connect().await;
+    let begin = if app.database.kind == Kind::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" };
+    let change = format!("{begin}; UPDATE users SET email = '{email}' WHERE id = {}", app.id(viewer.id()));
+    run(&mut conn, &change).await.unwrap();
+    let commit = async {
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await; // until it waits
+        run(&mut conn, "COMMIT").await.unwrap();
+    };
+    tokio::join!(app.run_jobs(), commit);
+    assert_eq!((mailed(&app, &former, "bcp_").await.len(), mailed(&app, &email, "bcp_").await.len()), (0, 1));
+}
+
+/// None of them waits for what another one holds.
+#[tokio::test]
+async fn a_reset_and_changes_of_the_same_user_at_once_are_all_answered() {
+    let app = TestApp::alone().await;
+    let tenant = app.tenant().await;
+    for round in 0..10 {
+        let viewer = tenant.viewer().await;
+        let token = reset_token(&app, &viewer.email()).await;
+        app.clock.advance(Duration::seconds(61));
+        forgot(&app, &viewer.email()).await; // and the next one is made meanwhile
+        let change = json!({"current_password": PASSWORD, "new_password": "a third good password"});
+        let profile = json!({"current_password": PASSWORD, "password": "a fourth good password"});
+        let (by_reset, by_change, by_profile, ()) = tokio::join!(
+            reset(&app, &token),
+            viewer.post("/api/v1/auth/password").json(&change).send(),
+            viewer.patch(PROFILE).json(&profile).send(),
+            app.run_jobs(),
+        );
+        assert!([204, 422].contains(&by_reset.status.as_u16()), "{round}: {by_reset:?}");
+        assert!([204, 401, 422].contains(&by_change.status.as_u16()), "{round}: {by_change:?}");
+        assert!([200, 401, 412, 422].contains(&by_profile.status.as_u16()), "{round}: {by_profile:?}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Registration: who gets in, as what, and into which tenant.
-use crate::support::{Answer, TestApp};
+use crate::support::rows::run;
+use crate::support::{Answer, Kind, Tenant, TestApp};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -166,6 +167,39 @@ async fn a_tenant_that_exists_can_not_be_named_anew() {
     let answer = register(&app, &input).await;
     assert_eq!(answer.error(), (422, "unprocessable".into()));
     assert_eq!(answer.detail(), json!({"tenant_name": ["is only for a new tenant: this one exists"]}));
+}
+
+/// Registers while a change of the tenant is made, but not committed yet.
+async fn register_during(change: &str, tenant: &Tenant, input: &Value) -> Answer {
+    let app = &tenant.app;
+    let mut conn = app.database.connect().await;
+    let begin = if app.database.kind == Kind::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" };
+    let change = format!("{begin}; UPDATE tenants SET {change} WHERE slug = '{}'", tenant.slug);
+    run(&mut conn, &change).await.unwrap();
+    let commit = async {
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await; // until it waits
+        run(&mut conn, "COMMIT").await.unwrap();
+    };
+    tokio::join!(register(app, input), commit).0
+}
+
+#[tokio::test]
+async fn who_is_late_does_not_slip_through_a_door_that_closes() {
+    let app = TestApp::alone().await;
+    for change in ["open_registration = FALSE", "is_suspended = TRUE"] {
+        let tenant = app.tenant().await;
+        app.run(&format!("UPDATE tenants SET open_registration = TRUE WHERE slug = '{}'", tenant.slug)).await;
+        let input = newcomer(&app, json!({"tenant_id": tenant.slug}));
+        let answer = register_during(change, &tenant, &input).await;
+        assert_eq!(answer.error(), (403, "registration_closed".into()), "{change}");
+    }
+    let tenant = app.tenant().await;
+    let mut input = newcomer(&app, json!({}));
+    let invitation = json!({"email": input["email"], "role": "viewer"});
+    let invited = tenant.owner.post("/api/v1/invitations").json(&invitation).expect(201).await.json();
+    input["invitation_token"] = invited["token"].clone();
+    let answer = register_during("is_suspended = TRUE", &tenant, &input).await;
+    assert_eq!(answer.error(), (422, "unprocessable".into()));
 }
 
 // --- names that are taken

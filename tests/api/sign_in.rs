@@ -1,8 +1,16 @@
 //! Signing in: by password, by the OAuth2 form, and what a sign-in gives. Access tokens have tests of their own.
-use crate::support::{Answer, Tenant, TestApp};
+use crate::support::rows::run;
+use crate::support::{Answer, Kind, Tenant, TestApp};
+use bizcenter::auth::passwords::Passwords;
 use bizcenter::config::Environment;
+use bizcenter::resources::auth::MOST_NOTES;
 use chrono::{DateTime, Utc};
+use futures_util::future::join_all;
+use secrecy::SecretString;
 use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::timeout;
+use uuid::Uuid;
 
 const LOGIN: &str = "/api/v1/auth/login";
 const TOKEN: &str = "/api/v1/auth/token";
@@ -128,9 +136,13 @@ async fn an_unknown_name_takes_as_long_as_a_wrong_password() {
     let tenant = app.tenant().await;
     let without_password = tenant.viewer().await;
     app.run(&format!("UPDATE users SET password_hash = NULL WHERE id = {}", app.id(without_password.id()))).await;
-    let (known, none) = (tenant.owner.email(), without_password.email());
-    let [known, unknown, none] = medians(&app, [&known, "nobody@example.com", &none]).await;
-    for other in [unknown, none] {
+    let from_before = tenant.viewer().await; // when hashes were cheaper
+    let world = app.parts.world.clone();
+    let cheap = Passwords::new(5, world).hash(SecretString::from(PASSWORD)).await.unwrap();
+    app.run(&format!("UPDATE users SET password_hash = '{cheap}' WHERE id = {}", app.id(from_before.id()))).await;
+    let (known, none, cheap) = (tenant.owner.email(), without_password.email(), from_before.email());
+    let [known, unknown, none, cheap] = medians(&app, [&known, "nobody@example.com", &none, &cheap]).await;
+    for other in [unknown, none, cheap] {
         assert!(other > known / 2.0 && other < known * 2.0, "{other} s against {known} s");
     }
 }
@@ -151,6 +163,90 @@ async fn a_disabled_user_learns_so_only_by_the_right_password() {
         ("password", PASSWORD),
     ]);
     assert_eq!(form.send().await.error(), (403, "inactive_user".into()));
+}
+
+#[tokio::test]
+async fn who_is_refused_in_spite_of_the_right_password_is_in_the_audit_log() {
+    let easy = TestApp::alone().await;
+    let (tenant, suspended) = (easy.tenant().await, easy.tenant().await);
+    let app = easy.replica_with(|config| config.auth.require_verified_email = true).await;
+    let unverified = json!({"email": format!("{}@example.com", app.unique()), "password": PASSWORD, "name": "Nora"});
+    let unverified = app.visitor().post("/api/v1/auth/register").json(&unverified).expect(201).await.json();
+    let disabled = tenant.viewer().await;
+    app.run(&format!("UPDATE users SET is_active = FALSE WHERE id = {}", app.id(disabled.id()))).await;
+    let guest = suspended.viewer().await;
+    app.run(&format!("UPDATE tenants SET is_suspended = TRUE WHERE id = {}", app.id(suspended.id))).await;
+    let of = |email: &str, id: &str| (email.to_owned(), id.parse::<Uuid>().unwrap());
+    let people = [
+        of(&disabled.email(), &disabled.id().to_string()),
+        of(&guest.email(), &guest.id().to_string()),
+        of(unverified["email"].as_str().unwrap(), unverified["id"].as_str().unwrap()),
+    ];
+    for (email, id) in people {
+        let answer = login(&app, &json!({"email": email, "password": PASSWORD})).await;
+        assert_eq!(answer.error(), (403, "inactive_user".into()), "{email}");
+        let request = answer.header("x-request-id").unwrap();
+        let id = app.id(id);
+        let about = format!("subject_id = {id} AND actor_id = {id} AND ip = '127.0.0.1' AND request_id = '{request}'");
+        let rows = app.rows(&format!("SELECT action, subject_kind FROM audit_logs WHERE {about}")).await;
+        assert_eq!(rows, [["sign_in_refused", "user"]], "{email}");
+    }
+}
+
+/// Keeps everything of a tenant from being written down until it is given back.
+async fn lock(tenant: &Tenant) -> bizcenter::db::AnyConnection {
+    let mut conn = tenant.app.database.connect().await;
+    let sql = match tenant.app.database.kind {
+        Kind::Sqlite => "BEGIN IMMEDIATE".to_owned(),
+        _ => format!("BEGIN; SELECT 1 FROM tenants WHERE id = {} FOR UPDATE", tenant.app.id(tenant.id)),
+    };
+    run(&mut conn, &sql).await.unwrap();
+    conn
+}
+
+#[tokio::test]
+async fn failures_that_can_not_be_written_down_yet_do_not_pile_up() {
+    let tenant = TestApp::alone().await.tenant().await;
+    let app = &tenant.app;
+    let mut held = lock(&tenant).await;
+    let (known, unknown) = (tenant.owner.email(), format!("{}@example.com", app.unique()));
+    let wrong = |email: &str| json!({"email": email, "password": "wrong"});
+    for _ in 0..MOST_NOTES {
+        login(app, &wrong(&known)).await.expect(401);
+    }
+    let (known, unknown) = (wrong(&known), wrong(&unknown));
+    let waits = async |input: &Value| {
+        let answer = timeout(Duration::from_millis(700), login(app, input)).await;
+        assert!(answer.is_err(), "{answer:?}");
+    };
+    tokio::join!(waits(&known), waits(&unknown)); // so that it tells nobody who is known
+    tenant.owner.get(ME).expect(200).await;
+    run(&mut held, "ROLLBACK").await.unwrap();
+    login(app, &unknown).await.expect(401);
+    login(app, &known).await.expect(401);
+}
+
+#[tokio::test]
+async fn a_hash_of_another_cost_is_renewed_by_who_signs_in() {
+    let old = TestApp::alone().await;
+    let tenant = old.tenant().await;
+    let app = old.replica_with(|config| config.auth.bcrypt_cost = 5).await;
+    let (viewer, idle) = (tenant.viewer().await, tenant.viewer().await);
+    let hash = async |id| {
+        let found = app.rows(&format!("SELECT password_hash FROM users WHERE id = {}", app.id(id))).await;
+        found.concat().concat()
+    };
+    let input = json!({"email": viewer.email(), "password": PASSWORD});
+    let answers = join_all((0..8).map(|_| login(&app, &input))).await;
+    for answer in answers {
+        let user = answer.expect(200).json()["user"].clone();
+        assert_eq!(user, viewer.signed_in["user"], "nothing of it can be seen");
+    }
+    assert!(hash(viewer.id()).await.starts_with("$2b$05$"));
+    assert!(hash(idle.id()).await.starts_with("$2b$04$"));
+    viewer.get(ME).expect(200).await; // other sessions go on
+    login(&app, &json!({"email": idle.email(), "password": "wrong"})).await.expect(401);
+    assert!(hash(idle.id()).await.starts_with("$2b$04$"));
 }
 
 // --- what is answered

@@ -83,7 +83,11 @@ async fn values_at_the_limits_are_kept_as_they_are() {
         ("title", characters("a", 200)),
         ("title", characters("한", 200)),
         ("title", characters("😀", 200)),
-        ("title", json!("  tab\there, \"quotes\", 'ticks', back\\slash, \u{1}\u{7f}\u{200f}\u{feff}\u{ffff}\r\n ")),
+        ("title", json!("  \"quotes\", 'ticks', back\\slash, \u{200f}\u{feff}\u{ffff} ")),
+        (
+            "description",
+            json!("  tab\there, \"quotes\", 'ticks', back\\slash, \u{1}\u{7f}\u{200f}\u{feff}\u{ffff}\r\n "),
+        ),
         ("description", json!("")),
         ("description", characters("a", 10_000)),
         ("description", characters("😀", 10_000)),

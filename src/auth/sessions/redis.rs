@@ -246,7 +246,7 @@ impl RedisSessions {
     }
 
     pub(super) async fn open(&self, actor: &Actor, session: &NewSession, epoch: i64) -> Result<()> {
-        let NewSession { id, token_hash, device_name, expires_at, checked: _ } = session;
+        let NewSession { id, token_hash, device_name, expires_at, checked: _, renewed: _ } = session;
         let (tenant, user, now) = (actor.tenant(), actor.actor(), self.now());
         let mut invocation = OPEN.prepare_invoke();
         invocation

@@ -177,3 +177,56 @@ fn common_passwords_are_refused_outside_development() {
     let setting = "BIZCENTER_AUTH__REFUSE_COMMON_PASSWORDS";
     assert!(refuses(&[(setting, "true")]) && !refuses(&production(&[(setting, "false")])));
 }
+
+#[test]
+fn mail_does_not_leave_in_the_clear_outside_development() {
+    let smtp = |url| load(&production(&[("SMTP_URL", url)]), &[]).mail.smtp_url.is_some();
+    for fit in [
+        "smtp://u:p@mail.example.com:587?tls=required",
+        "smtps://mail.example.com",
+        "smtp://localhost:25",
+        "smtp://127.0.0.2",
+        "smtp://[::1]:25?tls=opportunistic",
+    ] {
+        assert!(smtp(fit), "{fit}");
+    }
+    for unfit in [
+        "smtp://u:hunter2@mail.example.com:587",
+        "smtp://u:hunter2@mail.example.com?tls=opportunistic",
+        "smtp://u:hunter2@10.0.0.7",
+        "smtp://u:hunter2@[2001:db8::1]",
+        "smtp://u:hunter2@localhost.example.com",
+    ] {
+        assert_eq!(
+            refused(&production(&[("SMTP_URL", unfit)]), &[]),
+            "mail.smtp_url (from SMTP_URL): would send mail in the clear: add ?tls=required, or start with smtps://"
+        );
+        assert!(load(&[("SMTP_URL", unfit)], &[]).mail.smtp_url.is_some());
+    }
+    for env in [vec![], production(&[])] {
+        let env = [env, vec![("SMTP_URL", "smtp://u:hunter2@localhost?tls=maybe")]].concat();
+        let told = "mail.smtp_url (from SMTP_URL): has a tls that is neither required nor opportunistic";
+        assert_eq!(refused(&env, &[]), told);
+    }
+}
+
+#[test]
+fn what_would_not_do_what_it_seems_to_is_refused_outside_development() {
+    let verified = ("BIZCENTER_AUTH__REQUIRE_VERIFIED_EMAIL", "true");
+    let key = ("JWT_KEY_FILE", "/run/key");
+    let files = [("/run/key", PRIVATE_KEY)];
+    let previous = ("BIZCENTER_AUTH__JWT_KEY_PREVIOUS", PRIVATE_KEY);
+    let idle = "is set, but HS256 signs without it; set JWT_ALG to EdDSA or RS256, or leave it out";
+    assert_eq!(
+        refused(&production(&[verified, key, previous]), &files),
+        format!(
+            "auth.jwt_key (from JWT_KEY_FILE): {idle}\n\
+             auth.jwt_key_previous (from BIZCENTER_AUTH__JWT_KEY_PREVIOUS): {idle}\n\
+             auth.require_verified_email (from BIZCENTER_AUTH__REQUIRE_VERIFIED_EMAIL): needs mail, or nobody could sign \
+             in: set SMTP_URL or SMTP_URL_FILE"
+        )
+    );
+    load(&[verified, key, previous], &files);
+    let smtp = ("SMTP_URL", "smtps://mail.example.com");
+    load(&production(&[verified, smtp, key, previous, ("JWT_ALG", "EdDSA")]), &files);
+}

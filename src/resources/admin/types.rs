@@ -24,7 +24,7 @@ pub struct TenantAccountInput {
 
 impl Input for TenantAccountInput {
     fn check(&self, problems: &mut Detail) {
-        problems.not_blank("name", &self.name);
+        problems.one_line("name", &self.name);
     }
 }
 
@@ -134,6 +134,7 @@ pub struct NewTenantAccount {
 
 impl Resource for NewTenantAccount {
     const PATH: &'static str = TenantAccount::PATH;
+    const IS_CONFIDENTIAL: bool = true;
 
     fn id(&self) -> Uuid {
         self.tenant.id()

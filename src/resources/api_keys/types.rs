@@ -22,7 +22,7 @@ pub struct ApiKeyInput {
 
 impl Input for ApiKeyInput {
     fn check(&self, problems: &mut Detail) {
-        problems.not_blank("name", &self.name);
+        problems.one_line("name", &self.name);
     }
 }
 
@@ -97,6 +97,7 @@ pub struct NewApiKey {
 
 impl Resource for NewApiKey {
     const PATH: &'static str = ApiKey::PATH;
+    const IS_CONFIDENTIAL: bool = true;
 
     fn id(&self) -> Uuid {
         self.api_key.id()

@@ -1,5 +1,5 @@
 //! The letters of sign-in. They say who wrote, what happened, what to do, and what to do if it was not you.
-use crate::infra::mail::Mail;
+use crate::infra::mail::{Mail, Notice};
 
 /// Where the links of letters lead: the pages of a front end.
 #[derive(Debug, Clone, Default)]
@@ -53,26 +53,26 @@ impl Letters {
     }
 
     /// To the former address, so that its owner learns of it.
-    pub fn address_changed(&self, to: &str, name: &str) -> Mail {
-        Mail {
+    pub fn address_changed(&self, to: &str, name: &str) -> Notice {
+        Notice(Mail {
             to: to.to_owned(),
             subject: "Your e-mail address was changed".into(),
             text: format!(
                 "Hello {name},\n\nyour account has another e-mail address now.\n\n\
                  If it was not you, ask an administrator of your company for help.\n"
             ),
-        }
+        })
     }
 
-    pub fn password_changed(&self, to: &str, name: &str) -> Mail {
-        Mail {
+    pub fn password_changed(&self, to: &str, name: &str) -> Notice {
+        Notice(Mail {
             to: to.to_owned(),
             subject: "Your password was changed".into(),
             text: format!(
                 "Hello {name},\n\nyour password was changed, and your other devices were signed out.\n\n\
                  If it was not you, ask for a new password and tell an administrator of your company.\n"
             ),
-        }
+        })
     }
 }
 

@@ -3,12 +3,13 @@ use super::mails::Letters;
 use super::sign_in::SignIn;
 use super::types::{ResetInput, VerifyInput};
 use crate::auth::Actor;
+use crate::auth::mail_cap::MailKind;
 use crate::auth::opaque::OpaqueToken;
 use crate::db::jobs::Job;
-use crate::db::one_time_tokens::{Issued, Purpose, find_token};
+use crate::db::one_time_tokens::{Issued, Purpose, find_token, invalid};
 use crate::db::types::UserId;
 use crate::db::{Action, Changes, Origin, ReadTx, WriteTx};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::infra::jobs::JobOf;
 use crate::infra::mail::Mailer;
 use crate::resources::users;
@@ -41,7 +42,7 @@ impl SignIn {
     pub async fn send_reset(&self, of: JobOf, job: SendReset, mailer: Mailer, letters: Letters) -> Result<()> {
         let Some((tenant, user)) = self.db.find_login(&job.email).await? else { return Ok(()) };
         let actor = Actor::vouched(tenant, user, Origin::default());
-        match self.db.issue_token(&actor, Purpose::PasswordReset, of.is_repeat).await? {
+        match self.issue_token(of, &actor, Purpose::PasswordReset).await? {
             Some(Issued { token, email, name }) => mailer.send(of, letters.reset(&email, &name, &token.print())).await,
             None => Ok(()),
         }
@@ -56,12 +57,25 @@ impl SignIn {
     ) -> Result<()> {
         let Some(tenant) = of.tenant else { return Ok(()) };
         let actor = Actor::vouched(tenant, job.user, Origin::default());
-        match self.db.issue_token(&actor, Purpose::EmailVerification, of.is_repeat).await? {
+        match self.issue_token(of, &actor, Purpose::EmailVerification).await? {
             Some(Issued { token, email, name }) => {
                 mailer.send(of, letters.verification(&email, &name, &token.print())).await
             }
             None => Ok(()),
         }
+    }
+
+    /// A token to mail to the actor. None where their address got enough: the one that was mailed before stays good then.
+    async fn issue_token(&self, of: JobOf, actor: &Actor, purpose: Purpose) -> Result<Option<Issued>> {
+        let kind = match purpose {
+            Purpose::PasswordReset => MailKind::PasswordReset,
+            Purpose::EmailVerification => MailKind::EmailVerification,
+        };
+        let Some(email) = self.db.token_recipient(actor, purpose, of.is_repeat).await? else { return Ok(None) };
+        if !of.is_repeat && !self.mail_cap.allows(kind, &email).await {
+            return Ok(None);
+        }
+        self.db.issue_token(actor, purpose, of.is_repeat).await
     }
 
     /// Sets a new password, and ends all sessions of its user.
@@ -73,11 +87,11 @@ impl SignIn {
         let hash = self.passwords.hash(password.secret()).await?;
         let letters = self.letters.clone();
         let change = async |tx: &mut WriteTx| {
-            let redeemed = tx.redeem(&token, purpose).await?;
-            let user = users::replace_password(tx, hash, &redeemed.email).await?;
+            let email = tx.redeem(&token, purpose).await?;
+            let user = users::replace_password(tx, hash, &email).await?;
             tx.enqueue(&letters.password_changed(&user.email, &user.name)).await?;
-            tx.end_sessions(redeemed.user, None).await?;
-            tx.audit(Action::PasswordReset, redeemed.user, Changes::none()).await
+            tx.end_sessions(user.id, None).await?;
+            tx.audit(Action::PasswordReset, user.id, Changes::none()).await
         };
         self.sessions.fenced(token.tenant, self.db.write(&actor, change)).await
     }
@@ -86,15 +100,14 @@ impl SignIn {
         let purpose = Purpose::EmailVerification;
         let (token, actor) = self.read_token(&input.token, purpose, origin).await?;
         let verify = async |tx: &mut WriteTx| {
-            let redeemed = tx.redeem(&token, purpose).await?;
-            users::verify_email(tx, &redeemed.email).await
+            let email = tx.redeem(&token, purpose).await?;
+            users::verify_email(tx, &email).await
         };
         self.db.write(&actor, verify).await
     }
 
     /// The token, and its user to act.
     async fn read_token(&self, text: &str, purpose: Purpose, origin: Origin) -> Result<(OpaqueToken, Actor)> {
-        let invalid = || Error::unprocessable("token", "is not valid, was used, or has expired");
         let token = OpaqueToken::read(purpose.kind(), text).ok_or_else(invalid)?;
         let nobody_yet = Actor::vouched(token.tenant, Uuid::nil().into(), origin.clone());
         let find = async |tx: &mut ReadTx| find_token(tx, &token, purpose).await;

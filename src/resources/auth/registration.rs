@@ -10,15 +10,17 @@ use crate::error::{Error, Result};
 use crate::http::scalars::Email;
 use crate::infra::formats::normalised;
 use crate::resources::invitations;
-use crate::resources::tenant::{self, NewTenant};
+use crate::resources::tenant::{self, Door, NewTenant};
 use crate::resources::users::{self, NewUser, User};
 
 const MAX_SLUG: usize = 40;
 
 /// Where a new user belongs.
 pub enum Tenancy {
-    /// A tenant that is there.
+    /// A tenant that is there, as an operator says.
     Existing(TenantId, Role),
+    /// One that anybody may join as a viewer.
+    Open(TenantId),
     /// One that somebody invited them to.
     Invited(OpaqueToken),
     /// One that is made for the user, who owns it.
@@ -62,7 +64,7 @@ impl SignIn {
             Some(_) if input.tenant_name.is_some() => {
                 Err(Error::unprocessable("tenant_name", "is only for a new tenant: this one exists"))
             }
-            Some((tenant, true)) => Ok(Tenancy::Existing(tenant, Role::Viewer)),
+            Some((tenant, true)) => Ok(Tenancy::Open(tenant)),
         }
     }
 
@@ -88,26 +90,26 @@ impl SignIn {
     ) -> Result<User> {
         new.email = normalised(&new.email);
         new.username = new.username.as_deref().map(normalised);
-        let (tenant, made, invitation) = match tenancy {
-            Tenancy::Existing(tenant, role) => {
-                new.role = role;
-                (tenant, None, None)
-            }
-            Tenancy::Invited(token) => (token.tenant, None, Some(token)),
-            Tenancy::New(tenant) => {
-                new.role = Role::Owner;
-                (self.db.world().uuid().into(), Some(tenant), None)
-            }
+        let tenant = match &tenancy {
+            Tenancy::Existing(tenant, _) | Tenancy::Open(tenant) => *tenant,
+            Tenancy::Invited(token) => token.tenant,
+            Tenancy::New(_) => self.db.world().uuid().into(),
         };
         let user = UserId::from(self.db.world().uuid());
         let actor = Actor::vouched(tenant, by.unwrap_or(user), origin);
         let add = async |tx: &mut WriteTx| {
-            if let Some(tenant) = made {
-                let _ = tenant::insert(tx, tenant).await?; // the user's own row is audited last
-            }
-            if let Some(token) = invitation {
-                new.role = invitations::accept(tx, &token, &new.email).await?;
-            }
+            new.role = match tenancy {
+                Tenancy::Existing(_, role) => tenant::hold(tx).await?.map(|_| role).ok_or(Error::NotFound)?,
+                Tenancy::Open(_) => match tenant::hold(tx).await? {
+                    Some(Door { is_open: true, is_suspended: false }) => Role::Viewer,
+                    _ => return Err(Error::RegistrationClosed), // since it was looked up
+                },
+                Tenancy::Invited(token) => invitations::accept(tx, &token, &new.email).await?,
+                Tenancy::New(tenant) => {
+                    let _ = tenant::insert(tx, tenant).await?; // the user's own row is audited last
+                    Role::Owner
+                }
+            };
             if by.is_none() {
                 tx.enqueue(&SendVerification { user }).await?;
             }

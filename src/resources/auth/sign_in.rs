@@ -6,6 +6,7 @@ use super::types::{TokenAnswer, TokenType};
 use crate::auth::access_token::{AccessTokens, Bearer};
 use crate::auth::attempts::Attempts;
 use crate::auth::common_passwords::is_common;
+use crate::auth::mail_cap::MailCap;
 use crate::auth::passwords::Passwords;
 use crate::auth::refresh_token::{RefreshToken, RefreshTokens};
 use crate::auth::sessions::{Device, Sessions, Verdict, judge};
@@ -19,7 +20,13 @@ use crate::http::scalars::Password;
 use crate::resources::users::{self, User};
 use chrono::Duration;
 use secrecy::ExposeSecret;
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
+
+/// How many failed sign-ins are written down at once. The next ones wait, known or not, so that a flood neither piles up
+/// nor takes all connections.
+pub const MOST_NOTES: usize = 4;
 
 /// How often a refresh tries again when another one of the same session was faster.
 const ROTATION_TRIES: usize = 3;
@@ -32,6 +39,9 @@ pub struct SignIn {
     pub refresh: RefreshTokens,
     pub sessions: Sessions,
     pub attempts: Attempts,
+    /// [`MOST_NOTES`].
+    pub notes: Arc<Semaphore>,
+    pub mail_cap: MailCap,
     pub letters: Letters,
     pub options: SignInOptions,
 }
@@ -67,6 +77,29 @@ impl SignIn {
         origin: Origin,
     ) -> Result<Tokens> {
         let (user, checked) = self.check_attempt(login, password, &origin).await?;
+        let found = Some((user.tenant_id, user.id));
+        match self.open(user, checked, password, device.clone(), &origin).await {
+            // Its hash was replaced since it was checked: by another password's, or as another sign-in renewed it.
+            Err(Error::InvalidCredentials) => {
+                let (user, checked) = self.check_password(found, password, &origin).await?;
+                self.open(user, checked, password, device, &origin).await
+            }
+            opened => opened,
+        }
+    }
+
+    async fn open(
+        &self,
+        user: User,
+        checked: String,
+        password: &Password,
+        device: Option<String>,
+        origin: &Origin,
+    ) -> Result<Tokens> {
+        let renewed = self.passwords.renewed(password.secret(), &checked).await.unwrap_or_else(|error| {
+            tracing::debug!(?error, "A password keeps its hash of another cost");
+            None // it was right all the same
+        });
         let now = Instant::from(self.db.world().now());
         let session: SessionId = self.db.world().uuid().into();
         let token = RefreshToken { tenant: user.tenant_id, session, generation: 0 };
@@ -76,8 +109,9 @@ impl SignIn {
             device_name: device,
             expires_at: self.expiry(now),
             checked,
+            renewed,
         };
-        let actor = Actor::vouched(user.tenant_id, user.id, origin);
+        let actor = Actor::vouched(user.tenant_id, user.id, origin.clone());
         self.sessions.open(&actor, new).await?;
         self.tokens(user, session, self.refresh.print(&token), now)
     }
@@ -87,12 +121,13 @@ impl SignIn {
         let found = self.db.find_login(login).await?;
         let account = found.map_or_else(|| login.to_owned(), |(_, user)| user.to_string()); // it may have two names
         let attempt = self.attempts.begin(&account, origin.ip).await?;
-        let checked = self.check_password(found, password).await;
+        let checked = self.check_password(found, password, origin).await;
         match &checked {
             Ok(_) | Err(Error::InactiveUser | Error::UnverifiedEmail) => attempt.succeed().await,
             Err(Error::InvalidCredentials) => {
+                let place = self.notes.clone().acquire_owned().await.map_err(|error| Error::Internal(error.into()))?;
                 if let Some((tenant, user)) = found {
-                    self.note_failure(Actor::vouched(tenant, user, origin.clone()));
+                    self.note_failure(Actor::vouched(tenant, user, origin.clone()), place);
                 }
             }
             Err(_) => attempt.forget().await,
@@ -101,7 +136,7 @@ impl SignIn {
     }
 
     /// Writes a failed sign-in into the audit log, beside the answer: how long that takes must not tell who is known.
-    fn note_failure(&self, actor: Actor) {
+    fn note_failure(&self, actor: Actor, place: OwnedSemaphorePermit) {
         let db = self.db.clone();
         tokio::spawn(async move {
             let user = actor.actor();
@@ -109,13 +144,19 @@ impl SignIn {
             if let Err(error) = db.write(&actor, note).await {
                 tracing::warn!(?error, user.id = %user, "A failed sign-in can't be written down");
             }
+            drop(place);
         });
     }
 
     /// An unknown name takes as long, and is told the same, as a wrong password.
-    async fn check_password(&self, found: Option<(TenantId, UserId)>, password: &Password) -> Result<(User, String)> {
+    async fn check_password(
+        &self,
+        found: Option<(TenantId, UserId)>,
+        password: &Password,
+        origin: &Origin,
+    ) -> Result<(User, String)> {
         let (tenant, user) = found.unwrap_or_else(|| (Uuid::nil().into(), Uuid::nil().into()));
-        let actor = Actor::vouched(tenant, user, Origin::default());
+        let actor = Actor::vouched(tenant, user, origin.clone());
         let (user, hash) = match self.credentials(&actor, user).await? {
             Some(users::Credentials { user, password_hash }) => (Some(user), password_hash),
             None => (None, None),
@@ -123,14 +164,26 @@ impl SignIn {
         let is_right = self.passwords.verify(password.secret(), hash.clone()).await?;
         let (Some(user), Some(hash), true) = (user, hash, is_right) else { return Err(Error::InvalidCredentials) };
         if self.db.standing(&actor, user.id).await?.is_none() {
-            return Err(Error::InactiveUser); // or their tenant is suspended
+            self.note_refusal(&actor, None).await?; // or their tenant is suspended
+            return Err(Error::InactiveUser);
         }
         if self.options.require_verified_email && !user.email_verified {
-            let job = SendVerification { user: user.id };
-            self.db.enqueue_for(tenant, job).await?;
+            self.note_refusal(&actor, Some(SendVerification { user: user.id })).await?;
             return Err(Error::UnverifiedEmail);
         }
         Ok((user, hash))
+    }
+
+    /// Writes down that somebody who knows the password is not let in; how long that takes tells them nothing new.
+    async fn note_refusal(&self, actor: &Actor, job: Option<SendVerification>) -> Result<()> {
+        let user = actor.actor();
+        let note = async |tx: &mut WriteTx| {
+            if let Some(job) = job {
+                tx.enqueue(&job).await?;
+            }
+            tx.audit(Action::SignInRefused, user, Changes::none()).await
+        };
+        self.db.write(actor, note).await
     }
 
     /// All devices of the actor that are signed in, the latest first.

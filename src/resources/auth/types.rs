@@ -34,7 +34,10 @@ pub struct RegisterInput {
 impl Input for RegisterInput {
     fn check(&self, problems: &mut Detail) {
         check_password(&self.password, "password", problems);
-        problems.not_blank("name", &self.name);
+        problems.one_line("name", &self.name);
+        if let Some(name) = &self.tenant_name {
+            problems.one_line("tenant_name", name);
+        }
     }
 }
 

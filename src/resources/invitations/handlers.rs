@@ -3,9 +3,11 @@ use super::types::{Invitation, InvitationFilter, InvitationInput, NewInvitation}
 use super::{Read, Write, queries};
 use crate::app::Tag;
 use crate::auth::Caller;
+use crate::auth::mail_cap::{MailCap, MailKind};
 use crate::db::types::InvitationId;
 use crate::db::{Db, WriteTx};
 use crate::error::{Error, Result};
+use crate::http::scalars::Email;
 use crate::http::{Also, Created, Deleted, Found, IdempotencyKey, IfNoneMatch, Json, Listed, Query};
 use crate::list::List;
 use crate::resources::auth::Letters;
@@ -15,6 +17,7 @@ use poem_openapi::param::Path;
 
 pub struct InvitationsApi {
     pub db: Db,
+    pub mail_cap: MailCap,
     pub letters: Letters,
     pub lifetime: Duration,
 }
@@ -43,6 +46,8 @@ impl InvitationsApi {
             return Err(Error::Forbidden.into());
         }
         let key = idempotency_key.of(&input)?;
+        let Email(email) = &input.email;
+        self.mail_cap.take(MailKind::Invitation, email).await?; // before anything is made: without its mail it is of no use
         let (letters, lifetime) = (self.letters.clone(), self.lifetime);
         let invite = async |tx: &mut WriteTx| {
             let inviter = Some(tx.actor());

@@ -13,9 +13,9 @@ use crate::infra::formats::normalised;
 use crate::list::{List, Page};
 use crate::paged;
 use crate::resources::auth::Letters;
-use crate::resources::tenant;
+use crate::resources::tenant::{self, Door};
 use crate::resources::users::UserKind;
-use crate::schema::{api_keys, invitations, tenants, users};
+use crate::schema::{api_keys, invitations, users};
 use chrono::Duration;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -109,15 +109,19 @@ pub fn invalid() -> Error {
 pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &str) -> Result<Role> {
     type Row = (Vec<u8>, String, Role, Option<UserId>);
     let (tenant, id) = (tx.tenant(), InvitationId::from(token.id));
+    match tenant::hold(tx).await? {
+        Some(Door { is_suspended: false, .. }) => {}
+        _ => return Err(invalid()),
+    }
     // Who comes second waits here.
     let locked = for_update(one(tenant, id).select(invitations::id)).get_result(tx.conn()).await.optional()?;
     let _: InvitationId = locked.ok_or_else(invalid)?;
-    let row = one(tenant, id)
-        .inner_join(tenants::table.on(tenants::id.eq(invitations::tenant_id)))
-        .filter(invitations::expires_at.gt(tx.now()))
-        .filter(tenants::is_suspended.eq(false))
-        .filter(tenants::deleted_at.is_null())
-        .select((invitations::token_hash, invitations::email, invitations::role, invitations::invited_by));
+    let row = one(tenant, id).filter(invitations::expires_at.gt(tx.now())).select((
+        invitations::token_hash,
+        invitations::email,
+        invitations::role,
+        invitations::invited_by,
+    ));
     let row: Option<Row> = row.first(tx.conn()).await.optional()?;
     let row = row.filter(|(hash, invited, ..)| token.fits(hash) && invited == email);
     let (_, _, role, invited_by) = row.ok_or_else(invalid)?;

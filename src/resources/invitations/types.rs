@@ -73,6 +73,7 @@ pub struct NewInvitation {
 
 impl Resource for NewInvitation {
     const PATH: &'static str = Invitation::PATH;
+    const IS_CONFIDENTIAL: bool = true;
 
     fn id(&self) -> Uuid {
         self.invitation.id()

@@ -62,7 +62,7 @@ pub struct TaskInput {
 
 impl Input for TaskInput {
     fn check(&self, problems: &mut Detail) {
-        problems.not_blank("title", &self.title);
+        problems.one_line("title", &self.title);
         match (self.year, self.week_number) {
             (Some(year), Some(week)) => {
                 if NaiveDate::from_isoywd_opt(year, week.unsigned_abs(), Weekday::Mon).is_none() {

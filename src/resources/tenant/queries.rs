@@ -4,7 +4,7 @@ use super::types::{NewTenant, Tenant, TenantInput};
 use crate::auth::{Granted, Locked};
 use crate::db::error::Constraint;
 use crate::db::removal::RemoveTenant;
-use crate::db::sql::for_update;
+use crate::db::sql::{for_share, for_update};
 use crate::db::types::TenantId;
 use crate::db::{Action, Audited, Changes, ReadTx, WriteTx};
 use crate::error::{Error, Result};
@@ -33,6 +33,22 @@ pub async fn find_to_change(tx: &mut WriteTx) -> Result<Locked<Tenant>> {
     let tenant = own(tx.tenant()).select(Tenant::as_select());
     let tenant = for_update(tenant).get_result(tx.conn()).await.optional()?;
     Ok(Locked::new(tenant.ok_or(Error::InvalidToken)?))
+}
+
+/// Who may come in.
+pub struct Door {
+    /// Anybody, as a viewer.
+    pub is_open: bool,
+    /// Nobody at all.
+    pub is_suspended: bool,
+}
+
+/// The tenant's door, which stays as it is until this transaction is over; none where the tenant is gone. It is taken hold
+/// of before anything else of the tenant, as who deletes a tenant does.
+pub async fn hold(tx: &mut WriteTx) -> Result<Option<Door>> {
+    let door = own(tx.tenant()).select((tenants::open_registration, tenants::is_suspended));
+    let door: Option<(bool, bool)> = for_share(door).get_result(tx.conn()).await.optional()?;
+    Ok(door.map(|(is_open, is_suspended)| Door { is_open, is_suspended }))
 }
 
 /// Makes the lease's tenant, with the settings that a new one has. A taken slug is a conflict on `tenant_id`, which is
@@ -67,6 +83,8 @@ pub async fn update(tx: &mut WriteTx, before: Granted<Tenant>, input: TenantInpu
 /// From now on nobody of it is served or can sign in, and its slug and names are free. The rows go in the background.
 pub async fn delete(tx: &mut WriteTx) -> Result<Audited<()>> {
     let (tenant, now) = (tx.tenant(), tx.now());
+    let locked = for_update(own(tenant).select(tenants::id)).get_result(tx.conn()).await.optional()?;
+    let _: TenantId = locked.ok_or(Error::InvalidToken)?; // nobody comes in meanwhile
     diesel::delete(logins::table.filter(logins::tenant_id.eq(tenant))).execute(tx.conn()).await?;
     diesel::delete(invitations::table.filter(invitations::tenant_id.eq(tenant))).execute(tx.conn()).await?;
     let gone = (

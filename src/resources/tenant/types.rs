@@ -30,7 +30,7 @@ pub struct TenantInput {
 
 impl Input for TenantInput {
     fn check(&self, problems: &mut Detail) {
-        problems.not_blank("name", &self.name);
+        problems.one_line("name", &self.name);
         if self.timezone.parse::<chrono_tz::Tz>().is_err() {
             problems.add("timezone", "is no IANA time zone, such as Europe/Berlin");
         }

@@ -4,7 +4,7 @@ use super::rules::{ends_sessions, loses_owner};
 use super::types::{Account, Member, NewUser, ProfileInput, User, UserFilter, UserInput, UserKind, UserSort};
 use crate::auth::{Granted, Locked, Role};
 use crate::db::error::Constraint;
-use crate::db::one_time_tokens::Purpose;
+use crate::db::one_time_tokens::{self, Purpose};
 use crate::db::sql::{contains, for_update, like, text_or};
 use crate::db::types::{Instant, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
@@ -204,14 +204,17 @@ pub async fn set_password(tx: &mut WriteTx, checked: String, new: String) -> Res
     }
 }
 
-/// Sets the actor's password, which a token that was mailed to `email` allows; that proves the address too. The caller
-/// ends sessions and writes the audit row.
+/// Sets the actor's password, which a token that was mailed to `email` allows, while that is their address; it proves the
+/// address too. The actor's row is locked. The caller ends sessions and writes the audit row.
 pub async fn replace_password(tx: &mut WriteTx, new: String, email: &str) -> Result<User> {
     let (id, now) = (tx.actor(), tx.now());
     let user = find(tx, id).await?;
+    if user.email != email {
+        return Err(one_time_tokens::invalid()); // who reads a former mailbox gets nowhere
+    }
     let change = (
         users::password_hash.eq(new),
-        users::email_verified.eq(user.email_verified || user.email == email),
+        users::email_verified.eq(true),
         users::version.eq(users::version + 1),
         users::updated_at.eq(now),
     );

@@ -93,7 +93,7 @@ pub struct ProfileInput {
 
 impl Input for ProfileInput {
     fn check(&self, problems: &mut Detail) {
-        problems.not_blank("name", &self.name);
+        problems.one_line("name", &self.name);
         if let Some(password) = &self.password {
             check_password(password, "password", problems);
         }
@@ -121,7 +121,7 @@ pub struct UserInput {
 
 impl Input for UserInput {
     fn check(&self, problems: &mut Detail) {
-        problems.not_blank("name", &self.name);
+        problems.one_line("name", &self.name);
     }
 }
 

@@ -1,0 +1,62 @@
+//! How much mail one address gets through us, whoever asks for it.
+use super::limits::{HOUR, Limit, Limits, check};
+use crate::error::Result;
+use crate::infra::crypto::sha256;
+use crate::infra::formats::normalised;
+
+/// Each kind counts by itself: asking for one must not keep another one away, nor tell whether it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MailKind {
+    Invitation,
+    PasswordReset,
+    EmailVerification,
+    /// Tells somebody what was done to their account.
+    Notice,
+}
+
+#[derive(Clone)]
+pub struct MailCap {
+    limits: Limits,
+    per_hour: u32,
+}
+
+impl MailCap {
+    pub fn new(limits: Limits, per_hour: u32) -> Self {
+        Self { limits, per_hour }
+    }
+
+    /// 429 where this address got enough of this kind.
+    pub async fn take(&self, kind: MailKind, address: &str) -> Result<()> {
+        let digest = sha256(mailbox(address).as_bytes()).map(|byte| format!("{byte:02x}")).concat();
+        let key = format!("bc:limit:mail:{kind:?}:{digest}");
+        let limit = Limit { policy: "mail", key, quota: self.per_hour, window: HOUR };
+        check(&self.limits.take(&[limit]).await)
+    }
+
+    /// Whether this address may get one more of this kind.
+    pub async fn allows(&self, kind: MailKind, address: &str) -> bool {
+        self.take(kind, address).await.is_ok()
+    }
+}
+
+/// Where mail to this address ends up: `ada+anything@…` is read by `ada@…`.
+fn mailbox(address: &str) -> String {
+    let address = normalised(address);
+    match address.rsplit_once('@') {
+        Some((name, domain)) => format!("{}@{domain}", name.split('+').next().unwrap_or(name)),
+        None => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_and_spellings_lead_to_one_mailbox() {
+        for address in ["ada@example.com", " ADA+1@Example.com", "ada+a+b@example.com"] {
+            assert_eq!(mailbox(address), "ada@example.com");
+        }
+        assert_eq!(mailbox("ada.b@example.com"), "ada.b@example.com");
+    }
+}

@@ -1,0 +1,160 @@
+//! What others can have us mail: names of one line, and so many mails to one address.
+use crate::support::{Answer, Person, TestApp};
+use bizcenter::config::Config;
+use chrono::Duration;
+use serde_json::{Value, json};
+
+const INVITATIONS: &str = "/api/v1/invitations";
+const REGISTER: &str = "/api/v1/auth/register";
+const PASSWORD: &str = "correct horse battery";
+
+fn text(value: &Value, member: &str) -> String {
+    value[member].as_str().unwrap().to_owned()
+}
+
+// --- what is in them
+
+#[tokio::test]
+async fn a_name_is_one_line_wherever_one_is_given() {
+    let app = TestApp::start().await;
+    let tenant = app.tenant().await;
+    let (owner, operator, viewer) = (&tenant.owner, tenant.operator().await, tenant.viewer().await);
+    let new = || format!("{}@example.com", app.unique());
+    let names =
+        ["Olga,\n\npay here: https://evil.example", "a\rb", "a\tb", "\u{1b}[31m", "a\u{85}b", "a\u{2028}b", "\u{7f}"];
+    for name in names {
+        let newcomer = json!({"email": new(), "password": PASSWORD, "name": name});
+        let of_new_tenant = json!({"email": new(), "password": PASSWORD, "name": "Nora", "tenant_name": name});
+        let tenant = json!({"slug": app.unique(), "name": name, "owner_email": new()});
+        let calls = [
+            ("name", app.visitor().post(REGISTER).json(&newcomer)),
+            ("tenant_name", app.visitor().post(REGISTER).json(&of_new_tenant)),
+            ("name", owner.patch("/api/v1/users/me").json(&json!({"name": name}))),
+            ("name", owner.patch(&format!("/api/v1/users/{}", viewer.id())).json(&json!({"name": name}))),
+            ("name", owner.patch("/api/v1/tenant").json(&json!({"name": name}))),
+            ("name", owner.post("/api/v1/api-keys").json(&json!({"name": name, "role": "viewer"}))),
+            ("name", operator.post("/api/v1/admin/tenants").json(&tenant)),
+            ("title", owner.post("/api/v1/tasks").json(&json!({"title": name}))),
+        ];
+        for (member, call) in calls {
+            let answer = call.send().await;
+            assert_eq!(answer.error(), (422, "unprocessable".into()), "{name:?}: {answer:?}");
+            let told = "must be one line, without control characters";
+            assert_eq!(answer.detail(), json!({member: [told]}), "{name:?}: {answer:?}");
+        }
+    }
+    let blank = json!({"email": new(), "password": PASSWORD, "name": "Nora", "tenant_name": "  "});
+    let answer = app.visitor().post(REGISTER).json(&blank).send().await;
+    assert_eq!(answer.detail(), json!({"tenant_name": ["must not be blank"]}));
+}
+
+// --- how many there are
+
+/// Five mails of a kind to one address; no other limit is in the way.
+fn capped(config: &mut Config) {
+    let limits = &mut config.rate_limit;
+    limits.enabled = true;
+    for limit in [
+        &mut limits.anonymous_per_hour,
+        &mut limits.user_per_hour,
+        &mut limits.register_per_minute,
+        &mut limits.login_per_minute,
+        &mut limits.writes_per_minute,
+    ] {
+        *limit = 1_000_000;
+    }
+}
+
+async fn invite(by: &Person, email: &str) -> Answer {
+    by.post(INVITATIONS).json(&json!({"email": email, "role": "viewer"})).send().await
+}
+
+/// Invites somebody, and takes it back.
+async fn invite_in_vain(by: &Person, email: &str) {
+    let invitation = invite(by, email).await.expect(201).json();
+    by.delete(&format!("{INVITATIONS}/{}", text(&invitation, "id"))).expect(204).await;
+}
+
+async fn forgot(app: &TestApp, email: &str) {
+    app.visitor().post("/api/v1/auth/password/forgot").json(&json!({"email": email})).expect(202).await;
+    app.run_jobs().await;
+    app.clock.advance(Duration::seconds(61));
+}
+
+fn tokens(app: &TestApp, email: &str, prefix: &str) -> Vec<String> {
+    let letters = app.mailbox.to(email);
+    letters.iter().filter(|letter| letter.text.contains(prefix)).map(|letter| letter.token(prefix)).collect()
+}
+
+#[tokio::test]
+async fn forgotten_passwords_are_mailed_five_times_an_hour_and_the_last_token_stays_good() {
+    let app = TestApp::with(capped).await;
+    let tenant = app.tenant().await;
+    let (email, other) = (tenant.viewer().await.email(), tenant.viewer().await.email());
+    for _ in 0..8 {
+        forgot(&app, &email).await;
+    }
+    let mailed = tokens(&app, &email, "bcp_");
+    assert_eq!(mailed.len(), 5);
+    forgot(&app, &other).await;
+    assert_eq!(tokens(&app, &other, "bcp_").len(), 1);
+    let reset = json!({"token": mailed[4], "password": "another good password"});
+    app.visitor().post("/api/v1/auth/password/reset").json(&reset).expect(204).await;
+    app.clock.advance(Duration::hours(1));
+    forgot(&app, &email).await;
+    assert_eq!(tokens(&app, &email, "bcp_").len(), 6);
+}
+
+#[tokio::test]
+async fn an_address_is_invited_five_times_an_hour_whoever_does_it() {
+    let app = TestApp::with(capped).await;
+    let (tenant, other) = (app.tenant().await, app.tenant().await);
+    let unique = app.unique();
+    let email = format!("{unique}@invited.example");
+    for _ in 0..5 {
+        invite_in_vain(&tenant.owner, &email).await;
+    }
+    for (by, spelling) in [
+        (&tenant.owner, email.clone()),
+        (&other.owner, email.to_uppercase()),
+        (&other.owner, format!("{unique}+more@invited.example")),
+    ] {
+        let answer = invite(by, &spelling).await;
+        assert_eq!(answer.error(), (429, "rate_limited".into()), "{spelling}");
+        let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!((600..=720).contains(&wait), "{wait}");
+        assert_eq!(by.get(INVITATIONS).expect(200).await.json()["items"], json!([]), "{spelling}");
+    }
+    invite(&tenant.owner, &format!("{}@invited.example", app.unique())).await.expect(201);
+    app.clock.advance(Duration::minutes(12));
+    let token = text(&invite(&other.owner, &email).await.expect(201).json(), "token");
+    app.run_jobs().await;
+    assert_eq!(tokens(&app, &email, "bci_").len(), 6);
+    let newcomer = json!({"email": email, "password": PASSWORD, "name": "Nora", "invitation_token": token});
+    app.visitor().post(REGISTER).json(&newcomer).expect(201).await;
+    app.run_jobs().await;
+    assert_eq!(tokens(&app, &email, "bcv_").len(), 1, "other mail is not kept away by it");
+}
+
+#[tokio::test]
+async fn what_was_done_to_an_account_is_told_five_times_an_hour() {
+    let app = TestApp::with(capped).await;
+    let owner = app.tenant().await.owner;
+    for n in 0..7 {
+        let [current, new] = [n, n + 1].map(|n| format!("{PASSWORD}{}", "!".repeat(n)));
+        let change = json!({"current_password": current, "new_password": new});
+        owner.post("/api/v1/auth/password").json(&change).expect(204).await;
+    }
+    app.run_jobs().await;
+    let letters = app.mailbox.to(&owner.email());
+    assert_eq!(letters.iter().filter(|letter| letter.subject == "Your password was changed").count(), 5);
+}
+
+#[tokio::test]
+async fn where_limits_are_off_no_mail_is_held_back() {
+    let app = TestApp::start().await;
+    let (owner, email) = (app.tenant().await.owner, format!("{}@invited.example", app.unique()));
+    for _ in 0..7 {
+        invite_in_vain(&owner, &email).await;
+    }
+}
