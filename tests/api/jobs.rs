@@ -304,7 +304,7 @@ async fn with_another_encryption_key_recurring_jobs_go_on_and_what_can_not_be_re
     before.run_jobs().await; // the recurring jobs are there
     let unreadable = invite(&tenant).await;
     let other_key = "another encryption key than that of the tests";
-    let after = before.replica_with(|config| config.encryption.key = other_key.into()).await;
+    let after = before.replica_with(|config| config.encryption.keys[0].secret = other_key.into()).await;
     let owner = after.visitor().sign_in(&tenant.owner.email()).await;
     let input = json!({"email": format!("{}@invited.example", after.unique()), "role": "viewer"});
     let readable = owner.post(INVITATIONS).json(&input).expect(201).await.json();
