@@ -31,6 +31,8 @@ use crate::resources::admin::AdminApi;
 use crate::resources::api_keys::ApiKeysApi;
 use crate::resources::audit_logs::AuditApi;
 use crate::resources::auth::{AuthApi, Letters, MOST_NOTES, SendReset, SendVerification, SignIn, SignInOptions};
+use crate::resources::contracts::history::HistoryApi;
+use crate::resources::contracts::{ContractsApi, ExpireContracts, expire_all};
 use crate::resources::invitations::InvitationsApi;
 use crate::resources::server::ServerApi;
 use crate::resources::tasks::TasksApi;
@@ -56,10 +58,22 @@ pub enum Tag {
     Audit,
     Server,
     Tasks,
+    Contracts,
 }
 
 /// All operations. Tuples stop at sixteen: nest them.
-type Api = (ServerApi, AuthApi, UsersApi, TenantApi, InvitationsApi, ApiKeysApi, AdminApi, AuditApi, TasksApi);
+type Api = (
+    ServerApi,
+    AuthApi,
+    UsersApi,
+    TenantApi,
+    InvitationsApi,
+    ApiKeysApi,
+    AdminApi,
+    AuditApi,
+    TasksApi,
+    (ContractsApi, HistoryApi),
+);
 
 /// What people open in a browser; these are not in the API contract.
 const PAGES: [&str; 5] = ["/openapi.json", "/openapi.yaml", "/docs", "/redoc", "/scalar"];
@@ -163,6 +177,7 @@ fn jobs(config: &Config, sign_in: &SignIn, checkpoint_key: &CheckpointKey) -> an
     let (db, letters) = (sign_in.db.clone(), sign_in.letters.clone());
     let with_db = || db.clone();
     let (sealing, pruning, removing, expiring) = (with_db(), with_db(), with_db(), with_db());
+    let over = with_db();
     let (reset, verification, key) = (sign_in.clone(), sign_in.clone(), checkpoint_key.clone());
     let (reset_by, verify_by, reset_letters) = (mailer.clone(), mailer.clone(), letters.clone());
     let (notice_by, mail_cap) = (mailer.clone(), sign_in.mail_cap.clone());
@@ -208,7 +223,8 @@ fn jobs(config: &Config, sign_in: &SignIn, checkpoint_key: &CheckpointKey) -> an
         .every(Duration::hours(1), move |_, _: RemoveExpired| {
             let db = expiring.clone();
             async move { db.remove_expired().await }
-        }))
+        })
+        .every(Duration::hours(1), move |_, _: ExpireContracts| expire_all(over.clone())))
 }
 
 impl Parts {
@@ -244,6 +260,7 @@ fn service(parts: &Parts) -> OpenApiService<Guarded<Api>, ()> {
         AdminApi { db: db.clone(), sessions: sessions.clone(), letters: letters.clone(), lifetime },
         AuditApi { db: db.clone() },
         TasksApi { db: db.clone() },
+        (ContractsApi { db: db.clone() }, HistoryApi { db: db.clone() }),
     );
     OpenApiService::new(Guarded(api), "BizCenter", env!("CARGO_PKG_VERSION")).server("/")
 }

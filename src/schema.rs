@@ -90,11 +90,44 @@ tables! {
     }
 }
 tables! {
+    contracts (tenant_id, id) {
+        tenant_id -> Uid,
+        id -> Uid,
+        title -> Text,
+        counterparty -> Text,
+        description -> Nullable<Text>,
+        status -> Text,
+        start_date -> Date,
+        end_date -> Date,
+        currency -> Text,
+        amount_sealed -> Nullable<Binary>,
+        tags -> JsonList,
+        created_by -> Uid,
+        version -> BigInt,
+        created_at -> UtcInstant,
+        updated_at -> UtcInstant,
+    }
+}
+tables! {
+    contract_history (tenant_id, id) {
+        tenant_id -> Uid,
+        id -> Uid,
+        contract_id -> Uid,
+        version -> BigInt,
+        changed_by -> Nullable<Uid>,
+        field -> Text,
+        from_value -> Nullable<Text>,
+        to_value -> Nullable<Text>,
+        from_sealed -> Nullable<Binary>,
+        to_sealed -> Nullable<Binary>,
+        created_at -> UtcInstant,
+    }
+}
+tables! {
     idempotency_keys (tenant_id, user_id, key) {
         tenant_id -> Uid,
         user_id -> Uid,
         key -> Text,
-        fingerprint -> Binary,
         answer -> Nullable<Binary>,
         created_at -> UtcInstant,
     }
@@ -200,6 +233,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     logins,
     sessions,
     tasks,
+    contracts,
+    contract_history,
     idempotency_keys,
     audit_logs,
     invitations,

@@ -99,11 +99,19 @@ impl<P> Caller<P> {
 }
 
 impl<P: Permission> Caller<P> {
+    /// The same caller by another right of their role; none who has not got it.
+    pub fn with<O: Permission>(&self) -> Option<Caller<O>> {
+        let (actor, authenticator) = (self.actor.clone(), self.authenticator.clone());
+        let (role, credential, permission) = (self.role, self.credential, PhantomData);
+        let has_right = role >= O::ROLE && !O::IS_FOR_OPERATORS;
+        has_right.then_some(Caller { actor, role, credential, authenticator, permission })
+    }
+
     /// Asks again, for answers that take their time: whether the caller still is to be served.
-    pub async fn recheck(&self) -> Result<()> {
+    pub async fn recheck(&self) -> Result<Role> {
         let standing = self.authenticator.standing(&self.actor, self.credential).await?;
         match standing {
-            Some(standing) if standing.role >= P::ROLE => Ok(()),
+            Some(standing) if standing.role >= P::ROLE => Ok(standing.role),
             Some(_) => Err(Error::Forbidden),
             None => Err(Error::InvalidToken),
         }

@@ -63,6 +63,9 @@ impl<T> Audited<T> {
     }
 }
 
+/// Members whose values are in no audit row, only that they changed: the log is not encrypted.
+const HIDDEN: [&str; 1] = ["amount"];
+
 /// Member → `[before, after]`, for the members that differ.
 #[derive(Debug)]
 pub struct Changes(Map<String, Value>);
@@ -88,7 +91,13 @@ impl Changes {
         let members = [&before, &after].into_iter().filter_map(Value::as_object).flat_map(Map::keys);
         let changes = members.map(|name| (name.clone(), json!([before.get(name), after.get(name)])));
         let told_by_the_row = |name: &str| matches!(name, "version" | "updated_at");
-        Self(changes.filter(|(name, pair)| pair[0] != pair[1] && !told_by_the_row(name)).collect())
+        let differ = changes.filter(|(name, pair)| pair[0] != pair[1] && !told_by_the_row(name));
+        let hide = |value: Option<&Value>| value.filter(|value| !value.is_null()).map(|_| "***");
+        let shown = |(name, pair): (String, Value)| match HIDDEN.contains(&name.as_str()) {
+            true => (name, json!([hide(pair.get(0)), hide(pair.get(1))])),
+            false => (name, pair),
+        };
+        Self(differ.map(shown).collect())
     }
 }
 
@@ -128,5 +137,15 @@ mod tests {
         assert_eq!(Value::Object(Changes::between(before, after).0), json!({"title": ["a", "b"]}));
         let made = Changes::between(Value::Null, json!({"title": "a", "description": null}));
         assert_eq!(Value::Object(made.0), json!({"title": [null, "a"]}));
+    }
+
+    #[test]
+    fn amounts_are_hidden() {
+        let change = |before, after| Value::Object(Changes::between(before, after).0);
+        let (some, other, none) = (json!({"amount": "1.00"}), json!({"amount": "2.00"}), json!({"amount": null}));
+        assert_eq!(change(some.clone(), other), json!({"amount": ["***", "***"]}));
+        assert_eq!(change(none, some.clone()), json!({"amount": [null, "***"]}));
+        assert_eq!(change(some.clone(), some.clone()), json!({}));
+        assert_eq!(change(some, Value::Null), json!({"amount": ["***", null]}));
     }
 }

@@ -14,6 +14,7 @@ use diesel::result::{DatabaseErrorKind, Error as Diesel};
 use diesel_async::RunQueryDsl;
 use poem_openapi::types::{ParseFromJSON, ToJSON};
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 /// How long a key is remembered; later it stands for a new request.
 const KEPT: Duration = Duration::hours(24);
@@ -22,7 +23,8 @@ const KEPT: Duration = Duration::hours(24);
 #[derive(Debug, Clone)]
 pub struct RequestKey {
     pub key: String,
-    /// SHA-256 of the operation and what was sent to it.
+    /// SHA-256 of the operation and what was sent to it. It is kept with the answer, encrypted: by a plain hash, who
+    /// reads the database could try amounts.
     pub fingerprint: [u8; 32],
 }
 
@@ -91,18 +93,16 @@ impl Db {
         let user = scope.actor();
         let query = async |tx: &mut super::ReadTx| {
             let row = one(tx.tenant(), user, key.key.clone());
-            Ok(row.select((keys::fingerprint, keys::answer)).first(tx.conn()).await?)
+            Ok(row.select(keys::answer).first(tx.conn()).await?)
         };
-        let (fingerprint, answer): (Vec<u8>, Option<Vec<u8>>) = match self.read(scope, query).await {
+        let answer: Option<Vec<u8>> = match self.read(scope, query).await {
             // The first one failed after all and took its key back: this repeat was refused for nothing.
             Err(Error::NotFound) => return Err(Error::Unavailable(anyhow::anyhow!("the first request was undone"))),
             row => row?,
         };
-        if fingerprint != key.fingerprint {
-            return Err(Error::IdempotencyMismatch);
-        }
         let answer = self.sealer.open(&answer.unwrap_or_default(), &bound_to(scope.tenant(), user, &key.key))?;
-        let value = serde_json::from_slice(&answer).map_err(|error| Error::Internal(error.into()))?;
+        let answer = answer.strip_prefix(&key.fingerprint).ok_or(Error::IdempotencyMismatch)?;
+        let value = serde_json::from_slice(answer).map_err(|error| Error::Internal(error.into()))?;
         let result =
             R::parse_from_json(Some(value)).map_err(|error| Error::Internal(anyhow::anyhow!(error.into_message())))?;
         Ok(Once { result, replayed: true })
@@ -138,7 +138,8 @@ impl Db {
 
     async fn remember(&self, tx: &mut WriteTx, key: &RequestKey, result: &(impl ToJSON + Sync)) -> Result<()> {
         let bound_to = bound_to(tx.tenant(), tx.actor(), &key.key);
-        let answer = self.sealer.seal(result.to_json_string().as_bytes(), &bound_to)?;
+        let answer = Zeroizing::new([&key.fingerprint, result.to_json_string().as_bytes()].concat());
+        let answer = self.sealer.seal(&answer, &bound_to)?;
         let row = one(tx.tenant(), tx.actor(), key.key.clone());
         diesel::update(row).set(keys::answer.eq(answer)).execute(tx.conn()).await?;
         Ok(())
@@ -160,7 +161,6 @@ impl WriteTx {
             keys::tenant_id.eq(self.tenant()),
             keys::user_id.eq(self.actor()),
             keys::key.eq(key.key.clone()),
-            keys::fingerprint.eq(key.fingerprint.to_vec()),
             keys::created_at.eq(self.now()),
         );
         match diesel::insert_into(keys::table).values(row).execute(self.conn()).await {

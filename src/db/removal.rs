@@ -7,8 +7,8 @@ use super::types::{Instant, TenantId};
 use super::{Audited, Db, WriteTx};
 use crate::error::Result;
 use crate::schema::{
-    api_keys, audit_heads, audit_logs, data_key_heads, data_keys, idempotency_keys, invitations, logins,
-    one_time_tokens, sessions, tasks, tenants, users,
+    api_keys, audit_heads, audit_logs, contract_history, contracts, data_key_heads, data_keys, idempotency_keys,
+    invitations, logins, one_time_tokens, sessions, tasks, tenants, users,
 };
 use chrono::Duration;
 use diesel::prelude::*;
@@ -80,6 +80,7 @@ impl Db {
         // First the key, without which what is encrypted is lost.
         remove!(self, tenant, data_keys);
         remove!(self, tenant, data_key_heads);
+        remove_by_id!(self, tenant, contract_history, contracts);
         remove_by_id!(self, tenant, tasks, audit_logs, one_time_tokens, api_keys, invitations, sessions);
         remove!(self, tenant, idempotency_keys);
         remove!(self, tenant, audit_heads);

@@ -245,6 +245,9 @@ ids! {
     UserId is "user",
     SessionId is "session",
     TaskId is "task",
+    ContractId is "contract",
+    /// One entry of a contract's history.
+    HistoryId,
     InvitationId is "invitation",
     ApiKeyId is "api_key",
     /// A token that was mailed.

@@ -1,6 +1,9 @@
 //! How the shared column types look in JSON and in parameters: always a string of one format.
-use crate::db::types::{AnyId, ApiKeyId, AuditId, Day, Instant, InvitationId, SessionId, TaskId, TenantId, UserId};
+use crate::db::types::{
+    AnyId, ApiKeyId, AuditId, ContractId, Day, HistoryId, Instant, InvitationId, SessionId, TaskId, TenantId, UserId,
+};
 use crate::infra::formats::{is_email, parse_day, parse_instant, parse_uuid};
+use crate::infra::money::{AMOUNT_PATTERN, Amount};
 use chrono::SecondsFormat;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type};
@@ -14,7 +17,10 @@ macro_rules! string_type {
         string_type!($type as Self, $format, raw: |value| value, parse: $parse, print: $print);
     };
     // `raw` is what validators such as `max_length` look at.
-    ($type:ident as $raw:ty, $format:literal, raw: $as_raw:expr, parse: $parse:expr, print: $print:expr) => {
+    (
+        $type:ident as $raw:ty, $format:literal, $(pattern: $pattern:expr,)?
+        raw: $as_raw:expr, parse: $parse:expr, print: $print:expr
+    ) => {
         impl Type for $type {
             const IS_REQUIRED: bool = true;
             type RawValueType = $raw;
@@ -24,7 +30,9 @@ macro_rules! string_type {
                 stringify!($type).into()
             }
             fn schema_ref() -> MetaSchemaRef {
-                MetaSchemaRef::Inline(Box::new(MetaSchema::new_with_format("string", $format)))
+                let schema = MetaSchema::new_with_format("string", $format);
+                $(let schema = MetaSchema { pattern: Some($pattern.to_owned()), ..schema };)?
+                MetaSchemaRef::Inline(Box::new(schema))
             }
             fn as_raw_value(&self) -> Option<&$raw> {
                 let as_raw: fn(&Self) -> &$raw = $as_raw;
@@ -62,7 +70,7 @@ macro_rules! id_types {
         string_type!($id, "uuid", parse: |text| parse_uuid(text).map(Self), print: |id| id.0.to_string());
     )+};
 }
-id_types!(TenantId, UserId, SessionId, TaskId, InvitationId, ApiKeyId, AuditId, AnyId);
+id_types!(TenantId, UserId, SessionId, TaskId, ContractId, HistoryId, InvitationId, ApiKeyId, AuditId, AnyId);
 
 string_type!(
     Day, "date",
@@ -73,6 +81,14 @@ string_type!(
     Instant, "date-time",
     parse: |text| parse_instant(text).map(Self),
     print: |time| time.0.to_rfc3339_opts(SecondsFormat::Micros, true)
+);
+
+string_type!(
+    Amount as Self, "decimal",
+    pattern: AMOUNT_PATTERN,
+    raw: |amount| amount,
+    parse: Amount::parse,
+    print: Amount::reveal
 );
 
 /// An e-mail address as people write it; `infra::formats` makes the form in which two are compared.

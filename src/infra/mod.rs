@@ -5,5 +5,6 @@ pub mod jobs;
 pub mod key_ring;
 pub mod mail;
 pub mod metrics;
+pub mod money;
 pub mod redis;
 pub mod world;

@@ -3,6 +3,7 @@ pub mod admin;
 pub mod api_keys;
 pub mod audit_logs;
 pub mod auth;
+pub mod contracts;
 pub mod invitations;
 pub mod server;
 pub mod tasks;

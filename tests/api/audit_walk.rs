@@ -33,6 +33,7 @@ async fn invite(tenant: &Tenant, email: &str) -> Value {
 /// Something new for an operation to be about.
 async fn id_of(tenant: &Tenant, person: &Person, parameter: &str) -> String {
     let made = match parameter {
+        "contract_id" => person.contract(json!({})).await,
         "task_id" => person.task(json!({"title": "Walked over"})).await,
         "invitation_id" => invite(tenant, "walked@invited.example").await,
         "api_key_id" => {

@@ -56,8 +56,10 @@ async fn ids_in(tenant: &Tenant) -> BTreeMap<&'static str, String> {
     let invitation = owner.post("/api/v1/invitations").json(&invitation).expect(201).await.json();
     let key = json!({"name": name, "role": "viewer"});
     let key = owner.post("/api/v1/api-keys").json(&key).expect(201).await.json();
+    let contract = owner.contract(json!({})).await;
     let id = |value: &Value| value["id"].as_str().unwrap().to_owned();
     let mut ids = ids_of(owner).await;
+    ids.insert("contract_id", id(&contract));
     ids.insert("invitation_id", id(&invitation));
     ids.insert("api_key_id", id(&key));
     ids.insert("user_id", tenant.viewer().await.id().to_string());

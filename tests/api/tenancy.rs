@@ -17,6 +17,9 @@ async fn tenant_with_everything(app: &TestApp) -> Tenant {
     let tenant = app.tenant().await;
     let task = json!({"title": "The secret plan", "assigned_to": tenant.owner.id()});
     tenant.owner.post("/api/v1/tasks").header("idempotency-key", "once").json(&task).expect(201).await;
+    let contract = tenant.owner.contract(json!({"amount": "5"})).await;
+    let path = format!("/api/v1/contracts/{}", contract["id"].as_str().unwrap());
+    tenant.owner.patch(&path).json(&json!({"amount": "6"})).expect(200).await;
     let invitation = json!({"email": format!("{}@invited.example", app.unique()), "role": "viewer"});
     tenant.owner.post("/api/v1/invitations").json(&invitation).expect(201).await;
     tenant.owner.post("/api/v1/api-keys").json(&json!({"name": "Robot", "role": "viewer"})).expect(201).await;
@@ -149,6 +152,8 @@ async fn no_database_stores_a_reference_to_another_tenants_user() {
     let columns = [
         ("tasks", "assigned_to"),
         ("tasks", "created_by"),
+        ("contracts", "created_by"),
+        ("contract_history", "changed_by"),
         ("idempotency_keys", "user_id"),
         ("invitations", "invited_by"),
         ("api_keys", "user_id"),

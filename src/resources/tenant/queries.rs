@@ -5,7 +5,7 @@ use crate::auth::{Granted, Locked};
 use crate::db::error::Constraint;
 use crate::db::removal::RemoveTenant;
 use crate::db::sql::{for_share, for_update};
-use crate::db::types::TenantId;
+use crate::db::types::{Day, TenantId};
 use crate::db::{Action, Audited, Changes, ReadTx, WriteTx};
 use crate::error::{Error, Result};
 use crate::schema::{invitations, logins, tenants};
@@ -26,6 +26,18 @@ pub async fn find(tx: &mut ReadTx) -> Result<Tenant> {
 /// What it is called.
 pub async fn name(tx: &mut ReadTx) -> Result<String> {
     Ok(own(tx.tenant()).select(tenants::name).first(tx.conn()).await?)
+}
+
+/// What it calculates in.
+pub async fn currency(tx: &mut ReadTx) -> Result<String> {
+    Ok(own(tx.tenant()).select(tenants::currency).first(tx.conn()).await?)
+}
+
+/// What day it is there.
+pub async fn today(tx: &mut ReadTx) -> Result<Day> {
+    let zone: String = own(tx.tenant()).select(tenants::timezone).first(tx.conn()).await?;
+    let zone: chrono_tz::Tz = zone.parse().map_err(|error: chrono_tz::ParseError| Error::Internal(error.into()))?;
+    Ok(Day(tx.now().0.with_timezone(&zone).date_naive()))
 }
 
 /// The tenant as it is now, for a change in this transaction.

@@ -1,13 +1,13 @@
 //! Everything that is held about a person, as NDJSON: one object a line, its kind beside it. Batch by batch, each in a lease
 //! of its own, so that nothing is held while a slow client reads.
 use super::{Read, queries};
-use crate::auth::Caller;
+use crate::auth::{Caller, Role};
 use crate::db::types::UserId;
 use crate::db::{ReadTx, WriteScope};
 use crate::error::Result;
 use crate::http::export::ndjson_response;
 use crate::resources::auth::{SessionInfo, SignIn};
-use crate::resources::{api_keys, audit_logs, invitations, tasks};
+use crate::resources::{api_keys, audit_logs, contracts, invitations, tasks};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use poem::{Body, IntoResponse, Response};
 use poem_openapi::ApiResponse;
@@ -24,10 +24,12 @@ enum Kind {
     ApiKey,
     Invitation,
     Task,
+    Contract,
     AuditEntry,
 }
 
-const KINDS: [Kind; 6] = [Kind::User, Kind::Session, Kind::ApiKey, Kind::Invitation, Kind::Task, Kind::AuditEntry];
+const KINDS: [Kind; 7] =
+    [Kind::User, Kind::Session, Kind::ApiKey, Kind::Invitation, Kind::Task, Kind::Contract, Kind::AuditEntry];
 
 impl Kind {
     fn name(self) -> &'static str {
@@ -37,6 +39,7 @@ impl Kind {
             Self::ApiKey => "api_key",
             Self::Invitation => "invitation",
             Self::Task => "task",
+            Self::Contract => "contract",
             Self::AuditEntry => "audit_entry",
         }
     }
@@ -46,14 +49,15 @@ pub struct PersonalData(Body);
 
 impl PersonalData {
     pub async fn stream(sign_in: SignIn, caller: Caller<Read>) -> Result<Self> {
-        let user = batch(&sign_in, &caller, Kind::User, None).await?; // an error here still gets its proper answer
+        // An error here still gets its proper answer.
+        let user = batch(&sign_in, &caller, caller.role(), Kind::User, None).await?;
         let head = print(Kind::User, user);
         let start = (sign_in, caller, Some((1, None)));
         let rest = stream::try_unfold(start, |(sign_in, caller, place)| async move {
             let Some((mut index, mut after)) = place else { return Ok(None) };
             let kind: Kind = KINDS[index];
-            caller.recheck().await?;
-            let rows = batch(&sign_in, &caller, kind, after).await?;
+            let role = caller.recheck().await?;
+            let rows = batch(&sign_in, &caller, role, kind, after).await?;
             after = last_id(kind, &rows);
             if after.is_none() {
                 index += 1;
@@ -69,10 +73,10 @@ impl PersonalData {
     }
 }
 
-/// The id to go on after; none where the kind is at its end. Only tasks and audit entries are many.
+/// The id to go on after; none where the kind is at its end. Only tasks, contracts and audit entries are many.
 fn last_id(kind: Kind, rows: &[Value]) -> Option<Uuid> {
     match kind {
-        Kind::Task | Kind::AuditEntry => rows.last()?["id"].as_str()?.parse().ok(),
+        Kind::Task | Kind::Contract | Kind::AuditEntry => rows.last()?["id"].as_str()?.parse().ok(),
         _ => None,
     }
 }
@@ -81,7 +85,14 @@ fn print(kind: Kind, rows: Vec<Value>) -> String {
     rows.into_iter().map(|data| format!("{}\n", json!({"kind": kind.name(), "data": data}))).collect()
 }
 
-async fn batch(sign_in: &SignIn, caller: &Caller<Read>, kind: Kind, after: Option<Uuid>) -> Result<Vec<Value>> {
+/// The next rows of a kind, as far as somebody of this role may see them.
+async fn batch(
+    sign_in: &SignIn,
+    caller: &Caller<Read>,
+    role: Role,
+    kind: Kind,
+    after: Option<Uuid>,
+) -> Result<Vec<Value>> {
     if let Kind::Session = kind {
         let current = caller.session().unwrap_or_else(|_| Uuid::nil().into());
         let devices = sign_in.all_devices(caller.as_actor()).await?;
@@ -95,6 +106,7 @@ async fn batch(sign_in: &SignIn, caller: &Caller<Read>, kind: Kind, after: Optio
             Kind::ApiKey => values(api_keys::made_by(tx, user).await?),
             Kind::Invitation => values(invitations::made_by(tx, user).await?),
             Kind::Task => values(tasks::about(tx, user, after).await?),
+            Kind::Contract => values(contracts::made_by(tx, user, after, role).await?),
             Kind::AuditEntry => values(audit_logs::of_actor(tx, user, after).await?),
         })
     };

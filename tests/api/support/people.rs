@@ -143,6 +143,15 @@ impl Person {
         self.call(Method::DELETE, path)
     }
 
+    /// Creates a contract and gives it back; what it must have is made up where it is not given.
+    pub async fn contract(&self, input: Value) -> Value {
+        let mut contract = json!({
+            "title": "Managed SOC", "counterparty": "Acme", "start_date": "2026-01-01", "end_date": "2026-12-31",
+        });
+        contract.as_object_mut().unwrap().extend(input.as_object().unwrap().clone());
+        self.post("/api/v1/contracts").json(&contract).expect(201).await.json()
+    }
+
     /// Creates a task and gives it back.
     pub async fn task(&self, input: Value) -> Value {
         self.post("/api/v1/tasks").json(&input).expect(201).await.json()

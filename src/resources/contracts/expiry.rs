@@ -1,0 +1,45 @@
+//! Contracts expire the day after their last one, as the tenant's time zone has it.
+use super::queries;
+use crate::auth::Actor;
+use crate::db::Db;
+use crate::db::jobs::Job;
+use crate::db::types::{ContractId, TenantId};
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Lets contracts expire, in all tenants. Every hour, as somewhere a day begins.
+#[derive(Default, Serialize, Deserialize)]
+pub struct ExpireContracts {}
+
+impl Job for ExpireContracts {
+    const KIND: &'static str = "expire_contracts";
+}
+
+pub async fn expire_all(db: Db) -> Result<()> {
+    for tenant in db.tenants().await? {
+        expire_of(&db, tenant).await?;
+    }
+    Ok(())
+}
+
+/// One change a contract: no lock is held for long, and what is done stays done.
+async fn expire_of(db: &Db, tenant: TenantId) -> Result<()> {
+    let server = Actor::operator(tenant);
+    let mut last = ContractId::from(Uuid::nil());
+    loop {
+        let due = match db.read(&server, async |tx| queries::due_to_expire(tx, last).await).await {
+            Err(Error::NotFound) => return Ok(()), // the tenant is being removed
+            due => due?,
+        };
+        let Some(id) = due.last() else { return Ok(()) };
+        last = *id;
+        for id in due {
+            match db.write(&server, async |tx| queries::expire(tx, id).await).await {
+                Ok(_) => tracing::info!(contract.id = %id, "A contract has expired"),
+                Err(Error::NotFound) => {} // another server was faster, or somebody has changed it
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The history of a contract over HTTP.
+use super::queries;
+use super::types::{ContractHistoryEntry, HistoryFilter};
+use crate::app::Tag;
+use crate::auth::Caller;
+use crate::db::Db;
+use crate::db::types::ContractId;
+use crate::error::Result;
+use crate::http::{Listed, Query};
+use crate::list::List;
+use crate::resources::contracts::{Read, SeeAmounts};
+use poem_openapi::OpenApi;
+use poem_openapi::param::Path;
+
+pub struct HistoryApi {
+    pub db: Db,
+}
+
+#[OpenApi(prefix_path = "/api/v1", tag = "Tag::Contracts")]
+impl HistoryApi {
+    /// List changes of a contract
+    #[oai(path = "/contracts/:contract_id/history", method = "get", operation_id = "contract_history_list")]
+    async fn list(
+        &self,
+        caller: Caller<Read>,
+        Path(contract_id): Path<ContractId>,
+        Query(list): Query<List<HistoryFilter>>,
+    ) -> Result<Listed<ContractHistoryEntry>> {
+        let amounts = caller.with::<SeeAmounts>().is_some();
+        let list = async |tx: &mut _| queries::list(tx, contract_id, &list, amounts).await;
+        Ok(Listed(self.db.read(&caller, list).await?))
+    }
+}

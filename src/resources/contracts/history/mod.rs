@@ -1,0 +1,7 @@
+//! What changed in a contract: one entry a member, written with the change.
+mod handlers;
+mod queries;
+mod types;
+
+pub use handlers::HistoryApi;
+pub use queries::{forget, record};

@@ -1,0 +1,93 @@
+//! The history of contracts in the database.
+#![expect(clippy::disallowed_methods, reason = "queries run SQL")]
+use super::types::{ContractHistoryEntry, HistoryFilter, HistorySort, Row, place};
+use crate::db::types::{ContractId, HistoryId, TenantId};
+use crate::db::{Any, ReadTx, WriteTx};
+use crate::error::Result;
+use crate::list::{List, Page};
+use crate::paged;
+use crate::resources::contracts::queries::{find, keys, sealed};
+use crate::resources::contracts::types::{Contract, ContractInput};
+use crate::schema::contract_history as history;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use poem_openapi::types::ToJSON;
+use serde_json::Value;
+
+#[diesel::dsl::auto_type(no_type_alias)]
+fn of(tenant: TenantId, contract: ContractId) -> _ {
+    history::table.filter(history::tenant_id.eq(tenant)).filter(history::contract_id.eq(contract))
+}
+
+pub async fn list(
+    tx: &mut ReadTx,
+    contract: ContractId,
+    list: &List<HistoryFilter>,
+    with_amounts: bool,
+) -> Result<Page<ContractHistoryEntry>> {
+    find(tx, contract, false).await?;
+    let tenant = tx.tenant();
+    let matching = || of(tenant, contract).into_boxed::<Any>();
+    let (rows, total): (Vec<Row>, _) = paged!(tx, list, matching(), Row::as_select(), (history::id, HistoryId), {
+        HistorySort::Version => (history::version, i64),
+    });
+    let keys = keys(tx, with_amounts).await?;
+    let entries = rows.into_iter().map(|row| row.seen_with(keys.as_ref())).collect::<Result<_>>()?;
+    Ok(list.page(entries, total))
+}
+
+/// Writes down what differs.
+pub async fn record(tx: &mut WriteTx, before: &Contract, after: &Contract) -> Result<()> {
+    let (from, to) = (&before.input.amount, &after.input.amount);
+    if from != to {
+        let entry = entry(tx, after, "amount");
+        let from_sealed = sealed(tx, place(entry.id, "from_sealed"), from.as_ref()).await?;
+        let to_sealed = sealed(tx, place(entry.id, "to_sealed"), to.as_ref()).await?;
+        insert(tx, after.id, Row { from_sealed, to_sealed, ..entry }).await?;
+    }
+    let others = |contract: &Contract| ContractInput { amount: None, ..contract.input.clone() }.to_json();
+    let (from, to) = (others(before).unwrap_or_default(), others(after).unwrap_or_default());
+    for (field, to) in to.as_object().into_iter().flatten().filter(|(field, to)| from[*field] != **to) {
+        let (from_value, to_value) = (text(&from[field]), text(to));
+        let entry = Row { from_value, to_value, ..entry(tx, after, field) };
+        insert(tx, after.id, entry).await?;
+    }
+    Ok(())
+}
+
+/// An entry without its values.
+fn entry(tx: &WriteTx, after: &Contract, field: &str) -> Row {
+    Row {
+        id: tx.new_id(),
+        version: after.version,
+        created_at: tx.now(),
+        changed_by: Some(tx.actor()).filter(|actor| !actor.0.is_nil()),
+        field: field.to_owned(),
+        from_value: None,
+        to_value: None,
+        from_sealed: None,
+        to_sealed: None,
+    }
+}
+
+async fn insert(tx: &mut WriteTx, contract: ContractId, entry: Row) -> Result<()> {
+    let row = (history::tenant_id.eq(tx.tenant()), history::contract_id.eq(contract), entry);
+    diesel::insert_into(history::table).values(row).execute(tx.conn()).await?;
+    Ok(())
+}
+
+/// As people read it: tags with commas between.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::Array(items) => Some(items.iter().filter_map(text).collect::<Vec<_>>().join(", ")),
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
+}
+
+/// A contract that is deleted takes its history with it.
+pub async fn forget(tx: &mut WriteTx, contract: ContractId) -> Result<()> {
+    diesel::delete(of(tx.tenant(), contract)).execute(tx.conn()).await?;
+    Ok(())
+}

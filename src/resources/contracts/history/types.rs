@@ -1,0 +1,80 @@
+//! A contract's history as the contract of the API has it.
+use crate::db::types::{HistoryId, Instant, UserId};
+use crate::db::{Any, Place, Sealed, Unsealer};
+use crate::error::Result;
+use crate::list::Filter;
+use crate::resources::contracts::types::opened;
+use crate::schema::contract_history;
+use diesel::prelude::*;
+use poem_openapi::{Enum, Object};
+
+/// An entry as stored. Values that are amounts are in the sealed columns, all others are in the plain ones.
+#[derive(Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = contract_history, check_for_backend(Any), treat_none_as_default_value = false)]
+pub struct Row {
+    pub id: HistoryId,
+    pub version: i64,
+    pub created_at: Instant,
+    pub changed_by: Option<UserId>,
+    pub field: String,
+    pub from_value: Option<String>,
+    pub to_value: Option<String>,
+    pub from_sealed: Option<Sealed>,
+    pub to_sealed: Option<Sealed>,
+}
+
+/// Where an amount of an entry is sealed.
+pub fn place(id: HistoryId, column: &'static str) -> Place {
+    Place { table: "contract_history", row: id.0, column }
+}
+
+impl Row {
+    /// As it is answered to who has the keys, or has not.
+    pub fn seen_with(self, unsealer: Option<&Unsealer>) -> Result<ContractHistoryEntry> {
+        let Self { id, version, created_at, changed_by, field, from_value, to_value, from_sealed, to_sealed } = self;
+        let from_amount = opened(unsealer, place(id, "from_sealed"), from_sealed.as_ref())?;
+        let to_amount = opened(unsealer, place(id, "to_sealed"), to_sealed.as_ref())?;
+        let from = from_value.or(from_amount.map(|amount| amount.reveal()));
+        let to = to_value.or(to_amount.map(|amount| amount.reveal()));
+        let amount_visible = unsealer.is_some();
+        Ok(ContractHistoryEntry { id, version, created_at, changed_by, field, from, to, amount_visible })
+    }
+}
+
+/// An entry as answered.
+#[derive(Debug, Object)]
+pub struct ContractHistoryEntry {
+    pub id: HistoryId,
+    /// The version of the contract that it led to.
+    pub version: i64,
+    pub created_at: Instant,
+    /// Null where the server did it by itself.
+    #[oai(nullable)]
+    pub changed_by: Option<UserId>,
+    /// The member that changed.
+    pub field: String,
+    #[oai(nullable)]
+    pub from: Option<String>,
+    #[oai(nullable)]
+    pub to: Option<String>,
+    /// Whether the caller may see amounts.
+    pub amount_visible: bool,
+}
+
+/// A history has no filters.
+#[derive(Debug, Clone, Object)]
+pub struct HistoryFilter {}
+
+#[derive(Debug, Default, Clone, Copy, Enum)]
+#[oai(rename_all = "snake_case")]
+pub enum HistorySort {
+    /// Not by time: of two changes at once, the one that waited may have begun first.
+    #[default]
+    Version,
+}
+
+impl Filter for HistoryFilter {
+    type Item = ContractHistoryEntry;
+    type Column = HistorySort;
+    const IS_PLAIN: bool = true;
+}

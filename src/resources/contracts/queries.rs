@@ -1,0 +1,198 @@
+//! Contracts in the database. Every query starts at the lease's tenant; every change ends in its history and audit row.
+#![expect(clippy::disallowed_methods, reason = "queries run SQL")]
+use super::rules::check_change;
+use super::types::{Contract, ContractFilter, ContractInput, ContractSort, ContractStatus, Row, place_of_amount};
+use super::{Read, SeeAmounts, history};
+use crate::auth::{Granted, Locked, Permission, Role};
+use crate::db::sql::{JsonListMethods, contains, for_update, like, text_or};
+use crate::db::types::{ContractId, Day, Instant, TenantId, UserId};
+use crate::db::{Action, Any, Audited, Changes, Place, ReadTx, Sealed, Unsealer, WriteTx};
+use crate::error::Result;
+use crate::infra::money::Amount;
+use crate::list::{List, Page};
+use crate::resources::tenant;
+use crate::schema::contracts;
+use crate::{narrowed, paged};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+
+#[diesel::dsl::auto_type(no_type_alias)]
+fn all(tenant: TenantId) -> _ {
+    contracts::table.filter(contracts::tenant_id.eq(tenant))
+}
+
+#[diesel::dsl::auto_type(no_type_alias)]
+fn one(tenant: TenantId, id: ContractId) -> _ {
+    contracts::table.filter(contracts::tenant_id.eq(tenant)).filter(contracts::id.eq(id))
+}
+
+/// Those whose last day is over although they are active.
+fn over(tenant: TenantId, today: Day) -> contracts::BoxedQuery<'static, Any> {
+    let is_over = contracts::status.eq(ContractStatus::Active).and(contracts::end_date.lt(today));
+    all(tenant).filter(is_over).into_boxed()
+}
+
+/// The contracts that a list is about, in no order yet.
+fn matching(tenant: TenantId, list: &List<ContractFilter>) -> contracts::BoxedQuery<'static, Any> {
+    let ContractFilter { status, counterparty, currency, tag, starts_before, starts_after, ends_before, ends_after } =
+        list.filter.clone();
+    let (counterparty, search) = (counterparty.as_deref().map(contains), list.q.as_deref().map(contains));
+    narrowed!(
+        all(tenant).into_boxed(),
+        status => contracts::status.eq(status),
+        counterparty => like(contracts::counterparty, counterparty),
+        currency => contracts::currency.eq(currency),
+        tag => contracts::tags.has(tag),
+        starts_before => contracts::start_date.lt(starts_before),
+        starts_after => contracts::start_date.gt(starts_after),
+        ends_before => contracts::end_date.lt(ends_before),
+        ends_after => contracts::end_date.gt(ends_after),
+        search => like(contracts::title, search.clone())
+            .or(like(contracts::counterparty, search.clone()))
+            .or(like(text_or(contracts::description, ""), search)),
+    )
+}
+
+/// The keys, for who may see amounts.
+pub async fn keys(tx: &mut ReadTx, with_amounts: bool) -> Result<Option<Unsealer>> {
+    Ok(if with_amounts { Some(tx.unsealer().await?) } else { None })
+}
+
+async fn seen(tx: &mut ReadTx, rows: Vec<Row>, with_amounts: bool) -> Result<Vec<Contract>> {
+    let keys = keys(tx, with_amounts).await?;
+    rows.into_iter().map(|row| row.seen_with(keys.as_ref())).collect()
+}
+
+pub async fn list(tx: &mut ReadTx, list: &List<ContractFilter>, with_amounts: bool) -> Result<Page<Contract>> {
+    let tenant = tx.tenant();
+    let (rows, total) = paged!(tx, list, matching(tenant, list), Row::as_select(), (contracts::id, ContractId), {
+        ContractSort::Title => (contracts::title, String),
+        ContractSort::Counterparty => (contracts::counterparty, String),
+        ContractSort::Status => (contracts::status, ContractStatus),
+        ContractSort::StartDate => (contracts::start_date, Day),
+        ContractSort::EndDate => (contracts::end_date, Day),
+        ContractSort::CreatedAt => (contracts::created_at, Instant),
+        ContractSort::UpdatedAt => (contracts::updated_at, Instant),
+    });
+    Ok(list.page(seen(tx, rows, with_amounts).await?, total))
+}
+
+/// The next contracts that a person made, in the order of their ids, as far as somebody of their role may see them.
+pub async fn made_by(tx: &mut ReadTx, user: UserId, after: Option<Uuid>, role: Role) -> Result<Vec<Contract>> {
+    if role < Read::ROLE {
+        return Ok(vec![]);
+    }
+    let after = ContractId::from(after.unwrap_or_default());
+    let rows = all(tx.tenant()).filter(contracts::created_by.eq(user)).filter(contracts::id.gt(after));
+    let rows = rows.order(contracts::id).limit(500).select(Row::as_select()).load(tx.conn()).await?;
+    seen(tx, rows, role >= SeeAmounts::ROLE).await
+}
+
+pub async fn find(tx: &mut ReadTx, id: ContractId, with_amounts: bool) -> Result<Contract> {
+    let row: Row = one(tx.tenant(), id).select(Row::as_select()).first(tx.conn()).await?;
+    row.seen_with(keys(tx, with_amounts).await?.as_ref())
+}
+
+/// The contract as it is now, amount and all, for a change in this transaction: nobody else changes it meanwhile.
+pub async fn find_to_change(tx: &mut WriteTx, id: ContractId) -> Result<Locked<Contract>> {
+    let row = one(tx.tenant(), id).select(Row::as_select());
+    let row: Row = for_update(row).get_result(tx.conn()).await?;
+    let keys = tx.unsealer().await?;
+    Ok(Locked::new(row.seen_with(Some(&keys))?))
+}
+
+/// The contract as it is now, for its deletion; without its amount, which may be one that does not open.
+pub async fn find_to_delete(tx: &mut WriteTx, id: ContractId) -> Result<Locked<Contract>> {
+    let row = one(tx.tenant(), id).select(Row::as_select());
+    let row: Row = for_update(row).get_result(tx.conn()).await?;
+    Ok(Locked::new(Contract { amount_visible: true, ..row.seen_with(None)? }))
+}
+
+/// What is stored of an amount.
+pub async fn sealed(tx: &mut WriteTx, place: Place, amount: Option<&Amount>) -> Result<Option<Sealed>> {
+    match amount {
+        Some(amount) => Ok(Some(tx.seal(place, &*amount.to_bytes()).await?)),
+        None => Ok(None),
+    }
+}
+
+async fn settled(tx: &mut WriteTx, input: ContractInput) -> Result<ContractInput> {
+    let currency = match input.currency.clone() {
+        Some(currency) => currency,
+        None => tenant::currency(tx).await?,
+    };
+    input.settled(currency)
+}
+
+pub async fn insert(tx: &mut WriteTx, input: ContractInput) -> Result<Audited<Contract>> {
+    let input = settled(tx, input).await?;
+    check_change(None, &input.terms)?;
+    let contract = Contract::new(tx.new_id(), input, tx.actor(), tx.now());
+    let amount = sealed(tx, place_of_amount(contract.id), contract.input.amount.as_ref()).await?;
+    diesel::insert_into(contracts::table)
+        .values((
+            contracts::tenant_id.eq(tx.tenant()),
+            contracts::id.eq(contract.id),
+            &contract.input.terms,
+            contracts::amount_sealed.eq(amount),
+            contracts::currency.eq(contract.input.currency.clone().unwrap_or_default()),
+            contracts::created_by.eq(contract.created_by),
+            contracts::version.eq(contract.version),
+            contracts::created_at.eq(contract.created_at),
+            contracts::updated_at.eq(contract.updated_at),
+        ))
+        .execute(tx.conn())
+        .await?;
+    Ok(tx.audit(Action::Create, contract.id, Changes::created(&contract.input)).await?.with(contract))
+}
+
+pub async fn update(tx: &mut WriteTx, before: Granted<Contract>, input: ContractInput) -> Result<Audited<Contract>> {
+    let input = settled(tx, input).await?;
+    check_change(Some(&before.input.terms), &input.terms)?;
+    save(tx, &before, input).await
+}
+
+/// An amount that stays is not touched in the database.
+async fn save(tx: &mut WriteTx, before: &Contract, input: ContractInput) -> Result<Audited<Contract>> {
+    let contract = before.changed(input, tx.now());
+    let amount = match &contract.input.amount {
+        same if *same == before.input.amount => None,
+        new => Some(contracts::amount_sealed.eq(sealed(tx, place_of_amount(contract.id), new.as_ref()).await?)),
+    };
+    diesel::update(one(tx.tenant(), contract.id))
+        .set((
+            &contract.input.terms,
+            amount,
+            contracts::currency.eq(contract.input.currency.clone().unwrap_or_default()),
+            contracts::version.eq(contract.version),
+            contracts::updated_at.eq(contract.updated_at),
+        ))
+        .execute(tx.conn())
+        .await?;
+    history::record(tx, before, &contract).await?;
+    let changes = Changes::updated(&before.input, &contract.input);
+    Ok(tx.audit(Action::Update, contract.id, changes).await?.with(contract))
+}
+
+pub async fn delete(tx: &mut WriteTx, contract: Granted<Contract>) -> Result<Audited<()>> {
+    history::forget(tx, contract.id).await?;
+    diesel::delete(one(tx.tenant(), contract.id)).execute(tx.conn()).await?;
+    tx.audit(Action::Delete, contract.id, Changes::deleted(&contract.input)).await
+}
+
+/// The next contracts that are to expire today, in the order of their ids.
+pub async fn due_to_expire(tx: &mut ReadTx, after: ContractId) -> Result<Vec<ContractId>> {
+    let rows = over(tx.tenant(), tenant::today(tx).await?).filter(contracts::id.gt(after)).order(contracts::id);
+    Ok(rows.limit(500).select(contracts::id).load(tx.conn()).await?)
+}
+
+/// Lets one expire; 404 where somebody was faster.
+pub async fn expire(tx: &mut WriteTx, id: ContractId) -> Result<Audited<Contract>> {
+    let row = over(tx.tenant(), tenant::today(tx).await?).filter(contracts::id.eq(id)).select(Row::as_select());
+    let row: Row = for_update(row).get_result(tx.conn()).await?;
+    let before = row.seen_with(None)?; // its amount is nobody's business here
+    let mut input = before.input.clone();
+    input.terms.status = ContractStatus::Expired;
+    save(tx, &before, input).await
+}

@@ -1,0 +1,52 @@
+//! What a contract goes through: draft → active → expired | terminated, draft → terminated.
+use super::types::{ContractStatus, Terms};
+use crate::error::{Detail, Error, Result};
+
+/// Whether people may bring a contract from one status (none: it is new) into another. `expired` is the server's to
+/// set: `queries::expire`.
+pub fn may_move(from: Option<ContractStatus>, to: ContractStatus) -> bool {
+    use ContractStatus::{Active, Draft, Terminated};
+    match (from, to) {
+        (None, Draft | Active) | (Some(Draft), Active | Terminated) | (Some(Active), Terminated) => true,
+        (from, to) => from == Some(to),
+    }
+}
+
+/// 422 where a contract can't become what is asked for; `before` is what it is now.
+pub fn check_change(before: Option<&Terms>, after: &Terms) -> Result<()> {
+    let mut problems = Detail::default();
+    if !may_move(before.map(|terms| terms.status), after.status) {
+        problems.add(
+            "status",
+            match after.status {
+                ContractStatus::Expired => "is set by the server, when `end_date` is over",
+                _ => "can't be reached from the present one",
+            },
+        );
+    }
+    if before.is_some_and(|terms| terms.status == ContractStatus::Expired && terms.end_date != after.end_date) {
+        problems.add("end_date", "is over: a contract that has expired does not come back");
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Error::Unprocessable(problems)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ContractStatus::{self, Active, Draft, Expired, Terminated};
+    use super::may_move;
+
+    #[test]
+    fn the_whole_table_of_moves() {
+        let all = [Draft, Active, Expired, Terminated];
+        let table: [(Option<ContractStatus>, [bool; 4]); 5] = [
+            (None, [true, true, false, false]),
+            (Some(Draft), [true, true, false, true]),
+            (Some(Active), [false, true, false, true]),
+            (Some(Expired), [false, false, true, false]),
+            (Some(Terminated), [false, false, false, true]),
+        ];
+        for (from, row) in table {
+            assert_eq!(all.map(|to| may_move(from, to)), row, "from {from:?}");
+        }
+    }
+}

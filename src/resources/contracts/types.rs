@@ -1,0 +1,212 @@
+//! Contracts as the contract of the API has them, and the rules that a schema can't say.
+use crate::auth::Owned;
+use crate::db::types::{ContractId, Day, Instant, Tags, UserId};
+use crate::db::{Any, Place, Sealed, Unsealer};
+use crate::error::{Detail, Error, Result};
+use crate::http::{Input, Resource};
+use crate::infra::money::{Amount, places_of};
+use crate::list::Filter;
+use crate::schema::contracts;
+use diesel::prelude::*;
+use poem_openapi::{Enum, Object};
+use uuid::Uuid;
+
+crate::text_enum! {
+    #[derive(Default)]
+    pub enum ContractStatus {
+        #[default]
+        Draft = "draft",
+        Active = "active",
+        Expired = "expired",
+        Terminated = "terminated",
+    }
+}
+
+/// What people write about a contract and the database keeps as it is.
+#[derive(Debug, Clone, Object, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = contracts, check_for_backend(Any))]
+#[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
+pub struct Terms {
+    #[oai(validator(min_length = 1, max_length = 200))]
+    pub title: String,
+    #[oai(validator(min_length = 1, max_length = 200))]
+    pub counterparty: String,
+    #[oai(nullable, validator(max_length = 10000))]
+    pub description: Option<String>,
+    #[oai(default)]
+    pub status: ContractStatus,
+    pub start_date: Day,
+    pub end_date: Day,
+    #[oai(default, validator(max_items = 20, min_length = 1, max_length = 50))]
+    pub tags: Tags,
+}
+
+/// What people write about a contract: POST and PUT take it whole, PATCH takes any members of it.
+#[derive(Debug, Clone, Object)]
+pub struct ContractInput {
+    #[oai(flatten)]
+    pub terms: Terms,
+    /// In `currency`; null where there is none, or the caller may not see it.
+    #[oai(nullable)]
+    pub amount: Option<Amount>,
+    /// ISO 4217; the tenant's if it is absent, so that a contract always has one.
+    #[oai(validator(pattern = "^[A-Z]{3}$"))]
+    pub currency: Option<String>,
+}
+
+impl Input for ContractInput {
+    fn check(&self, problems: &mut Detail) {
+        problems.not_blank("title", &self.terms.title);
+        problems.not_blank("counterparty", &self.terms.counterparty);
+        if self.terms.end_date < self.terms.start_date {
+            problems.add("end_date", "is before `start_date`");
+        }
+        let Some(currency) = &self.currency else { return };
+        match (places_of(currency), &self.amount) {
+            (None, _) => problems.add("currency", "is no currency of ISO 4217"),
+            (Some(places), Some(amount)) if amount.with_places(places).is_none() => {
+                problems.add("amount", format!("has more than the {places} decimal places of {currency}"));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl ContractInput {
+    /// In this currency, and the amount with as many decimal places as it has.
+    pub fn settled(mut self, currency: String) -> Result<Self> {
+        self.amount = self.amount.map(|amount| written_in(&currency, amount));
+        self.currency = Some(currency);
+        let mut problems = Detail::default();
+        self.check(&mut problems);
+        if problems.is_empty() { Ok(self) } else { Err(Error::Unprocessable(problems)) }
+    }
+}
+
+/// With as many decimal places as the currency has, if it needs no more.
+fn written_in(currency: &str, amount: Amount) -> Amount {
+    places_of(currency).and_then(|places| amount.with_places(places)).unwrap_or(amount)
+}
+
+/// A contract as stored.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = contracts, check_for_backend(Any))]
+pub struct Row {
+    pub id: ContractId,
+    #[diesel(embed)]
+    pub terms: Terms,
+    pub amount_sealed: Option<Sealed>,
+    pub currency: String,
+    pub created_by: UserId,
+    pub version: i64,
+    pub created_at: Instant,
+    pub updated_at: Instant,
+}
+
+/// Where its amount is sealed.
+pub fn place_of_amount(id: ContractId) -> Place {
+    Place { table: "contracts", row: id.0, column: "amount_sealed" }
+}
+
+/// What a sealed amount is, for who has the keys.
+pub fn opened(unsealer: Option<&Unsealer>, place: Place, sealed: Option<&Sealed>) -> Result<Option<Amount>> {
+    let (Some(unsealer), Some(sealed)) = (unsealer, sealed) else { return Ok(None) };
+    let amount = Amount::from_bytes(&unsealer.open(place, sealed)?);
+    amount.map(Some).ok_or_else(|| Error::Internal(anyhow::anyhow!("what was sealed is no amount")))
+}
+
+impl Row {
+    /// As it is answered to who has the keys, or has not.
+    pub fn seen_with(self, unsealer: Option<&Unsealer>) -> Result<Contract> {
+        let Self { id, terms, amount_sealed, currency, created_by, version, created_at, updated_at } = self;
+        let amount = opened(unsealer, place_of_amount(id), amount_sealed.as_ref())?;
+        let amount = amount.map(|amount| written_in(&currency, amount));
+        let input = ContractInput { terms, amount, currency: Some(currency) };
+        let amount_visible = unsealer.is_some();
+        Ok(Contract { id, input, amount_visible, created_by, version, created_at, updated_at })
+    }
+}
+
+/// A contract as answered.
+#[derive(Debug, Clone, Object)]
+pub struct Contract {
+    pub id: ContractId,
+    #[oai(flatten)]
+    pub input: ContractInput,
+    /// Whether the caller may see amounts.
+    pub amount_visible: bool,
+    pub created_by: UserId,
+    pub version: i64,
+    pub created_at: Instant,
+    pub updated_at: Instant,
+}
+
+impl Contract {
+    /// A new contract, first version, as its maker sees it.
+    pub fn new(id: ContractId, input: ContractInput, created_by: UserId, now: Instant) -> Self {
+        Self { id, input, amount_visible: true, created_by, version: 1, created_at: now, updated_at: now }
+    }
+
+    /// The next version of this contract.
+    pub fn changed(&self, input: ContractInput, now: Instant) -> Self {
+        Self { input, version: self.version + 1, updated_at: now, ..self.clone() }
+    }
+}
+
+impl Resource for Contract {
+    const PATH: &'static str = "/api/v1/contracts";
+    const IS_CONFIDENTIAL: bool = true;
+
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+    fn version(&self) -> i64 {
+        self.version
+    }
+    /// Who may see amounts sees more under the same address.
+    fn tag(&self) -> String {
+        format!("{}{}", self.version, if self.amount_visible { ".all" } else { "" })
+    }
+}
+
+impl Owned for Contract {
+    fn owner(&self) -> UserId {
+        self.created_by
+    }
+}
+
+/// The filters of a list of contracts; none is about amounts.
+#[derive(Debug, Clone, Object)]
+pub struct ContractFilter {
+    pub status: Option<ContractStatus>,
+    /// Contracts with whose name has this in it, in either case.
+    #[oai(validator(max_length = 200))]
+    pub counterparty: Option<String>,
+    #[oai(validator(pattern = "^[A-Z]{3}$"))]
+    pub currency: Option<String>,
+    /// Contracts that have this tag.
+    #[oai(validator(max_length = 50))]
+    pub tag: Option<String>,
+    pub starts_before: Option<Day>,
+    pub starts_after: Option<Day>,
+    pub ends_before: Option<Day>,
+    pub ends_after: Option<Day>,
+}
+
+#[derive(Debug, Default, Clone, Copy, Enum)]
+#[oai(rename_all = "snake_case")]
+pub enum ContractSort {
+    Title,
+    Counterparty,
+    Status,
+    StartDate,
+    EndDate,
+    #[default]
+    CreatedAt,
+    UpdatedAt,
+}
+
+impl Filter for ContractFilter {
+    type Item = Contract;
+    type Column = ContractSort;
+}
