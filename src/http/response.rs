@@ -20,7 +20,6 @@ pub trait Resource: Type + ToJSON {
     fn id(&self) -> Uuid;
     fn version(&self) -> i64;
 
-
     /// What its `ETag` is made of: it differs where the same address shows different things.
     fn tag(&self) -> String {
         self.version().to_string()

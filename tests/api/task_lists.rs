@@ -108,10 +108,10 @@ async fn tags_are_found_exactly_as_they_are() {
         "1",
     ];
     for tag in tags {
-        owner.task(json!({"title": tag, "tags": ["other", tag]})).await;
+        owner.task(json!({"title": "Tagged", "description": tag, "tags": ["other", tag]})).await;
     }
     for tag in tags {
-        let found = texts(&page(&owner, &[("tag", tag)]).await, "title");
+        let found = texts(&page(&owner, &[("tag", tag)]).await, "description");
         assert_eq!(found, [tag]);
     }
     assert_eq!(titles(&owner, &[("tag", "\"")]).await, "");

@@ -56,8 +56,8 @@ pub struct ContractInput {
 
 impl Input for ContractInput {
     fn check(&self, problems: &mut Detail) {
-        problems.not_blank("title", &self.terms.title);
-        problems.not_blank("counterparty", &self.terms.counterparty);
+        problems.one_line("title", &self.terms.title);
+        problems.one_line("counterparty", &self.terms.counterparty);
         if self.terms.end_date < self.terms.start_date {
             problems.add("end_date", "is before `start_date`");
         }
