@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 
 /// In how many tenants something failed.
 #[must_use]
-pub(super) struct Failures {
+pub struct Failures {
     what: &'static str,
     count: usize,
 }

@@ -11,7 +11,7 @@ pub mod data_keys;
 pub mod directory;
 pub mod enums;
 pub mod error;
-mod failures;
+pub mod failures;
 pub mod idempotency;
 pub mod jobs;
 mod lease;

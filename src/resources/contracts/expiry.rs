@@ -2,6 +2,7 @@
 use super::queries;
 use crate::auth::Actor;
 use crate::db::Db;
+use crate::db::failures::Failures;
 use crate::db::jobs::Job;
 use crate::db::types::{ContractId, TenantId};
 use crate::error::{Error, Result};
@@ -17,10 +18,11 @@ impl Job for ExpireContracts {
 }
 
 pub async fn expire_all(db: Db) -> Result<()> {
+    let mut failures = Failures::of("Letting contracts expire");
     for tenant in db.tenants().await? {
-        expire_of(&db, tenant).await?;
+        failures.note(tenant, expire_of(&db, tenant).await);
     }
-    Ok(())
+    failures.end()
 }
 
 /// One change a contract: no lock is held for long, and what is done stays done.
