@@ -36,6 +36,7 @@ use crate::resources::contracts::{ContractsApi, ExpireContracts, expire_all};
 use crate::resources::invitations::InvitationsApi;
 use crate::resources::server::ServerApi;
 use crate::resources::tasks::TasksApi;
+use crate::resources::tasks::comments::TaskCommentsApi;
 use crate::resources::tenant::TenantApi;
 use crate::resources::users::UsersApi;
 use anyhow::Context;
@@ -73,6 +74,7 @@ type Api = (
     AuditApi,
     TasksApi,
     (ContractsApi, HistoryApi),
+    TaskCommentsApi,
 );
 
 /// What people open in a browser; these are not in the API contract.
@@ -261,6 +263,7 @@ fn service(parts: &Parts) -> OpenApiService<Guarded<Api>, ()> {
         AuditApi { db: db.clone() },
         TasksApi { db: db.clone() },
         (ContractsApi { db: db.clone() }, HistoryApi { db: db.clone() }),
+        TaskCommentsApi { db: db.clone() },
     );
     OpenApiService::new(Guarded(api), "BizCenter", env!("CARGO_PKG_VERSION")).server("/")
 }

@@ -17,6 +17,8 @@ pub trait Filter: Type + ParseFromJSON + Clone + 'static {
     type Column: Column;
     /// A plain list has one order and no search: neither `sort` nor `q`.
     const IS_PLAIN: bool = false;
+    /// For a plain list: what was written first is read first.
+    const IS_OLDEST_FIRST: bool = false;
 }
 
 pub trait Column: Type + ParseFromJSON + ToJSON + Default + Copy + 'static {}

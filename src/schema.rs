@@ -227,6 +227,25 @@ tables! {
         created_at -> UtcInstant,
     }
 }
+tables! {
+    task_comments (tenant_id, id) {
+        tenant_id -> Uid,
+        id -> Uid,
+        task_id -> Uid,
+        author_id -> Uid,
+        body -> Text,
+        version -> BigInt,
+        created_at -> UtcInstant,
+        updated_at -> UtcInstant,
+    }
+}
+tables! {
+    task_comment_mentions (tenant_id, comment_id, user_id) {
+        tenant_id -> Uid,
+        comment_id -> Uid,
+        user_id -> Uid,
+    }
+}
 diesel::allow_tables_to_appear_in_same_query!(
     tenants,
     users,
@@ -244,4 +263,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     jobs,
     data_key_heads,
     data_keys,
+    task_comments,
+    task_comment_mentions,
 );

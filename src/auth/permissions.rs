@@ -9,8 +9,8 @@ pub trait Permission: Send + Sync + 'static {
     const NAME: &'static str;
     /// The least role that has it.
     const ROLE: Role;
-    /// The least role that has it for what others made.
-    const FOR_OTHERS: Role;
+    /// The least role that has it for what others made; none where nobody has.
+    const FOR_OTHERS: Option<Role>;
     /// Whether it is the operators' alone, whatever their role.
     const IS_FOR_OPERATORS: bool = false;
 }
@@ -22,7 +22,7 @@ pub trait MayWrite {}
 pub trait ForOperators {}
 
 /// The permissions of a slice: `permissions! { Read(read): Viewer, Delete: Editor if own else Admin }`. One with `(read)`
-/// opens no write lease. `operators! { Manage }` is for who operates the server.
+/// opens no write lease; with `else Nobody`, nobody has it for what others made. `operators! { Manage }` is for who operates the server.
 #[macro_export]
 macro_rules! permissions {
     ($($(#[$attribute:meta])* $name:ident $(($access:ident))?: $role:ident $(if own else $others:ident)?),+ $(,)?) => {$(
@@ -34,12 +34,13 @@ macro_rules! permissions {
                 "permission:", module_path!(), "::", stringify!($name), " ", stringify!($role) $(, "/", stringify!($others))?
             );
             const ROLE: $crate::auth::Role = $crate::auth::Role::$role;
-            const FOR_OTHERS: $crate::auth::Role = $crate::permissions!(@others $role $($others)?);
+            const FOR_OTHERS: Option<$crate::auth::Role> = $crate::permissions!(@others $role $($others)?);
         }
         $crate::permissions!(@write $name $($access)?);
     )+};
-    (@others $role:ident $others:ident) => { $crate::auth::Role::$others };
-    (@others $role:ident) => { $crate::auth::Role::$role };
+    (@others $role:ident Nobody) => { None };
+    (@others $role:ident $others:ident) => { Some($crate::auth::Role::$others) };
+    (@others $role:ident) => { Some($crate::auth::Role::$role) };
     (@write $name:ident read) => {};
     (@write $name:ident) => { impl $crate::auth::MayWrite for $name {} };
 }
@@ -54,7 +55,7 @@ macro_rules! operators {
         impl $crate::auth::Permission for $name {
             const NAME: &'static str = concat!("permission:", module_path!(), "::", stringify!($name), " Operator");
             const ROLE: $crate::auth::Role = $crate::auth::Role::Viewer;
-            const FOR_OTHERS: $crate::auth::Role = $crate::auth::Role::Viewer;
+            const FOR_OTHERS: Option<$crate::auth::Role> = Some($crate::auth::Role::Viewer);
             const IS_FOR_OPERATORS: bool = true;
         }
         impl $crate::auth::permissions::ForOperators for $name {}

@@ -87,6 +87,14 @@ impl Changes {
         Self::between(before.to_json().unwrap_or_default(), Value::Null)
     }
 
+    /// How many others went with what was deleted.
+    pub fn and_gone(mut self, what: &str, count: usize) -> Self {
+        if count > 0 {
+            self.0.insert(what.to_owned(), json!([count, null]));
+        }
+        self
+    }
+
     fn between(before: Value, after: Value) -> Self {
         let members = [&before, &after].into_iter().filter_map(Value::as_object).flat_map(Map::keys);
         let changes = members.map(|name| (name.clone(), json!([before.get(name), after.get(name)])));
@@ -137,6 +145,11 @@ mod tests {
         assert_eq!(Value::Object(Changes::between(before, after).0), json!({"title": ["a", "b"]}));
         let made = Changes::between(Value::Null, json!({"title": "a", "description": null}));
         assert_eq!(Value::Object(made.0), json!({"title": [null, "a"]}));
+        let deleted = |count| Changes::deleted(&"a".to_owned()).and_gone("comments", count);
+        assert_eq!(
+            (Value::Object(deleted(0).0), Value::Object(deleted(2).0)),
+            (json!({}), json!({"comments": [2, null]}))
+        );
     }
 
     #[test]

@@ -248,6 +248,7 @@ ids! {
     ContractId is "contract",
     /// One entry of a contract's history.
     HistoryId,
+    CommentId is "comment",
     InvitationId is "invitation",
     ApiKeyId is "api_key",
     /// A token that was mailed.

@@ -83,7 +83,7 @@ pub struct OperationLine {
     pub id: &'static str,
     pub method: Method,
     pub path: String,
-    /// `public`, or as in `tasks::Delete Editor/Admin`: the least role for one's own, and for what others made.
+    /// `public`, or as in `tasks::Delete Editor/Admin`: the least role for one's own, and for what others made (or Nobody).
     pub permission: String,
 }
 

@@ -165,7 +165,11 @@ impl<F: Filter> QueryParams for List<F> {
             (None, cursor) => At::Cursor(cursor.filter(|cursor| !cursor.is_empty())),
         };
         let Search { q } = part(&members)?;
-        Ok(Self { filter: part(&members)?, q, sort: parse_sort(&members)?, per_page, at })
+        let sort = match F::IS_OLDEST_FIRST {
+            true => Sort { by: F::Column::default(), descending: false },
+            false => parse_sort(&members)?,
+        };
+        Ok(Self { filter: part(&members)?, q, sort, per_page, at })
     }
 }
 

@@ -1,6 +1,7 @@
 //! How the shared column types look in JSON and in parameters: always a string of one format.
 use crate::db::types::{
-    AnyId, ApiKeyId, AuditId, ContractId, Day, HistoryId, Instant, InvitationId, SessionId, TaskId, TenantId, UserId,
+    AnyId, ApiKeyId, AuditId, CommentId, ContractId, Day, HistoryId, Instant, InvitationId, SessionId, TaskId,
+    TenantId, UserId,
 };
 use crate::infra::formats::{is_email, parse_day, parse_instant, parse_uuid};
 use crate::infra::money::{AMOUNT_PATTERN, Amount};
@@ -70,7 +71,19 @@ macro_rules! id_types {
         string_type!($id, "uuid", parse: |text| parse_uuid(text).map(Self), print: |id| id.0.to_string());
     )+};
 }
-id_types!(TenantId, UserId, SessionId, TaskId, ContractId, HistoryId, InvitationId, ApiKeyId, AuditId, AnyId);
+id_types!(
+    TenantId,
+    UserId,
+    SessionId,
+    TaskId,
+    ContractId,
+    HistoryId,
+    InvitationId,
+    ApiKeyId,
+    AuditId,
+    CommentId,
+    AnyId
+);
 
 string_type!(
     Day, "date",

@@ -30,11 +30,12 @@ async fn invite(tenant: &Tenant, email: &str) -> Value {
     tenant.owner.post("/api/v1/invitations").json(&input).expect(201).await.json()
 }
 
-/// Something new for an operation to be about.
-async fn id_of(tenant: &Tenant, person: &Person, parameter: &str) -> String {
+/// Something new for an operation to be about; `parents`: the path before its id.
+async fn id_of(tenant: &Tenant, person: &Person, parameter: &str, parents: &str) -> String {
     let made = match parameter {
         "contract_id" => person.contract(json!({})).await,
         "task_id" => person.task(json!({"title": "Walked over"})).await,
+        "comment_id" => person.post(parents).json(&json!({"body": "Walked over"})).expect(201).await.json(),
         "invitation_id" => invite(tenant, "walked@invited.example").await,
         "api_key_id" => {
             let input = json!({"name": "Robot", "role": "viewer"});
@@ -49,10 +50,10 @@ async fn id_of(tenant: &Tenant, person: &Person, parameter: &str) -> String {
 }
 
 async fn path_of(tenant: &Tenant, person: &Person, operation: &Operation) -> String {
-    let mut segments = vec![];
+    let mut segments: Vec<String> = vec![];
     for segment in operation.path.split('/') {
         segments.push(match segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
-            Some(parameter) => id_of(tenant, person, parameter).await,
+            Some(parameter) => id_of(tenant, person, parameter, &segments.join("/")).await,
             None => segment.to_owned(),
         });
     }

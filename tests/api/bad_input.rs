@@ -35,10 +35,13 @@ impl Target {
 async fn targets(tenant: &Tenant) -> Vec<Target> {
     let task = tenant.owner.task(json!({"title": "Target"})).await;
     let contract = tenant.owner.contract(json!({})).await;
+    let comments = format!("/api/v1/tasks/{}/comments", task["id"].as_str().unwrap());
+    let comment = tenant.owner.post(&comments).json(&json!({"body": "Target"})).expect(201).await.json();
     let target = |operation: Operation| {
         let request = operation.request.clone()?;
         let path = operation.path.replace("{task_id}", task["id"].as_str().unwrap());
         let path = path.replace("{contract_id}", contract["id"].as_str().unwrap());
+        let path = path.replace("{comment_id}", comment["id"].as_str().unwrap());
         let path = path.replace("{user_id}", &tenant.owner.id().to_string());
         let path = path.replace("{tenant_id}", &tenant.id.to_string());
         assert!(!path.contains('{'), "{path}: say what to put there");

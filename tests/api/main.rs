@@ -44,6 +44,7 @@ mod sign_in;
 mod smtp;
 mod streams;
 mod support;
+mod task_comments;
 mod task_exports;
 mod task_lists;
 mod task_pages;

@@ -16,10 +16,15 @@ use uuid::Uuid;
 async fn tenant_with_everything(app: &TestApp) -> Tenant {
     let tenant = app.tenant().await;
     let task = json!({"title": "The secret plan", "assigned_to": tenant.owner.id()});
-    tenant.owner.post("/api/v1/tasks").header("idempotency-key", "once").json(&task).expect(201).await;
     let contract = tenant.owner.contract(json!({"amount": "5"})).await;
     let path = format!("/api/v1/contracts/{}", contract["id"].as_str().unwrap());
     tenant.owner.patch(&path).json(&json!({"amount": "6"})).expect(200).await;
+    let task =
+        tenant.owner.post("/api/v1/tasks").header("idempotency-key", "once").json(&task).expect(201).await.json();
+    let username = app.unique();
+    tenant.owner.patch("/api/v1/users/me").json(&json!({"username": username})).expect(200).await;
+    let comments = format!("/api/v1/tasks/{}/comments", task["id"].as_str().unwrap());
+    tenant.owner.post(&comments).json(&json!({"body": format!("@{username}")})).expect(201).await;
     let invitation = json!({"email": format!("{}@invited.example", app.unique()), "role": "viewer"});
     tenant.owner.post("/api/v1/invitations").json(&invitation).expect(201).await;
     tenant.owner.post("/api/v1/api-keys").json(&json!({"name": "Robot", "role": "viewer"})).expect(201).await;
@@ -135,7 +140,7 @@ async fn with_a_tenant_postgres_shows_and_takes_that_tenants_rows_alone() {
     }
     // That nothing was touched above was the policy's doing: what is one's own can be deleted.
     run(&mut conn, "BEGIN").await.unwrap();
-    assert_eq!(touched(&mut conn, "DELETE FROM tasks").await, 1);
+    assert_eq!(touched(&mut conn, "DELETE FROM task_comments").await, 1);
     run(&mut conn, "ROLLBACK").await.unwrap();
 }
 
@@ -154,6 +159,8 @@ async fn no_database_stores_a_reference_to_another_tenants_user() {
         ("tasks", "created_by"),
         ("contracts", "created_by"),
         ("contract_history", "changed_by"),
+        ("task_comments", "author_id"),
+        ("task_comment_mentions", "user_id"),
         ("idempotency_keys", "user_id"),
         ("invitations", "invited_by"),
         ("api_keys", "user_id"),

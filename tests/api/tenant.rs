@@ -104,10 +104,12 @@ async fn the_owner_opens_the_door_to_visitors_and_closes_it() {
 // --- the end
 
 /// Every table with rows of tenants; the tenants' own comes last.
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 12] = [
     "users",
     "logins",
     "tasks",
+    "task_comments",
+    "task_comment_mentions",
     "idempotency_keys",
     "audit_logs",
     "audit_heads",
@@ -132,7 +134,12 @@ async fn rows_of(app: &TestApp, tenant: Uuid) -> Vec<(&'static str, usize)> {
 async fn full_tenant(app: &TestApp) -> (Tenant, String, String) {
     let tenant = app.tenant().await;
     let owner = &tenant.owner;
-    owner.post("/api/v1/tasks").header("idempotency-key", "once").json(&json!({"title": "x"})).expect(201).await;
+    let task = owner.post("/api/v1/tasks").header("idempotency-key", "once").json(&json!({"title": "x"}));
+    let task = task.expect(201).await.json();
+    let username = app.unique();
+    owner.patch("/api/v1/users/me").json(&json!({"username": username})).expect(200).await;
+    let comments = format!("/api/v1/tasks/{}/comments", task["id"].as_str().unwrap());
+    owner.post(&comments).json(&json!({"body": format!("@{username}")})).expect(201).await;
     let invitation = json!({"email": format!("{}@invited.example", app.unique()), "role": "viewer"});
     let invitation = owner.post("/api/v1/invitations").json(&invitation).expect(201).await.json();
     let key = owner.post("/api/v1/api-keys").json(&json!({"name": "Robot", "role": "viewer"})).expect(201).await.json();

@@ -1,5 +1,6 @@
 //! Tasks in the database. Every query starts at the lease's tenant; every change ends in its audit row.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
+use super::comments;
 use super::types::{Task, TaskFilter, TaskInput, TaskPriority, TaskSort, TaskStatus};
 use crate::auth::{Granted, Locked};
 use crate::db::error::Constraint;
@@ -74,6 +75,12 @@ pub async fn find_to_change(tx: &mut WriteTx, id: TaskId) -> Result<Locked<Task>
     Ok(Locked::new(for_update(task).get_result(tx.conn()).await?))
 }
 
+/// Holds a task in this transaction, so that it isn't deleted meanwhile.
+pub async fn hold(tx: &mut WriteTx, id: TaskId) -> Result<()> {
+    let _: TaskId = for_update(one(tx.tenant(), id).select(tasks::id)).get_result(tx.conn()).await?;
+    Ok(())
+}
+
 pub async fn insert(tx: &mut WriteTx, input: TaskInput) -> Result<Audited<Task>> {
     users::must_exist(tx, "assigned_to", input.assigned_to).await?;
     let task = Task::new(tx.new_id(), input, tx.actor(), tx.now());
@@ -113,6 +120,7 @@ pub async fn update(tx: &mut WriteTx, before: Granted<Task>, input: TaskInput) -
 }
 
 pub async fn delete(tx: &mut WriteTx, task: Granted<Task>) -> Result<Audited<()>> {
+    let comments = comments::delete_of(tx, task.id).await?;
     diesel::delete(one(tx.tenant(), task.id)).execute(tx.conn()).await?;
-    tx.audit(Action::Delete, task.id, Changes::deleted(&*task)).await
+    tx.audit(Action::Delete, task.id, Changes::deleted(&*task).and_gone("comments", comments)).await
 }

@@ -25,11 +25,20 @@ enum Kind {
     Invitation,
     Task,
     Contract,
+    Comment,
     AuditEntry,
 }
 
-const KINDS: [Kind; 7] =
-    [Kind::User, Kind::Session, Kind::ApiKey, Kind::Invitation, Kind::Task, Kind::Contract, Kind::AuditEntry];
+const KINDS: [Kind; 8] = [
+    Kind::User,
+    Kind::Session,
+    Kind::ApiKey,
+    Kind::Invitation,
+    Kind::Task,
+    Kind::Contract,
+    Kind::Comment,
+    Kind::AuditEntry,
+];
 
 impl Kind {
     fn name(self) -> &'static str {
@@ -40,6 +49,7 @@ impl Kind {
             Self::Invitation => "invitation",
             Self::Task => "task",
             Self::Contract => "contract",
+            Self::Comment => "comment",
             Self::AuditEntry => "audit_entry",
         }
     }
@@ -73,10 +83,10 @@ impl PersonalData {
     }
 }
 
-/// The id to go on after; none where the kind is at its end. Only tasks, contracts and audit entries are many.
+/// The id to go on after; none where the kind is at its end. What people make at work is many, and so are audit entries.
 fn last_id(kind: Kind, rows: &[Value]) -> Option<Uuid> {
     match kind {
-        Kind::Task | Kind::Contract | Kind::AuditEntry => rows.last()?["id"].as_str()?.parse().ok(),
+        Kind::Task | Kind::Contract | Kind::Comment | Kind::AuditEntry => rows.last()?["id"].as_str()?.parse().ok(),
         _ => None,
     }
 }
@@ -107,6 +117,7 @@ async fn batch(
             Kind::Invitation => values(invitations::made_by(tx, user).await?),
             Kind::Task => values(tasks::about(tx, user, after).await?),
             Kind::Contract => values(contracts::made_by(tx, user, after, role).await?),
+            Kind::Comment => values(tasks::comments::about(tx, user, after).await?),
             Kind::AuditEntry => values(audit_logs::of_actor(tx, user, after).await?),
         })
     };

@@ -84,6 +84,14 @@ pub async fn must_exist(tx: &mut WriteTx, member: &str, id: Option<UserId>) -> R
     found.map(|_| ()).ok_or_else(|| Error::unprocessable(member, "does not exist"))
 }
 
+/// The active users among these names, in the order of their ids. Names of other tenants are nobody's here.
+pub async fn named(tx: &mut ReadTx, usernames: Vec<String>) -> Result<Vec<UserId>> {
+    let names = logins::table.filter(logins::tenant_id.eq(tx.tenant())).filter(logins::name.eq_any(usernames));
+    let active = all(tx.tenant()).filter(users::is_active.eq(true));
+    let named = active.filter(users::id.eq_any(names.select(logins::user_id)));
+    Ok(named.order(users::id).select(users::id).load(tx.conn()).await?)
+}
+
 /// One's own row, to be changed in this transaction.
 pub async fn find_own_to_change(tx: &mut WriteTx) -> Result<Locked<User>> {
     let user = one(tx.tenant(), tx.actor()).select(User::as_select());

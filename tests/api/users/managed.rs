@@ -226,7 +226,14 @@ async fn the_export_holds_all_about_oneself_and_nothing_of_others() {
     let (tenant, other) = (app.tenant().await, app.tenant().await);
     let (admin, colleague) = (tenant.admin().await, tenant.editor().await);
     app.visitor().sign_in(&admin.email()).await;
-    admin.task(json!({"title": "Made"})).await;
+    let task = admin.task(json!({"title": "Made"})).await;
+    let username = app.unique();
+    admin.patch(ME).json(&json!({"username": username})).expect(200).await;
+    let comments = format!("{TASKS}/{}/comments", task["id"].as_str().unwrap());
+    for (person, body) in [(&admin, "Said"), (&colleague, &format!("Asked: @{username}")), (&colleague, "Theirs alone")]
+    {
+        person.post(&comments).json(&json!({"body": body})).expect(201).await;
+    }
     colleague.task(json!({"title": "Given", "assigned_to": admin.id()})).await;
     colleague.task(json!({"title": "Theirs alone"})).await;
     other.owner.task(json!({"title": "Foreign"})).await;
@@ -247,11 +254,14 @@ async fn the_export_holds_all_about_oneself_and_nothing_of_others() {
         lines.iter().filter(|line| line["kind"] == kind).map(|line| line["data"].clone()).collect()
     };
     let kinds: BTreeSet<_> = lines.iter().map(|line| line["kind"].as_str().unwrap()).collect();
-    let expected = ["api_key", "audit_entry", "invitation", "session", "task", "user"];
+    let expected = ["api_key", "audit_entry", "comment", "invitation", "session", "task", "user"];
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), expected);
     assert_eq!(of("user"), [admin.get(ME).expect(200).await.json()]);
     let titles: BTreeSet<_> = of("task").iter().map(|task| task["title"].as_str().unwrap().to_owned()).collect();
     assert_eq!((of("task").len(), titles), (2, ["Given".to_owned(), "Made".to_owned()].into()));
+    let bodies: BTreeSet<_> =
+        of("comment").iter().map(|comment| comment["body"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(bodies, ["Said".to_owned(), format!("Asked: @{username}")].into());
     let current: Vec<_> = of("session").iter().filter(|session| session["is_current"] == true).cloned().collect();
     assert_eq!((of("session").len(), current.len()), (2, 1));
     let named = (of("invitation")[0]["email"].clone(), of("api_key")[0]["id"].clone());

@@ -1,0 +1,2 @@
+DROP TABLE task_comment_mentions;
+DROP TABLE task_comments;

@@ -1,0 +1,16 @@
+//! Comments on tasks, and whom they mention.
+mod handlers;
+mod mentions;
+mod queries;
+mod types;
+
+pub use handlers::TaskCommentsApi;
+pub use queries::{about, delete_of};
+
+crate::permissions! {
+    Read(read): Viewer,
+    Write: Analyst,
+    /// To change: nobody puts words into another's mouth.
+    Change: Analyst if own else Nobody,
+    Delete: Analyst if own else Admin,
+}

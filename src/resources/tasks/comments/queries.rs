@@ -1,0 +1,137 @@
+//! Comments in the database. A change holds the task first, so that changes to one task's comments follow one another
+//! and none outlives it.
+#![expect(clippy::disallowed_methods, reason = "queries run SQL")]
+use super::super::queries as task;
+use super::mentions::usernames;
+use super::types::{Comment, CommentFilter, CommentInput, CommentSort, Stored};
+use crate::auth::{Granted, Locked};
+use crate::db::sql::{for_update, insert_many};
+use crate::db::types::{CommentId, Instant, TaskId, TenantId, UserId};
+use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
+use crate::error::{Error, Result};
+use crate::list::{List, Page};
+use crate::paged;
+use crate::resources::users;
+use crate::schema::{task_comment_mentions as mentions, task_comments as comments};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use std::collections::HashMap;
+use uuid::Uuid;
+
+#[diesel::dsl::auto_type(no_type_alias)]
+fn one(tenant: TenantId, task: TaskId, id: CommentId) -> _ {
+    comments::table
+        .filter(comments::tenant_id.eq(tenant))
+        .filter(comments::task_id.eq(task))
+        .filter(comments::id.eq(id))
+}
+
+fn of_task(tenant: TenantId, task: TaskId) -> comments::BoxedQuery<'static, Any> {
+    comments::table.filter(comments::tenant_id.eq(tenant)).filter(comments::task_id.eq(task)).into_boxed()
+}
+
+pub async fn list(tx: &mut ReadTx, task: TaskId, list: &List<CommentFilter>) -> Result<Page<Comment>> {
+    task::find(tx, task).await?;
+    let tenant = tx.tenant();
+    let (rows, total) = paged!(tx, list, of_task(tenant, task), Stored::as_select(), (comments::id, CommentId), {
+        CommentSort::CreatedAt => (comments::created_at, Instant),
+    });
+    Ok(list.page(with_mentions(tx, rows).await?, total))
+}
+
+/// The next comments that a person wrote or is mentioned in, in the order of their ids.
+pub async fn about(tx: &mut ReadTx, user: UserId, after: Option<Uuid>) -> Result<Vec<Comment>> {
+    let (tenant, after) = (tx.tenant(), CommentId::from(after.unwrap_or_default()));
+    let naming = mentions::table.filter(mentions::tenant_id.eq(tenant)).filter(mentions::user_id.eq(user));
+    let of_user = comments::author_id.eq(user).or(comments::id.eq_any(naming.select(mentions::comment_id)));
+    let rows = comments::table.filter(comments::tenant_id.eq(tenant)).filter(of_user).filter(comments::id.gt(after));
+    let rows = rows.order(comments::id).limit(500).select(Stored::as_select()).load(tx.conn()).await?;
+    with_mentions(tx, rows).await
+}
+
+async fn with_mentions(tx: &mut ReadTx, rows: Vec<Stored>) -> Result<Vec<Comment>> {
+    let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+    let found = mentions::table.filter(mentions::tenant_id.eq(tx.tenant())).filter(mentions::comment_id.eq_any(ids));
+    let found = found.order((mentions::comment_id, mentions::user_id));
+    let found: Vec<(CommentId, UserId)> =
+        found.select((mentions::comment_id, mentions::user_id)).load(tx.conn()).await?;
+    let mut mentioned: HashMap<_, Vec<_>> = HashMap::new();
+    for (comment, user) in found {
+        mentioned.entry(comment).or_default().push(user);
+    }
+    let whole = |stored: Stored| Comment { mentions: mentioned.remove(&stored.id).unwrap_or_default(), stored };
+    Ok(rows.into_iter().map(whole).collect())
+}
+
+async fn whole(tx: &mut ReadTx, stored: Stored) -> Result<Comment> {
+    with_mentions(tx, vec![stored]).await?.pop().ok_or(Error::NotFound)
+}
+
+pub async fn find(tx: &mut ReadTx, task: TaskId, id: CommentId) -> Result<Comment> {
+    let stored = one(tx.tenant(), task, id).select(Stored::as_select()).first(tx.conn()).await?;
+    whole(tx, stored).await
+}
+
+/// The comment as it is now, for a change in this transaction.
+pub async fn find_to_change(tx: &mut WriteTx, task: TaskId, id: CommentId) -> Result<Locked<Comment>> {
+    task::hold(tx, task).await?;
+    let stored = for_update(one(tx.tenant(), task, id).select(Stored::as_select()));
+    let stored = stored.get_result(tx.conn()).await?;
+    Ok(Locked::new(whole(tx, stored).await?))
+}
+
+pub async fn insert(tx: &mut WriteTx, task: TaskId, input: CommentInput) -> Result<Audited<Comment>> {
+    task::hold(tx, task).await?;
+    let mentions = users::named(tx, usernames(&input.body)).await?;
+    let (id, author_id, now) = (tx.new_id(), tx.actor(), tx.now());
+    let stored = Stored { id, task_id: task, author_id, input, version: 1, created_at: now, updated_at: now };
+    let row = (comments::tenant_id.eq(tx.tenant()), &stored);
+    diesel::insert_into(comments::table).values(row).execute(tx.conn()).await?;
+    mention(tx, id, &mentions).await?;
+    let comment = Comment { stored, mentions };
+    Ok(tx.audit(Action::Create, id, Changes::created(&comment)).await?.with(comment))
+}
+
+pub async fn update(tx: &mut WriteTx, before: Granted<Comment>, input: CommentInput) -> Result<Audited<Comment>> {
+    let mentions = users::named(tx, usernames(&input.body)).await?;
+    let comment = before.changed(input, mentions, tx.now());
+    let Stored { id, task_id, .. } = comment.stored;
+    let change = (
+        comments::body.eq(&comment.stored.input.body),
+        comments::version.eq(comment.stored.version),
+        comments::updated_at.eq(comment.stored.updated_at),
+    );
+    diesel::update(one(tx.tenant(), task_id, id)).set(change).execute(tx.conn()).await?;
+    unmention(tx, id, before.mentions_beyond(&comment)).await?;
+    mention(tx, id, &comment.mentions_beyond(&before)).await?;
+    Ok(tx.audit(Action::Update, id, Changes::updated(&*before, &comment)).await?.with(comment))
+}
+
+pub async fn delete(tx: &mut WriteTx, comment: Granted<Comment>) -> Result<Audited<()>> {
+    let Stored { id, task_id, .. } = comment.stored;
+    diesel::delete(one(tx.tenant(), task_id, id)).execute(tx.conn()).await?; // and with it whom it mentions
+    tx.audit(Action::Delete, id, Changes::deleted(&*comment)).await
+}
+
+/// Deletes the comments of a task that is being deleted, and says how many there were: the task's audit row tells it.
+pub async fn delete_of(tx: &mut WriteTx, task: TaskId) -> Result<usize> {
+    let rows = comments::table.filter(comments::tenant_id.eq(tx.tenant())).filter(comments::task_id.eq(task));
+    Ok(diesel::delete(rows).execute(tx.conn()).await?)
+}
+
+async fn mention(tx: &mut WriteTx, comment: CommentId, users: &[UserId]) -> Result<()> {
+    if users.is_empty() {
+        return Ok(());
+    }
+    let tenant = tx.tenant();
+    let row =
+        |user: &UserId| (mentions::tenant_id.eq(tenant), mentions::comment_id.eq(comment), mentions::user_id.eq(*user));
+    insert_many(mentions::table, users.iter().map(row)).execute(tx.conn()).await?;
+    Ok(())
+}
+
+async fn unmention(tx: &mut WriteTx, comment: CommentId, users: Vec<UserId>) -> Result<()> {
+    let rows = mentions::table.filter(mentions::tenant_id.eq(tx.tenant())).filter(mentions::comment_id.eq(comment));
+    diesel::delete(rows.filter(mentions::user_id.eq_any(users))).execute(tx.conn()).await?;
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! Comments as the contract has them.
+use crate::auth::Owned;
+use crate::db::Any;
+use crate::db::types::{CommentId, Instant, TaskId, UserId};
+use crate::error::Detail;
+use crate::http::{Input, Resource};
+use crate::list::Filter;
+use crate::schema::task_comments;
+use diesel::prelude::*;
+use poem_openapi::{Enum, Object};
+use uuid::Uuid;
+
+/// What people write.
+#[derive(Debug, Clone, Object, Queryable, Selectable, Insertable)]
+#[diesel(table_name = task_comments, check_for_backend(Any))]
+pub struct CommentInput {
+    #[oai(validator(min_length = 1, max_length = 5000))]
+    pub body: String,
+}
+
+impl Input for CommentInput {
+    fn check(&self, problems: &mut Detail) {
+        problems.not_blank("body", &self.body);
+    }
+}
+
+/// A comment as stored: whom it mentions stands in a table of its own.
+#[derive(Debug, Clone, Object, Queryable, Selectable, Insertable)]
+#[diesel(table_name = task_comments, check_for_backend(Any))]
+pub struct Stored {
+    pub id: CommentId,
+    pub task_id: TaskId,
+    pub author_id: UserId,
+    #[oai(flatten)]
+    #[diesel(embed)]
+    pub input: CommentInput,
+    pub version: i64,
+    pub created_at: Instant,
+    pub updated_at: Instant,
+}
+
+/// A comment, as answered.
+#[derive(Debug, Clone, Object)]
+pub struct Comment {
+    #[oai(flatten)]
+    pub stored: Stored,
+    /// Users, in the order of their ids.
+    pub mentions: Vec<UserId>,
+}
+
+impl Comment {
+    /// The next version of this comment.
+    pub fn changed(&self, input: CommentInput, mentions: Vec<UserId>, now: Instant) -> Self {
+        let version = self.stored.version + 1;
+        Self { stored: Stored { input, version, updated_at: now, ..self.stored.clone() }, mentions }
+    }
+
+    /// Whom it mentions and the other one does not.
+    pub fn mentions_beyond(&self, other: &Self) -> Vec<UserId> {
+        self.mentions.iter().filter(|user| !other.mentions.contains(user)).copied().collect()
+    }
+}
+
+impl Resource for Comment {
+    const PATH: &'static str = "/api/v1/tasks";
+
+    fn id(&self) -> Uuid {
+        self.stored.id.0
+    }
+    fn version(&self) -> i64 {
+        self.stored.version
+    }
+    fn location(&self) -> String {
+        format!("{}/{}/comments/{}", Self::PATH, self.stored.task_id, self.stored.id)
+    }
+}
+
+impl Owned for Comment {
+    fn owner(&self) -> UserId {
+        self.stored.author_id
+    }
+}
+
+/// Comments have no filters.
+#[derive(Debug, Clone, Object)]
+pub struct CommentFilter {}
+
+#[derive(Debug, Default, Clone, Copy, Enum)]
+#[oai(rename_all = "snake_case")]
+pub enum CommentSort {
+    #[default]
+    CreatedAt,
+}
+
+impl Filter for CommentFilter {
+    type Item = Comment;
+    type Column = CommentSort;
+    const IS_PLAIN: bool = true;
+    const IS_OLDEST_FIRST: bool = true;
+}
