@@ -34,6 +34,7 @@ use crate::resources::auth::{AuthApi, Letters, MOST_NOTES, SendReset, SendVerifi
 use crate::resources::contracts::history::HistoryApi;
 use crate::resources::contracts::{ContractsApi, ExpireContracts, expire_all};
 use crate::resources::invitations::InvitationsApi;
+use crate::resources::meetings;
 use crate::resources::server::ServerApi;
 use crate::resources::tasks::TasksApi;
 use crate::resources::tasks::comments::TaskCommentsApi;
@@ -60,6 +61,7 @@ pub enum Tag {
     Server,
     Tasks,
     Contracts,
+    Meetings,
 }
 
 /// All operations. Tuples stop at sixteen: nest them.
@@ -75,6 +77,7 @@ type Api = (
     TasksApi,
     (ContractsApi, HistoryApi),
     TaskCommentsApi,
+    meetings::Apis,
 );
 
 /// What people open in a browser; these are not in the API contract.
@@ -264,6 +267,7 @@ fn service(parts: &Parts) -> OpenApiService<Guarded<Api>, ()> {
         TasksApi { db: db.clone() },
         (ContractsApi { db: db.clone() }, HistoryApi { db: db.clone() }),
         TaskCommentsApi { db: db.clone() },
+        meetings::apis(db),
     );
     OpenApiService::new(Guarded(api), "BizCenter", env!("CARGO_PKG_VERSION")).server("/")
 }

@@ -246,6 +246,61 @@ tables! {
         user_id -> Uid,
     }
 }
+tables! {
+    meetings (tenant_id, id) {
+        tenant_id -> Uid,
+        id -> Uid,
+        title -> Text,
+        agenda -> Nullable<Text>,
+        minutes -> Nullable<Text>,
+        location -> Nullable<Text>,
+        status -> Text,
+        starts_at -> UtcInstant,
+        ends_at -> UtcInstant,
+        created_by -> Uid,
+        version -> BigInt,
+        created_at -> UtcInstant,
+        updated_at -> UtcInstant,
+    }
+}
+tables! {
+    meeting_attendees (tenant_id, id) {
+        tenant_id -> Uid,
+        id -> Uid,
+        meeting_id -> Uid,
+        user_id -> Nullable<Uid>,
+        email -> Nullable<Text>,
+        rsvp -> Text,
+        version -> BigInt,
+        created_at -> UtcInstant,
+        updated_at -> UtcInstant,
+    }
+}
+tables! {
+    meeting_action_items (tenant_id, id) {
+        tenant_id -> Uid,
+        id -> Uid,
+        meeting_id -> Uid,
+        description -> Text,
+        assignee_id -> Nullable<Uid>,
+        due_date -> Nullable<Date>,
+        done -> Bool,
+        task_id -> Nullable<Uid>,
+        created_by -> Uid,
+        version -> BigInt,
+        created_at -> UtcInstant,
+        updated_at -> UtcInstant,
+    }
+}
+tables! {
+    calendar_feeds (tenant_id, id) {
+        tenant_id -> Uid,
+        id -> Uid,
+        user_id -> Uid,
+        token_hash -> Binary,
+        created_at -> UtcInstant,
+    }
+}
 diesel::allow_tables_to_appear_in_same_query!(
     tenants,
     users,
@@ -265,4 +320,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     data_keys,
     task_comments,
     task_comment_mentions,
+    meetings,
+    meeting_attendees,
+    meeting_action_items,
+    calendar_feeds,
 );

@@ -19,6 +19,7 @@ pub enum TokenKind {
     Invitation,
     PasswordReset,
     EmailVerification,
+    CalendarFeed,
 }
 
 impl TokenKind {
@@ -28,6 +29,7 @@ impl TokenKind {
             Self::Invitation => "bci_",
             Self::PasswordReset => "bcp_",
             Self::EmailVerification => "bcv_",
+            Self::CalendarFeed => "bcf_",
         }
     }
 }
@@ -97,8 +99,13 @@ pub fn key_prefix(id: Uuid) -> String {
 mod tests {
     use super::*;
 
-    const KINDS: [TokenKind; 4] =
-        [TokenKind::ApiKey, TokenKind::Invitation, TokenKind::PasswordReset, TokenKind::EmailVerification];
+    const KINDS: [TokenKind; 5] = [
+        TokenKind::ApiKey,
+        TokenKind::Invitation,
+        TokenKind::PasswordReset,
+        TokenKind::EmailVerification,
+        TokenKind::CalendarFeed,
+    ];
 
     #[test]
     fn each_kind_reads_its_own_alone() {

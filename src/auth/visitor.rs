@@ -33,6 +33,8 @@ visitor_limits! {
     Login: |limits, ip| Some(limits.login(ip)),
     /// Refreshing counts for each session.
     Refresh: |_, _| None,
+    /// A feed counts for its person, and a wrong secret for the address.
+    Feed: |_, _| None,
 }
 
 /// Where a public request comes from.

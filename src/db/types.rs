@@ -249,6 +249,10 @@ ids! {
     /// One entry of a contract's history.
     HistoryId,
     CommentId is "comment",
+    MeetingId is "meeting",
+    AttendeeId is "attendee",
+    ActionItemId is "action_item",
+    CalendarFeedId is "calendar_feed",
     InvitationId is "invitation",
     ApiKeyId is "api_key",
     /// A token that was mailed.

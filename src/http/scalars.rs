@@ -1,7 +1,7 @@
 //! How the shared column types look in JSON and in parameters: always a string of one format.
 use crate::db::types::{
-    AnyId, ApiKeyId, AuditId, CommentId, ContractId, Day, HistoryId, Instant, InvitationId, SessionId, TaskId,
-    TenantId, UserId,
+    ActionItemId, AnyId, ApiKeyId, AttendeeId, AuditId, CalendarFeedId, CommentId, ContractId, Day, HistoryId, Instant,
+    InvitationId, MeetingId, SessionId, TaskId, TenantId, UserId,
 };
 use crate::infra::formats::{is_email, parse_day, parse_instant, parse_uuid};
 use crate::infra::money::{AMOUNT_PATTERN, Amount};
@@ -82,6 +82,10 @@ id_types!(
     ApiKeyId,
     AuditId,
     CommentId,
+    MeetingId,
+    AttendeeId,
+    ActionItemId,
+    CalendarFeedId,
     AnyId
 );
 

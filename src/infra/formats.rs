@@ -5,7 +5,7 @@ use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
 /// The years that every database can keep.
-const YEARS: std::ops::RangeInclusive<i32> = 1..=9999;
+pub const YEARS: std::ops::RangeInclusive<i32> = 1..=9999;
 
 /// An id as we print it, in either case: with hyphens, and nothing around it.
 pub fn parse_uuid(text: &str) -> Option<Uuid> {

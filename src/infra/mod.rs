@@ -1,5 +1,6 @@
 //! What the server stands on besides its database: time, randomness, keys, formats, Redis, mail, jobs, metrics.
 pub mod crypto;
+pub mod days;
 pub mod formats;
 pub mod jobs;
 pub mod key_ring;

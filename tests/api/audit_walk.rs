@@ -30,12 +30,16 @@ async fn invite(tenant: &Tenant, email: &str) -> Value {
     tenant.owner.post("/api/v1/invitations").json(&input).expect(201).await.json()
 }
 
-/// Something new for an operation to be about; `parents`: the path before its id.
-async fn id_of(tenant: &Tenant, person: &Person, parameter: &str, parents: &str) -> String {
+/// Something new for an operation to be about; `list` is the path so far.
+async fn id_of(tenant: &Tenant, person: &Person, list: &str, parameter: &str) -> String {
+    let below = |input: Value| async move { person.post(list).json(&input).expect(201).await.json() };
     let made = match parameter {
         "contract_id" => person.contract(json!({})).await,
         "task_id" => person.task(json!({"title": "Walked over"})).await,
-        "comment_id" => person.post(parents).json(&json!({"body": "Walked over"})).expect(201).await.json(),
+        "comment_id" => below(json!({"body": "Walked over"})).await,
+        "meeting_id" => person.meeting(json!({})).await,
+        "attendee_id" => below(json!({"email": "walked@elsewhere.example"})).await,
+        "action_item_id" => below(json!({"description": "Walked over"})).await,
         "invitation_id" => invite(tenant, "walked@invited.example").await,
         "api_key_id" => {
             let input = json!({"name": "Robot", "role": "viewer"});
@@ -53,11 +57,14 @@ async fn path_of(tenant: &Tenant, person: &Person, operation: &Operation) -> Str
     let mut segments: Vec<String> = vec![];
     for segment in operation.path.split('/') {
         segments.push(match segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
-            Some(parameter) => id_of(tenant, person, parameter, &segments.join("/")).await,
+            Some(parameter) => id_of(tenant, person, &segments.join("/"), parameter).await,
             None => segment.to_owned(),
         });
     }
     let path = segments.join("/");
+    if operation.id == "calendar_feed_delete" {
+        person.post(&path).expect(201).await;
+    }
     match operation.id.as_str() {
         "tenant_delete" => format!("{path}?confirm={}", tenant.slug),
         _ => path,
@@ -91,6 +98,7 @@ async fn members_of(tenant: &Tenant, person: &Person, operation: &Operation) -> 
             json!({"email": person.email(), "username": app.unique(), "current_password": PASSWORD})
         }
         "api_key_create" => json!({"expires_at": null}), // the example's will be over one day
+        "action_item_create" => json!({"assignee_id": person.id()}),
         "task_create" | "task_replace" => json!({"assigned_to": person.id()}),
         _ => json!({}),
     }

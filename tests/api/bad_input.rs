@@ -37,9 +37,18 @@ async fn targets(tenant: &Tenant) -> Vec<Target> {
     let contract = tenant.owner.contract(json!({})).await;
     let comments = format!("/api/v1/tasks/{}/comments", task["id"].as_str().unwrap());
     let comment = tenant.owner.post(&comments).json(&json!({"body": "Target"})).expect(201).await.json();
+    let meeting = tenant.owner.meeting(json!({})).await["id"].as_str().unwrap().to_owned();
+    let below = async |list: &str, input: Value| {
+        let path = format!("/api/v1/meetings/{meeting}/{list}");
+        tenant.owner.post(&path).json(&input).expect(201).await.json()["id"].as_str().unwrap().to_owned()
+    };
+    let attendee = below("attendees", json!({"email": "target@elsewhere.example"})).await;
+    let item = below("action-items", json!({"description": "Target"})).await;
     let target = |operation: Operation| {
         let request = operation.request.clone()?;
         let path = operation.path.replace("{task_id}", task["id"].as_str().unwrap());
+        let path = path.replace("{meeting_id}", &meeting).replace("{attendee_id}", &attendee);
+        let path = path.replace("{action_item_id}", &item);
         let path = path.replace("{contract_id}", contract["id"].as_str().unwrap());
         let path = path.replace("{comment_id}", comment["id"].as_str().unwrap());
         let path = path.replace("{user_id}", &tenant.owner.id().to_string());

@@ -163,7 +163,9 @@ async fn ids_in_paths_have_one_form() {
         "'%20OR%201=1--".to_owned(),
         "*".to_owned(),
     ];
-    for (path, methods) in paths().into_iter().filter(|(path, _)| path.contains('{')) {
+    // The one parameter that is no id is the name of a calendar feed, of which any wrong one is 404.
+    let has_id = |path: &str| path.contains('{') && path != "/calendar/{file}";
+    for (path, methods) in paths().into_iter().filter(|(path, _)| has_id(path)) {
         let name = path.split(['{', '}']).nth(1).unwrap();
         for form in &forms {
             for method in &methods {

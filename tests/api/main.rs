@@ -3,8 +3,10 @@
 //! contract.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on stops")]
 mod access_tokens;
+mod action_items;
 mod admin;
 mod api_keys;
+mod attendees;
 mod audit;
 mod audit_chain;
 mod audit_logs;
@@ -12,6 +14,7 @@ mod audit_walk;
 mod bad_input;
 mod bad_requests;
 mod brute_force;
+mod calendar;
 mod cli;
 mod contract;
 mod contract_amounts;
@@ -31,6 +34,8 @@ mod isolation;
 mod jobs;
 mod limits;
 mod mail;
+mod meeting_lists;
+mod meetings;
 mod migrations;
 mod old_paths;
 mod readme;

@@ -9,7 +9,7 @@ use crate::db::types::{Day, Instant, TaskId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::Result;
 use crate::list::{List, Page};
-use crate::resources::users;
+use crate::resources::{meetings, users};
 use crate::schema::tasks;
 use crate::{narrowed, paged};
 use diesel::prelude::*;
@@ -121,6 +121,7 @@ pub async fn update(tx: &mut WriteTx, before: Granted<Task>, input: TaskInput) -
 
 pub async fn delete(tx: &mut WriteTx, task: Granted<Task>) -> Result<Audited<()>> {
     let comments = comments::delete_of(tx, task.id).await?;
+    meetings::action_items::forget_task(tx, task.id).await?;
     diesel::delete(one(tx.tenant(), task.id)).execute(tx.conn()).await?;
     tx.audit(Action::Delete, task.id, Changes::deleted(&*task).and_gone("comments", comments)).await
 }

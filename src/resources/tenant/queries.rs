@@ -9,6 +9,7 @@ use crate::db::types::{Day, TenantId};
 use crate::db::{Action, Audited, Changes, ReadTx, WriteTx};
 use crate::error::{Error, Result};
 use crate::schema::{invitations, logins, tenants};
+use chrono_tz::{ParseError, Tz};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
@@ -35,9 +36,14 @@ pub async fn currency(tx: &mut ReadTx) -> Result<String> {
 
 /// What day it is there.
 pub async fn today(tx: &mut ReadTx) -> Result<Day> {
-    let zone: String = own(tx.tenant()).select(tenants::timezone).first(tx.conn()).await?;
-    let zone: chrono_tz::Tz = zone.parse().map_err(|error: chrono_tz::ParseError| Error::Internal(error.into()))?;
+    let zone = timezone(tx).await?;
     Ok(Day(tx.now().0.with_timezone(&zone).date_naive()))
+}
+
+/// The time zone whose days are the tenant's.
+pub async fn timezone(tx: &mut ReadTx) -> Result<Tz> {
+    let name: String = own(tx.tenant()).select(tenants::timezone).first(tx.conn()).await?;
+    name.parse().map_err(|error: ParseError| Error::Internal(error.into()))
 }
 
 /// The tenant as it is now, for a change in this transaction.

@@ -7,7 +7,8 @@ use crate::db::{ReadTx, WriteScope};
 use crate::error::Result;
 use crate::http::export::ndjson_response;
 use crate::resources::auth::{SessionInfo, SignIn};
-use crate::resources::{api_keys, audit_logs, contracts, invitations, tasks};
+use crate::resources::meetings::{action_items, attendees, calendar};
+use crate::resources::{api_keys, audit_logs, contracts, invitations, meetings, tasks};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use poem::{Body, IntoResponse, Response};
 use poem_openapi::ApiResponse;
@@ -26,10 +27,14 @@ enum Kind {
     Task,
     Contract,
     Comment,
+    Meeting,
+    Attendance,
+    ActionItem,
+    CalendarFeed,
     AuditEntry,
 }
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 12] = [
     Kind::User,
     Kind::Session,
     Kind::ApiKey,
@@ -37,6 +42,10 @@ const KINDS: [Kind; 8] = [
     Kind::Task,
     Kind::Contract,
     Kind::Comment,
+    Kind::Meeting,
+    Kind::Attendance,
+    Kind::ActionItem,
+    Kind::CalendarFeed,
     Kind::AuditEntry,
 ];
 
@@ -50,6 +59,10 @@ impl Kind {
             Self::Task => "task",
             Self::Contract => "contract",
             Self::Comment => "comment",
+            Self::Meeting => "meeting",
+            Self::Attendance => "attendance",
+            Self::ActionItem => "action_item",
+            Self::CalendarFeed => "calendar_feed",
             Self::AuditEntry => "audit_entry",
         }
     }
@@ -83,11 +96,17 @@ impl PersonalData {
     }
 }
 
-/// The id to go on after; none where the kind is at its end. What people make at work is many, and so are audit entries.
+/// The id to go on after; none where the kind is at its end.
 fn last_id(kind: Kind, rows: &[Value]) -> Option<Uuid> {
     match kind {
-        Kind::Task | Kind::Contract | Kind::Comment | Kind::AuditEntry => rows.last()?["id"].as_str()?.parse().ok(),
-        _ => None,
+        Kind::User | Kind::Session | Kind::ApiKey | Kind::Invitation | Kind::CalendarFeed => None, // they are few
+        Kind::Task
+        | Kind::Contract
+        | Kind::Comment
+        | Kind::Meeting
+        | Kind::Attendance
+        | Kind::ActionItem
+        | Kind::AuditEntry => rows.last()?["id"].as_str()?.parse().ok(),
     }
 }
 
@@ -118,6 +137,10 @@ async fn batch(
             Kind::Task => values(tasks::about(tx, user, after).await?),
             Kind::Contract => values(contracts::made_by(tx, user, after, role).await?),
             Kind::Comment => values(tasks::comments::about(tx, user, after).await?),
+            Kind::Meeting => values(meetings::made_by(tx, user, after).await?),
+            Kind::Attendance => values(attendees::of_user(tx, user, after).await?),
+            Kind::ActionItem => values(action_items::about(tx, user, after).await?),
+            Kind::CalendarFeed => values(calendar::feed_of(tx, user).await?.into_iter().collect()),
             Kind::AuditEntry => values(audit_logs::of_actor(tx, user, after).await?),
         })
     };

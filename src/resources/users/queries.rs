@@ -12,6 +12,7 @@ use crate::error::{Detail, Error, Result};
 use crate::http::scalars::Email;
 use crate::infra::formats::normalised;
 use crate::list::{List, Page};
+use crate::resources::meetings::calendar;
 use crate::schema::{idempotency_keys, logins, sessions, users};
 use crate::{narrowed, paged};
 use diesel::prelude::*;
@@ -90,6 +91,12 @@ pub async fn named(tx: &mut ReadTx, usernames: Vec<String>) -> Result<Vec<UserId
     let active = all(tx.tenant()).filter(users::is_active.eq(true));
     let named = active.filter(users::id.eq_any(names.select(logins::user_id)));
     Ok(named.order(users::id).select(users::id).load(tx.conn()).await?)
+}
+
+/// The person of the tenant who has this normalised address.
+pub async fn with_email(tx: &mut ReadTx, email: &str) -> Result<Option<UserId>> {
+    let person = all(tx.tenant()).filter(users::email.eq(email.to_owned())).filter(users::kind.eq(UserKind::Person));
+    Ok(person.select(users::id).first(tx.conn()).await.optional()?)
 }
 
 /// One's own row, to be changed in this transaction.
@@ -207,6 +214,7 @@ pub async fn set_password(tx: &mut WriteTx, checked: String, new: String) -> Res
         0 => Err(Error::PreconditionFailed),
         _ => {
             tx.void_tokens(id, &[Purpose::PasswordReset]).await?;
+            calendar::revoke(tx, id).await?;
             find(tx, id).await
         }
     }
@@ -228,6 +236,7 @@ pub async fn replace_password(tx: &mut WriteTx, new: String, email: &str) -> Res
     );
     diesel::update(one(tx.tenant(), id)).set(change).execute(tx.conn()).await?;
     tx.void_tokens(id, &[Purpose::PasswordReset]).await?;
+    calendar::revoke(tx, id).await?;
     Ok(user)
 }
 
@@ -268,6 +277,7 @@ pub async fn update_profile(
     };
     if new_hash.is_some() {
         tx.void_tokens(after.id, &[Purpose::PasswordReset]).await?;
+        calendar::revoke(tx, after.id).await?;
     }
     if after.email != before.email {
         tx.void_tokens(after.id, &Purpose::ALL).await?;
@@ -333,6 +343,7 @@ pub async fn delete(tx: &mut WriteTx, account: Granted<Account>) -> Result<Audit
     let of_user = logins::tenant_id.eq(tenant).and(logins::user_id.eq(id));
     diesel::delete(logins::table.filter(of_user)).execute(tx.conn()).await?;
     tx.void_tokens(id, &Purpose::ALL).await?;
+    calendar::revoke(tx, id).await?;
     let of_user = sessions::tenant_id.eq(tenant).and(sessions::user_id.eq(id));
     diesel::delete(sessions::table.filter(of_user)).execute(tx.conn()).await?;
     let of_user = idempotency_keys::tenant_id.eq(tenant).and(idempotency_keys::user_id.eq(id));

@@ -156,6 +156,14 @@ impl Person {
     pub async fn task(&self, input: Value) -> Value {
         self.post("/api/v1/tasks").json(&input).expect(201).await.json()
     }
+
+    /// Creates a meeting, of an hour if nothing else is said, and gives it back.
+    pub async fn meeting(&self, input: Value) -> Value {
+        let mut whole =
+            json!({"title": "Meeting", "starts_at": "2026-05-18T09:00:00Z", "ends_at": "2026-05-18T10:00:00Z"});
+        whole.as_object_mut().unwrap().extend(input.as_object().unwrap().clone());
+        self.post("/api/v1/meetings").json(&whole).expect(201).await.json()
+    }
 }
 
 /// A request in the making.

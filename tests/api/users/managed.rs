@@ -237,6 +237,14 @@ async fn the_export_holds_all_about_oneself_and_nothing_of_others() {
     colleague.task(json!({"title": "Given", "assigned_to": admin.id()})).await;
     colleague.task(json!({"title": "Theirs alone"})).await;
     other.owner.task(json!({"title": "Foreign"})).await;
+    let meeting = admin.meeting(json!({"title": "Held"})).await["id"].as_str().unwrap().to_owned();
+    let of_meeting = |list: &str| format!("/api/v1/meetings/{meeting}/{list}");
+    let input = json!({"description": "To do", "assignee_id": admin.id()});
+    colleague.post(&of_meeting("action-items")).json(&input).expect(201).await;
+    colleague.post(&of_meeting("attendees")).json(&json!({"user_id": admin.id()})).expect(201).await;
+    colleague.post(&of_meeting("attendees")).json(&json!({"user_id": colleague.id()})).expect(201).await;
+    colleague.meeting(json!({"title": "Theirs alone"})).await;
+    let feed = admin.post(&format!("{ME}/calendar")).expect(201).await.json();
     let guest = format!("{}@invited.example", app.unique());
     let invitation = json!({"email": guest, "role": "viewer"});
     let invitation = admin.post("/api/v1/invitations").json(&invitation).expect(201).await.json();
@@ -254,8 +262,24 @@ async fn the_export_holds_all_about_oneself_and_nothing_of_others() {
         lines.iter().filter(|line| line["kind"] == kind).map(|line| line["data"].clone()).collect()
     };
     let kinds: BTreeSet<_> = lines.iter().map(|line| line["kind"].as_str().unwrap()).collect();
-    let expected = ["api_key", "audit_entry", "comment", "invitation", "session", "task", "user"];
+    let expected = [
+        "action_item",
+        "api_key",
+        "attendance",
+        "audit_entry",
+        "calendar_feed",
+        "comment",
+        "invitation",
+        "meeting",
+        "session",
+        "task",
+        "user",
+    ];
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), expected);
+    assert_eq!(of("meeting").iter().map(|meeting| &meeting["title"]).collect::<Vec<_>>(), ["Held"]);
+    assert_eq!(of("attendance").iter().map(|row| &row["user_id"]).collect::<Vec<_>>(), [&json!(admin.id())]);
+    assert_eq!(of("action_item").iter().map(|item| &item["description"]).collect::<Vec<_>>(), ["To do"]);
+    assert_eq!((of("calendar_feed").len(), &of("calendar_feed")[0]["id"]), (1, &feed["id"]));
     assert_eq!(of("user"), [admin.get(ME).expect(200).await.json()]);
     let titles: BTreeSet<_> = of("task").iter().map(|task| task["title"].as_str().unwrap().to_owned()).collect();
     assert_eq!((of("task").len(), titles), (2, ["Given".to_owned(), "Made".to_owned()].into()));
@@ -268,7 +292,13 @@ async fn the_export_holds_all_about_oneself_and_nothing_of_others() {
     assert_eq!(named, (json!(guest), key["id"].clone()));
     assert!(of("audit_entry").iter().all(|entry| entry["actor_id"] == json!(admin.id())), "{text}");
     assert!(of("audit_entry").iter().any(|entry| entry["action"] == "sign_in"), "{text}");
-    let secrets = [invitation["token"].as_str().unwrap(), key["key"].as_str().unwrap(), "$2", "_hash"];
+    let secrets = [
+        feed["url"].as_str().unwrap(),
+        invitation["token"].as_str().unwrap(),
+        key["key"].as_str().unwrap(),
+        "$2",
+        "_hash",
+    ];
     let strangers = [colleague.email(), other.owner.email(), other.id.to_string()];
     for unknown in secrets.into_iter().chain(strangers.iter().map(String::as_str)).chain(["Theirs", "Foreign"]) {
         assert!(!text.contains(unknown), "{unknown} in {text}");

@@ -1,0 +1,12 @@
+//! What somebody has to do after a meeting; a task can be made of it.
+mod handlers;
+mod queries;
+mod types;
+
+pub use handlers::ActionItemsApi;
+pub use queries::{about, delete_all, forget_task};
+
+crate::permissions! {
+    Read(read): Viewer,
+    Write: Editor,
+}

@@ -1,0 +1,156 @@
+//! Action items in the database.
+#![expect(clippy::disallowed_methods, reason = "queries run SQL")]
+use super::types::{ActionItem, ActionItemFilter, ActionItemInput, ActionItemSort};
+use crate::auth::{Granted, Locked};
+use crate::db::error::Constraint;
+use crate::db::sql::for_update;
+use crate::db::types::{ActionItemId, Instant, MeetingId, TaskId, TenantId, UserId};
+use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
+use crate::error::{Detail, Error, Result};
+use crate::list::{List, Page};
+use crate::paged;
+use crate::resources::meetings::queries as meetings;
+use crate::resources::tasks::{self, Task};
+use crate::resources::users;
+use crate::schema::meeting_action_items as items;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+
+#[diesel::dsl::auto_type(no_type_alias)]
+fn all(tenant: TenantId, meeting: MeetingId) -> _ {
+    items::table.filter(items::tenant_id.eq(tenant)).filter(items::meeting_id.eq(meeting))
+}
+
+#[diesel::dsl::auto_type(no_type_alias)]
+fn one(tenant: TenantId, meeting: MeetingId, id: ActionItemId) -> _ {
+    let of_meeting = items::meeting_id.eq(meeting).and(items::id.eq(id));
+    items::table.filter(items::tenant_id.eq(tenant)).filter(of_meeting)
+}
+
+fn listed(tenant: TenantId, meeting: MeetingId) -> items::BoxedQuery<'static, Any> {
+    all(tenant, meeting).into_boxed()
+}
+
+pub async fn list(tx: &mut ReadTx, meeting: MeetingId, list: &List<ActionItemFilter>) -> Result<Page<ActionItem>> {
+    meetings::must_exist(tx, meeting).await?;
+    let (tenant, columns) = (tx.tenant(), ActionItem::as_select());
+    let (rows, total) = paged!(tx, list, listed(tenant, meeting), columns, (items::id, ActionItemId), {
+        ActionItemSort::CreatedAt => (items::created_at, Instant),
+    });
+    Ok(list.page(rows, total))
+}
+
+/// The next action items that a person wrote or is to do, in the order of their ids.
+pub async fn about(tx: &mut ReadTx, user: UserId, after: Option<Uuid>) -> Result<Vec<ActionItem>> {
+    let after = ActionItemId::from(after.unwrap_or_default());
+    let of_user = items::created_by.eq(user).or(items::assignee_id.eq(user));
+    let rows = items::table.filter(items::tenant_id.eq(tx.tenant())).filter(of_user).filter(items::id.gt(after));
+    Ok(rows.order(items::id).limit(500).select(ActionItem::as_select()).load(tx.conn()).await?)
+}
+
+pub async fn find(tx: &mut ReadTx, meeting: MeetingId, id: ActionItemId) -> Result<ActionItem> {
+    Ok(one(tx.tenant(), meeting, id).select(ActionItem::as_select()).first(tx.conn()).await?)
+}
+
+async fn locked(tx: &mut WriteTx, meeting: MeetingId, id: ActionItemId) -> Result<ActionItem> {
+    let item = one(tx.tenant(), meeting, id).select(ActionItem::as_select());
+    Ok(for_update(item).get_result(tx.conn()).await?)
+}
+
+pub async fn find_to_change(tx: &mut WriteTx, meeting: MeetingId, id: ActionItemId) -> Result<Locked<ActionItem>> {
+    Ok(Locked::new(locked(tx, meeting, id).await?))
+}
+
+pub async fn insert(tx: &mut WriteTx, meeting: MeetingId, input: ActionItemInput) -> Result<Audited<ActionItem>> {
+    meetings::lock(tx, meeting).await?;
+    users::must_exist(tx, "assignee_id", input.assignee_id).await?;
+    let (id, now) = (tx.new_id(), tx.now());
+    let item = ActionItem {
+        id,
+        meeting_id: meeting,
+        input,
+        task_id: None,
+        created_by: tx.actor(),
+        version: 1,
+        created_at: now,
+        updated_at: now,
+    };
+    diesel::insert_into(items::table)
+        .values((
+            items::tenant_id.eq(tx.tenant()),
+            items::id.eq(item.id),
+            items::meeting_id.eq(item.meeting_id),
+            &item.input,
+            items::created_by.eq(item.created_by),
+            items::version.eq(item.version),
+            items::created_at.eq(item.created_at),
+            items::updated_at.eq(item.updated_at),
+        ))
+        .execute(tx.conn())
+        .await
+        .refers_to("assignee_id")?;
+    Ok(tx.audit(Action::Create, item.id, Changes::created(&item)).await?.with(item))
+}
+
+pub async fn update(
+    tx: &mut WriteTx,
+    before: Granted<ActionItem>,
+    input: ActionItemInput,
+) -> Result<Audited<ActionItem>> {
+    if input.assignee_id != before.input.assignee_id {
+        users::must_exist(tx, "assignee_id", input.assignee_id).await?;
+    }
+    save(tx, &before, ActionItem { input, ..before.clone() }).await
+}
+
+/// Makes a task of it, which is what comes back: 409 where one was made of it before.
+pub async fn make_task(tx: &mut WriteTx, meeting: MeetingId, id: ActionItemId) -> Result<Audited<Task>> {
+    let item = locked(tx, meeting, id).await?; // who comes second waits here
+    if let Some(task) = item.task_id {
+        return Err(Error::Conflict(Detail::of("task_id", task.to_string())));
+    }
+    users::must_exist(tx, "assignee_id", item.input.assignee_id).await?; // they may be gone since
+    let task = tasks::insert(tx, item.input.as_task()).await?;
+    let task_id = Some(task.get().id);
+    let _ = save(tx, &item, ActionItem { task_id, ..item.clone() }).await?; // the task has its own row
+    Ok(task)
+}
+
+/// The task is about to be deleted: what it was made of can be made a task again.
+pub async fn forget_task(tx: &mut WriteTx, task: TaskId) -> Result<()> {
+    let made = items::table.filter(items::tenant_id.eq(tx.tenant())).filter(items::task_id.eq(task));
+    let made: Option<ActionItem> =
+        for_update(made.select(ActionItem::as_select())).get_result(tx.conn()).await.optional()?;
+    if let Some(item) = made {
+        let _ = save(tx, &item, ActionItem { task_id: None, ..item.clone() }).await?; // the task's own row is last
+    }
+    Ok(())
+}
+
+/// Writes the next version.
+async fn save(tx: &mut WriteTx, before: &ActionItem, after: ActionItem) -> Result<Audited<ActionItem>> {
+    let item = ActionItem { version: before.version + 1, updated_at: tx.now(), ..after };
+    diesel::update(one(tx.tenant(), item.meeting_id, item.id))
+        .set((
+            &item.input,
+            items::task_id.eq(item.task_id),
+            items::version.eq(item.version),
+            items::updated_at.eq(item.updated_at),
+        ))
+        .execute(tx.conn())
+        .await
+        .refers_to("assignee_id")?;
+    Ok(tx.audit(Action::Update, item.id, Changes::updated(before, &item)).await?.with(item))
+}
+
+pub async fn delete(tx: &mut WriteTx, item: Granted<ActionItem>) -> Result<Audited<()>> {
+    diesel::delete(one(tx.tenant(), item.meeting_id, item.id)).execute(tx.conn()).await?;
+    tx.audit(Action::Delete, item.id, Changes::deleted(&*item)).await
+}
+
+/// The meeting is going, and has the audit row.
+pub async fn delete_all(tx: &mut WriteTx, meeting: MeetingId) -> Result<()> {
+    diesel::delete(all(tx.tenant(), meeting)).execute(tx.conn()).await?;
+    Ok(())
+}

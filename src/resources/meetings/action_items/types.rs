@@ -1,0 +1,130 @@
+//! Action items as the contract has them.
+use crate::auth::Owned;
+use crate::db::Any;
+use crate::db::types::{ActionItemId, Day, Instant, MeetingId, TaskId, UserId};
+use crate::error::Detail;
+use crate::http::{Input, Resource};
+use crate::list::Filter;
+use crate::resources::tasks::{TaskInput, TaskPriority, TaskStatus};
+use crate::schema::meeting_action_items;
+use diesel::prelude::*;
+use poem_openapi::{Enum, Object};
+use uuid::Uuid;
+
+/// What people write about an action item.
+#[derive(Debug, Clone, Object, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = meeting_action_items, check_for_backend(Any))]
+#[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
+pub struct ActionItemInput {
+    #[oai(validator(min_length = 1, max_length = 2000))]
+    pub description: String,
+    #[oai(nullable)]
+    pub assignee_id: Option<UserId>,
+    #[oai(nullable)]
+    pub due_date: Option<Day>,
+    #[oai(default)]
+    pub done: bool,
+}
+
+impl Input for ActionItemInput {
+    fn check(&self, problems: &mut Detail) {
+        problems.not_blank("description", &self.description);
+    }
+}
+
+/// So many characters a task's title has at most.
+const TITLE: usize = 200;
+
+impl ActionItemInput {
+    /// The task that it makes: its first line is the title, and all of it the description where that is not the same.
+    pub fn as_task(&self) -> TaskInput {
+        let Self { description, assignee_id, due_date, done } = self.clone();
+        let title: String = description.trim().lines().next().unwrap_or_default().chars().take(TITLE).collect();
+        TaskInput {
+            description: (title != description).then_some(description),
+            title,
+            status: if done { TaskStatus::Done } else { TaskStatus::Todo },
+            priority: TaskPriority::default(),
+            week_number: None,
+            year: None,
+            tags: Default::default(),
+            due_date,
+            assigned_to: assignee_id,
+        }
+    }
+}
+
+/// An action item, as answered and as stored.
+#[derive(Debug, Clone, Object, Queryable, Selectable)]
+#[diesel(table_name = meeting_action_items, check_for_backend(Any))]
+pub struct ActionItem {
+    pub id: ActionItemId,
+    pub meeting_id: MeetingId,
+    #[oai(flatten)]
+    #[diesel(embed)]
+    pub input: ActionItemInput,
+    /// The task that was made of it; null again where that was deleted.
+    #[oai(nullable)]
+    pub task_id: Option<TaskId>,
+    pub created_by: UserId,
+    pub version: i64,
+    pub created_at: Instant,
+    pub updated_at: Instant,
+}
+
+impl Resource for ActionItem {
+    const PATH: &'static str = "/api/v1/meetings";
+
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+    fn version(&self) -> i64 {
+        self.version
+    }
+    fn location(&self) -> String {
+        format!("{}/{}/action-items/{}", Self::PATH, self.meeting_id, self.id)
+    }
+}
+
+impl Owned for ActionItem {
+    fn owner(&self) -> UserId {
+        self.created_by
+    }
+}
+
+/// Action items have no filters.
+#[derive(Debug, Clone, Object)]
+pub struct ActionItemFilter {}
+
+#[derive(Debug, Default, Clone, Copy, Enum)]
+#[oai(rename_all = "snake_case")]
+pub enum ActionItemSort {
+    #[default]
+    CreatedAt,
+}
+
+impl Filter for ActionItemFilter {
+    type Item = ActionItem;
+    type Column = ActionItemSort;
+    const IS_PLAIN: bool = true;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_is_the_title_of_the_task() {
+        let long = "한".repeat(300);
+        for (description, title, has_more) in [
+            ("Call them", "Call them", false),
+            ("\n Call them\r\nby Monday", "Call them", true),
+            (&long, &"한".repeat(200), true),
+        ] {
+            let item =
+                ActionItemInput { description: description.into(), assignee_id: None, due_date: None, done: false };
+            let task = item.as_task();
+            assert_eq!((task.title.as_str(), task.description.is_some()), (title, has_more));
+        }
+    }
+}

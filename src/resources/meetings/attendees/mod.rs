@@ -1,0 +1,16 @@
+//! Who is asked to come to a meeting: users, and people outside by their address.
+mod handlers;
+mod queries;
+mod types;
+
+pub use handlers::AttendeesApi;
+pub use queries::{delete_all, of_user};
+pub use types::Rsvp;
+
+crate::permissions! {
+    Read(read): Viewer,
+    /// To invite, and to take back an invitation.
+    Write: Editor,
+    /// Users answer for themselves alone; somebody has to answer for those outside.
+    Answer: Viewer if own else Editor,
+}

@@ -1,0 +1,135 @@
+//! Attendees in the database.
+#![expect(clippy::disallowed_methods, reason = "queries run SQL")]
+use super::types::{Attendee, AttendeeFilter, AttendeeInput, AttendeeSort, NewAttendee, Rsvp};
+use crate::auth::{Granted, Locked};
+use crate::db::error::Constraint;
+use crate::db::sql::for_update;
+use crate::db::types::{AttendeeId, Instant, MeetingId, TenantId, UserId};
+use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
+use crate::error::{Error, Result};
+use crate::http::scalars::Email;
+use crate::infra::formats::normalised;
+use crate::list::{List, Page};
+use crate::paged;
+use crate::resources::meetings::queries as meetings;
+use crate::resources::users;
+use crate::schema::meeting_attendees as attendees;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+
+/// So many can be invited to one meeting.
+const MOST: i64 = 200;
+
+#[diesel::dsl::auto_type(no_type_alias)]
+fn all(tenant: TenantId, meeting: MeetingId) -> _ {
+    attendees::table.filter(attendees::tenant_id.eq(tenant)).filter(attendees::meeting_id.eq(meeting))
+}
+
+#[diesel::dsl::auto_type(no_type_alias)]
+fn one(tenant: TenantId, meeting: MeetingId, id: AttendeeId) -> _ {
+    let of_meeting = attendees::meeting_id.eq(meeting).and(attendees::id.eq(id));
+    attendees::table.filter(attendees::tenant_id.eq(tenant)).filter(of_meeting)
+}
+
+fn listed(tenant: TenantId, meeting: MeetingId) -> attendees::BoxedQuery<'static, Any> {
+    all(tenant, meeting).into_boxed()
+}
+
+pub async fn list(tx: &mut ReadTx, meeting: MeetingId, list: &List<AttendeeFilter>) -> Result<Page<Attendee>> {
+    meetings::must_exist(tx, meeting).await?;
+    let (tenant, columns) = (tx.tenant(), Attendee::as_select());
+    let (rows, total) = paged!(tx, list, listed(tenant, meeting), columns, (attendees::id, AttendeeId), {
+        AttendeeSort::CreatedAt => (attendees::created_at, Instant),
+    });
+    Ok(list.page(rows, total))
+}
+
+/// The next invitations of a person, in the order of their ids.
+pub async fn of_user(tx: &mut ReadTx, user: UserId, after: Option<Uuid>) -> Result<Vec<Attendee>> {
+    let after = AttendeeId::from(after.unwrap_or_default());
+    let of_user = attendees::tenant_id.eq(tx.tenant()).and(attendees::user_id.eq(user));
+    let rows = attendees::table.filter(of_user).filter(attendees::id.gt(after)).order(attendees::id).limit(500);
+    Ok(rows.select(Attendee::as_select()).load(tx.conn()).await?)
+}
+
+pub async fn find(tx: &mut ReadTx, meeting: MeetingId, id: AttendeeId) -> Result<Attendee> {
+    Ok(one(tx.tenant(), meeting, id).select(Attendee::as_select()).first(tx.conn()).await?)
+}
+
+pub async fn find_to_change(tx: &mut WriteTx, meeting: MeetingId, id: AttendeeId) -> Result<Locked<Attendee>> {
+    let attendee = one(tx.tenant(), meeting, id).select(Attendee::as_select());
+    Ok(Locked::new(for_update(attendee).get_result(tx.conn()).await?))
+}
+
+/// Invites somebody. An address of a user of the tenant invites that user, who can then answer.
+pub async fn insert(tx: &mut WriteTx, meeting: MeetingId, new: NewAttendee) -> Result<Audited<Attendee>> {
+    meetings::lock(tx, meeting).await?;
+    let NewAttendee { user_id, email } = new;
+    let member = if user_id.is_some() { "user_id" } else { "email" };
+    users::must_exist(tx, "user_id", user_id).await?;
+    let email = email.map(|Email(email)| normalised(&email));
+    let user_id = match &email {
+        Some(email) => users::with_email(tx, email).await?,
+        None => user_id,
+    };
+    let count: i64 = all(tx.tenant(), meeting).count().get_result(tx.conn()).await?;
+    if count >= MOST {
+        return Err(Error::unprocessable(member, format!("the meeting has {MOST} attendees already")));
+    }
+    let attendee = Attendee {
+        id: tx.new_id(),
+        meeting_id: meeting,
+        email: email.filter(|_| user_id.is_none()),
+        user_id,
+        rsvp: Rsvp::None,
+        version: 1,
+        created_at: tx.now(),
+        updated_at: tx.now(),
+    };
+    diesel::insert_into(attendees::table)
+        .values((
+            attendees::tenant_id.eq(tx.tenant()),
+            attendees::id.eq(attendee.id),
+            attendees::meeting_id.eq(attendee.meeting_id),
+            attendees::user_id.eq(attendee.user_id),
+            attendees::email.eq(&attendee.email),
+            attendees::rsvp.eq(attendee.rsvp),
+            attendees::version.eq(attendee.version),
+            attendees::created_at.eq(attendee.created_at),
+            attendees::updated_at.eq(attendee.updated_at),
+        ))
+        .execute(tx.conn())
+        .await
+        .taken(member)?;
+    Ok(tx.audit(Action::Create, attendee.id, Changes::created(&attendee)).await?.with(attendee))
+}
+
+/// Whatever the role, nobody answers for another user.
+pub async fn update(tx: &mut WriteTx, before: Granted<Attendee>, input: AttendeeInput) -> Result<Audited<Attendee>> {
+    if before.user_id.is_some_and(|user| user != tx.actor()) {
+        return Err(Error::Forbidden);
+    }
+    let AttendeeInput { rsvp } = input;
+    let attendee = Attendee { rsvp, version: before.version + 1, updated_at: tx.now(), ..before.clone() };
+    diesel::update(one(tx.tenant(), attendee.meeting_id, attendee.id))
+        .set((
+            attendees::rsvp.eq(attendee.rsvp),
+            attendees::version.eq(attendee.version),
+            attendees::updated_at.eq(attendee.updated_at),
+        ))
+        .execute(tx.conn())
+        .await?;
+    Ok(tx.audit(Action::Update, attendee.id, Changes::updated(&*before, &attendee)).await?.with(attendee))
+}
+
+pub async fn delete(tx: &mut WriteTx, attendee: Granted<Attendee>) -> Result<Audited<()>> {
+    diesel::delete(one(tx.tenant(), attendee.meeting_id, attendee.id)).execute(tx.conn()).await?;
+    tx.audit(Action::Delete, attendee.id, Changes::deleted(&*attendee)).await
+}
+
+/// The meeting is going, and has the audit row.
+pub async fn delete_all(tx: &mut WriteTx, meeting: MeetingId) -> Result<()> {
+    diesel::delete(all(tx.tenant(), meeting)).execute(tx.conn()).await?;
+    Ok(())
+}

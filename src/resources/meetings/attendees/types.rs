@@ -1,0 +1,109 @@
+//! Attendees as the contract has them.
+use crate::auth::Owned;
+use crate::db::Any;
+use crate::db::types::{AttendeeId, Instant, MeetingId, UserId};
+use crate::error::Detail;
+use crate::http::scalars::Email;
+use crate::http::{Input, Resource};
+use crate::list::Filter;
+use crate::schema::meeting_attendees;
+use diesel::prelude::*;
+use poem_openapi::{Enum, Object};
+use uuid::Uuid;
+
+crate::text_enum! {
+    /// Whether they will come.
+    #[derive(Default)]
+    pub enum Rsvp {
+        Yes = "yes",
+        No = "no",
+        Maybe = "maybe",
+        /// Not answered yet.
+        #[default]
+        None = "none",
+    }
+}
+
+/// Whom to invite.
+#[derive(Debug, Clone, Object)]
+pub struct NewAttendee {
+    #[oai(nullable)]
+    pub user_id: Option<UserId>,
+    /// Of somebody outside; a user's own address invites the user.
+    #[oai(nullable, validator(max_length = 255))]
+    pub email: Option<Email>,
+}
+
+impl Input for NewAttendee {
+    fn check(&self, problems: &mut Detail) {
+        match (&self.user_id, &self.email) {
+            (Some(_), Some(_)) => problems.add("email", "must be absent with `user_id`"),
+            (None, None) => problems.add("user_id", "or `email` is needed"),
+            _ => {}
+        }
+    }
+}
+
+/// What is answered to an invitation.
+#[derive(Debug, Clone, Object)]
+pub struct AttendeeInput {
+    pub rsvp: Rsvp,
+}
+
+impl Input for AttendeeInput {}
+
+/// An attendee, as answered and as stored.
+#[derive(Debug, Clone, Object, Queryable, Selectable)]
+#[diesel(table_name = meeting_attendees, check_for_backend(Any))]
+pub struct Attendee {
+    pub id: AttendeeId,
+    pub meeting_id: MeetingId,
+    /// null: somebody outside.
+    #[oai(nullable)]
+    pub user_id: Option<UserId>,
+    /// null: a user.
+    #[oai(nullable)]
+    pub email: Option<String>,
+    pub rsvp: Rsvp,
+    pub version: i64,
+    pub created_at: Instant,
+    pub updated_at: Instant,
+}
+
+impl Resource for Attendee {
+    const PATH: &'static str = "/api/v1/meetings";
+
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+    fn version(&self) -> i64 {
+        self.version
+    }
+    fn location(&self) -> String {
+        format!("{}/{}/attendees/{}", Self::PATH, self.meeting_id, self.id)
+    }
+}
+
+/// An answer is the invited user's own; one from outside is nobody's.
+impl Owned for Attendee {
+    fn owner(&self) -> UserId {
+        self.user_id.unwrap_or_else(|| Uuid::nil().into())
+    }
+}
+
+/// Attendees have no filters.
+#[derive(Debug, Clone, Object)]
+pub struct AttendeeFilter {}
+
+#[derive(Debug, Default, Clone, Copy, Enum)]
+#[oai(rename_all = "snake_case")]
+pub enum AttendeeSort {
+    #[default]
+    CreatedAt,
+}
+
+impl Filter for AttendeeFilter {
+    type Item = Attendee;
+    type Column = AttendeeSort;
+    const IS_PLAIN: bool = true;
+}

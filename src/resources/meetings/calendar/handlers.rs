@@ -1,0 +1,101 @@
+//! Calendars over HTTP.
+use super::answer::CalendarFile;
+use super::types::{CalendarFeed, NewCalendarFeed};
+use super::{Own, Read, queries};
+use crate::app::Tag;
+use crate::auth::opaque::{OpaqueToken, TokenKind};
+use crate::auth::visitor::{self, Visitor};
+use crate::auth::{Actor, Caller};
+use crate::db::types::MeetingId;
+use crate::db::{Db, Origin, Scope, Standing, WriteScope};
+use crate::error::{Error, Result};
+use crate::http::{Also, Created, Deleted, Found, IdempotencyKey, IfNoneMatch};
+use poem_openapi::OpenApi;
+use poem_openapi::param::Path;
+use uuid::Uuid;
+
+pub struct CalendarApi {
+    pub db: Db,
+}
+
+#[OpenApi(prefix_path = "/api/v1", tag = "Tag::Meetings")]
+impl CalendarApi {
+    /// Get a meeting's calendar file
+    #[oai(path = "/meetings/:meeting_id/calendar", method = "get", operation_id = "meeting_calendar")]
+    async fn meeting(
+        &self,
+        caller: Caller<Read>,
+        Path(meeting_id): Path<MeetingId>,
+        if_none_match: IfNoneMatch,
+    ) -> Result<CalendarFile> {
+        let event = self.db.read(&caller, async |tx| queries::event(tx, meeting_id).await).await?;
+        Ok(CalendarFile::of(&[event], if_none_match))
+    }
+
+    /// Get one's calendar feed
+    #[oai(path = "/users/me/calendar", method = "get", operation_id = "calendar_feed_get")]
+    async fn get(&self, caller: Caller<Read>, if_none_match: IfNoneMatch) -> Result<Found<CalendarFeed>, Also<404>> {
+        let feed = self.db.read(&caller, async |tx| queries::feed_of(tx, caller.user()).await).await?;
+        Ok(Found(feed.ok_or(Error::NotFound)?, if_none_match))
+    }
+
+    /// Make one's calendar feed
+    #[oai(path = "/users/me/calendar", method = "post", operation_id = "calendar_feed_create")]
+    async fn create(
+        &self,
+        caller: Caller<Own>,
+        idempotency_key: IdempotencyKey,
+    ) -> Result<Created<NewCalendarFeed>, Also<422>> {
+        caller.session()?; // an API key is no person
+        let key = idempotency_key.of(&String::new())?;
+        Ok(Created(self.db.write_once(&caller, key, async |tx| queries::make(tx).await).await?))
+    }
+
+    /// Revoke one's calendar feed
+    #[oai(path = "/users/me/calendar", method = "delete", operation_id = "calendar_feed_delete")]
+    async fn delete(&self, caller: Caller<Own>) -> Result<Deleted, Also<404>> {
+        caller.session()?;
+        self.db.write(&caller, async |tx| queries::delete(tx).await).await?;
+        Ok(Deleted)
+    }
+}
+
+/// Outside of `/api/v1`: it is for calendar programs, which know nothing but an address.
+pub struct FeedApi {
+    pub db: Db,
+}
+
+#[OpenApi(tag = "Tag::Meetings")]
+impl FeedApi {
+    /// Read a calendar feed
+    #[oai(path = "/calendar/:file", method = "get", operation_id = "calendar_feed_read")]
+    async fn read(
+        &self,
+        visitor: Visitor<visitor::Feed>,
+        Path(file): Path<String>,
+        if_none_match: IfNoneMatch,
+    ) -> Result<CalendarFile, Also<429>> {
+        let Visitor { origin, charge, .. } = visitor;
+        let (ip, limits) = (origin.ip, charge.limits());
+        let Some((reader, standing)) = self.reader(&file, origin).await? else {
+            charge.take(&[limits.anonymous(ip)]).await?;
+            return Err(Error::NotFound.into()); // whatever is wrong with it
+        };
+        charge.take(&limits.of_user(reader.tenant(), reader.actor(), &standing, false)).await?;
+        let events = self.db.read(&reader, async |tx| queries::events_of(tx, reader.actor()).await).await?;
+        Ok(CalendarFile::of(&events, if_none_match))
+    }
+}
+
+impl FeedApi {
+    /// Whose feed it is, if they are to be served.
+    async fn reader(&self, file: &str, origin: Origin) -> Result<Option<(Actor, Standing)>> {
+        let token = file.strip_suffix(".ics").and_then(|secret| OpaqueToken::read(TokenKind::CalendarFeed, secret));
+        let Some(token) = token else { return Ok(None) };
+        let nobody_yet = Actor::vouched(token.tenant, Uuid::nil().into(), origin.clone());
+        let user = self.db.read(&nobody_yet, async |tx| queries::reader(tx, &token).await).await?;
+        let Some(user) = user else { return Ok(None) };
+        let standing = self.db.standing(&nobody_yet, user).await?;
+        Ok(standing.map(|standing| (Actor::vouched(token.tenant, user, origin), standing)))
+    }
+}

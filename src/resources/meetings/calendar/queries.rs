@@ -1,0 +1,110 @@
+//! Calendars in the database.
+#![expect(clippy::disallowed_methods, reason = "queries run SQL")]
+use super::types::{CalendarFeed, Event, Facts, Guest, NewCalendarFeed, Stored};
+use crate::auth::opaque::{OpaqueToken, TokenKind};
+use crate::db::sql::for_update;
+use crate::db::types::{CalendarFeedId, Instant, MeetingId, TenantId, UserId};
+use crate::db::{Action, Audited, Changes, ReadTx, WriteTx};
+use crate::error::{Error, Result};
+use crate::resources::meetings::attendees::Rsvp;
+use crate::schema::{calendar_feeds as feeds, meeting_attendees as attendees, meetings, users};
+use chrono::Duration;
+use diesel::dsl::exists;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+/// How much of the past and of the future a feed shows, and of how many meetings.
+const PAST: Duration = Duration::days(90);
+const AHEAD: Duration = Duration::days(366);
+const MOST: i64 = 1000;
+
+#[diesel::dsl::auto_type(no_type_alias)]
+fn of_user(tenant: TenantId, user: UserId) -> _ {
+    feeds::table.filter(feeds::tenant_id.eq(tenant)).filter(feeds::user_id.eq(user))
+}
+
+/// A meeting with all who are invited.
+pub async fn event(tx: &mut ReadTx, id: MeetingId) -> Result<Event> {
+    let tenant = tx.tenant();
+    let meeting = meetings::table
+        .inner_join(users::table.on(users::tenant_id.eq(meetings::tenant_id).and(users::id.eq(meetings::created_by))))
+        .filter(meetings::tenant_id.eq(tenant).and(meetings::id.eq(id)))
+        .select((Facts::as_select(), meetings::agenda, (users::id, users::name)));
+    let (facts, agenda, organizer): (Facts, Option<String>, (UserId, String)) = meeting.first(tx.conn()).await?;
+    let is_user = users::tenant_id.eq(attendees::tenant_id).and(attendees::user_id.eq(users::id.nullable()));
+    let guests = attendees::table
+        .left_join(users::table.on(is_user))
+        .filter(attendees::tenant_id.eq(tenant).and(attendees::meeting_id.eq(id)))
+        .order((attendees::created_at, attendees::id))
+        .select((users::id.nullable(), users::name.nullable(), attendees::email, attendees::rsvp));
+    type Row = (Option<UserId>, Option<String>, Option<String>, Rsvp);
+    let guests: Vec<Row> = guests.load(tx.conn()).await?;
+    let guest = |(id, name, email, rsvp): Row| Guest { user: id.zip(name), email, rsvp };
+    Ok(Event { facts, agenda, organizer: Some(organizer), guests: guests.into_iter().map(guest).collect() })
+}
+
+/// The meetings that a person made, or is invited to and has not declined.
+pub async fn events_of(tx: &mut ReadTx, user: UserId) -> Result<Vec<Event>> {
+    let (tenant, now) = (tx.tenant(), tx.now().0);
+    let is_invited = attendees::table
+        .filter(attendees::tenant_id.eq(tenant).and(attendees::meeting_id.eq(meetings::id)))
+        .filter(attendees::user_id.eq(user).and(attendees::rsvp.ne(Rsvp::No)));
+    let rows = meetings::table
+        .filter(meetings::tenant_id.eq(tenant))
+        .filter(
+            meetings::starts_at.ge(Instant::from(now - PAST)).and(meetings::starts_at.lt(Instant::from(now + AHEAD))),
+        )
+        .filter(meetings::created_by.eq(user).or(exists(is_invited)))
+        .order((meetings::starts_at, meetings::id))
+        .limit(MOST);
+    let rows: Vec<Facts> = rows.select(Facts::as_select()).load(tx.conn()).await?;
+    Ok(rows.into_iter().map(Event::from).collect())
+}
+
+/// A person's feed, if they have one.
+pub async fn feed_of(tx: &mut ReadTx, user: UserId) -> Result<Option<CalendarFeed>> {
+    let feed = of_user(tx.tenant(), user).select(Stored::as_select()).first(tx.conn()).await.optional()?;
+    Ok(feed.map(CalendarFeed::from))
+}
+
+/// Whose feed a secret opens.
+pub async fn reader(tx: &mut ReadTx, token: &OpaqueToken) -> Result<Option<UserId>> {
+    let feed = feeds::table.filter(feeds::tenant_id.eq(tx.tenant()).and(feeds::id.eq(CalendarFeedId::from(token.id))));
+    let feed = feed.select((feeds::token_hash, feeds::user_id));
+    let feed: Option<(Vec<u8>, UserId)> = feed.first(tx.conn()).await.optional()?;
+    Ok(feed.filter(|(hash, _)| token.fits(hash)).map(|(_, user)| user))
+}
+
+/// Makes the actor's feed, in the place of an earlier one.
+pub async fn make(tx: &mut WriteTx) -> Result<Audited<NewCalendarFeed>> {
+    let (tenant, user) = (tx.tenant(), tx.actor());
+    let own = users::table.filter(users::tenant_id.eq(tenant).and(users::id.eq(user))).select(users::id);
+    let _: UserId = for_update(own).get_result(tx.conn()).await?; // a second request waits here
+    revoke(tx, user).await?;
+    let token = OpaqueToken::new(TokenKind::CalendarFeed, tenant, tx.world().uuid(), tx.world());
+    let feed = CalendarFeed::from(Stored { id: token.id.into(), created_at: tx.now() });
+    let row = (
+        feeds::tenant_id.eq(tenant),
+        feeds::id.eq(feed.id),
+        feeds::user_id.eq(user),
+        feeds::token_hash.eq(token.hash()),
+        feeds::created_at.eq(feed.created_at),
+    );
+    diesel::insert_into(feeds::table).values(row).execute(tx.conn()).await?;
+    let audited = tx.audit(Action::Create, feed.id, Changes::created(&feed)).await?;
+    Ok(audited.with(NewCalendarFeed { feed, url: format!("/calendar/{}.ics", token.print()) }))
+}
+
+/// Takes back the actor's feed: 404 where there is none.
+pub async fn delete(tx: &mut WriteTx) -> Result<Audited<()>> {
+    let user = tx.actor();
+    revoke(tx, user).await?.ok_or(Error::NotFound)
+}
+
+/// Ends a person's feed, if they have one: it is not to outlive a password that others may have known, nor them.
+pub async fn revoke(tx: &mut WriteTx, user: UserId) -> Result<Option<Audited<()>>> {
+    let Some(feed) = feed_of(tx, user).await? else { return Ok(None) };
+    let row = feeds::table.filter(feeds::tenant_id.eq(tx.tenant()).and(feeds::id.eq(feed.id)));
+    diesel::delete(row).execute(tx.conn()).await?;
+    Ok(Some(tx.audit(Action::Delete, feed.id, Changes::deleted(&feed)).await?))
+}

@@ -1,0 +1,114 @@
+//! A person's feed as the contract has it, and what a calendar says of a meeting.
+use crate::db::Any;
+use crate::db::types::{CalendarFeedId, Instant, MeetingId, UserId};
+use crate::http::Resource;
+use crate::resources::meetings::attendees::Rsvp;
+use crate::resources::meetings::types::MeetingStatus;
+use crate::schema::{calendar_feeds, meetings};
+use diesel::prelude::*;
+use poem_openapi::Object;
+use uuid::Uuid;
+
+/// That there is a feed, and since when; its address was shown once.
+#[derive(Debug, Clone, Object)]
+pub struct CalendarFeed {
+    pub id: CalendarFeedId,
+    pub created_at: Instant,
+    pub version: i64,
+}
+
+impl From<Stored> for CalendarFeed {
+    fn from(Stored { id, created_at }: Stored) -> Self {
+        Self { id, created_at, version: 1 } // it never changes
+    }
+}
+
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = calendar_feeds, check_for_backend(Any))]
+pub struct Stored {
+    pub id: CalendarFeedId,
+    pub created_at: Instant,
+}
+
+impl Resource for CalendarFeed {
+    const PATH: &'static str = "/api/v1/users/me/calendar";
+
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+    fn version(&self) -> i64 {
+        self.version
+    }
+    /// Everybody finds their own under this address, and each time a new one.
+    fn tag(&self) -> String {
+        self.id.to_string()
+    }
+    fn location(&self) -> String {
+        Self::PATH.to_owned()
+    }
+}
+
+/// A feed with its address, which is shown once.
+#[derive(Debug, Clone, Object)]
+pub struct NewCalendarFeed {
+    #[oai(flatten)]
+    pub feed: CalendarFeed,
+    /// A path on this server. Whoever knows it reads the feed.
+    pub url: String,
+}
+
+impl Resource for NewCalendarFeed {
+    const PATH: &'static str = CalendarFeed::PATH;
+
+    fn id(&self) -> Uuid {
+        self.feed.id()
+    }
+    fn version(&self) -> i64 {
+        self.feed.version
+    }
+    fn tag(&self) -> String {
+        self.feed.tag()
+    }
+    fn location(&self) -> String {
+        self.feed.location()
+    }
+}
+
+/// What a feed tells of a meeting. Whoever knows its address learns no more than this.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = meetings, check_for_backend(Any))]
+pub struct Facts {
+    pub id: MeetingId,
+    pub title: String,
+    pub location: Option<String>,
+    pub status: MeetingStatus,
+    pub starts_at: Instant,
+    pub ends_at: Instant,
+    pub version: i64,
+    pub created_at: Instant,
+    pub updated_at: Instant,
+}
+
+/// A meeting in a calendar.
+#[derive(Debug)]
+pub struct Event {
+    pub facts: Facts,
+    pub agenda: Option<String>,
+    /// A user and their name.
+    pub organizer: Option<(UserId, String)>,
+    pub guests: Vec<Guest>,
+}
+
+impl From<Facts> for Event {
+    fn from(facts: Facts) -> Self {
+        Self { facts, agenda: None, organizer: None, guests: vec![] }
+    }
+}
+
+/// Somebody who is invited: a user and their name, or an address.
+#[derive(Debug)]
+pub struct Guest {
+    pub user: Option<(UserId, String)>,
+    pub email: Option<String>,
+    pub rsvp: Rsvp,
+}

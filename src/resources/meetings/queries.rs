@@ -1,0 +1,139 @@
+//! Meetings in the database. Every query starts at the lease's tenant; every change ends in its audit row.
+#![expect(clippy::disallowed_methods, reason = "queries run SQL")]
+use super::rules::may_become;
+use super::types::{Meeting, MeetingFilter, MeetingInput, MeetingSort, MeetingStatus};
+use super::{action_items, attendees};
+use crate::auth::{Granted, Locked};
+use crate::db::sql::{contains, for_update, like, text_or};
+use crate::db::types::{Day, Instant, MeetingId, TenantId, UserId};
+use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
+use crate::error::{Error, Result};
+use crate::infra::days::{Span, span};
+use crate::list::{List, Page};
+use crate::resources::tenant;
+use crate::schema::{meeting_attendees, meetings};
+use crate::{narrowed, paged};
+use diesel::dsl::exists;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use poem_openapi::types::ToJSON;
+use uuid::Uuid;
+
+#[diesel::dsl::auto_type(no_type_alias)]
+fn all(tenant: TenantId) -> _ {
+    meetings::table.filter(meetings::tenant_id.eq(tenant))
+}
+
+#[diesel::dsl::auto_type(no_type_alias)]
+fn one(tenant: TenantId, id: MeetingId) -> _ {
+    meetings::table.filter(meetings::tenant_id.eq(tenant)).filter(meetings::id.eq(id))
+}
+
+/// The days of a filter, as the tenant's clocks have them.
+async fn days(tx: &mut ReadTx, filter: &MeetingFilter) -> Result<Span> {
+    let day = |Day(day)| day;
+    match (filter.from_date.map(day), filter.to_date.map(day)) {
+        (None, None) => Ok((None, None)),
+        (from, to) => Ok(span(from, to, tenant::timezone(tx).await?)),
+    }
+}
+
+/// The meetings that a list is about, in no order yet.
+fn matching(tenant: TenantId, list: &List<MeetingFilter>, (from, until): Span) -> meetings::BoxedQuery<'static, Any> {
+    let MeetingFilter { status, from_date: _, to_date: _, attendee } = list.filter.clone();
+    let search = list.q.as_deref().map(contains);
+    let invited = attendee.map(|user| {
+        let of_meeting = meeting_attendees::meeting_id.eq(meetings::id).and(meeting_attendees::user_id.eq(user));
+        meeting_attendees::table.filter(meeting_attendees::tenant_id.eq(tenant)).filter(of_meeting)
+    });
+    narrowed!(
+        all(tenant).into_boxed(),
+        status => meetings::status.eq(status),
+        from => meetings::starts_at.ge(Instant::from(from)),
+        until => meetings::starts_at.lt(Instant::from(until)),
+        invited => exists(invited),
+        search => like(meetings::title, search.clone())
+            .or(like(text_or(meetings::agenda, ""), search.clone()))
+            .or(like(text_or(meetings::location, ""), search)),
+    )
+}
+
+pub async fn list(tx: &mut ReadTx, list: &List<MeetingFilter>) -> Result<Page<Meeting>> {
+    let (tenant, days) = (tx.tenant(), days(tx, &list.filter).await?);
+    let (rows, total) = paged!(tx, list, matching(tenant, list, days), Meeting::as_select(), (meetings::id, MeetingId), {
+        MeetingSort::Title => (meetings::title, String),
+        MeetingSort::Status => (meetings::status, MeetingStatus),
+        MeetingSort::StartsAt => (meetings::starts_at, Instant),
+        MeetingSort::CreatedAt => (meetings::created_at, Instant),
+        MeetingSort::UpdatedAt => (meetings::updated_at, Instant),
+    });
+    Ok(list.page(rows, total))
+}
+
+/// The next meetings that a person made, in the order of their ids; few at once, as they can be long.
+pub async fn made_by(tx: &mut ReadTx, user: UserId, after: Option<Uuid>) -> Result<Vec<Meeting>> {
+    let after = MeetingId::from(after.unwrap_or_default());
+    let rows = all(tx.tenant()).filter(meetings::created_by.eq(user)).filter(meetings::id.gt(after));
+    Ok(rows.order(meetings::id).limit(50).select(Meeting::as_select()).load(tx.conn()).await?)
+}
+
+pub async fn find(tx: &mut ReadTx, id: MeetingId) -> Result<Meeting> {
+    Ok(one(tx.tenant(), id).select(Meeting::as_select()).first(tx.conn()).await?)
+}
+
+/// 404 where there is no such meeting.
+pub async fn must_exist(tx: &mut ReadTx, id: MeetingId) -> Result<()> {
+    let _: MeetingId = one(tx.tenant(), id).select(meetings::id).first(tx.conn()).await?;
+    Ok(())
+}
+
+/// The same, and it stays until the transaction ends; others that add to it wait.
+pub async fn lock(tx: &mut WriteTx, id: MeetingId) -> Result<()> {
+    let _: MeetingId = for_update(one(tx.tenant(), id).select(meetings::id)).get_result(tx.conn()).await?;
+    Ok(())
+}
+
+/// The meeting as it is now, for a change in this transaction: nobody else changes it meanwhile.
+pub async fn find_to_change(tx: &mut WriteTx, id: MeetingId) -> Result<Locked<Meeting>> {
+    let meeting = one(tx.tenant(), id).select(Meeting::as_select());
+    Ok(Locked::new(for_update(meeting).get_result(tx.conn()).await?))
+}
+
+pub async fn insert(tx: &mut WriteTx, input: MeetingInput) -> Result<Audited<Meeting>> {
+    let meeting = Meeting::new(tx.new_id(), input, tx.actor(), tx.now());
+    diesel::insert_into(meetings::table)
+        .values((
+            meetings::tenant_id.eq(tx.tenant()),
+            meetings::id.eq(meeting.id),
+            &meeting.input,
+            meetings::created_by.eq(meeting.created_by),
+            meetings::version.eq(meeting.version),
+            meetings::created_at.eq(meeting.created_at),
+            meetings::updated_at.eq(meeting.updated_at),
+        ))
+        .execute(tx.conn())
+        .await?;
+    Ok(tx.audit(Action::Create, meeting.id, Changes::created(&meeting)).await?.with(meeting))
+}
+
+pub async fn update(tx: &mut WriteTx, before: Granted<Meeting>, input: MeetingInput) -> Result<Audited<Meeting>> {
+    let (from, to) = (before.input.status, input.status);
+    if !may_become(from, to) {
+        let message = format!("can't become {} from {}", to.to_json_string(), from.to_json_string());
+        return Err(Error::unprocessable("status", message));
+    }
+    let meeting = before.changed(input, tx.now());
+    diesel::update(one(tx.tenant(), meeting.id))
+        .set((&meeting.input, meetings::version.eq(meeting.version), meetings::updated_at.eq(meeting.updated_at)))
+        .execute(tx.conn())
+        .await?;
+    Ok(tx.audit(Action::Update, meeting.id, Changes::updated(&*before, &meeting)).await?.with(meeting))
+}
+
+/// Its attendees and action items go with it; the tasks that were made of them stay.
+pub async fn delete(tx: &mut WriteTx, meeting: Granted<Meeting>) -> Result<Audited<()>> {
+    attendees::delete_all(tx, meeting.id).await?;
+    action_items::delete_all(tx, meeting.id).await?;
+    diesel::delete(one(tx.tenant(), meeting.id)).execute(tx.conn()).await?;
+    tx.audit(Action::Delete, meeting.id, Changes::deleted(&*meeting)).await
+}

@@ -1,0 +1,122 @@
+//! Meetings as the contract has them, and the rules that a schema can't say.
+use crate::auth::Owned;
+use crate::db::Any;
+use crate::db::types::{Day, Instant, MeetingId, UserId};
+use crate::error::Detail;
+use crate::http::{Input, Resource};
+use crate::list::Filter;
+use crate::schema::meetings;
+use diesel::prelude::*;
+use poem_openapi::{Enum, Object};
+use uuid::Uuid;
+
+crate::text_enum! {
+    #[derive(Default)]
+    pub enum MeetingStatus {
+        #[default]
+        Scheduled = "scheduled",
+        InProgress = "in_progress",
+        Completed = "completed",
+        Cancelled = "cancelled",
+    }
+}
+
+/// What people write about a meeting: POST and PUT take it whole, PATCH takes any members of it.
+#[derive(Debug, Clone, Object, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = meetings, check_for_backend(Any))]
+#[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
+pub struct MeetingInput {
+    #[oai(validator(min_length = 1, max_length = 200))]
+    pub title: String,
+    #[oai(nullable, validator(max_length = 20000))]
+    pub agenda: Option<String>,
+    #[oai(nullable, validator(max_length = 20000))]
+    pub minutes: Option<String>,
+    #[oai(nullable, validator(max_length = 200))]
+    pub location: Option<String>,
+    #[oai(default)]
+    pub status: MeetingStatus,
+    pub starts_at: Instant,
+    pub ends_at: Instant,
+}
+
+impl Input for MeetingInput {
+    fn check(&self, problems: &mut Detail) {
+        problems.not_blank("title", &self.title);
+        // As they are kept: to the microsecond.
+        if Instant::from(self.starts_at.0) >= Instant::from(self.ends_at.0) {
+            problems.add("ends_at", "must be after `starts_at`");
+        }
+    }
+}
+
+/// A meeting, as answered and as stored.
+#[derive(Debug, Clone, Object, Queryable, Selectable)]
+#[diesel(table_name = meetings, check_for_backend(Any))]
+pub struct Meeting {
+    pub id: MeetingId,
+    #[oai(flatten)]
+    #[diesel(embed)]
+    pub input: MeetingInput,
+    pub created_by: UserId,
+    pub version: i64,
+    pub created_at: Instant,
+    pub updated_at: Instant,
+}
+
+impl Meeting {
+    /// A new meeting, first version.
+    pub fn new(id: MeetingId, input: MeetingInput, created_by: UserId, now: Instant) -> Self {
+        Self { id, input, created_by, version: 1, created_at: now, updated_at: now }
+    }
+
+    /// The next version of this meeting.
+    pub fn changed(&self, input: MeetingInput, now: Instant) -> Self {
+        Self { input, version: self.version + 1, updated_at: now, ..self.clone() }
+    }
+}
+
+impl Resource for Meeting {
+    const PATH: &'static str = "/api/v1/meetings";
+
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+    fn version(&self) -> i64 {
+        self.version
+    }
+}
+
+impl Owned for Meeting {
+    fn owner(&self) -> UserId {
+        self.created_by
+    }
+}
+
+/// The filters of a list of meetings: each member is one query parameter.
+#[derive(Debug, Clone, Object)]
+pub struct MeetingFilter {
+    pub status: Option<MeetingStatus>,
+    /// Meetings that start on this day or later, in the tenant's time zone.
+    pub from_date: Option<Day>,
+    /// Meetings that start on this day or earlier.
+    pub to_date: Option<Day>,
+    /// Meetings to which this user is invited.
+    pub attendee: Option<UserId>,
+}
+
+#[derive(Debug, Default, Clone, Copy, Enum)]
+#[oai(rename_all = "snake_case")]
+pub enum MeetingSort {
+    Title,
+    Status,
+    StartsAt,
+    #[default]
+    CreatedAt,
+    UpdatedAt,
+}
+
+impl Filter for MeetingFilter {
+    type Item = Meeting;
+    type Column = MeetingSort;
+}
