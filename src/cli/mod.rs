@@ -10,6 +10,7 @@ mod keys;
 mod migrate;
 mod openapi;
 mod prompt;
+mod seed;
 mod serve;
 
 use crate::config::{Config, ConfigError, Loaded, MissingSecrets, Sources};
@@ -54,6 +55,8 @@ enum Command {
     CreateTenant(CreateTenantArgs),
     /// Create a user; asks for what is missing, the password hidden and confirmed
     CreateUser(CreateUserArgs),
+    /// Make tenants to try things on: people of each role, tasks and comments
+    Seed(SeedArgs),
     /// Look after the audit log
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -133,6 +136,33 @@ pub struct CreateUserArgs {
     /// Read the password from standard input (its first line) instead of asking
     #[arg(long)]
     pub password_stdin: bool,
+}
+
+/// What to make. The same seed makes the same words, under the next free name.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(after_help = "\
+Examples:
+  bizcenter seed
+  bizcenter seed --tenants 20 --users 50 --tasks 1000000")]
+pub struct SeedArgs {
+    /// How many tenants
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub tenants: u32,
+    /// How many people each has, at least one of each role
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(5..=1000))]
+    pub users: u32,
+    /// How many tasks each has, with comments
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(..=10_000_000))]
+    pub tasks: u64,
+    /// What names, titles and dates follow from
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Read everybody's password from standard input (its first line) instead of inventing one
+    #[arg(long)]
+    pub password_stdin: bool,
+    /// Don't ask, also where this is no development
+    #[arg(long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
@@ -239,6 +269,7 @@ fn run(file: Option<PathBuf>, command: Command) -> anyhow::Result<()> {
         Command::CreateTenant(args) => block_on(create_tenant::run(load(file)?, args)),
         Command::Audit(AuditCommand::Verify { head, tenant }) => block_on(audit::verify(load(file)?, head, tenant)),
         Command::Keys(KeysCommand::Rotate) => block_on(keys::rotate(load(file)?)),
+        Command::Seed(args) => block_on(seed::run(load(file)?, args)),
         Command::CreateUser(args) => block_on(create_user::run(load(file)?, args)),
     }
 }

@@ -1,7 +1,9 @@
 //! Every change leaves a row in the audit log, in its own transaction.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
-use super::WriteTx;
-use super::types::{AnyId, AuditId};
+use super::directory::Server;
+use super::lease::SendAsyncFn;
+use super::types::{AnyId, AuditId, TenantId};
+use super::{Db, WriteTx};
 use crate::error::Result;
 use crate::schema::audit_logs;
 use diesel::prelude::*;
@@ -28,6 +30,8 @@ crate::text_enum! {
         EmailVerify = "email_verify",
         /// The tenant's data keys were wrapped by another master key, or followed by new ones.
         KeyRotate = "key_rotate",
+        /// An invented tenant was filled: this one tells of all its records.
+        Seed = "seed",
     }
 }
 
@@ -106,6 +110,19 @@ impl Changes {
             false => (name, pair),
         };
         Self(differ.map(shown).collect())
+    }
+}
+
+impl Db {
+    /// As [`Db::write`], for records that an [`AuditAction::Seed`] row tells of already: a row for each would drown the
+    /// log in what nobody did.
+    pub async fn write_seeded<F>(&self, tenant: TenantId, work: F) -> Result<()>
+    where
+        for<'tx> F: AsyncFnOnce(&'tx mut WriteTx) -> Result<()> + SendAsyncFn<&'tx mut WriteTx, Result<()>, Fut: Send>,
+    {
+        let mut tx = self.begin_write(&Server::of(tenant)).await?;
+        let result = work(&mut tx).await;
+        tx.end(result).await
     }
 }
 

@@ -187,6 +187,7 @@ where
     InsertMany { into: into.from_clause(), rows: rows.into_iter().map(R::values).collect() }
 }
 
+/// Prepared once for each number of rows, of which callers have few.
 impl<T: QuerySource, V> QueryId for InsertMany<T, V> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
@@ -199,7 +200,6 @@ where
     V: QueryFragment<Any> + InsertValues<Any, T>,
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Any>) -> QueryResult<()> {
-        out.unsafe_to_cache_prepared(); // its text depends on how many there are
         for (index, row) in self.rows.iter().enumerate() {
             if index == 0 {
                 out.push_sql("INSERT INTO ");

@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
-fn bizcenter(folder: &Path, arguments: &[&str]) -> Command {
+pub fn bizcenter(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bizcenter"));
     command.args(arguments).current_dir(folder).env_clear().stdin(Stdio::null()).kill_on_drop(true);
     if let Ok(profile) = std::env::var("LLVM_PROFILE_FILE") {
@@ -16,14 +16,14 @@ fn bizcenter(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-async fn run(command: &mut Command) -> (i32, String, String) {
+pub async fn run(command: &mut Command) -> (i32, String, String) {
     let Output { status, stdout, stderr } = command.output().await.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))
 }
 
 /// A server on a free port, and the address that it prints.
-async fn serve(database: &TestDatabase) -> (Child, String) {
+pub async fn serve(database: &TestDatabase) -> (Child, String) {
     let mut command = bizcenter(database.folder.path(), &[]);
     let (child, docs) = started(command.env("DATABASE_URL", &database.url), "Documentation at ").await;
     (child, docs.trim_end_matches("/docs").to_owned())

@@ -44,6 +44,7 @@ mod refresh;
 mod registration;
 mod replicas;
 mod schema;
+mod seed;
 mod sessions;
 mod sign_in;
 mod smtp;

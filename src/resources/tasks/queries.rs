@@ -4,7 +4,7 @@ use super::comments;
 use super::types::{Task, TaskFilter, TaskInput, TaskPriority, TaskSort, TaskStatus};
 use crate::auth::{Granted, Locked};
 use crate::db::error::Constraint;
-use crate::db::sql::{JsonListMethods, contains, day_or_last, for_update, like, text_or};
+use crate::db::sql::{JsonListMethods, contains, day_or_last, for_update, insert_many, like, text_or};
 use crate::db::types::{Day, Instant, TaskId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::Result;
@@ -14,6 +14,7 @@ use crate::schema::tasks;
 use crate::{narrowed, paged};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use std::slice;
 use uuid::Uuid;
 
 #[diesel::dsl::auto_type(no_type_alias)]
@@ -84,21 +85,26 @@ pub async fn hold(tx: &mut WriteTx, id: TaskId) -> Result<()> {
 pub async fn insert(tx: &mut WriteTx, input: TaskInput) -> Result<Audited<Task>> {
     users::must_exist(tx, "assigned_to", input.assigned_to).await?;
     let task = Task::new(tx.new_id(), input, tx.actor(), tx.now());
-    diesel::insert_into(tasks::table)
-        .values((
-            tasks::tenant_id.eq(tx.tenant()),
+    store(tx, slice::from_ref(&task)).await.refers_to("assigned_to")?;
+    Ok(tx.audit(Action::Create, task.id, Changes::created(&task)).await?.with(task))
+}
+
+/// Writes the rows of new tasks, at least one. Their audit rows are the caller's matter.
+pub async fn store(tx: &mut WriteTx, new: &[Task]) -> QueryResult<usize> {
+    let tenant = tx.tenant();
+    let row = |task: &'_ Task| {
+        (
+            tasks::tenant_id.eq(tenant),
             tasks::id.eq(task.id),
-            &task.input,
+            task.input.clone(),
             tasks::created_by.eq(task.created_by),
             tasks::completed_at.eq(task.completed_at),
             tasks::version.eq(task.version),
             tasks::created_at.eq(task.created_at),
             tasks::updated_at.eq(task.updated_at),
-        ))
-        .execute(tx.conn())
-        .await
-        .refers_to("assigned_to")?;
-    Ok(tx.audit(Action::Create, task.id, Changes::created(&task)).await?.with(task))
+        )
+    };
+    insert_many(tasks::table, new.iter().map(row)).execute(tx.conn()).await
 }
 
 pub async fn update(tx: &mut WriteTx, before: Granted<Task>, input: TaskInput) -> Result<Audited<Task>> {

@@ -16,7 +16,11 @@ use crate::schema::{task_comment_mentions as mentions, task_comments as comments
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use std::collections::HashMap;
+use std::slice;
 use uuid::Uuid;
+
+/// In one statement.
+const MOST_ROWS: usize = 1000;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn one(tenant: TenantId, task: TaskId, id: CommentId) -> _ {
@@ -85,10 +89,8 @@ pub async fn insert(tx: &mut WriteTx, task: TaskId, input: CommentInput) -> Resu
     let mentions = users::named(tx, usernames(&input.body)).await?;
     let (id, author_id, now) = (tx.new_id(), tx.actor(), tx.now());
     let stored = Stored { id, task_id: task, author_id, input, version: 1, created_at: now, updated_at: now };
-    let row = (comments::tenant_id.eq(tx.tenant()), &stored);
-    diesel::insert_into(comments::table).values(row).execute(tx.conn()).await?;
-    mention(tx, id, &mentions).await?;
     let comment = Comment { stored, mentions };
+    store(tx, slice::from_ref(&comment)).await?;
     Ok(tx.audit(Action::Create, id, Changes::created(&comment)).await?.with(comment))
 }
 
@@ -103,7 +105,8 @@ pub async fn update(tx: &mut WriteTx, before: Granted<Comment>, input: CommentIn
     );
     diesel::update(one(tx.tenant(), task_id, id)).set(change).execute(tx.conn()).await?;
     unmention(tx, id, before.mentions_beyond(&comment)).await?;
-    mention(tx, id, &comment.mentions_beyond(&before)).await?;
+    let new: Vec<_> = comment.mentions_beyond(&before).into_iter().map(|user| (id, user)).collect();
+    mention(tx, &new).await?;
     Ok(tx.audit(Action::Update, id, Changes::updated(&*before, &comment)).await?.with(comment))
 }
 
@@ -119,14 +122,25 @@ pub async fn delete_of(tx: &mut WriteTx, task: TaskId) -> Result<usize> {
     Ok(diesel::delete(rows).execute(tx.conn()).await?)
 }
 
-async fn mention(tx: &mut WriteTx, comment: CommentId, users: &[UserId]) -> Result<()> {
-    if users.is_empty() {
-        return Ok(());
-    }
+/// Writes the rows of new comments. Their audit rows are the caller's matter.
+pub async fn store(tx: &mut WriteTx, new: &[Comment]) -> Result<()> {
     let tenant = tx.tenant();
-    let row =
-        |user: &UserId| (mentions::tenant_id.eq(tenant), mentions::comment_id.eq(comment), mentions::user_id.eq(*user));
-    insert_many(mentions::table, users.iter().map(row)).execute(tx.conn()).await?;
+    for some in new.chunks(MOST_ROWS) {
+        let row = |comment: &Comment| (comments::tenant_id.eq(tenant), comment.stored.clone());
+        insert_many(comments::table, some.iter().map(row)).execute(tx.conn()).await?;
+    }
+    let named = new.iter().flat_map(|comment| comment.mentions.iter().map(|user| (comment.stored.id, *user)));
+    mention(tx, &named.collect::<Vec<_>>()).await
+}
+
+async fn mention(tx: &mut WriteTx, named: &[(CommentId, UserId)]) -> Result<()> {
+    let tenant = tx.tenant();
+    for some in named.chunks(MOST_ROWS) {
+        let row = |(comment, user): &(CommentId, UserId)| {
+            (mentions::tenant_id.eq(tenant), mentions::comment_id.eq(*comment), mentions::user_id.eq(*user))
+        };
+        insert_many(mentions::table, some.iter().map(row)).execute(tx.conn()).await?;
+    }
     Ok(())
 }
 

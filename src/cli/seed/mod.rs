@@ -1,0 +1,123 @@
+//! `bizcenter seed`: tenants to try things on, with people of each role and as many records as are asked for.
+//!
+//! Words and dates follow from `--seed` and the clock; ids and the password are random. Another kind of record is a file
+//! beside `tasks.rs`, a variant of [`Kind`] and a member of [`Amounts`].
+mod dice;
+mod people;
+mod tasks;
+mod words;
+
+use super::{SeedArgs, print, prompt};
+use crate::app::{self, Parts};
+use crate::config::Config;
+use crate::db::types::{Instant, TenantId};
+use crate::db::{WriteTx, migrations};
+use crate::infra::world::World;
+use anyhow::{Context, bail};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
+use indicatif::{ProgressBar, ProgressStyle};
+use people::Person;
+use poem_openapi::Object;
+use secrecy::{ExposeSecret, SecretString};
+use std::ops::Range;
+
+/// How many records are stored in one statement, and their company in one transaction.
+const BATCH: u64 = 1000;
+
+/// A tenant that is being filled.
+struct Company {
+    id: TenantId,
+    slug: String,
+    people: Vec<Person>,
+    /// What its words and dates follow from.
+    seed: [u64; 2],
+    now: Instant,
+    amounts: Amounts,
+}
+
+/// How many records of each kind a tenant gets; its audit log says so.
+#[derive(Debug, Clone, Copy, Object)]
+struct Amounts {
+    tasks: u64,
+}
+
+/// What there are many of. People are few, and made with their tenant.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Tasks,
+}
+
+const KINDS: [Kind; 1] = [Kind::Tasks];
+
+impl Kind {
+    fn amount(self, amounts: Amounts) -> u64 {
+        let Amounts { tasks } = amounts;
+        match self {
+            Self::Tasks => tasks,
+        }
+    }
+
+    /// Makes and stores the records of these places among their kind.
+    async fn store(self, tx: &mut WriteTx, company: &Company, places: Range<u64>) -> crate::error::Result<()> {
+        match self {
+            Self::Tasks => tasks::store(tx, company, places).await,
+        }
+    }
+}
+
+pub async fn run(config: Config, args: SeedArgs) -> anyhow::Result<()> {
+    let SeedArgs { tenants, users, tasks, seed, yes, password_stdin } = args;
+    let question = format!("This is {}. Fill it with invented tenants (yes/no)", config.environment);
+    if !config.environment.is_development() && !yes && !prompt::confirm("--yes", &question)? {
+        bail!("nothing was made");
+    }
+    migrations::up(&app::target(&config)?).await?;
+    let parts = app::connect(&config, World::real()).await?;
+    let password = match password_stdin {
+        true => prompt::password(true)?,
+        false => BASE64.encode(parts.world.random_bytes::<15>()).into(),
+    };
+    // One hash for all: it tells nothing that this command doesn't print, and each takes a third of a second.
+    let hash = parts.sign_in.passwords.hash(password.clone()).await?;
+    let amounts = Amounts { tasks };
+    let each: u64 = KINDS.iter().map(|kind| kind.amount(amounts)).sum();
+    let progress = ProgressBar::new(each * u64::from(tenants)); // shown at a terminal only
+    progress.set_style(ProgressStyle::with_template("{bar:40} {human_pos} of {human_len}, {per_sec}, {eta} left")?);
+    let mut made = vec![];
+    for tenant in 0..tenants {
+        let company = people::company(&parts, amounts, [seed, tenant.into()], users, &hash).await?;
+        let filled = fill(&parts, &company, &progress).await;
+        filled.with_context(|| format!("tenant {} stays incomplete", company.slug))?;
+        made.push(company);
+    }
+    progress.finish_and_clear();
+    print(&summary(&made, &password, password_stdin))
+}
+
+async fn fill(parts: &Parts, company: &Company, progress: &ProgressBar) -> crate::error::Result<()> {
+    for kind in KINDS {
+        let amount = kind.amount(company.amounts);
+        for start in (0..amount).step_by(BATCH as usize) {
+            let places = start..amount.min(start + BATCH);
+            let count = places.end - places.start;
+            parts.db.write_seeded(company.id, async |tx: &mut WriteTx| kind.store(tx, company, places).await).await?;
+            progress.inc(count);
+        }
+    }
+    Ok(())
+}
+
+fn summary(companies: &[Company], password: &SecretString, was_given: bool) -> String {
+    let password = if was_given { "the password that you gave" } else { password.expose_secret() };
+    let mut text = format!(
+        "Everybody signs in with their e-mail address and this password, at POST /api/v1/auth/login or on /docs:\n  {password}\n"
+    );
+    for Company { slug, people, amounts: Amounts { tasks }, .. } in companies {
+        text += &format!("\nTenant {slug}: {} people, {tasks} tasks\n", people.len());
+        for Person { name, email, role, .. } in people.iter().take(people::ROLES) {
+            text += &format!("  {:<8} {email} ({name})\n", role.name());
+        }
+    }
+    text
+}

@@ -1,0 +1,99 @@
+//! A tenant and its people.
+use super::dice::Dice;
+use super::words::{COMPANY_KINDS, COMPANY_NAMES, FIRST_NAMES, LAST_NAMES};
+use super::{Amounts, Company};
+use crate::app::Parts;
+use crate::auth::{Actor, Role};
+use crate::db::types::UserId;
+use crate::db::{Action, Changes, WriteTx};
+use crate::error::Error;
+use crate::resources::tenant::{self, NewTenant};
+use crate::resources::users::{self, NewUser};
+use anyhow::bail;
+
+/// There is somebody of each role; the first have the role for their address.
+pub const ROLES: usize = Role::ALL.len();
+
+/// What everybody after them is.
+const OTHERS: [Role; 4] = [Role::Editor, Role::Analyst, Role::Editor, Role::Viewer];
+
+/// How many tenants of one name there can be.
+const NAMESAKES: u32 = 10_000;
+
+pub struct Person {
+    pub id: UserId,
+    pub name: String,
+    pub username: String,
+    pub email: String,
+    pub role: Role,
+}
+
+/// Makes a tenant with so many people, under the first name that is free.
+pub async fn company(
+    parts: &Parts,
+    amounts: Amounts,
+    seed: [u64; 2],
+    users: u32,
+    hash: &str,
+) -> anyhow::Result<Company> {
+    for number in 1..=NAMESAKES {
+        let mut dice = Dice::at(&seed);
+        let (first, second) = (dice.one(&COMPANY_NAMES), dice.one(&COMPANY_KINDS));
+        let (mut name, mut slug) = (format!("{first} {second}"), format!("{first}-{second}").to_lowercase());
+        if number > 1 {
+            (name, slug) = (format!("{name} {number}"), format!("{slug}-{number}"));
+        }
+        let id = parts.world.uuid().into();
+        let people = (0..users).map(|place| person(parts, &mut dice, place, &slug)).collect();
+        let company = Company { id, slug, people, seed, now: parts.world.now().into(), amounts };
+        match insert(parts, &company, name, hash).await {
+            Err(Error::Conflict(_)) => {} // this name is taken, or somebody's
+            result => return Ok(result.map(|()| company)?),
+        }
+    }
+    bail!("there are {NAMESAKES} tenants of one name: try another --seed")
+}
+
+/// The tenant and its people have their audit rows, and one more tells of all that is to follow.
+async fn insert(parts: &Parts, company: &Company, name: String, hash: &str) -> crate::error::Result<()> {
+    let Company { id, slug, people, amounts, .. } = company;
+    let new = NewTenant { slug: slug.clone(), name, open_registration: false };
+    let insert = async |tx: &mut WriteTx| {
+        let _ = tenant::insert(tx, new).await?;
+        for Person { id, name, username, email, role } in people {
+            let new = NewUser {
+                email: email.clone(),
+                username: Some(username.clone()),
+                name: name.clone(),
+                role: *role,
+                password_hash: hash.to_owned(),
+                is_superuser: false,
+                email_verified: true,
+            };
+            let _ = users::insert(tx, *id, new).await?;
+        }
+        tx.audit(Action::Seed, *id, Changes::created(amounts)).await
+    };
+    parts.db.write(&Actor::operator(*id), insert).await
+}
+
+fn person(parts: &Parts, dice: &mut Dice, place: u32, slug: &str) -> Person {
+    let place = place as usize;
+    let (first, last) = (FIRST_NAMES[place % FIRST_NAMES.len()], dice.one(&LAST_NAMES));
+    let again = match place / FIRST_NAMES.len() {
+        0 => String::new(),
+        n => (n + 1).to_string(),
+    };
+    let local = format!("{}{again}", first.to_lowercase());
+    let role = match Role::ALL.iter().rev().nth(place) {
+        Some(role) => *role,
+        None => OTHERS[place % OTHERS.len()],
+    };
+    Person {
+        id: parts.world.uuid().into(),
+        name: format!("{first} {last}"),
+        username: format!("{local}.{slug}"),
+        email: format!("{}@{slug}.example", if place < ROLES { role.name() } else { &local }), // RFC 2606: nobody's
+        role,
+    }
+}
