@@ -1,45 +1,83 @@
 //! `bizcenter keys rotate`.
 use super::print;
-use crate::app;
+use crate::app::{self, Parts};
 use crate::config::Config;
 use crate::db::rotation::Rotated;
+use crate::db::types::TenantId;
+use crate::error::Result as DbResult;
 use crate::infra::world::World;
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use std::collections::BTreeSet;
 
-pub async fn rotate(config: Config) -> anyhow::Result<()> {
+pub async fn rotate(config: Config, with_data: bool) -> anyhow::Result<()> {
     let parts = app::connect(&config, World::real()).await?;
-    let tenants = parts.db.tenants().await.context("the database does not answer")?;
-    let bar = progress(tenants.len(), "tenants");
-    let (mut done, mut failed) = (Rotated::default(), 0);
-    for tenant in &tenants {
-        match parts.db.rotate_tenant(*tenant, &parts.checkpoint_key).await {
-            Ok(Rotated { wrapped, answers }) => {
-                done.wrapped += wrapped;
-                done.answers += answers;
-            }
-            Err(error) => {
-                failed += 1;
-                bar.suspend(|| eprintln!("bizcenter: tenant {tenant}: {error:?}"));
-            }
-        }
-        bar.inc(1);
-    }
+    let no_answer = "the database does not answer";
+    let tenants = parts.db.tenants().await.context(no_answer)?;
+    let mut failed = Failed::default();
+    let done = wrap(&parts, &tenants, &mut failed).await;
     let jobs = parts.db.seal_jobs_anew().await.context("the waiting jobs could not be sealed anew")?;
-    bar.finish_and_clear();
     let (active, Rotated { wrapped, answers }) = (&config.encryption.active, done);
     print(&format!(
         "{active} now encrypts {wrapped} more data keys, {answers} stored answers and {jobs} waiting jobs\n"
     ))?;
-    match failed {
+    if with_data {
+        let mut count = 0;
+        for tenant in &tenants {
+            count += parts.db.count_sealed(*tenant).await.context(no_answer)?;
+        }
+        renew(&parts, &tenants, count, &mut failed).await;
+        print(&format!("{count} values are encrypted under data keys that were made under {active}\n"))?;
+    }
+    match failed.0.len() {
         0 => Ok(()),
-        _ => bail!("{failed} of {} tenants are not done: keep the old key", tenants.len()),
+        failed => bail!("{failed} of {} tenants are not done: keep the old key", tenants.len()),
+    }
+}
+
+async fn wrap(parts: &Parts, tenants: &[TenantId], failed: &mut Failed) -> Rotated {
+    let (bar, mut done) = (progress(tenants.len() as u64, "tenants"), Rotated::default());
+    for tenant in tenants {
+        if let Some(Rotated { wrapped, answers }) =
+            failed.note(&bar, *tenant, parts.db.rotate_tenant(*tenant, &parts.checkpoint_key).await)
+        {
+            done.wrapped += wrapped;
+            done.answers += answers;
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    done
+}
+
+async fn renew(parts: &Parts, tenants: &[TenantId], count: u64, failed: &mut Failed) {
+    let bar = progress(count, "values");
+    for tenant in tenants {
+        let seen = |count| bar.inc(count as u64);
+        failed.note(&bar, *tenant, parts.db.renew_data(*tenant, seen).await);
+    }
+    bar.finish_and_clear();
+}
+
+/// The tenants that are not done.
+#[derive(Default)]
+struct Failed(BTreeSet<TenantId>);
+
+impl Failed {
+    /// Says what is wrong with a tenant, and goes on.
+    fn note<T>(&mut self, bar: &ProgressBar, tenant: TenantId, result: DbResult<T>) -> Option<T> {
+        result
+            .inspect_err(|error| {
+                self.0.insert(tenant);
+                bar.suspend(|| eprintln!("bizcenter: tenant {tenant}: {error:?}"));
+            })
+            .ok()
     }
 }
 
 /// A bar on standard error; none where that is no terminal.
-fn progress(length: usize, what: &str) -> ProgressBar {
+fn progress(length: u64, what: &str) -> ProgressBar {
     let template = format!("{{bar:40}} {{pos}} of {{len}} {what}, {{eta}} left");
     let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(length as u64).with_style(style)
+    ProgressBar::new(length).with_style(style)
 }

@@ -195,8 +195,15 @@ To replace a master key:
   3. bizcenter keys rotate
   4. Take the old key out of the settings.
 
+With --data, tenants get new data keys too, and their values are encrypted anew under these: for when the old master key
+may have become known to somebody who may also have read the database.
+
 It can be stopped and begun again.")]
-    Rotate,
+    Rotate {
+        /// Encrypt the tenants' values anew, too, under new data keys
+        #[arg(long)]
+        data: bool,
+    },
 }
 
 fn parse_head(text: &str) -> Result<KnownHead, &'static str> {
@@ -268,7 +275,7 @@ fn run(file: Option<PathBuf>, command: Command) -> anyhow::Result<()> {
         Command::Migrate(command) => block_on(migrate::run(load(file)?, command)),
         Command::CreateTenant(args) => block_on(create_tenant::run(load(file)?, args)),
         Command::Audit(AuditCommand::Verify { head, tenant }) => block_on(audit::verify(load(file)?, head, tenant)),
-        Command::Keys(KeysCommand::Rotate) => block_on(keys::rotate(load(file)?)),
+        Command::Keys(KeysCommand::Rotate { data }) => block_on(keys::rotate(load(file)?, data)),
         Command::Seed(args) => block_on(seed::run(load(file)?, args)),
         Command::CreateUser(args) => block_on(create_user::run(load(file)?, args)),
     }

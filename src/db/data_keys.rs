@@ -67,6 +67,8 @@ pub(super) struct DataKey {
 /// The data keys of a tenant, for as long as a request needs them.
 pub struct Unsealer {
     tenant: TenantId,
+    /// The newest, which seals.
+    current: i32,
     ciphers: HashMap<i32, Cipher>,
     keys: KeyRing,
 }
@@ -86,6 +88,13 @@ impl Unsealer {
     }
 }
 
+impl Unsealer {
+    /// Whether the tenant's present data key sealed it.
+    pub(super) fn is_current(&self, sealed: &Sealed) -> bool {
+        parts(&sealed.0).is_some_and(|(number, _)| number == self.current)
+    }
+}
+
 impl ReadTx {
     /// The tenant's data keys, to open what they sealed.
     pub async fn unsealer(&mut self) -> Result<Unsealer> {
@@ -93,12 +102,12 @@ impl ReadTx {
             self.lock_head().await?; // a new key may be on its way, and the row to open sealed by it
         }
         let (tenant, ring) = (self.tenant(), self.keys.clone());
-        let ciphers = self
-            .stored_keys()
-            .await?
+        let stored = self.stored_keys().await?;
+        let current = stored.iter().map(|(number, _)| *number).max().unwrap_or_default();
+        let ciphers = stored
             .into_iter()
             .map(|(number, wrapped)| Ok((number, Cipher::new(&ring.unwrap(&wrapped, &owner(tenant, number))?))));
-        Ok(Unsealer { tenant, ciphers: ciphers.collect::<Result<_>>()?, keys: ring })
+        Ok(Unsealer { tenant, current, ciphers: ciphers.collect::<Result<_>>()?, keys: ring })
     }
 
     /// A transaction that writes reads what is committed now, not what was when it began.
@@ -184,6 +193,29 @@ impl WriteTx {
             Ok((number, ring.wrap(&ring.unwrap(&wrapped, &owner)?, &owner)?))
         })
         .collect()
+    }
+
+    /// Gives the tenant a new data key if its present one was made under another master key; whether it did.
+    pub(super) async fn succeed_data_key(&mut self) -> Result<bool> {
+        let (number, _) = self.lock_head().await?;
+        let present = keys::table.filter(keys::tenant_id.eq(self.tenant())).filter(keys::number.eq(number));
+        let made_under = for_update(present.select(keys::made_under)).get_result(self.conn()).await.optional()?;
+        if made_under.is_none_or(|made_under: String| made_under == self.keys.active_id()) {
+            return Ok(false);
+        }
+        let key = self.new_data_key(number + 1).await?;
+        let head = heads::table.filter(heads::tenant_id.eq(self.tenant()));
+        let unused = (heads::number.eq(key.number), heads::uses.eq(0));
+        diesel::update(head).set(unused).execute(self.conn()).await?;
+        Ok(true)
+    }
+
+    /// Destroys all data keys of the tenant but the present one.
+    pub(super) async fn forget_old_data_keys(&mut self) -> Result<()> {
+        let (number, _) = self.lock_head().await?;
+        let old = keys::table.filter(keys::tenant_id.eq(self.tenant())).filter(keys::number.lt(number));
+        diesel::delete(old).execute(self.conn()).await?;
+        Ok(())
     }
 
     /// Makes room for the keys of a new tenant.

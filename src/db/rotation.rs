@@ -1,14 +1,19 @@
-//! Rotation of the master key: data keys and whatever else it encrypted are encrypted anew under the active one, while the
-//! servers run. Everything here may be stopped at any point and begun again.
+//! Rotation of keys: what the master key encrypted is encrypted anew under the active one, and on demand the tenants' values
+//! under new data keys, while the servers run. Everything here may be stopped at any point and begun again.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::audit_chain::CheckpointKey;
 use super::directory::Server;
-use super::types::TenantId;
-use super::{Action, Audited, Changes, Db, WriteTx};
+use super::sql::for_update;
+use super::types::{AnyId, Sealed, TenantId};
+use super::{Action, Audited, Changes, Db, Place, ReadTx, WriteTx};
 use crate::error::Result;
-use crate::schema::data_keys as keys;
+use crate::schema::{contract_history, contracts, data_keys as keys};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+
+/// How many values are sealed anew in one transaction, so that none holds its locks for long.
+const BATCH: i64 = 200;
 
 /// What a rotation did in one tenant.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -19,12 +24,97 @@ pub struct Rotated {
     pub answers: usize,
 }
 
+/// Does something with each column that holds sealed values.
+macro_rules! each_sealed_column {
+    ($do:ident, $($arguments:expr),+) => {
+        $do!($($arguments,)+ contracts, amount_sealed);
+        $do!($($arguments,)+ contract_history, from_sealed);
+        $do!($($arguments,)+ contract_history, to_sealed);
+    };
+}
+
+/// Counts the values of a column.
+macro_rules! count {
+    ($tx:expr, $count:expr, $table:ident, $column:ident) => {
+        let rows = $table::table.filter($table::tenant_id.eq($tx.tenant())).filter($table::$column.is_not_null());
+        $count += rows.count().get_result::<i64>($tx.conn()).await?;
+    };
+}
+
+/// Seals the values of a column by the tenant's present data key, those that another one has sealed. Ids are read without a
+/// lock and rows then locked one by one, before the keys, as who changes a row does it: no two wait for each other.
+macro_rules! seal_anew {
+    ($db:expr, $tenant:expr, $seen:expr, $table:ident, $column:ident) => {
+        let mut after = AnyId::from(Uuid::nil());
+        loop {
+            let batch = async |tx: &mut WriteTx| {
+                let own = $table::table.filter($table::tenant_id.eq(tx.tenant())).filter($table::id.gt(after));
+                let ids = own.filter($table::$column.is_not_null()).order($table::id.asc()).limit(BATCH);
+                let ids: Vec<AnyId> = ids.select($table::id).load(tx.conn()).await?;
+                let mut rows: Vec<(AnyId, Sealed)> = vec![];
+                for id in &ids {
+                    let row = $table::table.filter($table::tenant_id.eq(tx.tenant())).filter($table::id.eq(*id));
+                    let row = for_update(row.select($table::$column));
+                    let sealed: Option<Option<Sealed>> = row.get_result(tx.conn()).await.optional()?;
+                    rows.extend(sealed.flatten().map(|sealed| (*id, sealed)));
+                }
+                let unsealer = tx.unsealer().await?;
+                let old = rows.into_iter().filter(|(_, sealed)| !unsealer.is_current(sealed)).collect::<Vec<_>>();
+                let key = match u32::try_from(old.len()).unwrap_or(u32::MAX) {
+                    0 => None,
+                    uses => Some(tx.data_key(uses).await?),
+                };
+                for (id, sealed) in old {
+                    let Some(key) = &key else { continue };
+                    let place = Place { table: stringify!($table), row: id.0, column: stringify!($column) };
+                    let anew = tx.seal_by(key, place, &unsealer.open(place, &sealed)?)?;
+                    let row = $table::table.filter($table::tenant_id.eq(tx.tenant())).filter($table::id.eq(id));
+                    diesel::update(row).set($table::$column.eq(Some(anew))).execute(tx.conn()).await?;
+                }
+                Ok(Audited::without_row((ids.last().copied(), ids.len()))) // the same values
+            };
+            let (last, count) = $db.write(&Server::of($tenant), batch).await?;
+            $seen(count);
+            match last {
+                Some(last) => after = last,
+                None => break,
+            }
+        }
+    };
+}
+
 impl Db {
     /// Encrypts a tenant's data keys, stored answers and checkpoint under the active master key.
     pub async fn rotate_tenant(&self, tenant: TenantId, key: &CheckpointKey) -> Result<Rotated> {
         let wrapped = self.write(&Server::of(tenant), async |tx: &mut WriteTx| tx.wrap_anew().await).await?;
         self.sign_anew(tenant, key).await?;
         Ok(Rotated { wrapped, answers: self.seal_answers_anew(tenant).await? })
+    }
+
+    /// How many sealed values a tenant has.
+    pub async fn count_sealed(&self, tenant: TenantId) -> Result<u64> {
+        let count = async |tx: &mut ReadTx| {
+            let mut count = 0;
+            each_sealed_column!(count, tx, count);
+            Ok(count)
+        };
+        Ok(self.read(&Server::of(tenant), count).await?.unsigned_abs())
+    }
+
+    /// Gives a tenant a new data key if the one it has was made under another master key than the active one, seals all its
+    /// values by it, and destroys the old ones. `seen` is told of values as they are gone through.
+    pub async fn renew_data(&self, tenant: TenantId, seen: impl Fn(usize) + Send + Sync) -> Result<()> {
+        let has_old = self.write(&Server::of(tenant), async |tx: &mut WriteTx| tx.renew_data_key().await).await?;
+        if !has_old {
+            return Ok(());
+        }
+        each_sealed_column!(seal_anew, self, tenant, seen);
+        // Whoever sealed by an old key had the head under lock before there was the new one: nothing is left of theirs.
+        let forget = async |tx: &mut WriteTx| {
+            tx.forget_old_data_keys().await?;
+            Ok(Audited::without_row(())) // the new key has its row
+        };
+        self.write(&Server::of(tenant), forget).await
     }
 }
 
@@ -40,6 +130,15 @@ impl WriteTx {
         match old.len() {
             0 => Ok(Audited::without_row(0)), // nothing was changed
             count => Ok(self.audit(Action::KeyRotate, tenant, Changes::none()).await?.with(count)),
+        }
+    }
+
+    /// Whether there is an old data key, whose values are to be sealed anew.
+    async fn renew_data_key(&mut self) -> Result<Audited<bool>> {
+        let tenant = self.tenant();
+        match self.succeed_data_key().await? {
+            true => Ok(self.audit(Action::KeyRotate, tenant, Changes::none()).await?.with(true)),
+            false => Ok(Audited::without_row(self.stored_keys().await?.len() > 1)), // nothing was changed
         }
     }
 }
