@@ -3,8 +3,8 @@ use crate::db::sql::NO_DAY;
 use crate::error::{Error, Result};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
-use poem_openapi::Object;
 use poem_openapi::types::{ParseFromJSON, ToJSON, Type};
+use poem_openapi::{Enum, Object};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -19,6 +19,29 @@ pub trait Filter: Type + ParseFromJSON + Clone + 'static {
     const IS_PLAIN: bool = false;
     /// For a plain list: what was written first is read first.
     const IS_OLDEST_FIRST: bool = false;
+}
+
+/// The order of plain lists.
+#[derive(Debug, Default, Clone, Copy, Enum)]
+#[oai(rename_all = "snake_case")]
+pub enum PlainSort {
+    #[default]
+    CreatedAt,
+}
+
+/// The filter of a plain list, which has none: `plain_list!(InvitationFilter of Invitation)`.
+#[macro_export]
+macro_rules! plain_list {
+    ($filter:ident of $item:ty) => {
+        #[derive(Debug, Clone, poem_openapi::Object)]
+        pub struct $filter {}
+
+        impl $crate::list::Filter for $filter {
+            type Item = $item;
+            type Column = $crate::list::PlainSort;
+            const IS_PLAIN: bool = true;
+        }
+    };
 }
 
 pub trait Column: Type + ParseFromJSON + ToJSON + Default + Copy + 'static {}

@@ -4,6 +4,7 @@ use crate::auth::Authenticator;
 use crate::auth::caller::origin_of;
 use crate::db::Origin;
 use crate::error::{Error, Result};
+use crate::http::guard::refuse_query;
 use crate::http::limit_report::LimitReport;
 use poem::{FromRequest, Request, RequestBody};
 use std::marker::PhantomData;
@@ -73,9 +74,12 @@ impl Charge {
 impl<'a, L: VisitorLimit> FromRequest<'a> for Visitor<L> {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
         let (origin, charge) = (origin_of(request), Charge::of(request)?);
-        if let Some(limit) = L::limit(&charge.limits, origin.ip) {
-            charge.take(&[limit]).await?;
-        }
+        // Who is refused pays too, as any visitor where the operation would charge a limit of its own.
+        let refused = refuse_query(request);
+        let limit = L::limit(&charge.limits, origin.ip);
+        let limit = limit.or_else(|| refused.is_err().then(|| charge.limits.anonymous(origin.ip)));
+        charge.take(limit.as_slice()).await?;
+        refused?;
         Ok(Self { origin, charge, limit: PhantomData })
     }
 }

@@ -10,8 +10,9 @@ Printed from the code: `UPDATE=1 cargo test --test api contract` writes it, and 
 
 Each role may do all that the ones to its left may. *own* is what the caller made; another user's needs the role that has
 ✓. *Public* operations need no sign-in. Operators (`is_superuser`) have the operations below `/admin` alone, whatever their
-role; they see no tenant's rows. An API key acts with the role that it was given, but has no sessions, no password and no
-profile to change. Editors read contracts without amounts, which are for admins and owners.
+role; they see no tenant's rows. In their own tenant, operators alone change or remove them. An API key acts with the role that
+it was given, but has no sessions, no password and no profile to change. Editors read contracts without amounts, which are for
+admins and owners.
 
 | operation | | viewer | analyst | editor | admin | owner | operator |
 | --- | --- | --- | --- | --- | --- | --- | --- |

@@ -2,16 +2,43 @@
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::roles::Role;
 use super::standing::{Row, Standing, columns, serveable};
-use super::types::{ApiKeyId, Instant, UserId};
+use super::types::{ApiKeyId, Instant, TenantId, UserId};
 use super::{Audited, Db, ReadTx, Scope, WriteScope, WriteTx};
 use crate::error::Result;
-use crate::schema::api_keys;
+use crate::schema::{api_keys, users};
 use chrono::Duration;
+use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 /// How exactly the last use of a key is known; every request would be a write otherwise.
 const LAST_USED_STEP: Duration = Duration::minutes(1);
+
+/// Whether a key is good, if its secret is: it has not expired, its service account may act, and so may who made it, in no
+/// role below the key's.
+#[diesel::dsl::auto_type]
+pub fn is_good(now: Instant) -> _ {
+    let account = users::table
+        .filter(users::tenant_id.eq(api_keys::tenant_id))
+        .filter(users::id.eq(api_keys::user_id))
+        .filter(users::is_active.eq(true))
+        .filter(users::deleted_at.is_null());
+    let maker = users::table
+        .filter(users::tenant_id.eq(api_keys::tenant_id))
+        .filter(users::id.eq(api_keys::created_by))
+        .filter(users::is_active.eq(true))
+        .filter(users::deleted_at.is_null())
+        .filter(users::role.ge(api_keys::role));
+    let is_in_time = api_keys::expires_at.is_null().or(api_keys::expires_at.assume_not_null().gt(now));
+    is_in_time.and(exists(account)).and(exists(maker))
+}
+
+/// The tenant's keys that are good.
+#[diesel::dsl::auto_type(no_type_alias)]
+pub(super) fn good(tenant: TenantId, now: Instant) -> _ {
+    let good: is_good = is_good(now);
+    api_keys::table.filter(api_keys::tenant_id.eq(tenant)).filter(good)
+}
 
 /// A key that is good, if its secret is.
 pub struct StoredKey {
@@ -30,36 +57,17 @@ impl StoredKey {
 }
 
 impl Db {
-    /// None where there is no such key, it has expired, or its service account or maker is not to be served any more, or
-    /// its maker has fallen below its role.
+    /// None where there is no such key, or it is not good any more.
     pub async fn find_api_key(&self, scope: &impl Scope, id: ApiKeyId) -> Result<Option<StoredKey>> {
-        type KeyRow = (Vec<u8>, UserId, UserId, Role, Option<Instant>, Option<Instant>);
+        type KeyRow = (Vec<u8>, UserId, Role, Option<Instant>);
         let query = async |tx: &mut ReadTx| {
             let (tenant, now) = (tx.tenant(), tx.now());
-            let key = api_keys::table.filter(api_keys::tenant_id.eq(tenant).and(api_keys::id.eq(id)));
-            let key = key.select((
-                api_keys::key_hash,
-                api_keys::user_id,
-                api_keys::created_by,
-                api_keys::role,
-                api_keys::expires_at,
-                api_keys::last_used_at,
-            ));
+            let key = good(tenant, now).filter(api_keys::id.eq(id));
+            let key = key.select((api_keys::key_hash, api_keys::user_id, api_keys::role, api_keys::last_used_at));
             let key: Option<KeyRow> = key.first(tx.conn()).await.optional()?;
-            let Some((hash, user, maker, role, expires_at, last_used_at)) = key else { return Ok(None) };
-            if expires_at.is_some_and(|expires_at| expires_at <= now) {
-                return Ok(None);
-            }
-            let row = serveable(tenant, maker).select(columns());
-            let maker: Option<Row> = row.first(tx.conn()).await.optional()?;
-            if maker.is_none_or(|(of_maker, ..)| of_maker < role) {
-                return Ok(None);
-            }
+            let Some((hash, user, role, last_used_at)) = key else { return Ok(None) };
             let row: Option<Row> = serveable(tenant, user).select(columns()).first(tx.conn()).await.optional()?;
-            let standing = row.map(|row| {
-                let standing = Standing::from(row);
-                Standing { role: standing.role.min(role), ..standing } // whatever its account was made since
-            });
+            let standing = row.map(|row| Standing::from(row).at_most(role));
             Ok(standing.map(|standing| StoredKey { hash, user, standing, last_used_at }))
         };
         self.read(scope, query).await

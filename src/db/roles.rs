@@ -1,4 +1,4 @@
-//! The roles of users, as they are stored and compared.
+//! The roles and kinds of users, as they are stored and compared.
 
 crate::ranked_enum! {
     /// What a user is in their tenant; each role may do all that the ones below it may.
@@ -8,6 +8,14 @@ crate::ranked_enum! {
         Editor = (3, "editor"),
         Admin = (4, "admin"),
         Owner = (5, "owner"),
+    }
+}
+
+crate::text_enum! {
+    pub enum UserKind {
+        Person = "person",
+        /// Acts for an API key and can't sign in.
+        Service = "service",
     }
 }
 

@@ -1,10 +1,11 @@
 //! What a user is at this moment: looked up at each request, as tokens may be older.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
-use super::roles::Role;
+use super::api_keys::good;
+use super::roles::{Role, UserKind};
 use super::types::{SessionId, TenantId, UserId};
 use super::{Db, ReadTx, Scope, WriteScope};
 use crate::error::Result;
-use crate::schema::{sessions, tenants, users};
+use crate::schema::{api_keys, sessions, tenants, users};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,13 @@ impl From<Row> for Standing {
     }
 }
 
+impl Standing {
+    /// What is left of it by a key of this role: nothing more, whatever its service account was made since.
+    pub(super) fn at_most(self, of_key: Role) -> Self {
+        Self { role: self.role.min(of_key), ..self }
+    }
+}
+
 /// The user, if they and their tenant are to be served.
 #[diesel::dsl::auto_type(no_type_alias)]
 pub(super) fn serveable(tenant: TenantId, user: UserId) -> _ {
@@ -72,15 +80,29 @@ pub(super) fn serveable(tenant: TenantId, user: UserId) -> _ {
         .filter(tenants::deleted_at.is_null())
 }
 
+impl ReadTx {
+    /// The standing of a user who is to be served; a service account is no more than its key, while that is good.
+    pub async fn standing_of(&mut self, user: UserId) -> Result<Option<Standing>> {
+        let (tenant, now) = (self.tenant(), self.now());
+        let row = serveable(tenant, user).select((users::kind, columns()));
+        let row: Option<(UserKind, Row)> = row.first(self.conn()).await.optional()?;
+        let Some((kind, row)) = row else { return Ok(None) };
+        let standing = Standing::from(row);
+        match kind {
+            UserKind::Person => Ok(Some(standing)),
+            UserKind::Service => {
+                let key = good(tenant, now).filter(api_keys::user_id.eq(user)).select(api_keys::role);
+                let role: Option<Role> = key.first(self.conn()).await.optional()?;
+                Ok(role.map(|role| standing.at_most(role)))
+            }
+        }
+    }
+}
+
 impl Db {
     /// The standing of a user who is to be served.
     pub async fn standing(&self, scope: &impl Scope, user: UserId) -> Result<Option<Standing>> {
-        let query = async |tx: &mut ReadTx| {
-            let row = serveable(tx.tenant(), user).select(columns());
-            let row: Option<Row> = row.first(tx.conn()).await.optional()?;
-            Ok(row.map(Standing::from))
-        };
-        self.read(scope, query).await
+        self.read(scope, async |tx: &mut ReadTx| tx.standing_of(user).await).await
     }
 
     /// The same, for the user of a session that is in the database and goes on.

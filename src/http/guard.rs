@@ -68,7 +68,6 @@ impl<T: OpenApi> OpenApi for Guarded<T> {
                     operation: operation.operation_id.unwrap_or("unnamed"),
                     path_names: names.clone(),
                     takes_no_query: is_of_api(&path.path) && !takes(&operation, MetaParamIn::Query),
-                    is_public: operation.security.is_empty(),
                     declared: statuses(&operation),
                 };
                 routes.entry(route.clone()).or_default().insert(operation.method, guard.boxed());
@@ -236,8 +235,8 @@ fn numbered(path: &str) -> (String, Vec<String>) {
 #[derive(Clone, Copy)]
 struct TakesNoQuery(bool);
 
-/// Operations with parameters check them; the others know none. Who the caller is comes first: `auth::Caller` asks here
-/// when it knows, and the guard does for operations that are public.
+/// Operations with parameters check them; the others know none. Who the caller is comes first, and what it costs them:
+/// `auth::Caller` and `auth::Visitor` ask here when they know.
 pub fn refuse_query(request: &Request) -> Result<(), Error> {
     let Some(TakesNoQuery(true)) = request.data() else { return Ok(()) };
     let Some(query) = request.uri().query().filter(|query| !query.is_empty()) else { return Ok(()) };
@@ -254,7 +253,6 @@ struct Guard {
     operation: &'static str,
     path_names: Vec<String>,
     takes_no_query: bool,
-    is_public: bool,
     declared: HashSet<u16>,
 }
 
@@ -267,11 +265,6 @@ impl Endpoint for Guard {
         let limits = LimitReport::default();
         request.set_data(limits.clone());
         let response = async {
-            if self.is_public
-                && let Err(error) = refuse_query(&request)
-            {
-                return self.answer(error.into());
-            }
             match AssertUnwindSafe(self.endpoint.call(request)).catch_unwind().await {
                 Ok(Ok(response)) => response.into_response(),
                 Ok(Err(error)) => self.answer(error),

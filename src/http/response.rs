@@ -31,6 +31,27 @@ pub trait Resource: Type + ToJSON {
     }
 }
 
+/// A new resource is the resource with a secret beside it, which is shown once: `shown_once!(NewApiKey, api_key: ApiKey)`.
+#[macro_export]
+macro_rules! shown_once {
+    ($new:ty, $member:ident: $resource:ty) => {
+        impl $crate::http::Resource for $new {
+            const PATH: &'static str = <$resource as $crate::http::Resource>::PATH;
+            const IS_CONFIDENTIAL: bool = true;
+
+            fn id(&self) -> uuid::Uuid {
+                self.$member.id()
+            }
+            fn version(&self) -> i64 {
+                self.$member.version()
+            }
+            fn tag(&self) -> String {
+                self.$member.tag()
+            }
+        }
+    };
+}
+
 /// Browsers may keep it for their user, and ask each time whether it still is the current version.
 const REVALIDATED: HeaderValue = HeaderValue::from_static("private, no-cache");
 const NOT_STORED: HeaderValue = HeaderValue::from_static("no-store");

@@ -254,6 +254,23 @@ async fn nobody_of_a_suspended_tenant_is_served_until_it_goes_on() {
     assert_eq!(entries(&home.owner, &format!("subject_id={}", tenant.id)).await, Vec::<Value>::new());
 }
 
+/// They could not undo it.
+#[tokio::test]
+async fn operators_do_not_shut_themselves_out() {
+    let app = TestApp::start().await;
+    let (home, other) = (app.tenant().await, app.tenant().await);
+    let (operator, path) = (home.operator().await, path_of(&home));
+    let both = json!({"is_suspended": true, "user_requests_per_hour": 7});
+    let answer = operator.patch(&path).json(&both).send().await;
+    assert_eq!(answer.error(), error(409, "conflict"));
+    assert_eq!(answer.detail(), json!({"is_suspended": ["is for other tenants: you would shut yourself out"]}));
+    let limits = json!({"is_suspended": false, "user_requests_per_hour": 7000});
+    assert_eq!(operator.patch(&path).json(&limits).expect(200).await.json()["user_requests_per_hour"], 7000);
+    let elsewhere = other.operator().await;
+    elsewhere.patch(&path).json(&json!({"is_suspended": true})).expect(200).await;
+    elsewhere.patch(&path).json(&json!({"is_suspended": false})).expect(200).await;
+}
+
 // --- lists
 
 #[tokio::test]

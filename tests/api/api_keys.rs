@@ -347,3 +347,19 @@ async fn what_is_no_good_key_is_refused_alike() {
     assert_eq!(bearer.error(), error(401, "invalid_token"));
     assert!(is_good(&app, &key, &tenant.owner).await && is_good(&app, &theirs, &other.owner).await);
 }
+
+#[tokio::test]
+async fn nobody_deletes_a_key_above_themselves() {
+    let app = TestApp::start().await;
+    let tenant = app.tenant().await;
+    let (admin, owner) = (tenant.admin().await, &tenant.owner);
+    let (of_owner, of_admin) = (make(owner, "owner").await, make(owner, "admin").await);
+    assert_eq!(admin.delete(&path_of(&of_owner)).send().await.error(), error(403, "forbidden"));
+    assert!(is_good(&app, &of_owner, owner).await);
+    let answers = join_all((0..8).map(|_| admin.delete(&path_of(&of_admin)).send())).await;
+    let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status.as_u16()).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [204, 404, 404, 404, 404, 404, 404, 404]);
+    let deleted = format!("/api/v1/audit-logs?action=delete&subject_id={}", text(&of_admin, "id"));
+    assert_eq!(admin.get(&deleted).expect(200).await.json()["meta"]["total"], 1);
+}

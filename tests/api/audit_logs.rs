@@ -111,6 +111,30 @@ async fn a_search_finds_ids_and_text_in_the_changes() {
     assert_eq!(by_editor, Vec::<Value>::new(), "a search narrows what the filters leave");
 }
 
+/// What is stored is JSON, in which some characters are written otherwise than people type them.
+#[tokio::test]
+async fn a_search_finds_what_people_type() {
+    let owner = TestApp::start().await.tenant().await.owner;
+    let texts = ["Ask \"홍길동\"", r"C:\temp\new", "two\nlines", "tab\there", "50% of a_b!", "\u{1f600} 'quoted'"];
+    for text in texts {
+        owner.task(json!({"title": "x", "description": text})).await;
+    }
+    let found = async |q: &str| {
+        let found = entries(&owner, &[("q", q), ("subject_kind", "task")]).await;
+        found.iter().map(|entry| entry["changes"]["description"][1].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for text in texts {
+        assert_eq!(found(text).await, [text]);
+    }
+    let parts = [("\"홍", 0), ("동\"", 0), ("ASK \"", 0), ("temp\\N", 1), ("two\nL", 2), ("tab\t", 3), ("a_b!", 4)];
+    for (part, index) in parts {
+        assert_eq!(found(part).await, [texts[index]], "{part}");
+    }
+    for absent in ["\"title\"", "\\x", "\\\"", "\",\"", "two lines", "50_"] {
+        assert_eq!(found(absent).await, [""; 0], "{absent}");
+    }
+}
+
 #[tokio::test]
 async fn a_walk_by_cursor_sees_every_entry_once() {
     let (tenant, _) = busy().await;

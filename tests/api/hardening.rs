@@ -4,6 +4,7 @@ use bizcenter::auth::Actor;
 use bizcenter::db::Origin;
 use bizcenter::db::sessions::NewSession;
 use futures_util::future::join_all;
+use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -265,5 +266,35 @@ async fn what_holds_a_token_or_a_key_is_kept_by_nobody() {
         let found = person.get(first.header("location").unwrap()).expect(200).await;
         assert_eq!(found.header("cache-control"), Some("private, no-cache"), "{path}");
         assert!(found.json()[secret].is_null(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_for_its_parameters_has_its_price() {
+    let app = TestApp::with(|config| {
+        config.redis.url = None; // whose counts of this machine's address all servers of a run share
+        config.rate_limit.enabled = true;
+        config.rate_limit.anonymous_per_hour = 2;
+        config.rate_limit.register_per_minute = 2;
+        config.rate_limit.login_per_minute = 2;
+    });
+    let app = app.await;
+    let visit = |method: &Method, path: &str| app.visitor().call(method.clone(), &format!("{path}?foo")).send();
+    for (method, path) in
+        [(Method::GET, "/api/v1/status"), (Method::POST, "/api/v1/auth/register"), (Method::POST, "/api/v1/auth/login")]
+    {
+        for _ in 0..2 {
+            let answer = visit(&method, path).await;
+            assert_eq!((answer.error().0, answer.detail()), (400, json!({"foo": ["is not known"]})), "{path}");
+        }
+        assert_eq!(visit(&method, path).await.error(), (429, "rate_limited".into()), "{path}");
+    }
+    for (path, method) in [("refresh", Method::POST), ("password/forgot", Method::POST)] {
+        let answer = visit(&method, &format!("/api/v1/auth/{path}")).await;
+        assert_eq!(
+            answer.error(),
+            (429, "rate_limited".into()),
+            "{path} counts as a visit where it has no other limit"
+        );
     }
 }

@@ -298,27 +298,66 @@ async fn withdrawn_and_forged_tokens_are_refused() {
     assert_eq!([&user["tenant_id"], &user["role"]], [&json!(tenant.id), &json!("viewer")]);
 }
 
+/// Whether somebody in this role may invite somebody as that.
+fn could_invite(inviter: Role, role: Role) -> bool {
+    inviter >= Role::Admin && inviter >= role
+}
+
 #[tokio::test]
-async fn an_invitation_is_worth_what_its_inviter_is() {
+async fn an_invitation_is_good_while_its_inviter_could_make_it() {
     let app = TestApp::start().await;
     let tenant = app.tenant().await;
-    let changes = [json!({"role": "analyst"}), json!({"is_active": false})];
-    for (change, back) in changes.into_iter().zip([json!({"role": "admin"}), json!({"is_active": true})]) {
-        let admin = tenant.admin().await;
-        let guests = [guest(&app, &admin, "admin").await, guest(&app, &admin, "editor").await];
-        tenant.owner.patch(&user_path(&admin)).json(&change).expect(200).await;
-        for guest in &guests {
-            is_refused(&join(&app, guest).await);
+    for now in Role::ALL {
+        let inviter = tenant.person(Role::Owner).await;
+        let mut guests = vec![];
+        for role in Role::ALL {
+            guests.push((role, guest(&app, &inviter, role.name()).await));
         }
-        tenant.owner.patch(&user_path(&admin)).json(&back).expect(200).await;
-        for guest in &guests {
-            join(&app, guest).await.expect(201);
+        tenant.owner.patch(&user_path(&inviter)).json(&json!({"role": now.name()})).expect(200).await;
+        for (role, guest) in &guests {
+            let answer = join(&app, guest).await;
+            let is_good = could_invite(now, *role);
+            assert_eq!(answer.status == 201, is_good, "as {} by who is {}: {}", role.name(), now.name(), answer.text());
+        }
+        tenant.owner.patch(&user_path(&inviter)).json(&json!({"role": "owner"})).expect(200).await;
+        for (_, guest) in guests.iter().filter(|(role, _)| !could_invite(now, *role)) {
+            join(&app, guest).await.expect(201); // what was refused was not used up
         }
     }
+}
+
+#[tokio::test]
+async fn an_invitation_is_worth_nothing_while_its_inviter_is_not_served() {
+    let app = TestApp::start().await;
+    let tenant = app.tenant().await;
     let admin = tenant.admin().await;
-    let guest = guest(&app, &admin, "viewer").await;
+    let guests = [guest(&app, &admin, "admin").await, guest(&app, &admin, "viewer").await];
+    tenant.owner.patch(&user_path(&admin)).json(&json!({"is_active": false})).expect(200).await;
+    for guest in &guests {
+        is_refused(&join(&app, guest).await);
+    }
+    tenant.owner.patch(&user_path(&admin)).json(&json!({"is_active": true})).expect(200).await;
+    join(&app, &guests[0]).await.expect(201);
     tenant.owner.delete(&user_path(&admin)).expect(204).await;
-    is_refused(&join(&app, &guest).await);
+    is_refused(&join(&app, &guests[1]).await);
+}
+
+#[tokio::test]
+async fn nobody_withdraws_what_they_could_not_make() {
+    let app = TestApp::start().await;
+    let tenant = app.tenant().await;
+    let admin = tenant.admin().await;
+    let (of_owner, guest) = (invite(&tenant.owner, &address(&app), "owner").await.expect(201).json(), address(&app));
+    let of_admin = invite(&tenant.owner, &guest, "admin").await.expect(201).json();
+    assert_eq!(admin.delete(&path_of(&of_owner)).send().await.error(), error(403, "forbidden"));
+    let token = (text(&of_owner, "email"), text(&of_owner, "token"));
+    assert_eq!(join(&app, &token).await.expect(201).json()["role"], "owner");
+    let answers = join_all((0..8).map(|_| admin.delete(&path_of(&of_admin)).send())).await;
+    let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status.as_u16()).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [204, 404, 404, 404, 404, 404, 404, 404]);
+    let deleted = format!("/api/v1/audit-logs?action=delete&subject_id={}", text(&of_admin, "id"));
+    assert_eq!(admin.get(&deleted).expect(200).await.json()["meta"]["total"], 1);
 }
 
 /// An admin who is demoted must not get back in by what their API key invited.
@@ -340,6 +379,12 @@ async fn what_an_api_key_invited_is_worth_what_the_key_is() {
     is_refused(&join(&app, &guests[1]).await);
     tenant.owner.patch(&user_path(&admin)).json(&json!({"role": "admin"})).expect(200).await;
     join(&app, &guests[1]).await.expect(201);
+    let account = format!("/api/v1/users/{}", text(&key, "user_id"));
+    for change in [json!({"role": "editor"}), json!({"is_active": false})] {
+        tenant.owner.patch(&account).json(&change).expect(200).await;
+        is_refused(&join(&app, &guests[2]).await);
+    }
+    tenant.owner.patch(&account).json(&json!({"role": "admin", "is_active": true})).expect(200).await;
     tenant.owner.delete(&format!("{KEYS}/{}", text(&key, "id"))).expect(204).await;
     is_refused(&join(&app, &guests[2]).await);
 }

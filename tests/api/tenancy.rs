@@ -4,8 +4,9 @@ use crate::support::{Answer, Kind, Person, Tenant, TestApp, shares_redis};
 use bizcenter::auth::Actor;
 use bizcenter::config::DatabaseUrl;
 use bizcenter::db::connect::establish;
+use bizcenter::db::data_keys::Place;
 use bizcenter::db::one_time_tokens::Purpose;
-use bizcenter::db::{AnyConnection, Origin};
+use bizcenter::db::{Action, AnyConnection, Changes, Origin, WriteTx};
 use diesel::result::{DatabaseErrorKind, Error};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -30,7 +31,13 @@ async fn tenant_with_everything(app: &TestApp) -> Tenant {
     tenant.owner.post("/api/v1/api-keys").json(&json!({"name": "Robot", "role": "viewer"})).expect(201).await;
     let (db, actor) =
         (app.parts.db.clone(), Actor::vouched(tenant.id.into(), tenant.owner.id().into(), Origin::default()));
+    let place = Place { table: "contracts", row: tenant.id, column: "amount_sealed" };
     let behind = async move {
+        let seal = async move |tx: &mut WriteTx| {
+            tx.seal(place, b"1").await?; // makes the data key
+            tx.audit(Action::Update, tx.tenant(), Changes::none()).await
+        };
+        db.write(&actor, seal).await.unwrap();
         db.issue_token(&actor, Purpose::PasswordReset, true).await.unwrap().unwrap();
         db.seal_audit().await.unwrap();
     };

@@ -177,6 +177,23 @@ async fn a_tenant_is_deleted_only_by_its_owner_who_names_it() {
     }
 }
 
+/// Its owners would remove who they have no power over.
+#[tokio::test]
+async fn a_tenant_that_operators_belong_to_stays() {
+    let tenant = TestApp::start().await.tenant().await;
+    let (operator, almighty, path) =
+        (tenant.operator().await, tenant.almighty().await, format!("{TENANT}?confirm={}", tenant.slug));
+    for owner in [&tenant.owner, &almighty] {
+        let answer = owner.delete(&path).send().await;
+        assert_eq!(answer.error(), error(409, "conflict"));
+        assert_eq!(answer.detail(), json!({"confirm": ["is a tenant that operators of the server belong to"]}));
+    }
+    for person in [&operator, &almighty] {
+        almighty.delete(&format!("/api/v1/users/{}", person.id())).expect(204).await;
+    }
+    tenant.owner.delete(&path).expect(204).await;
+}
+
 #[tokio::test]
 async fn a_deleted_tenant_is_gone_at_once_and_its_rows_soon() {
     let app = TestApp::alone().await;

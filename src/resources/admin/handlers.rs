@@ -74,11 +74,15 @@ impl AdminApi {
         Path(tenant_id): Path<TenantId>,
         if_match: IfMatch,
         Json(patch): Json<Patch<TenantStandingInput>>,
-    ) -> Result<Saved<TenantAccount>> {
+    ) -> Result<Saved<TenantAccount>, Also<409>> {
         let change = async |tx: &mut WriteTx| {
             tx.enter(&caller, tenant_id).await?;
             let tenant = caller.grant(queries::find_to_change(tx).await?, &if_match)?;
-            let input = patch.apply(&tenant.as_input())?;
+            let input = patch.apply(&tenant.standing)?;
+            if input.is_suspended && tenant_id == caller.tenant() {
+                let message = "is for other tenants: you would shut yourself out";
+                return Err(Error::Conflict(Detail::of("is_suspended", message)));
+            }
             queries::update(tx, tenant, input).await
         };
         Ok(Saved(self.sessions.fenced(tenant_id, self.db.write(&caller, change)).await?))

@@ -1,14 +1,13 @@
 //! The server's tenants in the database. Their table has no row-level security.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{
-    NewTenantAccount, Stored, TenantAccount, TenantAccountFilter, TenantAccountInput, TenantAccountSort,
-    TenantStandingInput,
+    NewTenantAccount, TenantAccount, TenantAccountFilter, TenantAccountInput, TenantAccountSort, TenantStandingInput,
 };
 use crate::auth::{Granted, Locked, Role};
 use crate::db::sql::{contains, for_update, like};
 use crate::db::types::{Instant, TenantId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::list::{List, Page};
 use crate::resources::auth::Letters;
 use crate::resources::invitations::{self, InvitationInput};
@@ -35,26 +34,24 @@ fn matching(list: &List<TenantAccountFilter>) -> tenants::BoxedQuery<'static, An
 }
 
 pub async fn list(tx: &mut ReadTx, list: &List<TenantAccountFilter>) -> Result<Page<TenantAccount>> {
-    let columns = Stored::as_select();
-    let (rows, total): (Vec<Stored>, _) = paged!(tx, list, matching(list), columns, (tenants::id, TenantId), {
+    let columns = TenantAccount::as_select();
+    let (rows, total) = paged!(tx, list, matching(list), columns, (tenants::id, TenantId), {
         TenantAccountSort::Name => (tenants::name, String),
         TenantAccountSort::Slug => (tenants::slug, String),
         TenantAccountSort::CreatedAt => (tenants::created_at, Instant),
         TenantAccountSort::UpdatedAt => (tenants::updated_at, Instant),
     });
-    Ok(list.page(rows.into_iter().map(TenantAccount::from).collect(), total))
+    Ok(list.page(rows, total))
 }
 
 pub async fn find(tx: &mut ReadTx, id: TenantId) -> Result<TenantAccount> {
-    let row: Stored = one(id).select(Stored::as_select()).first(tx.conn()).await?;
-    Ok(row.into())
+    Ok(one(id).select(TenantAccount::as_select()).first(tx.conn()).await?)
 }
 
 /// The lease's tenant, for a change in this transaction.
 pub async fn find_to_change(tx: &mut WriteTx) -> Result<Locked<TenantAccount>> {
-    let row = one(tx.tenant()).select(Stored::as_select());
-    let row: Stored = for_update(row).get_result(tx.conn()).await?;
-    Ok(Locked::new(row.into()))
+    let tenant = one(tx.tenant()).select(TenantAccount::as_select());
+    Ok(Locked::new(for_update(tenant).get_result(tx.conn()).await?))
 }
 
 /// Makes the lease's tenant, and invites its owner.
@@ -78,20 +75,8 @@ pub async fn update(
     before: Granted<TenantAccount>,
     input: TenantStandingInput,
 ) -> Result<Audited<TenantAccount>> {
-    let number =
-        |limit: Option<i64>| limit.map(i32::try_from).transpose().map_err(|error| Error::Internal(error.into()));
-    let TenantStandingInput { is_suspended, user_requests_per_hour, api_key_requests_per_hour, user_writes_per_minute } =
-        input.clone();
-    let change = (
-        tenants::is_suspended.eq(is_suspended),
-        tenants::user_requests_per_hour.eq(number(user_requests_per_hour)?),
-        tenants::api_key_requests_per_hour.eq(number(api_key_requests_per_hour)?),
-        tenants::user_writes_per_minute.eq(number(user_writes_per_minute)?),
-        tenants::version.eq(before.version + 1),
-        tenants::updated_at.eq(tx.now()),
-    );
-    diesel::update(one(before.id)).set(change).execute(tx.conn()).await?;
-    let after = find(tx, before.id).await?;
-    let changes = Changes::updated(&before.as_input(), &input);
-    Ok(tx.audit(Action::Update, after.id, changes).await?.with(after))
+    let after = TenantAccount { standing: input, version: before.version + 1, updated_at: tx.now(), ..before.clone() };
+    let change = (&after.standing, tenants::version.eq(after.version), tenants::updated_at.eq(after.updated_at));
+    diesel::update(one(after.id)).set(change).execute(tx.conn()).await?;
+    Ok(tx.audit(Action::Update, after.id, Changes::updated(&*before, &after)).await?.with(after))
 }

@@ -29,80 +29,33 @@ impl Input for TenantAccountInput {
 }
 
 /// What an operator says about a tenant.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Queryable, Selectable, AsChangeset)]
+#[diesel(table_name = tenants, check_for_backend(Any), treat_none_as_null = true)]
 pub struct TenantStandingInput {
     pub is_suspended: bool,
     #[oai(nullable, validator(minimum(value = "1"), maximum(value = "1000000")))]
-    pub user_requests_per_hour: Option<i64>,
+    pub user_requests_per_hour: Option<i32>,
     #[oai(nullable, validator(minimum(value = "1"), maximum(value = "1000000")))]
-    pub api_key_requests_per_hour: Option<i64>,
+    pub api_key_requests_per_hour: Option<i32>,
     #[oai(nullable, validator(minimum(value = "1"), maximum(value = "1000000")))]
-    pub user_writes_per_minute: Option<i64>,
+    pub user_writes_per_minute: Option<i32>,
 }
 
 impl Input for TenantStandingInput {}
 
-/// As stored.
-#[derive(Debug, Clone, Queryable, Selectable)]
+/// A tenant, as answered and as stored.
+#[derive(Debug, Clone, Object, Queryable, Selectable)]
 #[diesel(table_name = tenants, check_for_backend(Any))]
-pub struct Stored {
-    pub id: TenantId,
-    pub slug: String,
-    pub name: String,
-    pub is_suspended: bool,
-    pub user_requests_per_hour: Option<i32>,
-    pub api_key_requests_per_hour: Option<i32>,
-    pub user_writes_per_minute: Option<i32>,
-    pub version: i64,
-    pub created_at: Instant,
-    pub updated_at: Instant,
-}
-
-/// As answered.
-#[derive(Debug, Clone, Object)]
 pub struct TenantAccount {
     pub id: TenantId,
     pub slug: String,
     pub name: String,
-    pub is_suspended: bool,
-    #[oai(nullable)]
-    pub user_requests_per_hour: Option<i64>,
-    #[oai(nullable)]
-    pub api_key_requests_per_hour: Option<i64>,
-    #[oai(nullable)]
-    pub user_writes_per_minute: Option<i64>,
+    #[oai(flatten)]
+    #[diesel(embed)]
+    pub standing: TenantStandingInput,
     pub version: i64,
     pub created_at: Instant,
     pub updated_at: Instant,
-}
-
-impl From<Stored> for TenantAccount {
-    fn from(stored: Stored) -> Self {
-        let Stored { id, slug, name, is_suspended, version, created_at, updated_at, .. } = stored;
-        Self {
-            id,
-            slug,
-            name,
-            is_suspended,
-            user_requests_per_hour: stored.user_requests_per_hour.map(i64::from),
-            api_key_requests_per_hour: stored.api_key_requests_per_hour.map(i64::from),
-            user_writes_per_minute: stored.user_writes_per_minute.map(i64::from),
-            version,
-            created_at,
-            updated_at,
-        }
-    }
-}
-
-impl TenantAccount {
-    pub fn as_input(&self) -> TenantStandingInput {
-        TenantStandingInput {
-            is_suspended: self.is_suspended,
-            user_requests_per_hour: self.user_requests_per_hour,
-            api_key_requests_per_hour: self.api_key_requests_per_hour,
-            user_writes_per_minute: self.user_writes_per_minute,
-        }
-    }
 }
 
 impl Resource for TenantAccount {
@@ -132,17 +85,7 @@ pub struct NewTenantAccount {
     pub invitation_token: String,
 }
 
-impl Resource for NewTenantAccount {
-    const PATH: &'static str = TenantAccount::PATH;
-    const IS_CONFIDENTIAL: bool = true;
-
-    fn id(&self) -> Uuid {
-        self.tenant.id()
-    }
-    fn version(&self) -> i64 {
-        self.tenant.version
-    }
-}
+crate::shown_once!(NewTenantAccount, tenant: TenantAccount);
 
 #[derive(Debug, Clone, Object)]
 pub struct TenantAccountFilter {

@@ -57,7 +57,7 @@ impl ApiKeysApi {
     /// Delete an API key
     #[oai(path = "/api-keys/:api_key_id", method = "delete", operation_id = "api_key_delete")]
     async fn delete(&self, caller: Caller<Write>, Path(api_key_id): Path<ApiKeyId>) -> Result<Deleted> {
-        let delete = async |tx: &mut WriteTx| queries::delete(tx, api_key_id).await;
+        let delete = async |tx: &mut WriteTx| queries::delete(tx, api_key_id, caller.role()).await;
         self.sessions.fenced(caller.tenant(), self.db.write(&caller, delete)).await?;
         Ok(Deleted)
     }

@@ -1,5 +1,5 @@
-//! API keys: how programs come in. Each acts as a service account of its own, and is good only while who made it could
-//! still make it.
+//! API keys: how programs come in. Each acts as a service account of its own, and is good only while who made it is
+//! to be served, in no role below the key's.
 mod handlers;
 mod queries;
 mod types;

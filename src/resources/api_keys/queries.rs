@@ -1,19 +1,19 @@
 //! API keys in the database.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
-use super::types::{ApiKey, ApiKeyFilter, ApiKeyInput, ApiKeySort, NewApiKey, Stored};
+use super::types::{ApiKey, ApiKeyFilter, ApiKeyInput, NewApiKey, Stored};
 use crate::auth::Role;
 use crate::auth::opaque::{OpaqueToken, TokenKind};
+use crate::db::api_keys::is_good;
+use crate::db::sql::for_update;
 use crate::db::types::{ApiKeyId, Instant, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::{Error, Result};
-use crate::list::{List, Page};
+use crate::list::{List, Page, PlainSort};
 use crate::paged;
 use crate::resources::users;
-use crate::schema::{api_keys, users as makers};
+use crate::schema::api_keys;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn one(tenant: TenantId, id: ApiKeyId) -> _ {
@@ -25,52 +25,26 @@ fn all(tenant: TenantId) -> api_keys::BoxedQuery<'static, Any> {
     api_keys::table.filter(api_keys::tenant_id.eq(tenant)).into_boxed()
 }
 
-/// With what their makers may do now.
-async fn answered(tx: &mut ReadTx, rows: Vec<Stored>) -> Result<Vec<ApiKey>> {
-    let mut roles = HashMap::new();
-    for row in &rows {
-        for user in [row.created_by, row.user_id] {
-            if let Entry::Vacant(role) = roles.entry(user.0) {
-                role.insert(role_of(tx, user).await?);
-            }
-        }
-    }
-    let now = tx.now();
-    let answer = |row: Stored| {
-        let role = |user: UserId| roles.get(&user.0).copied().flatten();
-        let makers_role = role(row.created_by).filter(|_| role(row.user_id).is_some());
-        ApiKey::of(row, makers_role, now)
-    };
-    Ok(rows.into_iter().map(answer).collect())
-}
-
-/// The role of a user who is to be served.
-async fn role_of(tx: &mut ReadTx, user: UserId) -> Result<Option<Role>> {
-    let user = makers::table
-        .filter(makers::tenant_id.eq(tx.tenant()).and(makers::id.eq(user)))
-        .filter(makers::is_active.eq(true).and(makers::deleted_at.is_null()));
-    Ok(user.select(makers::role).first(tx.conn()).await.optional()?)
-}
-
 pub async fn list(tx: &mut ReadTx, list: &List<ApiKeyFilter>) -> Result<Page<ApiKey>> {
-    let tenant = tx.tenant();
-    let columns = Stored::as_select();
-    let (rows, total): (Vec<Stored>, _) = paged!(tx, list, all(tenant), columns, (api_keys::id, ApiKeyId), {
-        ApiKeySort::CreatedAt => (api_keys::created_at, Instant),
+    let (tenant, columns) = (tx.tenant(), (Stored::as_select(), is_good(tx.now())));
+    let (rows, total): (Vec<(Stored, bool)>, _) = paged!(tx, list, all(tenant), columns, (api_keys::id, ApiKeyId), {
+        PlainSort::CreatedAt => (api_keys::created_at, Instant),
     });
-    Ok(list.page(answered(tx, rows).await?, total))
+    Ok(list.page(rows.into_iter().map(ApiKey::from).collect(), total))
 }
 
 /// The latest five hundred of a person.
 pub async fn made_by(tx: &mut ReadTx, user: UserId) -> Result<Vec<ApiKey>> {
     let rows = all(tx.tenant()).filter(api_keys::created_by.eq(user)).order(api_keys::id.desc());
-    let rows = rows.limit(500).select(Stored::as_select()).load(tx.conn()).await?;
-    answered(tx, rows).await
+    let rows = rows.limit(500).select((Stored::as_select(), is_good(tx.now())));
+    let rows: Vec<(Stored, bool)> = rows.load(tx.conn()).await?;
+    Ok(rows.into_iter().map(ApiKey::from).collect())
 }
 
 pub async fn find(tx: &mut ReadTx, id: ApiKeyId) -> Result<ApiKey> {
-    let row = one(tx.tenant(), id).select(Stored::as_select()).first(tx.conn()).await?;
-    answered(tx, vec![row]).await?.pop().ok_or(Error::NotFound)
+    let row = one(tx.tenant(), id).select((Stored::as_select(), is_good(tx.now())));
+    let row: (Stored, bool) = row.first(tx.conn()).await?;
+    Ok(row.into())
 }
 
 pub async fn insert(tx: &mut WriteTx, input: ApiKeyInput) -> Result<Audited<NewApiKey>> {
@@ -96,14 +70,19 @@ pub async fn insert(tx: &mut WriteTx, input: ApiKeyInput) -> Result<Audited<NewA
         api_keys::expires_at.eq(expires_at),
     );
     diesel::insert_into(api_keys::table).values(row).execute(tx.conn()).await?;
-    let api_key = ApiKey::of(stored, Some(role), now);
+    let api_key = ApiKey::from((stored, true));
     let audited = tx.audit(Action::Create, id, Changes::created(&api_key)).await?;
     Ok(audited.with(NewApiKey { api_key, key: token.print() }))
 }
 
 /// The key is gone, and its service account can do nothing more; what it made stays.
-pub async fn delete(tx: &mut WriteTx, id: ApiKeyId) -> Result<Audited<()>> {
+pub async fn delete(tx: &mut WriteTx, id: ApiKeyId, by: Role) -> Result<Audited<()>> {
+    // Who comes second waits here, and finds nothing.
+    let _: ApiKeyId = for_update(one(tx.tenant(), id).select(api_keys::id)).get_result(tx.conn()).await?;
     let key = find(tx, id).await?;
+    if by < key.role {
+        return Err(Error::Forbidden);
+    }
     diesel::delete(one(tx.tenant(), id)).execute(tx.conn()).await?;
     users::retire(tx, key.user_id).await?;
     tx.audit(Action::Delete, id, Changes::deleted(&key)).await

@@ -5,10 +5,9 @@ use crate::db::Any;
 use crate::db::types::{ApiKeyId, Instant, UserId};
 use crate::error::Detail;
 use crate::http::{Input, Resource};
-use crate::list::Filter;
 use crate::schema::api_keys;
 use diesel::prelude::*;
-use poem_openapi::{Enum, Object};
+use poem_openapi::Object;
 use uuid::Uuid;
 
 #[derive(Debug, Clone, Object)]
@@ -59,11 +58,9 @@ pub struct ApiKey {
     pub version: i64,
 }
 
-impl ApiKey {
-    /// `makers_role`: that of who made it, while they are to be served.
-    pub fn of(stored: Stored, makers_role: Option<Role>, now: Instant) -> Self {
+impl From<(Stored, bool)> for ApiKey {
+    fn from((stored, is_active): (Stored, bool)) -> Self {
         let Stored { id, name, role, user_id, created_by, created_at, expires_at, last_used_at } = stored;
-        let is_active = expires_at.is_none_or(|expires_at| expires_at > now) && makers_role >= Some(role);
         let prefix = key_prefix(id.0).trim_end_matches('_').to_owned();
         let version = 1; // it never changes
         Self { id, name, role, prefix, user_id, created_by, is_active, created_at, expires_at, last_used_at, version }
@@ -95,34 +92,5 @@ pub struct NewApiKey {
     pub key: String,
 }
 
-impl Resource for NewApiKey {
-    const PATH: &'static str = ApiKey::PATH;
-    const IS_CONFIDENTIAL: bool = true;
-
-    fn id(&self) -> Uuid {
-        self.api_key.id()
-    }
-    fn version(&self) -> i64 {
-        self.api_key.version
-    }
-    fn tag(&self) -> String {
-        self.api_key.tag()
-    }
-}
-
-/// API keys have no filters.
-#[derive(Debug, Clone, Object)]
-pub struct ApiKeyFilter {}
-
-#[derive(Debug, Default, Clone, Copy, Enum)]
-#[oai(rename_all = "snake_case")]
-pub enum ApiKeySort {
-    #[default]
-    CreatedAt,
-}
-
-impl Filter for ApiKeyFilter {
-    type Item = ApiKey;
-    type Column = ApiKeySort;
-    const IS_PLAIN: bool = true;
-}
+crate::shown_once!(NewApiKey, api_key: ApiKey);
+crate::plain_list!(ApiKeyFilter of ApiKey);

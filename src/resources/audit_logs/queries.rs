@@ -18,7 +18,7 @@ use uuid::Uuid;
 fn matching(tenant: TenantId, list: &List<AuditFilter>) -> audit_logs::BoxedQuery<'static, Any> {
     let AuditFilter { action, subject_kind, subject_id, actor_id, created_after, created_before } = list.filter.clone();
     let id = list.q.as_deref().and_then(parse_uuid).map(AnyId::from);
-    let text = list.q.as_deref().filter(|_| id.is_none()).map(contains);
+    let text = list.q.as_deref().filter(|_| id.is_none()).map(|text| contains(&in_json(text)));
     narrowed!(
         audit_logs::table.filter(audit_logs::tenant_id.eq(tenant)).into_boxed(),
         action => audit_logs::action.eq(action),
@@ -33,6 +33,12 @@ fn matching(tenant: TenantId, list: &List<AuditFilter>) -> audit_logs::BoxedQuer
             .or(text_or(audit_logs::request_id, "").eq(id.0.to_string())),
         text => like(audit_logs::changes, text),
     )
+}
+
+/// A text as it stands in the JSON that is stored: with quotes, backslashes and line breaks escaped.
+fn in_json(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text).to_owned()
 }
 
 pub async fn list(tx: &mut ReadTx, list: &List<AuditFilter>) -> Result<Page<AuditEntry>> {

@@ -2,7 +2,6 @@
 use super::answers::COOKIE;
 use crate::auth::caller::bearer;
 use crate::auth::refresh_token::PREFIX;
-use crate::http::guard::refuse_query;
 use cookie::Cookie;
 use poem::http::header::COOKIE as COOKIE_HEADER;
 use poem::{Request, RequestBody};
@@ -35,7 +34,6 @@ impl<'a> ApiExtractor<'a> for Presented {
         vec!["refreshCookie"]
     }
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        refuse_query(request)?;
         // Programs send their access token along with everything; it is not meant here.
         if let Some(token) = bearer(request).filter(|token| token.starts_with(PREFIX)) {
             return Ok(Self::InAuthorization(token.to_owned()));

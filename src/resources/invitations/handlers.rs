@@ -1,6 +1,6 @@
 //! Invitations over HTTP.
 use super::types::{Invitation, InvitationFilter, InvitationInput, NewInvitation};
-use super::{Read, Write, queries};
+use super::{Read, Write, may_invite, queries};
 use crate::app::Tag;
 use crate::auth::Caller;
 use crate::auth::mail_cap::{MailCap, MailKind};
@@ -42,7 +42,7 @@ impl InvitationsApi {
         idempotency_key: IdempotencyKey,
         Json(input): Json<InvitationInput>,
     ) -> Result<Created<NewInvitation>, Also<409>> {
-        if caller.role() < input.role {
+        if !may_invite(caller.role(), input.role) {
             return Err(Error::Forbidden.into());
         }
         let key = idempotency_key.of(&input)?;
@@ -71,7 +71,9 @@ impl InvitationsApi {
     /// Withdraw an invitation
     #[oai(path = "/invitations/:invitation_id", method = "delete", operation_id = "invitation_delete")]
     async fn delete(&self, caller: Caller<Write>, Path(invitation_id): Path<InvitationId>) -> Result<Deleted> {
-        self.db.write(&caller, async |tx: &mut WriteTx| queries::delete(tx, invitation_id).await).await?;
+        self.db
+            .write(&caller, async |tx: &mut WriteTx| queries::delete(tx, invitation_id, caller.role()).await)
+            .await?;
         Ok(Deleted)
     }
 }

@@ -3,6 +3,8 @@ mod handlers;
 mod queries;
 mod types;
 
+use crate::auth::{Permission, Role};
+
 pub use handlers::InvitationsApi;
 pub use queries::{accept, insert, invalid, made_by};
 pub use types::{InvitationInput, NewInvitation};
@@ -11,4 +13,10 @@ crate::permissions! {
     Read(read): Admin,
     /// To invite, as nothing above oneself, and to withdraw.
     Write: Admin,
+}
+
+/// Whether somebody in this role may invite as `role`, or withdraw such an invitation. One that was made is good while its
+/// inviter still may.
+fn may_invite(inviter: Role, role: Role) -> bool {
+    inviter >= Write::ROLE && inviter >= role
 }

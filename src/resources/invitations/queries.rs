@@ -1,6 +1,7 @@
 //! Invitations in the database.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
-use super::types::{Invitation, InvitationFilter, InvitationInput, InvitationSort, NewInvitation, Stored};
+use super::may_invite;
+use super::types::{Invitation, InvitationFilter, InvitationInput, NewInvitation, Stored};
 use crate::auth::Role;
 use crate::auth::opaque::{OpaqueToken, TokenKind};
 use crate::db::error::Constraint;
@@ -10,12 +11,11 @@ use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::{Detail, Error, Result};
 use crate::http::scalars::Email;
 use crate::infra::formats::normalised;
-use crate::list::{List, Page};
+use crate::list::{List, Page, PlainSort};
 use crate::paged;
 use crate::resources::auth::Letters;
 use crate::resources::tenant::{self, Door};
-use crate::resources::users::UserKind;
-use crate::schema::{api_keys, invitations, users};
+use crate::schema::{invitations, users};
 use chrono::Duration;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -35,7 +35,7 @@ pub async fn list(tx: &mut ReadTx, list: &List<InvitationFilter>) -> Result<Page
     let (tenant, now) = (tx.tenant(), tx.now());
     let columns = Stored::as_select();
     let (rows, total): (Vec<Stored>, _) = paged!(tx, list, open(tenant, now), columns, (invitations::id, InvitationId), {
-        InvitationSort::CreatedAt => (invitations::created_at, Instant),
+        PlainSort::CreatedAt => (invitations::created_at, Instant),
     });
     Ok(list.page(rows.into_iter().map(Invitation::from).collect(), total))
 }
@@ -94,8 +94,13 @@ pub async fn insert(
     Ok(audited.with(NewInvitation { invitation, token: token.print() }))
 }
 
-pub async fn delete(tx: &mut WriteTx, id: InvitationId) -> Result<Audited<()>> {
+pub async fn delete(tx: &mut WriteTx, id: InvitationId, by: Role) -> Result<Audited<()>> {
+    // Who comes second waits here, and finds nothing.
+    let _: InvitationId = for_update(one(tx.tenant(), id).select(invitations::id)).get_result(tx.conn()).await?;
     let invitation = find(tx, id).await?;
+    if !may_invite(by, invitation.role) {
+        return Err(Error::Forbidden);
+    }
     diesel::delete(one(tx.tenant(), id)).execute(tx.conn()).await?;
     tx.audit(Action::Delete, id, Changes::deleted(&invitation)).await
 }
@@ -126,16 +131,8 @@ pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &str) -> Resul
     let row = row.filter(|(hash, invited, ..)| token.fits(hash) && invited == email);
     let (_, _, role, invited_by) = row.ok_or_else(invalid)?;
     if let Some(inviter) = invited_by {
-        let inviter = users::table
-            .filter(users::tenant_id.eq(tenant).and(users::id.eq(inviter)))
-            .filter(users::is_active.eq(true).and(users::deleted_at.is_null()))
-            .filter(users::role.ge(role));
-        let kind: Option<UserKind> = inviter.select(users::kind).first(tx.conn()).await.optional()?;
-        let is_good = match (kind, invited_by) {
-            (Some(UserKind::Service), Some(account)) => key_could_invite(tx, account, role).await?,
-            (kind, _) => kind.is_some(),
-        };
-        if !is_good {
+        let inviter = tx.standing_of(inviter).await?;
+        if !inviter.is_some_and(|inviter| may_invite(inviter.role, role)) {
             return Err(invalid());
         }
     }
@@ -146,23 +143,4 @@ pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &str) -> Resul
         }
         _ => Err(invalid()), // somebody else was faster
     }
-}
-
-/// Whether the key of a service account still could invite somebody as this: it is there, and its maker stands behind it.
-async fn key_could_invite(tx: &mut WriteTx, account: UserId, role: Role) -> Result<bool> {
-    type Key = (UserId, Role, Option<Instant>);
-    let (tenant, now) = (tx.tenant(), tx.now());
-    let key = api_keys::table.filter(api_keys::tenant_id.eq(tenant).and(api_keys::user_id.eq(account)));
-    let key = key.select((api_keys::created_by, api_keys::role, api_keys::expires_at));
-    let key: Option<Key> = key.first(tx.conn()).await.optional()?;
-    let Some((maker, of_key, expires_at)) = key else { return Ok(false) };
-    if of_key < role || expires_at.is_some_and(|expires_at| expires_at <= now) {
-        return Ok(false);
-    }
-    let maker = users::table
-        .filter(users::tenant_id.eq(tenant).and(users::id.eq(maker)))
-        .filter(users::is_active.eq(true).and(users::deleted_at.is_null()))
-        .filter(users::role.ge(of_key));
-    let found: i64 = maker.count().get_result(tx.conn()).await?;
-    Ok(found > 0)
 }

@@ -4,10 +4,9 @@ use crate::db::Any;
 use crate::db::types::{Instant, InvitationId, UserId};
 use crate::http::scalars::Email;
 use crate::http::{Input, Resource};
-use crate::list::Filter;
 use crate::schema::invitations;
 use diesel::prelude::*;
-use poem_openapi::{Enum, Object};
+use poem_openapi::Object;
 use uuid::Uuid;
 
 #[derive(Debug, Clone, Object)]
@@ -71,31 +70,5 @@ pub struct NewInvitation {
     pub token: String,
 }
 
-impl Resource for NewInvitation {
-    const PATH: &'static str = Invitation::PATH;
-    const IS_CONFIDENTIAL: bool = true;
-
-    fn id(&self) -> Uuid {
-        self.invitation.id()
-    }
-    fn version(&self) -> i64 {
-        self.invitation.version
-    }
-}
-
-/// Invitations have no filters.
-#[derive(Debug, Clone, Object)]
-pub struct InvitationFilter {}
-
-#[derive(Debug, Default, Clone, Copy, Enum)]
-#[oai(rename_all = "snake_case")]
-pub enum InvitationSort {
-    #[default]
-    CreatedAt,
-}
-
-impl Filter for InvitationFilter {
-    type Item = Invitation;
-    type Column = InvitationSort;
-    const IS_PLAIN: bool = true;
-}
+crate::shown_once!(NewInvitation, invitation: Invitation);
+crate::plain_list!(InvitationFilter of Invitation);

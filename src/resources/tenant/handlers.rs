@@ -6,7 +6,7 @@ use crate::auth::Caller;
 use crate::auth::sessions::Sessions;
 use crate::db::{Db, Scope, WriteTx};
 use crate::error::{Error, Result};
-use crate::http::{Deleted, Found, IfMatch, IfNoneMatch, Json, Patch, Query, Saved};
+use crate::http::{Also, Deleted, Found, IfMatch, IfNoneMatch, Json, Patch, Query, Saved};
 use poem_openapi::OpenApi;
 
 pub struct TenantApi {
@@ -40,7 +40,11 @@ impl TenantApi {
 
     /// Delete one's tenant
     #[oai(path = "/tenant", method = "delete", operation_id = "tenant_delete")]
-    async fn delete(&self, caller: Caller<Own>, Query(confirmation): Query<Confirmation>) -> Result<Deleted> {
+    async fn delete(
+        &self,
+        caller: Caller<Own>,
+        Query(confirmation): Query<Confirmation>,
+    ) -> Result<Deleted, Also<409>> {
         let delete = async |tx: &mut WriteTx| {
             let tenant = queries::find(tx).await?;
             if tenant.slug != confirmation.confirm {

@@ -7,7 +7,8 @@ use crate::db::removal::RemoveTenant;
 use crate::db::sql::{for_share, for_update};
 use crate::db::types::{Day, TenantId};
 use crate::db::{Action, Audited, Changes, ReadTx, WriteTx};
-use crate::error::{Error, Result};
+use crate::error::{Detail, Error, Result};
+use crate::resources::users;
 use crate::schema::{invitations, logins, tenants};
 use chrono_tz::{ParseError, Tz};
 use diesel::prelude::*;
@@ -103,6 +104,10 @@ pub async fn delete(tx: &mut WriteTx) -> Result<Audited<()>> {
     let (tenant, now) = (tx.tenant(), tx.now());
     let locked = for_update(own(tenant).select(tenants::id)).get_result(tx.conn()).await.optional()?;
     let _: TenantId = locked.ok_or(Error::InvalidToken)?; // nobody comes in meanwhile
+    if users::has_operators(tx).await? {
+        let message = "is a tenant that operators of the server belong to"; // over whom its owners have no power
+        return Err(Error::Conflict(Detail::of("confirm", message)));
+    }
     diesel::delete(logins::table.filter(logins::tenant_id.eq(tenant))).execute(tx.conn()).await?;
     diesel::delete(invitations::table.filter(invitations::tenant_id.eq(tenant))).execute(tx.conn()).await?;
     let gone = (

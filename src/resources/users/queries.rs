@@ -1,13 +1,13 @@
 //! Users in the database, and their names in the sign-in directory.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
-use super::rules::{ends_sessions, loses_owner};
+use super::rules::{Rank, ends_sessions, loses_owner};
 use super::types::{Account, Member, NewUser, ProfileInput, User, UserFilter, UserInput, UserKind, UserSort};
 use crate::auth::{Granted, Locked, Role};
 use crate::db::error::Constraint;
 use crate::db::one_time_tokens::{self, Purpose};
 use crate::db::sql::{contains, for_update, like, text_or};
 use crate::db::types::{Instant, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
+use crate::db::{Action, Any, Audited, Changes, ReadTx, Standing, WriteTx};
 use crate::error::{Detail, Error, Result};
 use crate::http::scalars::Email;
 use crate::infra::formats::normalised;
@@ -48,34 +48,35 @@ fn matching(tenant: TenantId, list: &List<UserFilter>, with_email: bool) -> user
 /// As admins see them; `with_email`: whether a search may look at addresses.
 pub async fn list(tx: &mut ReadTx, list: &List<UserFilter>, with_email: bool) -> Result<Page<Member>> {
     let tenant = tx.tenant();
-    let columns = (User::as_select(), users::requests_per_hour);
-    let (rows, total): (Vec<(User, Option<i32>)>, _) = paged!(tx, list, matching(tenant, list, with_email), columns, (users::id, UserId), {
+    let columns = Account::as_select();
+    let (rows, total): (Vec<Account>, _) = paged!(tx, list, matching(tenant, list, with_email), columns, (users::id, UserId), {
         UserSort::Name => (users::name, String),
         UserSort::CreatedAt => (users::created_at, Instant),
         UserSort::UpdatedAt => (users::updated_at, Instant),
     });
-    let member = |(user, requests_per_hour)| Member::from(Account { user, requests_per_hour });
-    Ok(list.page(rows.into_iter().map(member).collect(), total))
+    Ok(list.page(rows.into_iter().map(Member::from).collect(), total))
 }
 
 pub async fn find_account(tx: &mut ReadTx, id: UserId) -> Result<Account> {
-    let row = one(tx.tenant(), id).select((User::as_select(), users::requests_per_hour));
-    let (user, requests_per_hour) = row.first(tx.conn()).await?;
-    Ok(Account { user, requests_per_hour })
+    Ok(one(tx.tenant(), id).select(Account::as_select()).first(tx.conn()).await?)
 }
 
-/// The user as they are now, for a change in this transaction by somebody who has this role. The owners are locked first,
-/// in their order, so that two of them who act on one another wait and don't block each other for good.
-pub async fn find_to_change(tx: &mut WriteTx, id: UserId, acting: Role) -> Result<Locked<Account>> {
+/// The user as they are now, for a change in this transaction, and how high the actor stands by now. The owners are locked
+/// first, then both of them, each in their order, so that two who act on one another wait and don't block each other for
+/// good; who was disabled or removed while they waited does nothing more.
+pub async fn find_to_change(tx: &mut WriteTx, id: UserId) -> Result<(Rank, Locked<Account>)> {
     lock_owners(tx).await?;
-    let actor = one(tx.tenant(), tx.actor()).select(users::role);
-    let now: Option<Role> = for_update(actor).get_result(tx.conn()).await.optional()?;
-    if now.ok_or(Error::InvalidToken)? < acting {
-        return Err(Error::Forbidden); // they were demoted while they waited
-    }
-    let row = one(tx.tenant(), id).select((User::as_select(), users::requests_per_hour));
-    let (user, requests_per_hour) = for_update(row).get_result(tx.conn()).await?;
-    Ok(Locked::new(Account { user, requests_per_hour }))
+    let actor = tx.actor();
+    let both = all(tx.tenant()).filter(users::id.eq_any([actor, id])).order(users::id).select(users::id);
+    let _: Vec<UserId> = for_update(both).get_results(tx.conn()).await?;
+    let Standing { role, is_superuser, .. } = tx.standing_of(actor).await?.ok_or(Error::InvalidToken)?;
+    Ok((Rank { role, is_superuser }, Locked::new(find_account(tx, id).await?)))
+}
+
+/// Whether somebody of the tenant operates the server.
+pub async fn has_operators(tx: &mut ReadTx) -> Result<bool> {
+    let operators = all(tx.tenant()).filter(users::is_superuser.eq(true));
+    Ok(operators.count().get_result::<i64>(tx.conn()).await? > 0)
 }
 
 /// 422 on `member` where there is no such user.
@@ -101,7 +102,7 @@ pub async fn with_email(tx: &mut ReadTx, email: &str) -> Result<Option<UserId>> 
 
 /// One's own row, to be changed in this transaction.
 pub async fn find_own_to_change(tx: &mut WriteTx) -> Result<Locked<User>> {
-    let user = one(tx.tenant(), tx.actor()).select(User::as_select());
+    let user = one(tx.tenant(), tx.actor()).filter(users::is_active.eq(true)).select(User::as_select());
     let user = for_update(user).get_result(tx.conn()).await.optional()?;
     Ok(Locked::new(user.ok_or(Error::InvalidToken)?))
 }
@@ -315,14 +316,13 @@ pub async fn update(tx: &mut WriteTx, before: Granted<Account>, input: UserInput
         keep_an_owner(tx, before.user.id).await?;
     }
     let UserInput { name, role, is_active, requests_per_hour } = input.clone();
-    let limit = requests_per_hour.map(i32::try_from).transpose().map_err(|error| Error::Internal(error.into()))?;
     let user =
         User { name, role, is_active, updated_at: tx.now(), version: before.user.version + 1, ..before.user.clone() };
     let change = (
         users::name.eq(&user.name),
         users::role.eq(user.role),
         users::is_active.eq(user.is_active),
-        users::requests_per_hour.eq(limit),
+        users::requests_per_hour.eq(requests_per_hour),
         users::version.eq(user.version),
         users::updated_at.eq(user.updated_at),
     );
@@ -331,7 +331,7 @@ pub async fn update(tx: &mut WriteTx, before: Granted<Account>, input: UserInput
         tx.end_sessions(user.id, None).await?;
     }
     let audited = tx.audit(Action::Update, user.id, Changes::updated(&was, &input)).await?;
-    Ok(audited.with(Account { user, requests_per_hour: limit }.into()))
+    Ok(audited.with(Account { user, requests_per_hour }.into()))
 }
 
 /// Removes a user: what they made stays, but nothing says any more who they were. Their row is kept for what refers to it.

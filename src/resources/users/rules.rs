@@ -1,11 +1,23 @@
 //! Who may make what of whom.
+use super::Manage;
 use super::types::UserInput;
-use crate::auth::Role;
+use crate::auth::{Permission, Role};
 use crate::error::{Error, Result};
 
-/// Nobody acts on who stands above them, nor lifts anybody above themselves.
-pub fn may_change(actor: Role, target: Role, new: Role) -> Result<()> {
-    if actor < target || actor < new { Err(Error::Forbidden) } else { Ok(()) }
+/// How high somebody stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Rank {
+    pub role: Role,
+    /// Operates the server.
+    pub is_superuser: bool,
+}
+
+/// Nobody acts on who stands above them, nor lifts anybody above themselves. Who operates the server stands above all who
+/// don't, whatever their roles.
+pub fn may_change(actor: Rank, target: Rank, new: Role) -> Result<()> {
+    let is_below = actor.role < target.role || (target.is_superuser && !actor.is_superuser);
+    let may_manage = actor.role >= Manage::ROLE; // still, as it may have changed since they were let in
+    if may_manage && !is_below && actor.role >= new { Ok(()) } else { Err(Error::Forbidden) }
 }
 
 /// Whether the tenant has one active owner less afterwards.
@@ -25,11 +37,16 @@ mod tests {
 
     #[test]
     fn nobody_reaches_above_themselves() {
+        let rank = |role, is_superuser| Rank { role, is_superuser };
         for actor in Role::ALL {
             for target in Role::ALL {
                 for new in Role::ALL {
-                    let allowed = may_change(actor, target, new).is_ok();
-                    assert_eq!(allowed, target <= actor && new <= actor, "{actor:?} makes {target:?} {new:?}");
+                    for [operates, is_operator] in [[false, false], [false, true], [true, false], [true, true]] {
+                        let allowed = may_change(rank(actor, operates), rank(target, is_operator), new).is_ok();
+                        let reaches = actor >= Role::Admin && target <= actor && new <= actor;
+                        let expected = reaches && (operates || !is_operator);
+                        assert_eq!(allowed, expected, "{actor:?} {operates} makes {target:?} {is_operator} {new:?}");
+                    }
                 }
             }
         }

@@ -1,25 +1,22 @@
 //! Users as the contract has them.
+use super::rules::Rank;
 use crate::auth::{Owned, Role};
 use crate::db::Any;
+pub use crate::db::roles::UserKind;
 use crate::db::types::{Instant, TenantId, UserId};
-use crate::error::Detail;
+use crate::error::{Detail, Error, Result};
+use crate::http::query::QueryParams;
 use crate::http::scalars::{Email, Password};
 use crate::http::{Input, Resource};
-use crate::list::Filter;
+use crate::list::{Filter, List, Sort};
 use crate::resources::auth::check_password;
 use crate::schema::users;
 use diesel::prelude::*;
+use poem_openapi::registry::{MetaSchema, Registry};
 use poem_openapi::types::ToJSON;
 use poem_openapi::{Enum, Object};
+use serde_json::{Map, Value};
 use uuid::Uuid;
-
-crate::text_enum! {
-    pub enum UserKind {
-        Person = "person",
-        /// Acts for an API key and can't sign in.
-        Service = "service",
-    }
-}
 
 /// A user, as answered and as stored; the password's hash is never part of it.
 #[derive(Debug, Clone, Object, Queryable, Selectable)]
@@ -39,6 +36,12 @@ pub struct User {
     pub created_at: Instant,
     pub updated_at: Instant,
     pub version: i64,
+}
+
+impl User {
+    pub fn rank(&self) -> Rank {
+        Rank { role: self.role, is_superuser: self.is_superuser }
+    }
 }
 
 impl Resource for User {
@@ -116,7 +119,7 @@ pub struct UserInput {
     pub is_active: bool,
     /// A lower limit than the tenant's.
     #[oai(nullable, validator(minimum(value = "1"), maximum(value = "1000000")))]
-    pub requests_per_hour: Option<i64>,
+    pub requests_per_hour: Option<i32>,
 }
 
 impl Input for UserInput {
@@ -143,7 +146,7 @@ pub struct Member {
     #[oai(nullable)]
     pub email_verified: Option<bool>,
     #[oai(nullable)]
-    pub requests_per_hour: Option<i64>,
+    pub requests_per_hour: Option<i32>,
     #[oai(nullable)]
     pub created_at: Option<Instant>,
     #[oai(nullable)]
@@ -168,7 +171,7 @@ impl From<Account> for Member {
             version,
             ..
         } = user;
-        let word = |json: Option<serde_json::Value>| json?.as_str().map(str::to_owned);
+        let word = |json: Option<Value>| json?.as_str().map(str::to_owned);
         Self {
             id,
             name,
@@ -178,7 +181,7 @@ impl From<Account> for Member {
             kind: word(kind.to_json()),
             is_active: Some(is_active),
             email_verified: Some(email_verified),
-            requests_per_hour: requests_per_hour.map(i64::from),
+            requests_per_hour,
             created_at: Some(created_at),
             updated_at: Some(updated_at),
             version,
@@ -211,8 +214,10 @@ impl Member {
 }
 
 /// A user with what an admin sets for them, as stored.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Queryable, Selectable)]
+#[diesel(table_name = users, check_for_backend(Any))]
 pub struct Account {
+    #[diesel(embed)]
     pub user: User,
     pub requests_per_hour: Option<i32>,
 }
@@ -220,7 +225,7 @@ pub struct Account {
 impl Account {
     pub fn as_input(&self) -> UserInput {
         let User { name, role, is_active, .. } = self.user.clone();
-        UserInput { name, role, is_active, requests_per_hour: self.requests_per_hour.map(i64::from) }
+        UserInput { name, role, is_active, requests_per_hour: self.requests_per_hour }
     }
 }
 
@@ -279,4 +284,39 @@ pub enum UserSort {
 impl Filter for UserFilter {
     type Item = Member;
     type Column = UserSort;
+}
+
+/// A list of users, and whether its order is one that somebody asked for.
+pub struct UserList {
+    list: List<UserFilter>,
+    is_ordered: bool,
+}
+
+impl UserList {
+    /// The list as somebody of this role may have it: a filter or an order, and with it a cursor, would tell what the
+    /// answer hides.
+    pub fn seen_by(self, role: Role) -> Result<List<UserFilter>> {
+        let Self { mut list, is_ordered } = self;
+        if role >= Role::Admin {
+            return Ok(list);
+        }
+        let UserFilter { role, is_active, kind } = &list.filter;
+        let is_by_name = matches!(list.sort.by, UserSort::Name);
+        if role.is_some() || is_active.is_some() || kind.is_some() || (is_ordered && !is_by_name) {
+            return Err(Error::Forbidden);
+        }
+        if !is_ordered {
+            list.sort = Sort { by: UserSort::Name, descending: false };
+        }
+        Ok(list)
+    }
+}
+
+impl QueryParams for UserList {
+    fn describe(registry: &mut Registry) -> MetaSchema {
+        List::<UserFilter>::describe(registry)
+    }
+    fn parse(members: Map<String, Value>) -> Result<Self> {
+        Ok(Self { is_ordered: members.contains_key("sort"), list: List::parse(members)? })
+    }
 }

@@ -89,6 +89,54 @@ async fn of_two_owners_who_demote_each_other_at_once_one_stays() {
     }
 }
 
+/// What one may do is looked at when one's turn has come: who was disabled or removed meanwhile does nothing more.
+#[tokio::test]
+async fn of_two_admins_who_shut_each_other_out_at_once_one_is_shut_out() {
+    let app = TestApp::start().await;
+    for body in [Some(json!({"is_active": false})), Some(json!({"role": "viewer"})), None] {
+        for _ in 0..4 {
+            let tenant = app.tenant().await;
+            let (first, second) = (tenant.admin().await, tenant.admin().await);
+            let act = |by: &Person, whom: &Person| match &body {
+                Some(body) => by.patch(&path_of(whom)).json(body).send(),
+                None => by.delete(&path_of(whom)).send(),
+            };
+            let answers = join_all([act(&first, &second), act(&second, &first)]).await;
+            let (done, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status.is_success());
+            assert_eq!((done.len(), refused.len()), (1, 1), "{body:?}");
+            let refusals = [error(401, "invalid_token"), error(403, "forbidden")];
+            assert!(refusals.contains(&refused[0].error()), "{body:?}: {}", refused[0].text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_operates_the_server_is_out_of_reach_of_who_does_not() {
+    let tenant = TestApp::start().await.tenant().await;
+    let (admin, operator, almighty) = (tenant.admin().await, tenant.operator().await, tenant.almighty().await);
+    let bodies = [
+        json!({}),
+        json!({"name": "Mine"}),
+        json!({"role": "viewer"}),
+        json!({"is_active": false}),
+        json!({"requests_per_hour": 1}),
+    ];
+    for body in bodies {
+        for (by, whom) in [(&admin, &operator), (&tenant.owner, &operator), (&tenant.owner, &almighty)] {
+            let answer = by.patch(&path_of(whom)).json(&body).send().await;
+            assert_eq!(answer.error(), error(403, "forbidden"), "{body}");
+        }
+    }
+    for whom in [&operator, &almighty] {
+        assert_eq!(tenant.owner.delete(&path_of(whom)).send().await.error(), error(403, "forbidden"));
+        assert_eq!(whom.get(ME).expect(200).await.json(), whom.signed_in["user"]);
+    }
+    almighty.patch(&path_of(&operator)).json(&json!({"role": "editor", "is_active": false})).expect(200).await;
+    almighty.delete(&path_of(&operator)).expect(204).await;
+    almighty.patch(&path_of(&almighty)).json(&json!({"role": "admin"})).expect(200).await;
+    almighty.delete(&path_of(&almighty)).expect(204).await; // oneself
+}
+
 #[tokio::test]
 async fn a_service_account_never_has_more_rights_than_its_key() {
     let tenant = TestApp::start().await.tenant().await;
