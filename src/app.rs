@@ -21,6 +21,7 @@ use crate::http::cors::Origins;
 use crate::http::edge::{EdgeOptions, edge};
 use crate::http::guard::{self, OperationLine};
 use crate::http::paths::Paths;
+use crate::infra::cache::Cache;
 use crate::infra::jobs::Jobs;
 use crate::infra::key_ring::KeyRing;
 use crate::infra::mail::{Mail, Mailer, Notice};
@@ -34,6 +35,7 @@ use crate::resources::auth::{AuthApi, Letters, MOST_NOTES, SendReset, SendVerifi
 use crate::resources::contracts::history::HistoryApi;
 use crate::resources::contracts::{ContractsApi, ExpireContracts, expire_all};
 use crate::resources::invitations::InvitationsApi;
+use crate::resources::items::ItemsApi;
 use crate::resources::meetings;
 use crate::resources::server::ServerApi;
 use crate::resources::tasks::TasksApi;
@@ -59,6 +61,7 @@ pub enum Tag {
     Admin,
     Audit,
     Server,
+    Items,
     Tasks,
     Contracts,
     Meetings,
@@ -74,6 +77,7 @@ type Api = (
     ApiKeysApi,
     AdminApi,
     AuditApi,
+    ItemsApi,
     TasksApi,
     (ContractsApi, HistoryApi),
     TaskCommentsApi,
@@ -90,6 +94,7 @@ pub struct Parts {
     pub sign_in: SignIn,
     pub limits: Limits,
     pub redis: Option<Redis>,
+    pub cache: Cache,
     pub jobs: Jobs,
     pub checkpoint_key: CheckpointKey,
     pub metrics: Metrics,
@@ -114,6 +119,7 @@ pub async fn connect(config: &Config, world: World) -> anyhow::Result<Parts> {
     let options = DbOptions { pool_size: database.pool_size, acquire_timeout: database.acquire_timeout };
     let db = Db::new(target(config)?, options, world.clone(), keys.clone());
     let redis = redis(config)?;
+    let cache = Cache::new(redis.clone(), metrics.clone());
     let limits = Limits::new(config.rate_limit, redis.clone(), world.clone());
     let thresholds = (auth.failures_before_wait, auth.failures_before_wait_per_ip);
     let secret = auth.jwt_secret.expose_secret().as_bytes();
@@ -147,7 +153,19 @@ pub async fn connect(config: &Config, world: World) -> anyhow::Result<Parts> {
     let jobs = jobs(config, &sign_in, &checkpoint_key)?;
     let invitation_lifetime = Duration::from_std(auth.invitation_lifetime)?;
     let environment = environment.to_string();
-    Ok(Parts { db, sign_in, limits, redis, jobs, checkpoint_key, metrics, environment, invitation_lifetime, world })
+    Ok(Parts {
+        db,
+        sign_in,
+        limits,
+        redis,
+        cache,
+        jobs,
+        checkpoint_key,
+        metrics,
+        environment,
+        invitation_lifetime,
+        world,
+    })
 }
 
 fn redis(config: &Config) -> anyhow::Result<Option<Redis>> {
@@ -244,7 +262,7 @@ impl Parts {
 }
 
 fn service(parts: &Parts) -> OpenApiService<Guarded<Api>, ()> {
-    let Parts { db, sign_in, redis, environment, world, .. } = parts;
+    let Parts { db, sign_in, redis, cache, environment, world, .. } = parts;
     let (sessions, letters) = (&sign_in.sessions, &sign_in.letters);
     let lifetime = parts.invitation_lifetime;
     let server = ServerApi {
@@ -264,6 +282,7 @@ fn service(parts: &Parts) -> OpenApiService<Guarded<Api>, ()> {
         ApiKeysApi { db: db.clone(), sessions: sessions.clone() },
         AdminApi { db: db.clone(), sessions: sessions.clone(), letters: letters.clone(), lifetime },
         AuditApi { db: db.clone() },
+        ItemsApi { db: db.clone(), cache: cache.clone() },
         TasksApi { db: db.clone() },
         (ContractsApi { db: db.clone() }, HistoryApi { db: db.clone() }),
         TaskCommentsApi { db: db.clone() },

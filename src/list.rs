@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 pub const MAX_OFFSET: i64 = 100_000;
 
 /// A slice's own filters: a struct whose members become query parameters.
-pub trait Filter: Type + ParseFromJSON + Clone + 'static {
+pub trait Filter: Type + ParseFromJSON + ToJSON + Clone + 'static {
     type Item: Type + ToJSON + Send + Sync + 'static;
     /// The columns to sort by; each is also a member of `Item`, by the same name.
     type Column: Column;
@@ -80,6 +80,15 @@ pub enum At {
 }
 
 impl<F: Filter> List<F> {
+    /// What is asked for, in one spelling: two lists are the same where this is.
+    pub fn spelled(&self) -> String {
+        let at = match &self.at {
+            At::Page(page) => json!(page),
+            At::Cursor(cursor) => json!([cursor]),
+        };
+        json!([self.filter.to_json(), self.q, self.sort.name(), self.per_page, at]).to_string()
+    }
+
     /// One row more than a page holds, to see whether another page follows.
     pub fn limit(&self) -> i64 {
         i64::from(self.per_page) + 1

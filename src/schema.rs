@@ -228,6 +228,27 @@ tables! {
     }
 }
 tables! {
+    items (tenant_id, id) {
+        tenant_id -> Uid,
+        id -> Uid,
+        title -> Text,
+        description -> Nullable<Text>,
+        price -> BigInt,
+        currency -> Text,
+        owner_id -> Uid,
+        version -> BigInt,
+        created_at -> UtcInstant,
+        updated_at -> UtcInstant,
+    }
+}
+tables! {
+    cache_generations (tenant_id, kind) {
+        tenant_id -> Uid,
+        kind -> Text,
+        generation -> Uid,
+    }
+}
+tables! {
     task_comments (tenant_id, id) {
         tenant_id -> Uid,
         id -> Uid,
@@ -324,4 +345,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     meeting_attendees,
     meeting_action_items,
     calendar_feeds,
+    items,
+    cache_generations,
 );

@@ -29,11 +29,43 @@ impl<T> std::ops::Deref for Granted<T> {
     }
 }
 
+/// The owner that a row is to have: [`Caller::owner`] alone makes one, so that nobody gives away what they may not.
+#[derive(Debug, Clone, Copy)]
+pub struct NextOwner {
+    id: UserId,
+    is_new: bool,
+}
+
+impl NextOwner {
+    pub fn id(self) -> UserId {
+        self.id
+    }
+
+    /// Who gets a row that was not theirs: has to be somebody of the tenant.
+    pub fn if_new(self) -> Option<UserId> {
+        self.is_new.then_some(self.id)
+    }
+}
+
 impl<P: Permission> Caller<P> {
+    /// Who is to own a row that is `current`'s, or the caller's own if it is new: 403 where the caller wants somebody else
+    /// and may not change what others made.
+    pub fn owner(&self, current: UserId, wanted: Option<UserId>) -> Result<NextOwner> {
+        let id = wanted.unwrap_or(current);
+        let is_new = id != current;
+        match is_new && !self.may_for_others() {
+            true => Err(Error::Forbidden),
+            false => Ok(NextOwner { id, is_new }),
+        }
+    }
+
+    fn may_for_others(&self) -> bool {
+        P::FOR_OTHERS.is_some_and(|least| self.role() >= least)
+    }
+
     /// 403 for what the caller may not change, 412 for a version that is not the current one.
     pub fn grant<T: Owned + Resource>(&self, Locked(row): Locked<T>, if_match: &IfMatch) -> Result<Granted<T>> {
-        let may_for_others = P::FOR_OTHERS.is_some_and(|least| self.role() >= least);
-        if self.user() != row.owner() && !may_for_others {
+        if self.user() != row.owner() && !self.may_for_others() {
             return Err(Error::Forbidden);
         }
         if_match.check(&row.tag())?;

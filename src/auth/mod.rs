@@ -15,6 +15,6 @@ pub mod signing;
 pub mod visitor;
 
 pub use caller::{Actor, Authenticator, Caller};
-pub use grant::{Granted, Locked, Owned};
+pub use grant::{Granted, Locked, NextOwner, Owned};
 pub use permissions::{MayWrite, Permission, Role};
 pub use visitor::Visitor;

@@ -38,6 +38,8 @@ crate::text_enum! {
 /// What an audit row can be about: an id that knows its kind.
 pub trait Subject {
     const KIND: &'static str;
+    /// Whether lists of this kind are cached: a change then puts an end to those that there are.
+    const IS_CACHED: bool;
     fn uuid(&self) -> Uuid;
 }
 
@@ -127,7 +129,7 @@ impl Db {
 }
 
 impl WriteTx {
-    /// Writes the audit row of a change.
+    /// Writes the audit row of a change, and outdates the cached lists that show it: neither can be forgotten.
     pub async fn audit<S: Subject>(
         &mut self,
         action: AuditAction,
@@ -147,6 +149,9 @@ impl WriteTx {
             audit_logs::request_id.eq(self.origin().request_id.clone()),
         );
         diesel::insert_into(audit_logs::table).values(row).execute(self.conn()).await?;
+        if S::IS_CACHED {
+            self.outdate(S::KIND).await?;
+        }
         Ok(Audited(()))
     }
 }

@@ -12,6 +12,7 @@ pub mod directory;
 pub mod enums;
 pub mod error;
 pub mod failures;
+pub mod generations;
 pub mod idempotency;
 pub mod jobs;
 mod lease;

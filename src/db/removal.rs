@@ -7,9 +7,9 @@ use super::types::{Instant, TenantId};
 use super::{Audited, Db, WriteTx};
 use crate::error::Result;
 use crate::schema::{
-    api_keys, audit_heads, audit_logs, calendar_feeds, contract_history, contracts, data_key_heads, data_keys,
-    idempotency_keys, invitations, logins, meeting_action_items, meeting_attendees, meetings, one_time_tokens,
-    sessions, task_comments, tasks, tenants, users,
+    api_keys, audit_heads, audit_logs, cache_generations, calendar_feeds, contract_history, contracts, data_key_heads,
+    data_keys, idempotency_keys, invitations, items, logins, meeting_action_items, meeting_attendees, meetings,
+    one_time_tokens, sessions, task_comments, tasks, tenants, users,
 };
 use chrono::Duration;
 use diesel::prelude::*;
@@ -84,7 +84,8 @@ impl Db {
         remove_by_id!(self, tenant, contract_history, contracts);
         remove_by_id!(self, tenant, task_comments); // and with them whom they mention
         remove_by_id!(self, tenant, meeting_action_items, meeting_attendees, meetings, calendar_feeds);
-        remove_by_id!(self, tenant, tasks, audit_logs, one_time_tokens, api_keys, invitations, sessions);
+        remove_by_id!(self, tenant, tasks, items, audit_logs, one_time_tokens, api_keys, invitations, sessions);
+        remove!(self, tenant, cache_generations);
         remove!(self, tenant, idempotency_keys);
         remove!(self, tenant, audit_heads);
         remove!(self, tenant, logins);

@@ -216,8 +216,17 @@ macro_rules! read_from_text {
     };
 }
 
+macro_rules! is_cached {
+    (cached) => {
+        true
+    };
+    () => {
+        false
+    };
+}
+
 macro_rules! ids {
-    ($($(#[$attribute:meta])* $name:ident $(is $kind:literal)?),* $(,)?) => {$(
+    ($($(#[$attribute:meta])* $name:ident $(is $kind:literal $($cached:ident)?)?),* $(,)?) => {$(
         column_newtype!($(#[$attribute])* $name(Uuid) as Uid);
         read_from_text!($name, parse_uuid);
         impl Copy for $name {}
@@ -233,13 +242,14 @@ macro_rules! ids {
         }
         $(impl super::audit::Subject for $name {
             const KIND: &'static str = $kind;
+            const IS_CACHED: bool = is_cached!($($cached)?);
             fn uuid(&self) -> Uuid {
                 self.0
             }
         })?
     )*};
 }
-// Made by `WriteTx::new_id`; with `is`, what the audit log calls their kind.
+// Made by `WriteTx::new_id`; with `is`, what the audit log calls their kind, and whether its lists are cached.
 ids! {
     TenantId is "tenant",
     UserId is "user",
@@ -253,11 +263,14 @@ ids! {
     AttendeeId is "attendee",
     ActionItemId is "action_item",
     CalendarFeedId is "calendar_feed",
+    ItemId is "item" cached,
     InvitationId is "invitation",
     ApiKeyId is "api_key",
     /// A token that was mailed.
     TokenId,
     JobId,
+    /// A state that cached lists are of.
+    Generation,
     AuditId,
     /// An id of any kind, where a column holds several.
     AnyId,

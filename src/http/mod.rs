@@ -1,6 +1,7 @@
 //! What every operation shares: how it takes its input, how it answers, how it fails; and the server around it.
 pub mod body;
 pub mod body_limit;
+pub mod cached_list;
 pub mod client_ip;
 pub mod compression;
 pub mod cors;
@@ -22,6 +23,7 @@ pub mod security;
 pub mod serve;
 
 pub use body::{Form, Input, Json, OptionalJson, Patch};
+pub use cached_list::CachedList;
 pub use error::Also;
 pub use export::Export;
 pub use guard::Guarded;

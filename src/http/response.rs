@@ -211,10 +211,16 @@ impl ApiResponse for Deleted {
 /// 200 with one page; in the document its schema is called `TaskPage`.
 pub struct Listed<T>(pub Page<T>);
 
+impl<T: ToJSON> Listed<T> {
+    pub fn to_text(&self) -> String {
+        let Page { items, meta } = &self.0;
+        json!({"items": items.to_json(), "meta": meta.to_json()}).to_string()
+    }
+}
+
 impl<T: ToJSON> IntoResponse for Listed<T> {
     fn into_response(self) -> Response {
-        let Page { items, meta } = self.0;
-        json_response(StatusCode::OK, json!({"items": items.to_json(), "meta": meta.to_json()}).to_string())
+        json_response(StatusCode::OK, self.to_text())
     }
 }
 impl<T: Type + ToJSON> ApiResponse for Listed<T> {

@@ -1,7 +1,7 @@
 //! How the shared column types look in JSON and in parameters: always a string of one format.
 use crate::db::types::{
     ActionItemId, AnyId, ApiKeyId, AttendeeId, AuditId, CalendarFeedId, CommentId, ContractId, Day, HistoryId, Instant,
-    InvitationId, MeetingId, SessionId, TaskId, TenantId, UserId,
+    InvitationId, ItemId, MeetingId, SessionId, TaskId, TenantId, UserId,
 };
 use crate::infra::formats::{is_email, parse_day, parse_instant, parse_uuid};
 use crate::infra::money::{AMOUNT_PATTERN, Amount};
@@ -86,6 +86,7 @@ id_types!(
     AttendeeId,
     ActionItemId,
     CalendarFeedId,
+    ItemId,
     AnyId
 );
 

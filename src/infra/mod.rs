@@ -1,4 +1,5 @@
-//! What the server stands on besides its database: time, randomness, keys, formats, Redis, mail, jobs, metrics.
+//! What the server stands on besides its database: time, randomness, keys, formats, Redis, caches, mail, jobs, metrics.
+pub mod cache;
 pub mod crypto;
 pub mod days;
 pub mod formats;

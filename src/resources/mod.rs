@@ -5,6 +5,7 @@ pub mod audit_logs;
 pub mod auth;
 pub mod contracts;
 pub mod invitations;
+pub mod items;
 pub mod meetings;
 pub mod server;
 pub mod tasks;

@@ -40,6 +40,7 @@ async fn id_of(tenant: &Tenant, person: &Person, list: &str, parameter: &str) ->
         "meeting_id" => person.meeting(json!({})).await,
         "attendee_id" => below(json!({"email": "walked@elsewhere.example"})).await,
         "action_item_id" => below(json!({"description": "Walked over"})).await,
+        "item_id" => person.item(json!({"title": "Walked over"})).await,
         "invitation_id" => invite(tenant, "walked@invited.example").await,
         "api_key_id" => {
             let input = json!({"name": "Robot", "role": "viewer"});

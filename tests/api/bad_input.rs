@@ -43,14 +43,16 @@ async fn targets(tenant: &Tenant) -> Vec<Target> {
         tenant.owner.post(&path).json(&input).expect(201).await.json()["id"].as_str().unwrap().to_owned()
     };
     let attendee = below("attendees", json!({"email": "target@elsewhere.example"})).await;
-    let item = below("action-items", json!({"description": "Target"})).await;
+    let action_item = below("action-items", json!({"description": "Target"})).await;
+    let item = tenant.owner.item(json!({"title": "Target"})).await;
     let target = |operation: Operation| {
         let request = operation.request.clone()?;
         let path = operation.path.replace("{task_id}", task["id"].as_str().unwrap());
         let path = path.replace("{meeting_id}", &meeting).replace("{attendee_id}", &attendee);
-        let path = path.replace("{action_item_id}", &item);
+        let path = path.replace("{action_item_id}", &action_item);
         let path = path.replace("{contract_id}", contract["id"].as_str().unwrap());
         let path = path.replace("{comment_id}", comment["id"].as_str().unwrap());
+        let path = path.replace("{item_id}", item["id"].as_str().unwrap());
         let path = path.replace("{user_id}", &tenant.owner.id().to_string());
         let path = path.replace("{tenant_id}", &tenant.id.to_string());
         assert!(!path.contains('{'), "{path}: say what to put there");

@@ -52,8 +52,10 @@ async fn ids_of(maker: &Person, task: &Value) -> BTreeMap<&'static str, String> 
     let attendee = maker.post(&attendees).json(&json!({"email": "walked@elsewhere.example"})).expect(201).await.json();
     let items = format!("/api/v1/meetings/{meeting}/action-items");
     let item = maker.post(&items).json(&json!({"description": "Walked over"})).expect(201).await.json();
+    let listed = maker.item(json!({"title": "Walked over"})).await;
     [
         ("task_id", id(task)),
+        ("item_id", id(&listed)),
         ("comment_id", id(&comment)),
         ("session_id", id(&sessions["items"][0])),
         ("meeting_id", meeting),

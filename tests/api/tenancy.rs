@@ -26,6 +26,7 @@ async fn tenant_with_everything(app: &TestApp) -> Tenant {
     tenant.owner.patch("/api/v1/users/me").json(&json!({"username": username})).expect(200).await;
     let comments = format!("/api/v1/tasks/{}/comments", task["id"].as_str().unwrap());
     tenant.owner.post(&comments).json(&json!({"body": format!("@{username}")})).expect(201).await;
+    tenant.owner.item(json!({"title": "The secret price"})).await;
     let invitation = json!({"email": format!("{}@invited.example", app.unique()), "role": "viewer"});
     tenant.owner.post("/api/v1/invitations").json(&invitation).expect(201).await;
     tenant.owner.post("/api/v1/api-keys").json(&json!({"name": "Robot", "role": "viewer"})).expect(201).await;
@@ -168,6 +169,7 @@ async fn no_database_stores_a_reference_to_another_tenants_user() {
         ("contract_history", "changed_by"),
         ("task_comments", "author_id"),
         ("task_comment_mentions", "user_id"),
+        ("items", "owner_id"),
         ("idempotency_keys", "user_id"),
         ("invitations", "invited_by"),
         ("api_keys", "user_id"),

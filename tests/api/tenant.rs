@@ -104,9 +104,11 @@ async fn the_owner_opens_the_door_to_visitors_and_closes_it() {
 // --- the end
 
 /// Every table with rows of tenants; the tenants' own comes last.
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 14] = [
     "users",
     "logins",
+    "items",
+    "cache_generations",
     "tasks",
     "task_comments",
     "task_comment_mentions",
@@ -140,6 +142,7 @@ async fn full_tenant(app: &TestApp) -> (Tenant, String, String) {
     owner.patch("/api/v1/users/me").json(&json!({"username": username})).expect(200).await;
     let comments = format!("/api/v1/tasks/{}/comments", task["id"].as_str().unwrap());
     owner.post(&comments).json(&json!({"body": format!("@{username}")})).expect(201).await;
+    owner.item(json!({"title": "x"})).await;
     let invitation = json!({"email": format!("{}@invited.example", app.unique()), "role": "viewer"});
     let invitation = owner.post("/api/v1/invitations").json(&invitation).expect(201).await.json();
     let key = owner.post("/api/v1/api-keys").json(&json!({"name": "Robot", "role": "viewer"})).expect(201).await.json();

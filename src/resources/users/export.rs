@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::http::export::ndjson_response;
 use crate::resources::auth::{SessionInfo, SignIn};
 use crate::resources::meetings::{action_items, attendees, calendar};
-use crate::resources::{api_keys, audit_logs, contracts, invitations, meetings, tasks};
+use crate::resources::{api_keys, audit_logs, contracts, invitations, items, meetings, tasks};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use poem::{Body, IntoResponse, Response};
 use poem_openapi::ApiResponse;
@@ -24,6 +24,7 @@ enum Kind {
     Session,
     ApiKey,
     Invitation,
+    Item,
     Task,
     Contract,
     Comment,
@@ -34,11 +35,12 @@ enum Kind {
     AuditEntry,
 }
 
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 13] = [
     Kind::User,
     Kind::Session,
     Kind::ApiKey,
     Kind::Invitation,
+    Kind::Item,
     Kind::Task,
     Kind::Contract,
     Kind::Comment,
@@ -56,6 +58,7 @@ impl Kind {
             Self::Session => "session",
             Self::ApiKey => "api_key",
             Self::Invitation => "invitation",
+            Self::Item => "item",
             Self::Task => "task",
             Self::Contract => "contract",
             Self::Comment => "comment",
@@ -100,7 +103,8 @@ impl PersonalData {
 fn last_id(kind: Kind, rows: &[Value]) -> Option<Uuid> {
     match kind {
         Kind::User | Kind::Session | Kind::ApiKey | Kind::Invitation | Kind::CalendarFeed => None, // they are few
-        Kind::Task
+        Kind::Item
+        | Kind::Task
         | Kind::Contract
         | Kind::Comment
         | Kind::Meeting
@@ -134,6 +138,7 @@ async fn batch(
             Kind::Session => vec![],
             Kind::ApiKey => values(api_keys::made_by(tx, user).await?),
             Kind::Invitation => values(invitations::made_by(tx, user).await?),
+            Kind::Item => values(items::of_owner(tx, user, after).await?),
             Kind::Task => values(tasks::about(tx, user, after).await?),
             Kind::Contract => values(contracts::made_by(tx, user, after, role).await?),
             Kind::Comment => values(tasks::comments::about(tx, user, after).await?),

@@ -86,6 +86,17 @@ pub async fn must_exist(tx: &mut WriteTx, member: &str, id: Option<UserId>) -> R
     found.map(|_| ()).ok_or_else(|| Error::unprocessable(member, "does not exist"))
 }
 
+/// 422 on `member` where there is no such user, or one who is disabled.
+pub async fn must_be_active(tx: &mut WriteTx, member: &str, id: Option<UserId>) -> Result<()> {
+    let Some(id) = id else { return Ok(()) };
+    let is_active: Option<bool> = one(tx.tenant(), id).select(users::is_active).first(tx.conn()).await.optional()?;
+    match is_active {
+        Some(true) => Ok(()),
+        Some(false) => Err(Error::unprocessable(member, "is disabled")),
+        None => Err(Error::unprocessable(member, "does not exist")),
+    }
+}
+
 /// The active users among these names, in the order of their ids. Names of other tenants are nobody's here.
 pub async fn named(tx: &mut ReadTx, usernames: Vec<String>) -> Result<Vec<UserId>> {
     let names = logins::table.filter(logins::tenant_id.eq(tx.tenant())).filter(logins::name.eq_any(usernames));

@@ -152,6 +152,11 @@ impl Person {
         self.post("/api/v1/contracts").json(&contract).expect(201).await.json()
     }
 
+    /// Creates an item and gives it back.
+    pub async fn item(&self, input: Value) -> Value {
+        self.post("/api/v1/items").json(&input).expect(201).await.json()
+    }
+
     /// Creates a task and gives it back.
     pub async fn task(&self, input: Value) -> Value {
         self.post("/api/v1/tasks").json(&input).expect(201).await.json()

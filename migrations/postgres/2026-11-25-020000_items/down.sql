@@ -1,0 +1,2 @@
+DROP TABLE cache_generations;
+DROP TABLE items;

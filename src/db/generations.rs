@@ -1,0 +1,75 @@
+//! Generations: what keeps lists in caches from ever being old. Each change to a record of a cached kind gives the
+//! tenant's lists of that kind another generation, in its own transaction, and the generation is part of the name under
+//! which a list is kept. Who reads it with a list, in one snapshot, keeps the list under the right name; who reads it and
+//! finds such a name has a list that was true at that moment.
+//!
+//! A generation is an id and no counter: one that was lost with its transaction, or came back with a backup, is never given
+//! to other rows.
+#![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
+use super::audit::Subject;
+use super::types::Generation;
+use super::{Any, ReadTx, WriteTx};
+use crate::error::Result;
+use crate::schema::cache_generations as generations;
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+
+/// The lists of one kind of records.
+#[derive(Debug, Clone, Copy)]
+pub struct Lists(&'static str);
+
+impl Lists {
+    /// Those of the records with such ids. In a constant it does not compile where `ids!` does not say `cached`.
+    pub const fn of<Id: Subject>() -> Self {
+        assert!(Id::IS_CACHED, "changes would not be noticed: the id is to be `cached`");
+        Self(Id::KIND)
+    }
+
+    pub fn kind(self) -> &'static str {
+        self.0
+    }
+}
+
+impl ReadTx {
+    /// The generation that the tenant's lists are of in this snapshot.
+    pub async fn generation(&mut self, lists: Lists) -> Result<Generation> {
+        let of_tenant = generations::table.filter(generations::tenant_id.eq(self.tenant()));
+        let row = of_tenant.filter(generations::kind.eq(lists.kind())).select(generations::generation);
+        let generation = row.first(self.conn()).await.optional()?;
+        Ok(generation.unwrap_or(Generation(Uuid::nil()))) // nothing was ever written
+    }
+}
+
+impl WriteTx {
+    /// Puts an end to the tenant's lists of a kind, if this transaction is committed. Other writers of the kind in this
+    /// tenant wait here until then, as any two that change one row; readers never wait. It therefore comes last.
+    pub(super) async fn outdate(&mut self, kind: &'static str) -> Result<()> {
+        let row = (
+            generations::tenant_id.eq(self.tenant()),
+            generations::kind.eq(kind),
+            generations::generation.eq(self.new_id::<Generation>()),
+        );
+        let insert = diesel::insert_into(generations::table).values(row);
+        Replacing(insert).execute(self.conn()).await?;
+        Ok(())
+    }
+}
+
+/// The insert, or where the row is there, an update of its generation.
+#[derive(QueryId)]
+struct Replacing<I>(I);
+
+impl<I: QueryFragment<Any>> QueryFragment<Any> for Replacing<I> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Any>) -> QueryResult<()> {
+        self.0.walk_ast(out.reborrow())?;
+        out.push_sql(match out.backend() {
+            Any::Mysql(_) => " ON DUPLICATE KEY UPDATE generation = VALUES(generation)",
+            Any::Pg(_) | Any::Sqlite(_) => {
+                " ON CONFLICT (tenant_id, kind) DO UPDATE SET generation = excluded.generation"
+            }
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,12 @@
+//! Items: the price list. Editors keep their own items, admins everybody's; who owns an item is a member of it.
+mod handlers;
+mod queries;
+mod types;
+
+pub use handlers::ItemsApi;
+pub use queries::of_owner;
+
+crate::permissions! {
+    Read(read): Viewer,
+    Write: Editor if own else Admin,
+}

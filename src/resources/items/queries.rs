@@ -1,0 +1,129 @@
+//! Items in the database. Every query starts at the lease's tenant; every change ends in its audit row, which also outdates
+//! the lists in the cache.
+#![expect(clippy::disallowed_methods, reason = "queries run SQL")]
+use super::types::{Item, ItemFilter, ItemInput, ItemSort};
+use crate::auth::{Granted, Locked, NextOwner};
+use crate::db::error::Constraint;
+use crate::db::sql::{contains, for_update, like, text_or};
+use crate::db::types::{Instant, ItemId, TenantId, UserId};
+use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
+use crate::error::Result;
+use crate::list::{List, Page};
+use crate::resources::{tenant, users};
+use crate::schema::items;
+use crate::{narrowed, paged};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+
+#[diesel::dsl::auto_type(no_type_alias)]
+fn all(tenant: TenantId) -> _ {
+    items::table.filter(items::tenant_id.eq(tenant))
+}
+
+#[diesel::dsl::auto_type(no_type_alias)]
+fn one(tenant: TenantId, id: ItemId) -> _ {
+    items::table.filter(items::tenant_id.eq(tenant)).filter(items::id.eq(id))
+}
+
+/// The items that a list is about, in no order yet.
+fn matching(tenant: TenantId, list: &List<ItemFilter>) -> items::BoxedQuery<'static, Any> {
+    let ItemFilter { owner_id, currency, min_price, max_price } = list.filter.clone();
+    let search = list.q.as_deref().map(contains);
+    narrowed!(
+        all(tenant).into_boxed(),
+        owner_id => items::owner_id.eq(owner_id),
+        currency => items::currency.eq(currency),
+        min_price => items::price.ge(min_price),
+        max_price => items::price.le(max_price),
+        search => like(items::title, search.clone()).or(like(text_or(items::description, ""), search)),
+    )
+}
+
+pub async fn list(tx: &mut ReadTx, list: &List<ItemFilter>) -> Result<Page<Item>> {
+    let tenant = tx.tenant();
+    let (rows, total) = paged!(tx, list, matching(tenant, list), Item::as_select(), (items::id, ItemId), {
+        ItemSort::Title => (items::title, String),
+        ItemSort::Price => (items::price, i64),
+        ItemSort::CreatedAt => (items::created_at, Instant),
+        ItemSort::UpdatedAt => (items::updated_at, Instant),
+    });
+    Ok(list.page(rows, total))
+}
+
+/// The next items that a person owns, in the order of their ids.
+pub async fn of_owner(tx: &mut ReadTx, user: UserId, after: Option<Uuid>) -> Result<Vec<Item>> {
+    let after = ItemId::from(after.unwrap_or_default());
+    let rows = all(tx.tenant()).filter(items::owner_id.eq(user)).filter(items::id.gt(after));
+    Ok(rows.order(items::id).limit(500).select(Item::as_select()).load(tx.conn()).await?)
+}
+
+pub async fn find(tx: &mut ReadTx, id: ItemId) -> Result<Item> {
+    Ok(one(tx.tenant(), id).select(Item::as_select()).first(tx.conn()).await?)
+}
+
+/// The item as it is now, for a change in this transaction: nobody else changes it meanwhile.
+pub async fn find_to_change(tx: &mut WriteTx, id: ItemId) -> Result<Locked<Item>> {
+    let item = one(tx.tenant(), id).select(Item::as_select());
+    Ok(Locked::new(for_update(item).get_result(tx.conn()).await?))
+}
+
+async fn currency_or_default(tx: &mut WriteTx, currency: Option<String>) -> Result<String> {
+    match currency {
+        Some(currency) => Ok(currency),
+        None => tenant::currency(tx).await,
+    }
+}
+
+pub async fn insert(tx: &mut WriteTx, input: ItemInput, owner: NextOwner) -> Result<Audited<Item>> {
+    let ItemInput { content, currency, owner_id: _ } = input;
+    users::must_be_active(tx, "owner_id", owner.if_new()).await?;
+    let currency = currency_or_default(tx, currency).await?;
+    let (id, owner_id, now) = (tx.new_id(), owner.id(), tx.now());
+    let item = Item { id, content, currency, owner_id, version: 1, created_at: now, updated_at: now };
+    diesel::insert_into(items::table)
+        .values((
+            items::tenant_id.eq(tx.tenant()),
+            items::id.eq(item.id),
+            &item.content,
+            items::currency.eq(&item.currency),
+            items::owner_id.eq(item.owner_id),
+            items::version.eq(item.version),
+            items::created_at.eq(item.created_at),
+            items::updated_at.eq(item.updated_at),
+        ))
+        .execute(tx.conn())
+        .await
+        .refers_to("owner_id")?;
+    Ok(tx.audit(Action::Create, item.id, Changes::created(&item)).await?.with(item))
+}
+
+pub async fn update(
+    tx: &mut WriteTx,
+    before: Granted<Item>,
+    input: ItemInput,
+    owner: NextOwner,
+) -> Result<Audited<Item>> {
+    let ItemInput { content, currency, owner_id: _ } = input;
+    users::must_be_active(tx, "owner_id", owner.if_new()).await?;
+    let currency = currency_or_default(tx, currency).await?;
+    let (owner_id, version, updated_at) = (owner.id(), before.version + 1, tx.now());
+    let item = Item { content, currency, owner_id, version, updated_at, ..before.clone() };
+    diesel::update(one(tx.tenant(), item.id))
+        .set((
+            &item.content,
+            items::currency.eq(&item.currency),
+            items::owner_id.eq(item.owner_id),
+            items::version.eq(item.version),
+            items::updated_at.eq(item.updated_at),
+        ))
+        .execute(tx.conn())
+        .await
+        .refers_to("owner_id")?;
+    Ok(tx.audit(Action::Update, item.id, Changes::updated(&*before, &item)).await?.with(item))
+}
+
+pub async fn delete(tx: &mut WriteTx, item: Granted<Item>) -> Result<Audited<()>> {
+    diesel::delete(one(tx.tenant(), item.id)).execute(tx.conn()).await?;
+    tx.audit(Action::Delete, item.id, Changes::deleted(&*item)).await
+}

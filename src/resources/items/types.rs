@@ -1,0 +1,114 @@
+//! Items as the contract has them, and the rules that a schema can't say.
+use crate::auth::Owned;
+use crate::db::Any;
+use crate::db::types::{Instant, ItemId, UserId};
+use crate::error::Detail;
+use crate::http::{Input, Resource};
+use crate::list::Filter;
+use crate::schema::items;
+use diesel::prelude::*;
+use iso_currency::Currency;
+use poem_openapi::{Enum, Object};
+use uuid::Uuid;
+
+/// What every item has in its writer's own words.
+#[derive(Debug, Clone, Object, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = items, check_for_backend(Any))]
+#[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
+pub struct ItemContent {
+    #[oai(validator(min_length = 1, max_length = 200))]
+    pub title: String,
+    #[oai(nullable, validator(max_length = 10000))]
+    pub description: Option<String>,
+    /// In minor units of the currency. JavaScript holds no larger integers exactly.
+    #[oai(default, validator(minimum(value = "0"), maximum(value = "9007199254740991")))]
+    pub price: i64,
+}
+
+/// What people write about an item: POST and PUT take it whole, PATCH takes any members of it.
+#[derive(Debug, Clone, Object)]
+pub struct ItemInput {
+    #[oai(flatten)]
+    pub content: ItemContent,
+    /// The tenant's, if it is left out.
+    #[oai(validator(min_length = 3, max_length = 3, pattern = "^[A-Z]{3}$"))]
+    pub currency: Option<String>,
+    /// If it is left out, a new item is the caller's, and another stays its owner's.
+    pub owner_id: Option<UserId>,
+}
+
+impl Input for ItemInput {
+    fn check(&self, problems: &mut Detail) {
+        problems.one_line("title", &self.content.title);
+        if self.currency.as_ref().is_some_and(|code| Currency::from_code(code).is_none()) {
+            problems.add("currency", "is no currency of ISO 4217");
+        }
+    }
+}
+
+/// An item, as answered and as stored.
+#[derive(Debug, Clone, Object, Queryable, Selectable)]
+#[diesel(table_name = items, check_for_backend(Any))]
+pub struct Item {
+    pub id: ItemId,
+    #[oai(flatten)]
+    #[diesel(embed)]
+    pub content: ItemContent,
+    pub currency: String,
+    pub owner_id: UserId,
+    pub version: i64,
+    pub created_at: Instant,
+    pub updated_at: Instant,
+}
+
+impl Item {
+    /// What somebody would write to make it as it is.
+    pub fn as_input(&self) -> ItemInput {
+        let Self { content, currency, owner_id, .. } = self.clone();
+        ItemInput { content, currency: Some(currency), owner_id: Some(owner_id) }
+    }
+}
+
+impl Resource for Item {
+    const PATH: &'static str = "/api/v1/items";
+
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+    fn version(&self) -> i64 {
+        self.version
+    }
+}
+
+impl Owned for Item {
+    fn owner(&self) -> UserId {
+        self.owner_id
+    }
+}
+
+/// The filters of a list of items: each member is one query parameter.
+#[derive(Debug, Clone, Object)]
+pub struct ItemFilter {
+    pub owner_id: Option<UserId>,
+    #[oai(validator(min_length = 3, max_length = 3, pattern = "^[A-Z]{3}$"))]
+    pub currency: Option<String>,
+    #[oai(validator(minimum(value = "0"), maximum(value = "9007199254740991")))]
+    pub min_price: Option<i64>,
+    #[oai(validator(minimum(value = "0"), maximum(value = "9007199254740991")))]
+    pub max_price: Option<i64>,
+}
+
+#[derive(Debug, Default, Clone, Copy, Enum)]
+#[oai(rename_all = "snake_case")]
+pub enum ItemSort {
+    Title,
+    Price,
+    #[default]
+    CreatedAt,
+    UpdatedAt,
+}
+
+impl Filter for ItemFilter {
+    type Item = Item;
+    type Column = ItemSort;
+}
