@@ -132,7 +132,8 @@ pub async fn connect(config: &Config, world: World) -> anyhow::Result<Parts> {
         refresh: RefreshTokens::new(secret, previous),
         sessions: match (&redis, auth.session_store) {
             (Some(redis), SessionStoreChoice::Auto | SessionStoreChoice::Redis) => {
-                Sessions::Redis(db.clone(), RedisSessions::new(redis.clone(), world.clone()))
+                let request_timeout = Duration::from_std(config.server.request_timeout)?;
+                Sessions::Redis(db.clone(), RedisSessions::new(redis.clone(), world.clone(), request_timeout))
             }
             _ => Sessions::Database(db.clone()),
         },
@@ -212,7 +213,7 @@ fn jobs(config: &Config, sign_in: &SignIn, checkpoint_key: &CheckpointKey) -> an
         .on(move |of, Notice(mail)| {
             let (mailer, mail_cap) = (notice_by.clone(), mail_cap.clone());
             async move {
-                match of.is_repeat || mail_cap.allows(MailKind::Notice, &mail.to).await {
+                match of.is_repeat || mail_cap.allows(MailKind::Notice, &mail.to).await? {
                     true => mailer.send(of, mail).await,
                     false => Ok(()),
                 }

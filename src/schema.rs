@@ -70,6 +70,13 @@ tables! {
     }
 }
 tables! {
+    ended_sessions (tenant_id, id) {
+        tenant_id -> Uid,
+        id -> Uid,
+        expires_at -> UtcInstant,
+    }
+}
+tables! {
     tasks (tenant_id, id) {
         tenant_id -> Uid,
         id -> Uid,
@@ -327,6 +334,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     users,
     logins,
     sessions,
+    ended_sessions,
     tasks,
     contracts,
     contract_history,

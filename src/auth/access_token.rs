@@ -37,6 +37,15 @@ pub struct Claims {
     pub email: String,
 }
 
+/// Why a token is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// It is an access token of ours, for another time: it has expired, or is not valid yet.
+    OutOfTime,
+    /// It is none of ours.
+    NotOurs,
+}
+
 /// Whom a token is for.
 pub struct Bearer<'a> {
     pub user: UserId,
@@ -92,12 +101,12 @@ impl AccessTokens {
     }
 
     /// The claims of a token of ours that is valid now.
-    pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Claims> {
-        let claims = self.decode(token).ok_or(Error::InvalidToken)?;
+    pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Claims, Refused> {
+        let claims = self.decode(token).ok_or(Refused::NotOurs)?;
         let (now, leeway) = (now.timestamp(), LEEWAY.num_seconds());
         let in_time =
             claims.nbf <= now + leeway && claims.iat <= now + leeway && now < claims.exp.saturating_add(leeway);
-        if in_time { Ok(claims) } else { Err(Error::InvalidToken) }
+        if in_time { Ok(claims) } else { Err(Refused::OutOfTime) }
     }
 
     fn decode(&self, token: &str) -> Option<Claims> {
@@ -172,15 +181,15 @@ mod tests {
     #[test]
     fn it_ends_after_15_minutes_and_30_seconds_of_leeway() {
         let (tokens, token) = (tokens(SECRET, None), token(&tokens(SECRET, None)));
-        let after = |seconds| tokens.verify(&token, now() + Duration::seconds(seconds)).is_ok();
-        assert!(after(-30) && after(0) && after(929));
-        assert!(!after(-31) && !after(930));
+        let after = |seconds| tokens.verify(&token, now() + Duration::seconds(seconds)).map(|_| ());
+        assert_eq!([-30, 0, 929].map(after), [Ok(()); 3]);
+        assert_eq!([-31, 930].map(after), [Err(Refused::OutOfTime); 2]);
     }
 
     #[test]
     fn forged_ones_are_refused() {
         let tokens = tokens(SECRET, None);
-        let refused = |token: &str| matches!(tokens.verify(token, now()), Err(Error::InvalidToken));
+        let refused = |token: &str| matches!(tokens.verify(token, now()), Err(Refused::NotOurs));
         assert!(refused(""));
         assert!(refused(&"a".repeat(10_000)));
         assert!(refused(&token(&self::tokens(b"another secret of at least 32 bytes", None))));
@@ -234,7 +243,7 @@ mod tests {
         for secret in [x.as_bytes().to_vec(), BASE64.decode(x).unwrap()] {
             let header = Header { kid: Some(public.kid.clone()), ..Header::new(Algorithm::HS256) };
             let forged = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&secret)).unwrap();
-            assert!(matches!(tokens.verify(&forged, now()), Err(Error::InvalidToken)));
+            assert!(matches!(tokens.verify(&forged, now()), Err(Refused::NotOurs)));
         }
     }
 }

@@ -62,7 +62,7 @@ local wait = 0
 if count >= threshold then wait = math.min(first * 2 ^ math.min(count - threshold, 20), memory) end
 local number = function(value) return string.format('%.0f', value) end
 redis.call('HSET', KEYS[1], 'count', number(count), 'last', number(now), 'until', number(now + wait))
-redis.call('PEXPIRE', KEYS[1], number(2 * memory / 1000))
+redis.call('PEXPIRE', KEYS[1], number(math.ceil((wait + memory) / 1000)))
 return 0",
     )
 });
@@ -71,8 +71,9 @@ static FORGIVE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
 local count = tonumber(redis.call('HGET', KEYS[1], 'count') or 0)
-if count > 0 then redis.call('HSET', KEYS[1], 'count', string.format('%.0f', count - 1), 'until', '0') end
-return 0",
+if count <= 1 then return redis.call('DEL', KEYS[1]) end
+redis.call('HSET', KEYS[1], 'count', string.format('%.0f', count - 1), 'until', '0')
+return redis.call('PEXPIRE', KEYS[1], string.format('%.0f', ARGV[1] / 1000))",
     )
 });
 static CLEAR: LazyLock<Script> = LazyLock::new(|| Script::new("redis.call('DEL', KEYS[1]) return 0"));
@@ -119,7 +120,7 @@ impl Attempts {
         let now = self.world.now().timestamp_micros();
         let mut script = COUNT.prepare_invoke();
         script.key(key).arg(now).arg(threshold).arg(MEMORY_MICROS).arg(FIRST_WAIT_MICROS);
-        let wait = match self.shared(&script).await {
+        let wait = match self.shared(&script).await? {
             Some(wait) => Duration::from_micros(wait.unsigned_abs()),
             None => self.locally(key, |failures| judge(failures, now, threshold)),
         };
@@ -127,25 +128,22 @@ impl Attempts {
     }
 
     async fn forgive(&self, key: &str) {
-        if self.shared(FORGIVE.prepare_invoke().key(key)).await.is_none() {
+        if let Ok(None) = self.shared(FORGIVE.prepare_invoke().key(key).arg(MEMORY_MICROS)).await {
             self.locally(key, |failures| Ok(forgiven(failures)));
         }
     }
 
     async fn clear(&self, key: &str) {
-        if self.shared(CLEAR.prepare_invoke().key(key)).await.is_none() {
+        if let Ok(None) = self.shared(CLEAR.prepare_invoke().key(key)).await {
             self.locally(key, |_| Ok(Failures::default()));
         }
     }
 
     /// None where there is no Redis, or it is away: then it is counted in process.
-    async fn shared(&self, script: &ScriptInvocation<'_>) -> Option<i64> {
-        match self.redis.as_ref()?.run(script).await {
-            Ok(answer) => Some(answer),
-            Err(error) => {
-                tracing::debug!(?error, "Failures are counted in process");
-                None
-            }
+    async fn shared(&self, script: &ScriptInvocation<'_>) -> Result<Option<i64>> {
+        match &self.redis {
+            Some(redis) => redis.run_unless_away(script).await,
+            None => Ok(None),
         }
     }
 

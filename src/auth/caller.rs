@@ -1,6 +1,6 @@
 //! The first argument of every operation that isn't public.
-use super::access_token::AccessTokens;
-use super::limits::{Limits, check};
+use super::access_token::{AccessTokens, Refused};
+use super::limits::{Limits, Taken, check};
 use super::opaque::{OpaqueToken, TokenKind};
 use super::permissions::{ForOperators, MayWrite, Permission, Role};
 use super::sessions::Sessions;
@@ -12,6 +12,7 @@ use crate::http::client_ip::ClientIp;
 use crate::http::edge::RequestId;
 use crate::http::guard::{PERMISSION, refuse_query};
 use crate::http::limit_report::LimitReport;
+use moka::sync::Cache;
 use poem::http::Method;
 use poem::http::header::AUTHORIZATION;
 use poem::{Request, RequestBody};
@@ -20,7 +21,12 @@ use poem_openapi::registry::Registry;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, OAuthScopes, SecurityScheme};
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 use uuid::Uuid;
+
+/// How many API keys are known to be right, and for how long after their last use.
+const MOST_PROVEN: u64 = 50_000;
+const PROVEN: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A user at work in their tenant: who answers for a change. [`Caller`] holds one that has proven it; sign-in and the
 /// operator's commands make one for the user whom they are about.
@@ -157,56 +163,82 @@ struct Inner {
     tokens: AccessTokens,
     sessions: Sessions,
     limits: Limits,
+    /// The hashes of keys that were right when they were last used here. They open nothing by themselves.
+    proven: Cache<Vec<u8>, ()>,
 }
+
+/// Who it is, what they are now, by what, and the turns that it took.
+type Identified = (Actor, Standing, Credential, Vec<Taken>);
 
 impl Authenticator {
     pub fn new(db: Db, tokens: AccessTokens, sessions: Sessions, limits: Limits) -> Self {
-        Self(Arc::new(Inner { db, tokens, sessions, limits }))
+        let proven = Cache::builder().max_capacity(MOST_PROVEN).time_to_idle(PROVEN).build();
+        Self(Arc::new(Inner { db, tokens, sessions, limits, proven }))
     }
 
     pub fn limits(&self) -> &Limits {
         &self.0.limits
     }
 
-    /// Who it is, and what they are now. Who can't prove it is charged as a visitor.
+    /// Who it is, and what they are now.
     async fn authenticate(&self, request: &Request) -> Result<(Actor, Standing, Credential)> {
-        match self.identify(request).await {
-            Err(error @ (Error::Unauthenticated | Error::InvalidToken)) => {
-                let charge = Charge::of(request)?;
-                charge.take(&[self.0.limits.anonymous(origin_of(request).ip)]).await?;
-                Err(error)
-            }
-            identified => identified,
-        }
-    }
-
-    async fn identify(&self, request: &Request) -> Result<(Actor, Standing, Credential)> {
-        let Inner { db, tokens, sessions, limits } = &*self.0;
-        let (now, writes) = (db.world().now(), request.method() != Method::GET);
-        let (actor, standing, credential, taken) = if let Some(token) = bearer(request) {
-            let claims = tokens.verify(token, now)?;
-            let actor = Actor::vouched(claims.tenant_id, claims.sub, origin_of(request));
-            let admitted = sessions.admit(&actor, claims.sid, limits, writes).await?;
-            let (standing, taken) = admitted.ok_or(Error::InvalidToken)?;
-            (actor, standing, Credential::Session(claims.sid), taken)
-        } else {
-            let key = api_key(request).ok_or(Error::Unauthenticated)?;
-            let token = OpaqueToken::read(TokenKind::ApiKey, key).ok_or(Error::InvalidToken)?;
-            let id = ApiKeyId::from(token.id);
-            let nobody_yet = Actor::vouched(token.tenant, Uuid::nil().into(), origin_of(request));
-            let stored = db.find_api_key(&nobody_yet, id).await?.filter(|stored| token.fits(&stored.hash));
-            let stored = stored.ok_or(Error::InvalidToken)?;
-            let actor = Actor { user: stored.user, ..nobody_yet };
-            let of_key = limits.of_api_key(actor.tenant, actor.user, &stored.standing, writes);
-            let taken = limits.take(&of_key).await;
-            if taken.iter().all(|taken| taken.wait.is_none()) && stored.is_stale(Instant::from(now)) {
-                db.touch_api_key(&actor, id).await?;
-            }
-            (actor, stored.standing, Credential::ApiKey(id), taken)
+        let identified = match bearer(request) {
+            Some(token) => self.by_token(request, token).await,
+            None => self.by_key(request).await,
         };
+        let (actor, standing, credential, taken) = identified?;
         LimitReport::of(request).add(&taken);
         check(&taken)?;
         Ok((actor, standing, credential))
+    }
+
+    async fn by_token(&self, request: &Request, token: &str) -> Result<Identified> {
+        let Inner { db, tokens, sessions, limits, .. } = &*self.0;
+        let claims = match tokens.verify(token, db.world().now()) {
+            Ok(claims) => claims,
+            // It costs its address nothing: in an office whose tokens run out over lunch, each client is to learn that and
+            // to refresh, rather than to wait. To us it costs no more than the look at its signature.
+            Err(Refused::OutOfTime) => return Err(Error::InvalidToken),
+            Err(Refused::NotOurs) => return self.refuse(request, Error::InvalidToken).await,
+        };
+        let actor = Actor::vouched(claims.tenant_id, claims.sub, origin_of(request));
+        let admitted = sessions.admit(&actor, claims.sid, limits, writes(request)).await?;
+        let (standing, taken) = admitted.ok_or(Error::InvalidToken)?; // nor does one whose session is over
+        Ok((actor, standing, Credential::Session(claims.sid), taken))
+    }
+
+    async fn by_key(&self, request: &Request) -> Result<Identified> {
+        let Inner { db, limits, proven, .. } = &*self.0;
+        let Some(key) = api_key(request) else { return self.refuse(request, Error::Unauthenticated).await };
+        let Some(token) = OpaqueToken::read(TokenKind::ApiKey, key) else {
+            return self.refuse(request, Error::InvalidToken).await;
+        };
+        let (id, hash) = (ApiKeyId::from(token.id), token.hash());
+        // A guess costs a query, so that an address which has guessed too often is refused before. A key that was right
+        // here before is no guess: others behind its address don't stop it.
+        if !proven.contains_key(&hash) {
+            Charge::of(request)?.look(&limits.anonymous(origin_of(request).ip)).await?;
+        }
+        let nobody_yet = Actor::vouched(token.tenant, Uuid::nil().into(), origin_of(request));
+        let found = db.find_api_key(&nobody_yet, id).await?.filter(|stored| token.fits(&stored.hash));
+        let Some(stored) = found else {
+            proven.invalidate(&hash);
+            return self.refuse(request, Error::InvalidToken).await;
+        };
+        proven.insert(hash, ());
+        let actor = Actor { user: stored.user, ..nobody_yet };
+        let of_key = limits.of_api_key(actor.tenant, actor.user, &stored.standing, writes(request));
+        let taken = limits.take(&of_key).await?;
+        if taken.iter().all(|taken| taken.wait.is_none()) && stored.is_stale(Instant::from(db.world().now())) {
+            db.touch_api_key(&actor, id).await?;
+        }
+        Ok((actor, stored.standing, Credential::ApiKey(id), taken))
+    }
+
+    /// Refuses who can't prove who they are, and charges them as a visitor.
+    async fn refuse<T>(&self, request: &Request, error: Error) -> Result<T> {
+        Charge::of(request)?.take(&[self.0.limits.anonymous(origin_of(request).ip)]).await?;
+        Err(error)
     }
 
     async fn standing(&self, actor: &Actor, credential: Credential) -> Result<Option<Standing>> {
@@ -215,6 +247,10 @@ impl Authenticator {
             Credential::ApiKey(id) => Ok(self.0.db.find_api_key(actor, id).await?.map(|stored| stored.standing)),
         }
     }
+}
+
+fn writes(request: &Request) -> bool {
+    request.method() != Method::GET
 }
 
 fn api_key(request: &Request) -> Option<&str> {

@@ -112,6 +112,7 @@ end
 return take(limits, tonumber(ARGV[1]))";
     Script::new(&format!("{GCRA}{main}"))
 });
+static LOOK: LazyLock<Script> = LazyLock::new(|| Script::new("return redis.call('GET', KEYS[1])"));
 
 /// All limits of a server.
 #[derive(Clone)]
@@ -195,9 +196,9 @@ impl Limits {
     }
 
     /// Takes a turn of each limit, or of none where one is used up.
-    pub async fn take(&self, limits: &[Limit]) -> Vec<Taken> {
+    pub async fn take(&self, limits: &[Limit]) -> Result<Vec<Taken>> {
         if !self.config.enabled || limits.is_empty() {
-            return vec![];
+            return Ok(vec![]);
         }
         if let Some(redis) = &self.redis {
             let mut invocation = TAKE.prepare_invoke();
@@ -205,12 +206,24 @@ impl Limits {
             for limit in limits {
                 invocation.key(&limit.key).arg(limit.quota).arg(limit.interval());
             }
-            match redis.run::<Vec<i64>>(&invocation).await {
-                Ok(answer) => return read_taken(limits, &answer),
-                Err(error) => tracing::debug!(?error, "Limits are counted in process"),
+            if let Some(answer) = redis.run_unless_away::<Vec<i64>>(&invocation).await? {
+                return Ok(read_taken(limits, &answer));
             }
         }
-        self.take_locally(limits)
+        Ok(self.take_locally(limits))
+    }
+
+    /// How a limit stands that is used up; it takes no turn.
+    pub async fn used_up(&self, limit: &Limit) -> Result<Option<Taken>> {
+        if !self.config.enabled {
+            return Ok(None);
+        }
+        let shared: Option<Option<i64>> = match &self.redis {
+            Some(redis) => redis.run_unless_away(LOOK.prepare_invoke().key(&limit.key)).await?,
+            None => None,
+        };
+        let (_, ahead, wait) = gcra(shared.unwrap_or_else(|| self.local.get(&limit.key)), self.now(), limit);
+        Ok((wait > 0).then(|| limit.taken(ahead, wait)))
     }
 
     fn take_locally(&self, limits: &[Limit]) -> Vec<Taken> {

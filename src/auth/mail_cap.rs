@@ -1,6 +1,6 @@
 //! How much mail one address gets through us, whoever asks for it.
 use super::limits::{HOUR, Limit, Limits, check};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::infra::crypto::sha256;
 use crate::infra::formats::normalised;
 
@@ -30,12 +30,16 @@ impl MailCap {
         let digest = sha256(mailbox(address).as_bytes()).map(|byte| format!("{byte:02x}")).concat();
         let key = format!("bc:limit:mail:{kind:?}:{digest}");
         let limit = Limit { policy: "mail", key, quota: self.per_hour, window: HOUR };
-        check(&self.limits.take(&[limit]).await)
+        check(&self.limits.take(&[limit]).await?)
     }
 
     /// Whether this address may get one more of this kind.
-    pub async fn allows(&self, kind: MailKind, address: &str) -> bool {
-        self.take(kind, address).await.is_ok()
+    pub async fn allows(&self, kind: MailKind, address: &str) -> Result<bool> {
+        match self.take(kind, address).await {
+            Ok(()) => Ok(true),
+            Err(Error::RateLimited { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 

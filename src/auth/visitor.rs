@@ -65,9 +65,16 @@ impl Charge {
 
     /// 429 where a limit is used up.
     pub async fn take(&self, limits: &[Limit]) -> Result<()> {
-        let taken = self.limits.take(limits).await;
+        let taken = self.limits.take(limits).await?;
         self.report.add(&taken);
         check(&taken)
+    }
+
+    /// 429 where a limit is used up already; it takes no turn.
+    pub async fn look(&self, limit: &Limit) -> Result<()> {
+        let used_up = self.limits.used_up(limit).await?;
+        self.report.add(used_up.as_slice());
+        check(used_up.as_slice())
     }
 }
 

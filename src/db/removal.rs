@@ -7,8 +7,7 @@ use super::types::{Instant, TenantId};
 use super::{Audited, Db, WriteTx};
 use crate::error::Result;
 use crate::schema::{
-    api_keys, audit_heads, audit_logs, cache_generations, calendar_feeds, contract_history, contracts, data_key_heads,
-    data_keys, idempotency_keys, invitations, items, logins, meeting_action_items, meeting_attendees, meetings,
+    api_keys, audit_heads, audit_logs, cache_generations, calendar_feeds, contract_history, contracts, data_key_heads, data_keys, ended_sessions, idempotency_keys, invitations, items, logins, meeting_action_items, meeting_attendees, meetings,
     one_time_tokens, sessions, task_comments, tasks, tenants, users,
 };
 use chrono::Duration;
@@ -86,6 +85,7 @@ impl Db {
         remove_by_id!(self, tenant, meeting_action_items, meeting_attendees, meetings, calendar_feeds);
         remove_by_id!(self, tenant, tasks, items, audit_logs, one_time_tokens, api_keys, invitations, sessions);
         remove!(self, tenant, cache_generations);
+        remove_by_id!(self, tenant, ended_sessions);
         remove!(self, tenant, idempotency_keys);
         remove!(self, tenant, audit_heads);
         remove!(self, tenant, logins);
@@ -110,6 +110,7 @@ impl Db {
                 remove!(self, tenant, one_time_tokens, one_time_tokens::expires_at.lt(now));
                 remove!(self, tenant, invitations, invitations::expires_at.lt(now));
                 remove!(self, tenant, sessions, sessions::expires_at.lt(now));
+                remove!(self, tenant, ended_sessions, ended_sessions::expires_at.lt(now));
                 Ok(())
             };
             failures.note(tenant, remove.await);

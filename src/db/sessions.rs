@@ -4,8 +4,9 @@ use super::sql::for_update;
 use super::types::{Instant, SessionId, TenantId, UserId};
 use super::{Action, Audited, Changes, Db, ReadTx, Scope, WriteScope, WriteTx};
 use crate::error::{Error, Result};
-use crate::schema::{sessions, users};
+use crate::schema::{ended_sessions, sessions, users};
 use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as Diesel};
 use diesel_async::RunQueryDsl;
 
 crate::text_enum! {
@@ -100,6 +101,16 @@ impl Db {
         }))
     }
 
+    /// Whether [`WriteTx::note_end`] was done.
+    pub async fn is_end_noted(&self, scope: &impl Scope, id: SessionId) -> Result<bool> {
+        let query = async |tx: &mut ReadTx| {
+            let one = ended_sessions::tenant_id.eq(tx.tenant()).and(ended_sessions::id.eq(id));
+            let found = ended_sessions::table.filter(one).select(ended_sessions::id);
+            Ok(found.first::<SessionId>(tx.conn()).await.optional()?.is_some())
+        };
+        self.read(scope, query).await
+    }
+
     /// Puts the next token in the place of generation `from`: `false` where another request was faster. Not audited:
     /// it happens every 15 minutes and changes nothing that people see.
     pub async fn rotate_session(&self, scope: &impl WriteScope, id: SessionId, rotation: Rotation) -> Result<bool> {
@@ -153,23 +164,30 @@ impl WriteTx {
         Ok(self.audit(Action::SignIn, *id, Changes::none()).await?.with(epoch))
     }
 
-    /// Ends one session of the actor: `NotFound` where there is none that is open. One that is elsewhere was ended there.
-    pub async fn end_session(
-        &mut self,
-        id: SessionId,
-        action: Action,
-        reason: EndReason,
-        kept: SessionsAre,
-    ) -> Result<Audited<()>> {
+    /// Ends one session of the actor: `NotFound` where there is none that is open.
+    pub async fn end_session(&mut self, id: SessionId, action: Action, reason: EndReason) -> Result<Audited<()>> {
         let (tenant, user, now) = (self.tenant(), self.actor(), self.now());
-        if kept == SessionsAre::Here {
-            let session = open_of(tenant, user).filter(sessions::id.eq(id));
-            let end = (sessions::ended_at.eq(now), sessions::end_reason.eq(reason));
-            if diesel::update(session).set(end).execute(self.conn()).await? == 0 {
-                return Err(Error::NotFound);
-            }
+        let session = open_of(tenant, user).filter(sessions::id.eq(id));
+        let end = (sessions::ended_at.eq(now), sessions::end_reason.eq(reason));
+        if diesel::update(session).set(end).execute(self.conn()).await? == 0 {
+            return Err(Error::NotFound);
         }
         self.audit(action, id, Changes::none()).await
+    }
+
+    /// Notes the end of a session that is kept elsewhere, for as long as it would have gone on: `NotFound` where it is noted
+    /// already.
+    pub async fn note_end(&mut self, id: SessionId, expires_at: Instant, action: Action) -> Result<Audited<()>> {
+        let row = (
+            ended_sessions::tenant_id.eq(self.tenant()),
+            ended_sessions::id.eq(id),
+            ended_sessions::expires_at.eq(expires_at),
+        );
+        match diesel::insert_into(ended_sessions::table).values(row).execute(self.conn()).await {
+            Ok(_) => self.audit(action, id, Changes::none()).await,
+            Err(Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => Err(Error::NotFound),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Begins a new epoch of a user, in which none of their sessions goes on but, where it is named, this one. Gives

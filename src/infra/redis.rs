@@ -5,13 +5,13 @@ use anyhow::{Context, anyhow};
 use bb8::{ManageConnection, Pool};
 use bb8_redis::RedisConnectionManager;
 use redis::aio::MultiplexedConnection;
-use redis::{FromRedisValue, RedisError, Script, ScriptInvocation};
+use redis::{ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocation, ServerErrorKind};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 /// How long Redis counts as away after it failed: nobody waits for it meanwhile.
 const AWAY: Duration = Duration::from_millis(300);
@@ -23,6 +23,8 @@ pub struct Redis(Arc<Inner>);
 struct Inner {
     pool: Pool<Manager>,
     lines: Arc<AtomicU64>,
+    /// How often Redis has answered.
+    answers: AtomicU64,
     timeout: Duration,
     away_until: Mutex<Option<Instant>>,
 }
@@ -47,44 +49,71 @@ impl Redis {
             .retry_connection(false)
             .test_on_check_out(true)
             .build_unchecked(manager);
-        Ok(Self(Arc::new(Inner { pool, lines, timeout, away_until: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { pool, lines, answers: AtomicU64::new(0), timeout, away_until: Mutex::default() })))
     }
 
     /// Runs a script, atomically and in one round trip. A line that was cut since its last use is replaced, once: what
     /// scripts do here may be done twice.
     pub async fn run<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<T> {
-        if self.is_away() {
-            return Err(unavailable(anyhow!("Redis was away just now")));
-        }
-        let attempts = async {
-            match self.attempt(invocation).await {
-                Err(Failure::Line(_)) => self.attempt(invocation).await,
-                done => done,
-            }
-        };
-        let result = tokio::time::timeout(self.0.timeout, attempts).await;
-        match result.unwrap_or_else(|_| Err(Failure::Line(anyhow!("Redis did not answer in time")))) {
-            Ok(value) => Ok(value),
-            Err(Failure::Answer(error)) => Err(unavailable(error.into())),
-            Err(Failure::Line(cause)) => {
-                self.0.lines.fetch_add(1, Ordering::SeqCst); // whoever waits on one of these lines should not
-                *self.0.away_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + AWAY);
-                Err(unavailable(cause))
+        Ok(self.ask(invocation).await?)
+    }
+
+    /// The same; none where Redis is away, for what a server can count by itself then. Where it is only busy that would be a
+    /// way around the limits: who keeps all connections in use would be counted from nothing, on each server.
+    pub async fn run_unless_away<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<Option<T>> {
+        match self.ask(invocation).await {
+            Ok(value) => Ok(Some(value)),
+            Err(Failure::Busy) => Err(Failure::Busy.into()),
+            Err(failure) => {
+                tracing::debug!(?failure, "What Redis counts is counted in process");
+                Ok(None)
             }
         }
     }
 
-    async fn attempt<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<T, Failure> {
-        let line = self.0.pool.get().await;
-        let mut line = line.map_err(|error| Failure::Line(anyhow!("no connection to Redis: {error}")))?;
-        match invocation.invoke_async(&mut line.conn).await {
-            Ok(value) => Ok(value),
-            Err(error) if is_of_line(&error) => {
+    async fn ask<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<T, Failure> {
+        if self.is_away() {
+            return Err(Failure::Line(anyhow!("Redis was away just now")));
+        }
+        let deadline = Instant::now() + self.0.timeout;
+        let result = match self.attempt(invocation, deadline).await {
+            Err(Failure::Line(_)) if Instant::now() < deadline => self.attempt(invocation, deadline).await,
+            done => done,
+        };
+        if let Err(Failure::Line(_)) = result {
+            self.0.lines.fetch_add(1, Ordering::SeqCst); // whoever waits on one of these lines should not
+            *self.0.away_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + AWAY);
+        }
+        result
+    }
+
+    async fn attempt<T>(&self, invocation: &ScriptInvocation<'_>, deadline: Instant) -> Result<T, Failure>
+    where
+        T: FromRedisValue,
+    {
+        let answers = self.0.answers.load(Ordering::SeqCst);
+        let Ok(Ok(mut line)) = timeout_at(deadline, self.0.pool.get()).await else {
+            // The pool does not say why there was none in time. While others get answers, Redis is there.
+            return Err(match self.0.answers.load(Ordering::SeqCst) == answers {
+                true => Failure::Line(anyhow!("no connection to Redis")),
+                false => Failure::Busy,
+            });
+        };
+        let asked = Instant::now();
+        match timeout_at(deadline, invocation.invoke_async(&mut line.conn)).await {
+            Ok(Ok(value)) => {
+                self.0.answers.fetch_add(1, Ordering::SeqCst);
+                Ok(value)
+            }
+            Ok(Err(error)) if is_of_line(&error) => {
                 // Where one line is gone, those that lie in the pool probably are too.
                 let _ = self.0.lines.compare_exchange(line.number, line.number + 1, Ordering::SeqCst, Ordering::SeqCst);
                 Err(Failure::Line(error.into()))
             }
-            Err(error) => Err(Failure::Answer(error)),
+            Ok(Err(error)) => Err(Failure::Answer(error)),
+            // The time went by in the queue for this line: that says nothing about Redis.
+            Err(_) if deadline - asked < self.0.timeout / 2 => Err(Failure::Busy),
+            Err(_) => Err(Failure::Line(anyhow!("Redis did not answer in time"))),
         }
     }
 
@@ -101,20 +130,32 @@ impl Redis {
     }
 }
 
+#[derive(Debug)]
 enum Failure {
     /// It answered, but with an error.
     Answer(RedisError),
     /// It could not be asked.
     Line(anyhow::Error),
+    /// It is there, but all connections were in use until the time was over.
+    Busy,
 }
 
-/// Errors after which the connection is of no use: it is cut, or Redis is loading its data.
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Self::Unavailable(match failure {
+            Failure::Answer(error) => error.into(),
+            Failure::Line(cause) => cause,
+            Failure::Busy => anyhow!("all connections to Redis are in use"),
+        })
+    }
+}
+
+/// Errors after which the connection is of no use: it is cut, or leads to a server that does not serve. One that has become
+/// a replica stays so, and its address may lead to another one by now.
 fn is_of_line(error: &RedisError) -> bool {
-    error.is_io_error() || error.is_connection_dropped() || error.is_timeout() || error.is_connection_refusal()
-}
-
-fn unavailable(cause: anyhow::Error) -> Error {
-    Error::Unavailable(cause)
+    use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, ReadOnly};
+    let does_not_serve = matches!(error.kind(), ErrorKind::Server(ReadOnly | MasterDown | BusyLoading | ClusterDown));
+    does_not_serve || error.is_io_error() || error.is_connection_dropped() || error.is_timeout()
 }
 
 /// bb8-redis asks `PING` before each use, which would double the round trips: here a connection is good until one of
@@ -148,5 +189,72 @@ impl ManageConnection for Manager {
 
     fn has_broken(&self, line: &mut Line) -> bool {
         line.number != self.lines.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::future::join;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// Answers one script after the other, each after a while.
+    async fn answer(mut client: TcpStream, after: Duration) {
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = client.read(&mut buffer).await {
+            let said = String::from_utf8_lossy(&buffer[..length]);
+            for command in said.split('*').skip(1) {
+                let is_script = command.contains("EVALSHA");
+                tokio::time::sleep(if is_script { after } else { Duration::ZERO }).await;
+                client.write_all(if is_script { b":1\r\n" } else { b"+OK\r\n" }).await.unwrap();
+            }
+        }
+    }
+
+    /// One connection to a server of this kind, and 400 milliseconds for each command.
+    async fn redis(after: Duration) -> Redis {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("redis://{}/0", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(answer(client, after));
+            }
+        });
+        Redis::new(&url, RedisOptions { pool_size: 1, timeout: Duration::from_millis(400) }).unwrap()
+    }
+
+    async fn ask(redis: &Redis) -> Result<Option<i64>> {
+        redis.run_unless_away(&Script::new("return 1").prepare_invoke()).await
+    }
+
+    #[tokio::test]
+    async fn while_others_are_served_it_is_busy_and_not_away() {
+        let redis = redis(Duration::from_millis(250)).await;
+        let others = join(ask(&redis), ask(&redis));
+        let (first, (second, third)) = join(ask(&redis), others).await;
+        assert_eq!(first.unwrap(), Some(1));
+        for (queued, answer) in [("had its line too late", second), ("never had one", third)] {
+            assert!(matches!(answer, Err(Error::Unavailable(_))), "{queued}: {answer:?}");
+        }
+        assert!(!redis.is_away());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(ask(&redis).await.unwrap(), Some(1));
+    }
+
+    #[tokio::test]
+    async fn while_nobody_is_served_it_is_away() {
+        let redis = redis(Duration::from_secs(60)).await;
+        let (asking, waiting) = join(ask(&redis), ask(&redis)).await;
+        assert_eq!((asking.unwrap(), waiting.unwrap()), (None, None));
+        assert!(redis.is_away());
+    }
+
+    #[test]
+    fn who_does_not_serve_is_as_good_as_gone() {
+        use ServerErrorKind::{BusyLoading, MasterDown, NoPerm, ReadOnly, ResponseError};
+        let is_of_line = |kind: ServerErrorKind| is_of_line(&(ErrorKind::Server(kind), "as Redis says it").into());
+        assert_eq!([ReadOnly, MasterDown, BusyLoading].map(is_of_line), [true; 3]);
+        assert_eq!([ResponseError, NoPerm].map(is_of_line), [false; 2]);
     }
 }

@@ -1,5 +1,6 @@
 //! Guessing passwords: who has failed too often waits, longer each time, whichever way they come.
-use crate::support::{Answer, Call, Person, TestApp, has_servers, redis_url};
+use crate::support::{Answer, Call, Person, TestApp, has_servers, redis_call, redis_url};
+use bizcenter::auth::limits::network;
 use bizcenter::config::{Config, RateLimitConfig};
 use chrono::Duration;
 use futures_util::future::join_all;
@@ -317,4 +318,27 @@ async fn where_limits_are_off_nobody_waits() {
         owner.post(CHANGE).json(&input).expect(422).await;
     }
     place.sign_in(&owner.email(), PASSWORD).expect(200).await;
+}
+
+#[tokio::test]
+async fn redis_keeps_failures_no_longer_than_they_count() {
+    if !has_servers() {
+        return;
+    }
+    let app = TestApp::with(|config| {
+        guarded(config);
+        config.redis.url = Some(redis_url().into());
+    })
+    .await;
+    let (email, place) = (app.tenant().await.owner.email(), Place::somewhere(&app));
+    let key = format!("bc:failures:{}", network(Some(place.address.parse().unwrap())));
+    let left = async || redis_call::<i64>(&redis_url(), &["PTTL", &key]).await;
+    place.sign_in(&email, PASSWORD).expect(200).await;
+    assert_eq!(left().await, -2, "there is nothing to remember");
+    place.wrong(&email).await;
+    for _ in 0..2 {
+        assert!((1..=15 * 60 * 1000).contains(&left().await), "{}", left().await);
+        place.sign_in(&email, PASSWORD).expect(200).await;
+    }
+    assert_eq!(redis_call::<i64>(&redis_url(), &["HGET", &key, "count"]).await, 1);
 }

@@ -1,4 +1,5 @@
 //! Rate limits: whose turns are counted, what clients are told of them, and what counts against nothing.
+mod credentials;
 mod in_redis;
 mod rules;
 

@@ -1,8 +1,11 @@
 //! Several servers on one database and one Redis: what one is told holds on the other at once. And Redis going away: nobody
 //! is let in who should not be, nobody waits for long, and all is well when it is back.
-use crate::support::{Person, TestApp, has_servers, redis_url};
+mod failover;
+
+use crate::support::{Person, TestApp, has_servers, redis_call, redis_url};
 use bizcenter::auth::Role;
 use bizcenter::config::{Config, SessionStoreChoice};
+use redis::FromRedisValue;
 use serde_json::json;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -107,6 +110,10 @@ impl OwnRedis {
 
     fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    async fn call<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        redis_call(&self.url(), words).await
     }
 
     fn restart(&mut self) {

@@ -43,6 +43,7 @@ async fn tenant_with_everything(app: &TestApp) -> Tenant {
         db.seal_audit().await.unwrap();
     };
     app.by_hand(behind).await;
+    app.note_an_end(tenant.id).await;
     tenant
 }
 

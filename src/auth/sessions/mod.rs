@@ -60,7 +60,7 @@ impl Sessions {
         match self {
             Self::Database(db) => {
                 let Some(standing) = db.standing_of_session(actor, session).await? else { return Ok(None) };
-                let taken = limits.take(&limits.of_user(tenant, user, &standing, writes)).await;
+                let taken = limits.take(&limits.of_user(tenant, user, &standing, writes)).await?;
                 Ok(Some((standing, taken)))
             }
             Self::Redis(db, redis) => redis.admit(db, actor, session, Some((limits, writes))).await,
@@ -89,7 +89,16 @@ impl Sessions {
     pub async fn find(&self, scope: &impl Scope, id: SessionId) -> Result<Option<StoredSession>> {
         match self {
             Self::Database(db) => db.find_session(scope, id).await,
-            Self::Redis(_, redis) => redis.find(scope.tenant(), id).await,
+            Self::Redis(db, redis) => {
+                let found = redis.find(scope.tenant(), id).await?;
+                let Some(session) = &found else { return Ok(None) };
+                // A Redis that was restored, or whose replica took over, may have one that ended since; the database knows.
+                if db.is_end_noted(scope, id).await? {
+                    redis.end(scope.tenant(), session.user, id).await?;
+                    return Ok(None);
+                }
+                Ok(found)
+            }
         }
     }
 
@@ -101,16 +110,27 @@ impl Sessions {
         }
     }
 
-    /// Ends one session of the actor: `NotFound` where there is none that is open. One in Redis is ended first and written
-    /// down then: should that fail, it is over all the same.
+    /// Ends one session of the actor: `NotFound` where there is none that is open. The end of one in Redis is written down
+    /// first: should Redis fail then, a repeat finishes it, and no refresh goes on meanwhile.
     pub async fn end(&self, actor: &Actor, id: SessionId, action: Action, reason: EndReason) -> Result<()> {
-        if let Self::Redis(_, redis) = self
-            && !redis.end(actor, id).await?
-        {
-            return Err(Error::NotFound);
+        let (db, redis) = match self {
+            Self::Redis(db, redis) => (db, redis),
+            Self::Database(db) => {
+                return db.write(actor, async |tx: &mut WriteTx| tx.end_session(id, action, reason).await).await;
+            }
+        };
+        let (tenant, user) = (actor.tenant(), actor.actor());
+        let session = redis.find(tenant, id).await?.filter(|session| session.user == user).ok_or(Error::NotFound)?;
+        let expires_at = session.state.expires_at;
+        let noted = match db.write(actor, async |tx: &mut WriteTx| tx.note_end(id, expires_at, action).await).await {
+            Ok(()) => true,
+            Err(Error::NotFound) => false, // noted before
+            Err(error) => return Err(error),
+        };
+        match redis.end(tenant, user, id).await? || noted {
+            true => Ok(()),
+            false => Err(Error::NotFound),
         }
-        let are = self.are();
-        self.db().write(actor, async |tx: &mut WriteTx| tx.end_session(id, action, reason, are).await).await
     }
 
     /// Ends all sessions of the actor.

@@ -25,8 +25,8 @@ use uuid::Uuid;
 
 /// How long a standing is remembered. It also bounds what a Redis that lost its last second in a crash can get wrong.
 const REMEMBERED_MILLIS: i64 = 60_000;
-/// A change that takes longer than this is over: the deadline of requests is shorter, and so is the databases' own.
-const FENCE: Duration = Duration::seconds(60);
+/// What a fence outlasts the requests by: a commit that was on its way when its request ended, and servers' clocks.
+const FENCE_MARGIN: Duration = Duration::seconds(60);
 /// How many sessions a user can have; the oldest makes room.
 const MOST_SESSIONS: usize = 1000;
 
@@ -34,6 +34,9 @@ const MOST_SESSIONS: usize = 1000;
 pub struct RedisSessions {
     redis: Redis,
     world: World,
+    /// How long a fence stands that nobody lifts: as long as somebody may remember a standing from before the change. The change
+    /// is over by its request's deadline, and who read the standing just before remembers it by theirs.
+    fence: Duration,
 }
 
 /// Asks for session, standing and limits at once: the quotas lie beside the standing. Limits are charged only where a
@@ -87,7 +90,7 @@ static FENCE_UP: LazyLock<Script> = LazyLock::new(|| {
 redis.call('SET', KEYS[1], ARGV[3])
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[1])
 redis.call('ZADD', KEYS[2], ARGV[2], ARGV[3])
-redis.call('PEXPIRE', KEYS[2], 600000)
+redis.call('PEXPIRE', KEYS[2], math.max(ARGV[4], redis.call('PTTL', KEYS[2])))
 return 1",
     )
 });
@@ -101,7 +104,10 @@ redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[1])
 redis.call('HSET', KEYS[1], unpack(ARGV, 6))
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 redis.call('ZADD', KEYS[2], ARGV[3], ARGV[4])
-redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - tonumber(ARGV[5]))
+for _, oldest in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1 - ARGV[5])) do
+    redis.call('ZREM', KEYS[2], oldest)
+    redis.call('DEL', KEYS[3] .. oldest)
+end
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
 return 1",
     )
@@ -166,8 +172,9 @@ fn instant(micros: i64) -> Result<Instant> {
 }
 
 impl RedisSessions {
-    pub fn new(redis: Redis, world: World) -> Self {
-        Self { redis, world }
+    /// `request_timeout` is how long a request may take.
+    pub fn new(redis: Redis, world: World, request_timeout: Duration) -> Self {
+        Self { redis, world, fence: request_timeout * 2 + FENCE_MARGIN }
     }
 
     pub(super) async fn admit(
@@ -209,7 +216,7 @@ impl RedisSessions {
                 }
                 self.remember(tenant, user, &generation, &standing, limits.map(|(limits, _)| limits)).await?;
                 let taken = match limits {
-                    Some((limits, _)) => limits.take(&of_user(&standing)).await,
+                    Some((limits, _)) => limits.take(&of_user(&standing)).await?,
                     None => vec![],
                 };
                 (standing, taken)
@@ -252,6 +259,7 @@ impl RedisSessions {
         invocation
             .key(session_key(tenant, *id))
             .key(sessions_key(tenant, user))
+            .key(key(tenant, "session:"))
             .arg(now)
             .arg(self.millis_until(*expires_at))
             .arg(expires_at.0.timestamp_micros())
@@ -306,8 +314,7 @@ impl RedisSessions {
     }
 
     /// Whether it was there to be ended.
-    pub(super) async fn end(&self, actor: &Actor, id: SessionId) -> Result<bool> {
-        let (tenant, user) = (actor.tenant(), actor.actor());
+    pub(super) async fn end(&self, tenant: TenantId, user: UserId, id: SessionId) -> Result<bool> {
         let mut invocation = END.prepare_invoke();
         invocation
             .key(session_key(tenant, id))
@@ -345,14 +352,15 @@ impl RedisSessions {
 
     pub(super) async fn fence(&self, tenant: TenantId) -> Result<Fence> {
         let id = self.world.uuid().to_string();
-        let (now, until) = (self.world.now(), self.world.now() + FENCE);
+        let (now, until) = (self.world.now(), self.world.now() + self.fence);
         let mut invocation = FENCE_UP.prepare_invoke();
         invocation
             .key(key(tenant, "gen"))
             .key(key(tenant, "fences"))
             .arg(now.timestamp_micros())
             .arg(until.timestamp_micros())
-            .arg(&id);
+            .arg(&id)
+            .arg(self.fence.num_milliseconds());
         let _: i64 = self.redis.run(&invocation).await?;
         Ok(Fence(Some(Raised { redis: self.redis.clone(), tenant, id, after: self.world.uuid().to_string() })))
     }
@@ -383,13 +391,13 @@ impl Fence {
         Self(None)
     }
 
-    /// The change is through, or it failed. Where Redis can't be told, nothing is remembered for a minute.
+    /// The change is through, or it failed. Where Redis can't be told, nothing is remembered for some minutes.
     pub async fn lift(self) {
         let Some(Raised { redis, tenant, id, after }) = self.0 else { return };
         let mut invocation = FENCE_DOWN.prepare_invoke();
         invocation.key(key(tenant, "gen")).key(key(tenant, "fences")).arg(id).arg(after);
         if let Err(error) = redis.run::<i64>(&invocation).await {
-            tracing::warn!(?error, "A fence can't be lifted: it stands for a minute");
+            tracing::warn!(?error, "A fence can't be lifted: it stands until it is over");
         }
     }
 }

@@ -72,7 +72,7 @@ impl SignIn {
             Purpose::EmailVerification => MailKind::EmailVerification,
         };
         let Some(email) = self.db.token_recipient(actor, purpose, of.is_repeat).await? else { return Ok(None) };
-        if !of.is_repeat && !self.mail_cap.allows(kind, &email).await {
+        if !of.is_repeat && !self.mail_cap.allows(kind, &email).await? {
             return Ok(None);
         }
         self.db.issue_token(actor, purpose, of.is_repeat).await

@@ -41,7 +41,7 @@ async fn any_turns_are_taken_alike() {
             }
             let pauses = [0, 0, 1, SECOND, 200 * SECOND, 514_285_714, 7200 * SECOND, -50 * SECOND];
             clock.fetch_add(pauses[usize::from(byte >> 1 & 7)], Ordering::SeqCst);
-            let (taken, shared) = (here.take(&limits).await, there.take(&limits).await);
+            let (taken, shared) = (here.take(&limits).await.unwrap(), there.take(&limits).await.unwrap());
             story.push(byte);
             assert_eq!(taken, shared, "{story:?}");
             assert_eq!(taken.len(), limits.len());

@@ -37,6 +37,13 @@ impl TestApp {
         self.run(&format!("DROP TRIGGER refuse_{table}{of}")).await;
     }
 
+    /// Notes the end of a session that is kept in Redis, wherever this run keeps its own.
+    pub async fn note_an_end(&self, tenant: Uuid) {
+        let (tenant, session) = (self.id(tenant), self.id(self.parts.world.uuid()));
+        let row = format!("({tenant}, {session}, '2099-01-01 00:00:00')");
+        self.run(&format!("INSERT INTO ended_sessions (tenant_id, id, expires_at) VALUES {row}")).await;
+    }
+
     /// An id as this database writes it.
     pub fn id(&self, id: Uuid) -> String {
         match self.database.kind {

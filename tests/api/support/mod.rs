@@ -6,8 +6,10 @@ mod database;
 mod mailbox;
 mod people;
 pub mod proxy;
+mod redis;
 pub mod rows;
 
 pub use app::{TestApp, has_servers, redis_url, shares_redis};
 pub use database::{Kind, TestDatabase};
 pub use people::{Answer, Call, Person, Tenant};
+pub use redis::redis_call;

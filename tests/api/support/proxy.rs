@@ -1,4 +1,4 @@
-//! A line to a database server that tests can pull, hold, and give back.
+//! A line to a database server that tests can pull, hold, give back, and lead elsewhere.
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,6 +20,7 @@ struct State {
     line: Line,
     /// Connections of an earlier age are cut.
     age: u32,
+    server: SocketAddr,
 }
 
 /// Where the line is to break by itself.
@@ -49,9 +50,9 @@ impl Proxy {
     pub async fn at(address: Ipv4Addr, server: SocketAddr) -> Self {
         let listener = TcpListener::bind((address, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(watch::Sender::new(State { line: Line::Open, age: 0 }));
+        let state = Arc::new(watch::Sender::new(State { line: Line::Open, age: 0, server }));
         let plan = Plan::default();
-        tokio::spawn(accept(listener, server, state.clone(), plan.clone()));
+        tokio::spawn(accept(listener, state.clone(), plan.clone()));
         Self { address, state, plan }
     }
 
@@ -68,6 +69,11 @@ impl Proxy {
 
     pub fn stall(&self) {
         self.set(Line::Stalled);
+    }
+
+    /// New connections lead to this server; those that there are stay.
+    pub fn lead_to(&self, server: SocketAddr) {
+        self.state.send_modify(|state| state.server = server);
     }
 
     pub fn restore(&self) {
@@ -93,7 +99,7 @@ fn cut(state: &watch::Sender<State>) {
     state.send_modify(|state| state.age += 1);
 }
 
-async fn accept(listener: TcpListener, server: SocketAddr, state: Arc<watch::Sender<State>>, plan: Plan) {
+async fn accept(listener: TcpListener, state: Arc<watch::Sender<State>>, plan: Plan) {
     let address = listener.local_addr().unwrap();
     let mut listener = Some(listener);
     let mut changes = state.subscribe();
@@ -108,7 +114,7 @@ async fn accept(listener: TcpListener, server: SocketAddr, state: Arc<watch::Sen
         tokio::select! {
             accepted = listener.as_ref().unwrap().accept() => {
                 let (client, _) = accepted.unwrap();
-                tokio::spawn(pass(client, server, state.clone(), plan.clone()));
+                tokio::spawn(pass(client, state.clone(), plan.clone()));
             }
             _ = changes.changed() => {}
         }
@@ -116,9 +122,9 @@ async fn accept(listener: TcpListener, server: SocketAddr, state: Arc<watch::Sen
 }
 
 /// Passes on what the two say to each other, for as long as the line is up.
-async fn pass(client: TcpStream, server: SocketAddr, state: Arc<watch::Sender<State>>, plan: Plan) {
+async fn pass(client: TcpStream, state: Arc<watch::Sender<State>>, plan: Plan) {
     let mut changes = state.subscribe();
-    let age = changes.borrow().age;
+    let State { age, server, .. } = *changes.borrow();
     let Ok(server) = TcpStream::connect(server).await else { return };
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();

@@ -1,0 +1,112 @@
+//! What tokens and keys cost their address that let nobody in.
+use super::{FORWARDED, HIGH, ME, REFRESH, TASKS, address, api_key, counts, limited, settings, status, wait};
+use crate::support::{Answer, Person, TestApp, has_servers};
+use bizcenter::auth::Role;
+use bizcenter::auth::access_token::Bearer;
+use bizcenter::auth::opaque::{OpaqueToken, TokenKind};
+use bizcenter::config::{RateLimitConfig, SessionStoreChoice};
+use chrono::Duration;
+use serde_json::json;
+
+async fn me(person: &Person, address: &str) -> Answer {
+    person.get(ME).header(FORWARDED, address).send().await
+}
+
+async fn by_key(app: &TestApp, key: &str, address: &str) -> Answer {
+    app.visitor().get(TASKS).header("x-api-key", key).header(FORWARDED, address).send().await
+}
+
+/// An office comes back from lunch, or somebody signs out with tabs open.
+#[tokio::test]
+async fn tokens_of_ours_that_are_over_cost_their_address_nothing() {
+    let app = limited(RateLimitConfig { anonymous_per_hour: 2, ..HIGH }).await;
+    let (tenant, here) = (app.tenant().await, address(&app));
+    let (expired, ended) = (&tenant.owner, app.visitor().sign_in(&tenant.owner.email()).await);
+    let disabled = tenant.viewer().await;
+    let path = format!("/api/v1/users/{}", disabled.id());
+    tenant.owner.patch(&path).json(&json!({"is_active": false})).expect(200).await;
+    ended.post("/api/v1/auth/logout").expect(204).await;
+    for person in [&ended, &disabled] {
+        for _ in 0..4 {
+            assert_eq!(me(person, &here).await.error(), (401, "invalid_token".into()));
+        }
+    }
+    app.clock.advance(Duration::days(11));
+    for _ in 0..4 {
+        let answer = me(expired, &here).await;
+        assert_eq!(answer.error(), (401, "invalid_token".into()));
+        assert_eq!((answer.header("ratelimit"), answer.header("www-authenticate")), (None, Some("Bearer")));
+    }
+    let token = json!({"refresh_token": expired.refresh_token()});
+    let refreshed = app.visitor().post(REFRESH).header(FORWARDED, &here).json(&token).expect(200).await;
+    me(&app.visitor().with_tokens(refreshed.json()), &here).await.expect(200);
+
+    let forged = app.visitor().get(ME).header("authorization", "Bearer a.b.c").header(FORWARDED, &here);
+    assert_eq!(counts(&forged.expect(401).await), ["anonymous 2/3600: 1"]);
+    assert_eq!(counts(&status(&app, &here).await.expect(200)), ["anonymous 2/3600: 0"]);
+    wait(&status(&app, &here).await);
+    assert_eq!(me(expired, &here).await.error(), (401, "invalid_token".into()), "however used up that is");
+}
+
+#[tokio::test]
+async fn an_expired_token_is_looked_up_nowhere() {
+    let app = limited(HIGH).await;
+    let owner = app.tenant().await.owner;
+    app.run("ALTER TABLE users RENAME TO gone").await;
+    me(&owner, "::1").await.expect(500);
+    app.clock.advance(Duration::days(11));
+    assert_eq!(me(&owner, "::1").await.error(), (401, "invalid_token".into()));
+    if !has_servers() {
+        return;
+    }
+    let app = TestApp::with(|config| {
+        settings(HIGH)(config);
+        config.redis.url = Some("redis://127.0.0.1:1/0".to_owned().into()); // where nobody is
+        config.auth.session_store = SessionStoreChoice::Redis;
+    })
+    .await;
+    let (tokens, world) = (&app.parts.sign_in.access, &app.parts.world);
+    let (user, tenant, session) = (world.uuid().into(), world.uuid().into(), world.uuid().into());
+    let bearer = Bearer { user, tenant, session, role: Role::Owner, email: "ada@example.com" };
+    for (days, status) in [(0, 503), (11, 401)] {
+        let token = tokens.sign(&bearer, world.uuid(), (world.now() - Duration::days(days)).into()).unwrap();
+        app.visitor().get(ME).header("authorization", &format!("Bearer {token}")).expect(status).await;
+    }
+}
+
+#[tokio::test]
+async fn who_guesses_keys_is_refused_before_the_database_is_asked() {
+    let app = limited(RateLimitConfig { anonymous_per_hour: 2, ..HIGH }).await;
+    let (tenant, here) = (app.tenant().await, address(&app));
+    let (known, unknown) = (api_key(&tenant.owner).await, api_key(&tenant.owner).await);
+    let guess = || {
+        let id = app.parts.world.uuid();
+        OpaqueToken::new(TokenKind::ApiKey, tenant.id.into(), id, &app.parts.world).print()
+    };
+    let used = by_key(&app, &known, &here).await.expect(200);
+    assert_eq!(counts(&used), ["api-key 1000000/3600: 999999"]);
+    for remaining in ["1", "0"] {
+        let refused = by_key(&app, &guess(), &here).await.expect(401);
+        assert_eq!(counts(&refused), [format!("anonymous 2/3600: {remaining}")]);
+    }
+    by_key(&app, &known, &here).await.expect(200); // a key in use is not stopped by others who guess
+    assert!(wait(&by_key(&app, &unknown, &here).await) <= 1800);
+    by_key(&app, &unknown, &address(&app)).await.expect(200);
+    by_key(&app, &unknown, &here).await.expect(200);
+
+    app.run("ALTER TABLE api_keys RENAME TO gone").await;
+    by_key(&app, &guess(), &address(&app)).await.expect(500);
+    let refused = by_key(&app, &guess(), &here).await;
+    assert!(wait(&refused) <= 1800);
+    assert_eq!(counts(&refused), ["anonymous 2/3600: 0"]);
+    app.run("ALTER TABLE gone RENAME TO api_keys").await;
+
+    // Once it is good no more it is as good as a guess: the first time a query tells, and then no more.
+    let keys = tenant.owner.get("/api/v1/api-keys").expect(200).await.json()["items"].clone();
+    for key in keys.as_array().unwrap() {
+        tenant.owner.delete(&format!("/api/v1/api-keys/{}", key["id"].as_str().unwrap())).expect(204).await;
+    }
+    wait(&by_key(&app, &known, &here).await);
+    app.run("ALTER TABLE api_keys RENAME TO gone").await;
+    wait(&by_key(&app, &known, &here).await);
+}
