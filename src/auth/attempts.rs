@@ -40,7 +40,8 @@ fn judge(failures: Failures, now: i64, threshold: u32) -> Result<Failures, Durat
         Some(beyond) => (FIRST_WAIT_MICROS << beyond.min(20)).min(MEMORY_MICROS),
         None => 0,
     };
-    Ok(Failures { count, last: now, until: now + wait })
+    let until = if wait == 0 { 0 } else { now + wait }; // tries at once don't come in the order of their times
+    Ok(Failures { count, last: now, until })
 }
 
 /// The try turned out to be none: its failure is taken back.
@@ -58,10 +59,13 @@ local count, last, free = tonumber(kept[1] or 0), tonumber(kept[2] or 0), tonumb
 if now < free then return math.min(free - now, memory) end
 if now - math.max(last, free) >= memory then count = 0 end
 count = count + 1
-local wait = 0
-if count >= threshold then wait = math.min(first * 2 ^ math.min(count - threshold, 20), memory) end
+local wait, free = 0, 0 -- not `now`: a try that was asked about later may arrive before this one
+if count >= threshold then
+    wait = math.min(first * 2 ^ math.min(count - threshold, 20), memory)
+    free = now + wait
+end
 local number = function(value) return string.format('%.0f', value) end
-redis.call('HSET', KEYS[1], 'count', number(count), 'last', number(now), 'until', number(now + wait))
+redis.call('HSET', KEYS[1], 'count', number(count), 'last', number(now), 'until', number(free))
 redis.call('PEXPIRE', KEYS[1], number(math.ceil((wait + memory) / 1000)))
 return 0",
     )

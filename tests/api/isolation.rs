@@ -41,20 +41,25 @@ fn filled(path: &str, ids: &BTreeMap<&str, String>) -> String {
     path.split('/').map(segment).collect::<Vec<_>>().join("/")
 }
 
-/// One of everything that an operation can be about, made by this person.
-async fn ids_of(maker: &Person, task: &Value) -> BTreeMap<&'static str, String> {
+/// One of everything that an operation can be about, made by this person, or by `maker` what they may not make.
+async fn ids_of(person: &Person, maker: &Person) -> BTreeMap<&'static str, String> {
+    let task = maker.task(json!({"title": "Walked over"})).await;
     let comments = format!("/api/v1/tasks/{}/comments", task["id"].as_str().unwrap());
-    let comment = maker.post(&comments).json(&json!({"body": "Walked over"})).expect(201).await.json();
-    let sessions = maker.get("/api/v1/auth/sessions").expect(200).await.json();
+    let comment = person.post(&comments).json(&json!({"body": "Walked over"})).expect(201).await.json();
+    let sessions = person.get("/api/v1/auth/sessions").expect(200).await.json();
     let id = |value: &Value| value["id"].as_str().unwrap().to_owned();
     let meeting = id(&maker.meeting(json!({})).await);
     let attendees = format!("/api/v1/meetings/{meeting}/attendees");
-    let attendee = maker.post(&attendees).json(&json!({"email": "walked@elsewhere.example"})).expect(201).await.json();
+    let guest = match person.id() == maker.id() {
+        true => json!({"email": "walked@elsewhere.example"}),
+        false => json!({"user_id": person.id()}),
+    };
+    let attendee = maker.post(&attendees).json(&guest).expect(201).await.json();
     let items = format!("/api/v1/meetings/{meeting}/action-items");
     let item = maker.post(&items).json(&json!({"description": "Walked over"})).expect(201).await.json();
     let listed = maker.item(json!({"title": "Walked over"})).await;
     [
-        ("task_id", id(task)),
+        ("task_id", id(&task)),
         ("item_id", id(&listed)),
         ("comment_id", id(&comment)),
         ("session_id", id(&sessions["items"][0])),
@@ -74,7 +79,7 @@ async fn ids_in(tenant: &Tenant) -> BTreeMap<&'static str, String> {
     let key = owner.post("/api/v1/api-keys").json(&key).expect(201).await.json();
     let contract = owner.contract(json!({})).await;
     let id = |value: &Value| value["id"].as_str().unwrap().to_owned();
-    let mut ids = ids_of(owner, &owner.task(json!({"title": "Walked over"})).await).await;
+    let mut ids = ids_of(owner, owner).await;
     ids.insert("contract_id", id(&contract));
     ids.insert("invitation_id", id(&invitation));
     ids.insert("api_key_id", id(&key));
@@ -172,8 +177,8 @@ async fn every_role_may_do_what_the_table_says_and_no_more() {
                 && role >= Role::Analyst
                 && person.get("/api/v1/auth/me").send().await.status == 200
             {
-                let maker = if role >= Role::Editor { &person } else { &tenant.owner }; // analysts make no tasks
-                let own = ids_of(&person, &maker.task(json!({"title": "Walked over"})).await).await;
+                let maker = if role >= Role::Editor { &person } else { &tenant.owner }; // analysts make comments alone
+                let own = ids_of(&person, maker).await;
                 let answer = call(&person, &operation, &own).send().await;
                 assert_eq!(answer.status == 403, role < needed.own, "{} of one's own as {}", operation.id, role.name());
             }
