@@ -135,6 +135,12 @@ impl WriteTx {
         self.seal_by(&key, place, plain)
     }
 
+    /// Encrypts values, in their order.
+    pub async fn seal_all(&mut self, values: Vec<(Place, impl AsRef<[u8]> + Send)>) -> Result<Vec<Sealed>> {
+        let key = self.data_key(u32::try_from(values.len()).unwrap_or(u32::MAX)).await?;
+        values.into_iter().map(|(place, plain)| self.seal_by(&key, place, plain.as_ref())).collect()
+    }
+
     pub(super) fn seal_by(&self, key: &DataKey, place: Place, plain: &[u8]) -> Result<Sealed> {
         let DataKey { number, cipher } = key;
         let sealed = cipher.seal(self.world(), plain, &place.bound_to(self.tenant(), *number))?;

@@ -9,7 +9,9 @@ use bizcenter::error::{Error, Result};
 use bizcenter::infra::key_ring::MasterKey;
 use futures_util::future::join_all;
 use serde_json::json;
+use std::time::Duration;
 use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 const AMOUNT: &[u8] = b"918273645546372.81";
@@ -125,15 +127,17 @@ async fn a_deleted_tenants_keys_are_destroyed_at_once() {
     assert!(tenant.data_keys().await.is_empty(), "no job is waited for");
 }
 
+const OLD_KEY: &str = "the encryption key of all the tests";
 const NEW_KEY: &str = "the second master key: 8b1d7e5f3a9c2064";
 
 /// Runs `keys rotate` as the operator does, with the old key and the new one, which is active.
-async fn rotate(app: &TestApp, old: &str) -> (bool, String) {
+async fn rotate(app: &TestApp, old: &str, options: &[&str]) -> (bool, String) {
     let folder = app.database.folder.path();
     std::fs::write(folder.join("new"), NEW_KEY).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_bizcenter"));
     command
         .args(["keys", "rotate"])
+        .args(options)
         .current_dir(folder)
         .env_clear()
         .env("DATABASE_URL", &app.database.url)
@@ -168,11 +172,11 @@ async fn the_old_master_key_can_be_taken_away_after_a_rotation() {
     let created = create(tenant.owner.clone()).await.json();
     app.visitor().post("/api/v1/auth/password/forgot").json(&json!({"email": tenant.owner.email()})).expect(202).await;
 
-    let (done, text) = rotate(&app, "the encryption key of all the tests").await;
+    let (done, text) = rotate(&app, OLD_KEY, &[]).await;
     assert!(done, "{text}");
     assert!(text.starts_with("new now encrypts 1 more data keys, 1 stored answers and "), "{text}");
     assert_eq!(tenant.data_keys().await, [["1", "new", "default", "60"]]);
-    let (done, text) = rotate(&app, "the encryption key of all the tests").await;
+    let (done, text) = rotate(&app, OLD_KEY, &[]).await;
     assert!(done && text.starts_with("new now encrypts 0 more data keys"), "it can be done again: {text}");
     assert!(tenant.open(place(row), &sealed).await.is_err(), "a server without the new key is left behind");
 
@@ -191,9 +195,76 @@ async fn a_rotation_that_lacks_a_key_says_so_and_loses_nothing() {
     let tenant = app.tenant().await;
     let row = app.parts.world.uuid();
     let sealed = tenant.seal(place(row)).await.unwrap();
-    let (done, text) = rotate(&app, "not the key that the servers have had so far").await;
+    let (done, text) = rotate(&app, "not the key that the servers have had so far", &[]).await;
     assert!(!done && text.contains("1 of 1 tenants are not done: keep the old key"), "{text}");
     assert!(!text.contains("not the key that") && !text.contains(NEW_KEY), "{text}");
     assert_eq!(tenant.data_keys().await, [["1", "default", "default", "60"]]);
     assert_eq!(tenant.open(place(row), &sealed).await.unwrap(), AMOUNT);
+}
+
+fn ring(active: &str) -> EncryptionConfig {
+    let key = |id: &str, secret: &str| MasterKey { id: id.to_owned(), secret: secret.into() };
+    EncryptionConfig { keys: vec![key("default", OLD_KEY), key("new", NEW_KEY)], active: active.to_owned() }
+}
+
+/// Reads contracts 25 times a second until it is told to stop; how many.
+async fn read_on(person: Person, known: Vec<(String, String)>, stop: CancellationToken) -> usize {
+    let mut pace = tokio::time::interval(Duration::from_millis(40));
+    let mut count = 0;
+    while !stop.is_cancelled() {
+        pace.tick().await;
+        let (path, amount) = &known[count % known.len()];
+        assert_eq!(&person.get(path).expect(200).await.json()["amount"], amount);
+        count += 1;
+    }
+    count
+}
+
+#[tokio::test]
+async fn two_hundred_reads_a_second_notice_nothing_of_a_rotation() {
+    let app = TestApp::with(|config| config.encryption = ring("default")).await;
+    let tenant = app.tenant().await;
+    let mut known = vec![];
+    for n in 0..40 {
+        let contract = tenant.owner.contract(json!({"amount": format!("{n}.50")})).await;
+        let path = format!("/api/v1/contracts/{}", contract["id"].as_str().unwrap());
+        let amount = format!("{n}.75");
+        tenant.owner.patch(&path).json(&json!({"amount": amount})).expect(200).await;
+        known.push((path, amount));
+    }
+    let changed = tenant.owner.contract(json!({"amount": "1"})).await;
+    let changed = format!("/api/v1/contracts/{}", changed["id"].as_str().unwrap());
+    let other = app.replica_with(|config| config.encryption = ring("new")).await;
+    let stop = CancellationToken::new();
+    let readers: Vec<_> = (0..8)
+        .map(|n| tenant.owner.at(if n % 2 == 0 { &app } else { &other }))
+        .map(|person| tokio::spawn(read_on(person, known.clone(), stop.clone())))
+        .collect();
+    let (writer, until) = (tenant.owner.at(&other), stop.clone());
+    let writer = tokio::spawn(async move {
+        let mut count = 0;
+        while !until.is_cancelled() {
+            count += 1;
+            writer.patch(&changed).json(&json!({"amount": format!("{count}.00")})).expect(200).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        count
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (done, text) = rotate(&app, OLD_KEY, &["--data"]).await;
+    assert!(done, "{text}");
+    let (done, again) = rotate(&app, OLD_KEY, &["--data"]).await;
+    assert!(done && again.starts_with("new now encrypts 0 more data keys"), "it can be done again: {again}");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    stop.cancel();
+    let reads: Vec<usize> = join_all(readers).await.into_iter().map(|count| count.unwrap()).collect();
+    assert!(reads.iter().all(|count| *count > 10) && writer.await.unwrap() > 5, "{reads:?}");
+    assert_eq!(tenant.data_keys().await, [["2", "new", "new", "60"]], "the old data key is destroyed");
+
+    let owner = tenant.owner.at(&with_new_key_alone(&app).await);
+    for (path, amount) in &known {
+        assert_eq!(&owner.get(path).expect(200).await.json()["amount"], amount);
+        let history = owner.get(&format!("{path}/history")).expect(200).await.json();
+        assert_eq!(&history["items"][0]["to"], amount);
+    }
 }

@@ -53,8 +53,9 @@ impl Person {
 #[tokio::test]
 async fn everybody_of_a_made_up_tenant_can_sign_in_and_see_its_tasks() {
     let database = TestDatabase::create().await;
-    let (password, slugs) = seeded(&database, &["--tasks", "60", "--users", "30"]).await;
-    let (again, more) = seeded(&database, &["--tasks", "60", "--users", "30", "--tenants", "2"]).await;
+    let amounts = ["--tasks", "60", "--users", "30", "--items", "7", "--meetings", "8", "--contracts", "9"];
+    let (password, slugs) = seeded(&database, &amounts).await;
+    let (again, more) = seeded(&database, &[&amounts[..], &["--tenants", "2"]].concat()).await;
     assert!(password.len() >= 20 && again.len() >= 20 && password != again, "each run has a password of its own");
     let all: BTreeSet<_> = slugs.iter().chain(&more).collect();
     assert_eq!((slugs.len(), more.len(), all.len()), (1, 2, 3), "{all:?}");
@@ -65,10 +66,16 @@ async fn everybody_of_a_made_up_tenant_can_sign_in_and_see_its_tasks() {
         assert_eq!((&user["role"], &user["email_verified"]), (&json!(role), &json!(true)));
         assert_eq!(person.get("tasks").await["meta"]["total"], 60, "{role}");
         assert_eq!(person.get("users").await["meta"]["total"], 30, "{role}");
+        assert_eq!(person.get("items").await["meta"]["total"], 7, "{role}");
+        assert_eq!(person.get("meetings").await["meta"]["total"], 8, "{role}");
     }
     let (first, _) = Person::sign_in(&address, &format!("owner@{}.example", slugs[0]), &password).await;
     let (same, _) = Person::sign_in(&address, &format!("owner@{}.example", more[0]), &again).await;
     let (other, _) = Person::sign_in(&address, &format!("owner@{}.example", more[1]), &again).await;
+    let contracts = first.get("contracts").await;
+    assert_eq!(contracts["meta"]["total"], 9);
+    let amounts: Vec<_> = contracts["items"].as_array().unwrap().iter().map(|contract| &contract["amount"]).collect();
+    assert!(amounts.iter().all(|amount| amount.as_str().is_some_and(|text| text.ends_with(".00"))), "{amounts:?}");
     let titles = first.titles().await;
     assert_eq!(titles, same.titles().await, "the same seed says the same");
     assert_ne!(titles, other.titles().await, "but no two tenants of a run do");
@@ -83,7 +90,10 @@ async fn everybody_of_a_made_up_tenant_can_sign_in_and_see_its_tasks() {
     }
     assert!(comments > 20 && (1..comments).contains(&mentions), "{comments} comments, {mentions} mentions");
     let log = first.get("audit-logs?action=seed").await;
-    assert_eq!((&log["meta"]["total"], &log["items"][0]["changes"]), (&json!(1), &json!({"tasks": [null, 60]})));
+    assert_eq!(
+        (&log["meta"]["total"], &log["items"][0]["changes"]),
+        (&json!(1), &json!({"tasks": [null, 60], "items": [null, 7], "meetings": [null, 8], "contracts": [null, 9]}))
+    );
     assert_eq!(first.get("audit-logs?subject_kind=task").await["meta"]["total"], 0);
 }
 

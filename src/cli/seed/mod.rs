@@ -2,13 +2,17 @@
 //!
 //! Words and dates follow from `--seed` and the clock; ids and the password are random. Another kind of record is a file
 //! beside `tasks.rs`, a variant of [`Kind`] and a member of [`Amounts`].
+mod contracts;
 mod dice;
+mod items;
+mod meetings;
 mod people;
 mod tasks;
 mod words;
 
 use super::{SeedArgs, print, prompt};
 use crate::app::{self, Parts};
+use crate::auth::Role;
 use crate::config::Config;
 use crate::db::types::{Instant, TenantId};
 use crate::db::{WriteTx, migrations};
@@ -16,6 +20,8 @@ use crate::infra::world::World;
 use anyhow::{Context, bail};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
+use chrono::{DateTime, Datelike, Days, Duration, NaiveTime, Timelike, Utc, Weekday};
+use dice::Dice;
 use indicatif::{ProgressBar, ProgressStyle};
 use people::Person;
 use poem_openapi::Object;
@@ -40,21 +46,30 @@ struct Company {
 #[derive(Debug, Clone, Copy, Object)]
 struct Amounts {
     tasks: u64,
+    items: u64,
+    meetings: u64,
+    contracts: u64,
 }
 
 /// What there are many of. People are few, and made with their tenant.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Tasks,
+    Items,
+    Meetings,
+    Contracts,
 }
 
-const KINDS: [Kind; 1] = [Kind::Tasks];
+const KINDS: [Kind; 4] = [Kind::Tasks, Kind::Items, Kind::Meetings, Kind::Contracts];
 
 impl Kind {
     fn amount(self, amounts: Amounts) -> u64 {
-        let Amounts { tasks } = amounts;
+        let Amounts { tasks, items, meetings, contracts } = amounts;
         match self {
             Self::Tasks => tasks,
+            Self::Items => items,
+            Self::Meetings => meetings,
+            Self::Contracts => contracts,
         }
     }
 
@@ -62,12 +77,45 @@ impl Kind {
     async fn store(self, tx: &mut WriteTx, company: &Company, places: Range<u64>) -> crate::error::Result<()> {
         match self {
             Self::Tasks => tasks::store(tx, company, places).await,
+            Self::Items => items::store(tx, company, places).await,
+            Self::Meetings => meetings::store(tx, company, places).await,
+            Self::Contracts => contracts::store(tx, company, places).await,
         }
     }
 }
 
+/// How far back the first record of a kind goes.
+const SPAN: Duration = Duration::weeks(26);
+
+impl Company {
+    /// When the record of this place among so many was made.
+    fn moment(&self, place: u64, of: u64) -> Instant {
+        let share = SPAN.num_milliseconds() / i64::try_from(of).unwrap_or(i64::MAX).max(1);
+        let age = i64::try_from(of - place).unwrap_or(i64::MAX).saturating_mul(share);
+        Instant(at_work(self.now.0 - Duration::milliseconds(age)).min(self.now.0))
+    }
+}
+
+/// The nearest time before it, or on its day, when people are at work.
+fn at_work(time: DateTime<Utc>) -> DateTime<Utc> {
+    let since_friday = match time.weekday() {
+        Weekday::Sat => 1,
+        Weekday::Sun => 2,
+        _ => 0,
+    };
+    let since_eight = Duration::seconds(i64::from(time.num_seconds_from_midnight()) * 10 / 24);
+    let day = time.date_naive() - Days::new(since_friday);
+    day.and_time(NaiveTime::MIN).and_utc() + Duration::hours(8) + since_eight
+}
+
+/// Somebody of at least this role.
+fn anybody<'a>(company: &'a Company, least: Role, dice: &mut Dice) -> &'a Person {
+    let fit: Vec<_> = company.people.iter().filter(|person| person.role >= least).collect();
+    dice.one(&fit)
+}
+
 pub async fn run(config: Config, args: SeedArgs) -> anyhow::Result<()> {
-    let SeedArgs { tenants, users, tasks, seed, yes, password_stdin } = args;
+    let SeedArgs { tenants, users, tasks, items, meetings, contracts, seed, yes, password_stdin } = args;
     let question = format!("This is {}. Fill it with invented tenants (yes/no)", config.environment);
     if !config.environment.is_development() && !yes && !prompt::confirm("--yes", &question)? {
         bail!("nothing was made");
@@ -80,7 +128,7 @@ pub async fn run(config: Config, args: SeedArgs) -> anyhow::Result<()> {
     };
     // One hash for all: it tells nothing that this command doesn't print, and each takes a third of a second.
     let hash = parts.sign_in.passwords.hash(password.clone()).await?;
-    let amounts = Amounts { tasks };
+    let amounts = Amounts { tasks, items, meetings, contracts };
     let each: u64 = KINDS.iter().map(|kind| kind.amount(amounts)).sum();
     let progress = ProgressBar::new(each * u64::from(tenants)); // shown at a terminal only
     progress.set_style(ProgressStyle::with_template("{bar:40} {human_pos} of {human_len}, {per_sec}, {eta} left")?);
@@ -113,8 +161,11 @@ fn summary(companies: &[Company], password: &SecretString, was_given: bool) -> S
     let mut text = format!(
         "Everybody signs in with their e-mail address and this password, at POST /api/v1/auth/login or on /docs:\n  {password}\n"
     );
-    for Company { slug, people, amounts: Amounts { tasks }, .. } in companies {
-        text += &format!("\nTenant {slug}: {} people, {tasks} tasks\n", people.len());
+    for Company { slug, people, amounts: Amounts { tasks, items, meetings, contracts }, .. } in companies {
+        let people_count = people.len();
+        text += &format!(
+            "\nTenant {slug}: {people_count} people, {tasks} tasks, {items} items, {meetings} meetings, {contracts} contracts\n"
+        );
         for Person { name, email, role, .. } in people.iter().take(people::ROLES) {
             text += &format!("  {:<8} {email} ({name})\n", role.name());
         }

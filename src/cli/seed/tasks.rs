@@ -2,18 +2,15 @@
 use super::dice::Dice;
 use super::people::Person;
 use super::words::{OBJECTS, REMARKS, TAGS, TITLES, VERBS};
-use super::{Company, words::CLIENTS};
+use super::{Company, anybody, words::CLIENTS};
 use crate::auth::Role;
 use crate::db::WriteTx;
 use crate::db::types::{CommentId, Day, Instant, Tags, TaskId};
 use crate::error::Result;
 use crate::resources::tasks::comments::{self, Comment, CommentInput, Stored};
 use crate::resources::tasks::{self, Task, TaskInput, TaskPriority, TaskStatus};
-use chrono::{DateTime, Datelike, Days, Duration, NaiveTime, Timelike, Utc, Weekday};
+use chrono::{Datelike, Days, Duration, NaiveTime};
 use std::ops::Range;
-
-/// How far back the first one goes.
-const SPAN: Duration = Duration::weeks(26);
 
 /// Tells these dice from those of another kind.
 const KIND: u64 = 1;
@@ -33,23 +30,6 @@ pub async fn store(tx: &mut WriteTx, company: &Company, places: Range<u64>) -> R
     comments::store(tx, &said).await
 }
 
-fn anybody<'a>(company: &'a Company, least: Role, dice: &mut Dice) -> &'a Person {
-    let fit: Vec<_> = company.people.iter().filter(|person| person.role >= least).collect();
-    dice.one(&fit)
-}
-
-/// The nearest time before it, or on its day, when people are at work.
-fn at_work(time: DateTime<Utc>) -> DateTime<Utc> {
-    let since_friday = match time.weekday() {
-        Weekday::Sat => 1,
-        Weekday::Sun => 2,
-        _ => 0,
-    };
-    let since_eight = Duration::seconds(i64::from(time.num_seconds_from_midnight()) * 10 / 24);
-    let day = time.date_naive() - Days::new(since_friday);
-    day.and_time(NaiveTime::MIN).and_utc() + Duration::hours(8) + since_eight
-}
-
 /// Some time between the two.
 fn between(start: Instant, end: Instant, dice: &mut Dice) -> Instant {
     Instant(start.0 + Duration::milliseconds(dice.below((end.0 - start.0).num_milliseconds())))
@@ -57,9 +37,7 @@ fn between(start: Instant, end: Instant, dice: &mut Dice) -> Instant {
 
 fn task(company: &Company, id: TaskId, place: u64, dice: &mut Dice) -> Task {
     let Company { now, amounts, .. } = company;
-    let share = SPAN.num_milliseconds() / i64::try_from(amounts.tasks).unwrap_or(i64::MAX).max(1);
-    let age = i64::try_from(amounts.tasks - place).unwrap_or(i64::MAX).saturating_mul(share);
-    let created_at = Instant(at_work(now.0 - Duration::milliseconds(age)).min(now.0));
+    let created_at = company.moment(place, amounts.tasks);
     let planned = created_at.0.date_naive() + Days::new(dice.below(21).unsigned_abs());
     let week = planned.iso_week();
     let monday = planned - Days::new(planned.weekday().num_days_from_monday().into());
@@ -132,6 +110,7 @@ mod tests {
     use crate::error::Detail;
     use crate::http::Input;
     use crate::infra::world::World;
+    use chrono::Weekday;
 
     fn company(tasks: u64, now: &str) -> Company {
         let person = |(number, role): (u128, Role)| Person {
@@ -149,7 +128,7 @@ mod tests {
             people,
             seed: [7, 0],
             now,
-            amounts: Amounts { tasks },
+            amounts: Amounts { tasks, items: 0, meetings: 0, contracts: 0 },
         }
     }
 

@@ -131,6 +131,26 @@ pub const TAGS: [&str; 12] = [
     "보고",
 ];
 
+pub const SERVICES: [&str; 14] = [
+    "Managed SOC",
+    "Penetration test, two days",
+    "Backup as a service",
+    "Help desk, ten seats",
+    "Firewall management",
+    "Incident response retainer",
+    "Mail protection",
+    "Security training",
+    "Consulting day",
+    "Vulnerability scan",
+    "Endpoint protection",
+    "관제 서비스",
+    "취약점 진단",
+    "보안 교육",
+];
+
+pub const PLACES: [&str; 6] =
+    ["Room 1", "Room 2", "At the client's", "https://meet.example/weekly", "Kitchen", "3층 회의실"];
+
 pub const REMARKS: [&str; 16] = [
     "The draft is in the shared folder.",
     "Please have a look before Friday.",

@@ -8,7 +8,8 @@ mod types;
 
 pub use expiry::{ExpireContracts, expire_all};
 pub use handlers::ContractsApi;
-pub use queries::made_by;
+pub use queries::{made_by, store};
+pub use types::{Contract, ContractInput, ContractStatus, Terms};
 
 crate::permissions! {
     /// Contracts and their history, without amounts.

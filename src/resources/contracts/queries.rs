@@ -4,7 +4,7 @@ use super::rules::check_change;
 use super::types::{Contract, ContractFilter, ContractInput, ContractSort, ContractStatus, Row, place_of_amount};
 use super::{Read, SeeAmounts, history};
 use crate::auth::{Granted, Locked, Permission, Role};
-use crate::db::sql::{JsonListMethods, contains, for_update, like, text_or};
+use crate::db::sql::{JsonListMethods, contains, for_update, insert_many, like, text_or};
 use crate::db::types::{ContractId, Day, Instant, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, Place, ReadTx, Sealed, Unsealer, WriteTx};
 use crate::error::Result;
@@ -145,6 +145,32 @@ pub async fn insert(tx: &mut WriteTx, input: ContractInput) -> Result<Audited<Co
         .execute(tx.conn())
         .await?;
     Ok(tx.audit(Action::Create, contract.id, Changes::created(&contract.input)).await?.with(contract))
+}
+
+/// Stores contracts in one statement, without an audit row for each.
+pub async fn store(tx: &mut WriteTx, new: Vec<Contract>) -> Result<()> {
+    let amounts = new.iter().filter_map(|contract| {
+        let amount = contract.input.amount.as_ref()?;
+        Some((place_of_amount(contract.id), amount.to_bytes()))
+    });
+    let mut sealed = tx.seal_all(amounts.collect()).await?.into_iter();
+    let tenant = tx.tenant();
+    let row = |contract: Contract| {
+        let amount = contract.input.amount.is_some().then(|| sealed.next()).flatten();
+        (
+            contracts::tenant_id.eq(tenant),
+            contracts::id.eq(contract.id),
+            contract.input.terms,
+            contracts::amount_sealed.eq(amount),
+            contracts::currency.eq(contract.input.currency.unwrap_or_default()),
+            contracts::created_by.eq(contract.created_by),
+            contracts::version.eq(contract.version),
+            contracts::created_at.eq(contract.created_at),
+            contracts::updated_at.eq(contract.updated_at),
+        )
+    };
+    insert_many(contracts::table, new.into_iter().map(row)).execute(tx.conn()).await?;
+    Ok(())
 }
 
 pub async fn update(tx: &mut WriteTx, before: Granted<Contract>, input: ContractInput) -> Result<Audited<Contract>> {

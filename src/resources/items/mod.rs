@@ -4,7 +4,8 @@ mod queries;
 mod types;
 
 pub use handlers::ItemsApi;
-pub use queries::of_owner;
+pub use queries::{of_owner, store};
+pub use types::{Item, ItemContent};
 
 crate::permissions! {
     Read(read): Viewer,

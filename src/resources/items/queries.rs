@@ -4,7 +4,7 @@
 use super::types::{Item, ItemFilter, ItemInput, ItemSort};
 use crate::auth::{Granted, Locked, NextOwner};
 use crate::db::error::Constraint;
-use crate::db::sql::{contains, for_update, like, text_or};
+use crate::db::sql::{contains, for_update, insert_many, like, text_or};
 use crate::db::types::{Instant, ItemId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::Result;
@@ -96,6 +96,25 @@ pub async fn insert(tx: &mut WriteTx, input: ItemInput, owner: NextOwner) -> Res
         .await
         .refers_to("owner_id")?;
     Ok(tx.audit(Action::Create, item.id, Changes::created(&item)).await?.with(item))
+}
+
+/// Stores items in one statement, without an audit row for each.
+pub async fn store(tx: &mut WriteTx, new: &[Item]) -> Result<()> {
+    let tenant = tx.tenant();
+    let row = |item: &'_ Item| {
+        (
+            items::tenant_id.eq(tenant),
+            items::id.eq(item.id),
+            item.content.clone(),
+            items::currency.eq(item.currency.clone()),
+            items::owner_id.eq(item.owner_id),
+            items::version.eq(item.version),
+            items::created_at.eq(item.created_at),
+            items::updated_at.eq(item.updated_at),
+        )
+    };
+    insert_many(items::table, new.iter().map(row)).execute(tx.conn()).await?;
+    Ok(())
 }
 
 pub async fn update(

@@ -8,7 +8,8 @@ mod rules;
 mod types;
 
 pub use handlers::MeetingsApi;
-pub use queries::made_by;
+pub use queries::{made_by, store};
+pub use types::{Meeting, MeetingInput, MeetingStatus};
 
 use crate::db::Db;
 

@@ -4,7 +4,7 @@ use super::rules::may_become;
 use super::types::{Meeting, MeetingFilter, MeetingInput, MeetingSort, MeetingStatus};
 use super::{action_items, attendees};
 use crate::auth::{Granted, Locked};
-use crate::db::sql::{contains, for_update, like, text_or};
+use crate::db::sql::{contains, for_update, insert_many, like, text_or};
 use crate::db::types::{Day, Instant, MeetingId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::{Error, Result};
@@ -114,6 +114,24 @@ pub async fn insert(tx: &mut WriteTx, input: MeetingInput) -> Result<Audited<Mee
         .execute(tx.conn())
         .await?;
     Ok(tx.audit(Action::Create, meeting.id, Changes::created(&meeting)).await?.with(meeting))
+}
+
+/// Stores meetings in one statement, without an audit row for each.
+pub async fn store(tx: &mut WriteTx, new: &[Meeting]) -> Result<()> {
+    let tenant = tx.tenant();
+    let row = |meeting: &'_ Meeting| {
+        (
+            meetings::tenant_id.eq(tenant),
+            meetings::id.eq(meeting.id),
+            meeting.input.clone(),
+            meetings::created_by.eq(meeting.created_by),
+            meetings::version.eq(meeting.version),
+            meetings::created_at.eq(meeting.created_at),
+            meetings::updated_at.eq(meeting.updated_at),
+        )
+    };
+    insert_many(meetings::table, new.iter().map(row)).execute(tx.conn()).await?;
+    Ok(())
 }
 
 pub async fn update(tx: &mut WriteTx, before: Granted<Meeting>, input: MeetingInput) -> Result<Audited<Meeting>> {
