@@ -27,6 +27,13 @@ async fn tenant_with_everything(app: &TestApp) -> Tenant {
     let comments = format!("/api/v1/tasks/{}/comments", task["id"].as_str().unwrap());
     tenant.owner.post(&comments).json(&json!({"body": format!("@{username}")})).expect(201).await;
     tenant.owner.item(json!({"title": "The secret price"})).await;
+    let meeting = tenant.owner.meeting(json!({})).await;
+    let meeting = format!("/api/v1/meetings/{}", meeting["id"].as_str().unwrap());
+    let attendees = format!("{meeting}/attendees");
+    tenant.owner.post(&attendees).json(&json!({"user_id": tenant.owner.id()})).expect(201).await;
+    let items = format!("{meeting}/action-items");
+    tenant.owner.post(&items).json(&json!({"description": "The secret step"})).expect(201).await;
+    tenant.owner.post("/api/v1/users/me/calendar").expect(201).await;
     let invitation = json!({"email": format!("{}@invited.example", app.unique()), "role": "viewer"});
     tenant.owner.post("/api/v1/invitations").json(&invitation).expect(201).await;
     tenant.owner.post("/api/v1/api-keys").json(&json!({"name": "Robot", "role": "viewer"})).expect(201).await;
