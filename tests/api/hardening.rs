@@ -1,6 +1,7 @@
 //! What once went wrong, or would have: each of these was found by attacking the server.
 use crate::support::{Kind, TestApp};
 use bizcenter::auth::Actor;
+use bizcenter::contract::{Operation, document, operations};
 use bizcenter::db::Origin;
 use bizcenter::db::sessions::NewSession;
 use futures_util::future::join_all;
@@ -148,7 +149,8 @@ async fn numbers_that_do_not_fit_and_columns_named_twice_are_said_by_name() {
 
 #[tokio::test]
 async fn unknown_parameters_are_refused_also_where_there_are_none() {
-    let owner = TestApp::start().await.tenant().await.owner;
+    let app = TestApp::start().await;
+    let (visitor, owner) = (app.visitor(), app.tenant().await.owner);
     let task = owner.task(json!({"title": "x"})).await;
     let path = format!("/api/v1/tasks/{}", task["id"].as_str().unwrap());
     for path in [path.as_str(), "/api/v1/auth/me", "/api/v1/status", "/api/v1/tasks"] {
@@ -158,8 +160,14 @@ async fn unknown_parameters_are_refused_also_where_there_are_none() {
         assert_eq!(owner.get(&format!("{path}?%zz")).send().await.error(), (400, "malformed_request".into()), "{path}");
         owner.get(&format!("{path}?")).expect(200).await;
     }
-    let refresh = owner.post("/api/v1/auth/refresh?foo").json(&json!({"refresh_token": owner.refresh_token()}));
-    refresh.expect(400).await;
+    let open = operations(document()).into_iter().filter(|op| !op.secured || op.id == "auth_refresh");
+    let mut walked = 0;
+    for Operation { path, method, id, .. } in open.filter(|op| op.path.starts_with("/api/")) {
+        let answer = visitor.call(method.parse().unwrap(), &format!("{path}?foo")).send().await;
+        assert_eq!((answer.error().0, answer.detail()), (400, json!({"foo": ["is not known"]})), "{id}");
+        walked += 1;
+    }
+    assert!(walked >= 8, "only {walked} operations are for visitors");
     owner.get("/livez?from=balancer").expect(200).await;
 }
 
