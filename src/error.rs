@@ -1,5 +1,6 @@
 //! What can go wrong, in the product's words. [`crate::http::error`] gives each its status and its place in the one body.
 use crate::infra::formats::is_one_line;
+use crate::infra::money::places_of;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -106,6 +107,13 @@ impl Detail {
         self.not_blank(member, text);
         if !is_one_line(text) {
             self.add(member, "must be one line, without control characters");
+        }
+    }
+
+    /// A code of ISO 4217.
+    pub fn currency(&mut self, member: &str, code: &str) {
+        if places_of(code).is_none() {
+            self.add(member, "is no currency of ISO 4217");
         }
     }
 

@@ -209,6 +209,12 @@ mod tests {
     }
 
     #[test]
+    fn a_try_that_comes_late_is_judged_as_if_it_were_in_time() {
+        let first = judge(Failures::default(), 1_000_000 * SECOND, 5).unwrap();
+        assert_eq!(judge(first, 999_999 * SECOND, 5).unwrap().count, 2);
+    }
+
+    #[test]
     fn failures_are_forgotten_after_a_quarter_of_an_hour() {
         let failures = Failures { count: 4, last: 0, until: 0 };
         assert_eq!(judge(failures, MEMORY_MICROS - 1, 5).unwrap().count, 5);

@@ -43,12 +43,13 @@ impl ReadTx {
 }
 
 impl WriteTx {
-    /// Puts an end to the tenant's lists of a kind, if this transaction is committed. Other writers of the kind in this
+    /// Puts an end to the tenant's lists of a kind, if this transaction is committed. [`WriteTx::audit`] sees to it: only
+    /// what is stored without a row in the audit log has to ask for it. Other writers of the kind in this
     /// tenant wait here until then, as any two that change one row; readers never wait. It therefore comes last.
-    pub(super) async fn outdate(&mut self, kind: &'static str) -> Result<()> {
+    pub async fn outdate(&mut self, lists: Lists) -> Result<()> {
         let row = (
             generations::tenant_id.eq(self.tenant()),
-            generations::kind.eq(kind),
+            generations::kind.eq(lists.kind()),
             generations::generation.eq(self.new_id::<Generation>()),
         );
         let insert = diesel::insert_into(generations::table).values(row);

@@ -47,10 +47,20 @@ pub fn is_email(text: &str) -> bool {
     email.chars().count() <= MAX_EMAIL && EmailAddress::parse_with_options(&email, options).is_ok()
 }
 
+/// What is not in a line of text.
+fn ends_line(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
 /// Whether it is one line of text: a name with line breaks or other control characters could go on in a mail as if we had
 /// written it.
 pub fn is_one_line(text: &str) -> bool {
-    !text.contains(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'))
+    !text.contains(ends_line)
+}
+
+/// The first line with something in it.
+pub fn first_line(text: &str) -> Option<&str> {
+    text.split(ends_line).map(str::trim).find(|line| !line.is_empty())
 }
 
 #[cfg(test)]
@@ -63,6 +73,15 @@ mod tests {
         for c in ['\0', '\t', '\n', '\r', '\u{b}', '\u{1b}', '\u{7f}', '\u{85}', '\u{9b}', '\u{2028}', '\u{2029}'] {
             assert!(!is_one_line(&format!("a{c}b")), "{c:?}");
         }
+    }
+
+    #[test]
+    fn the_first_line_is_one_with_something_in_it() {
+        assert_eq!(first_line("a b"), Some("a b"));
+        for text in ["\n \u{2028}\u{1} a b \u{b}c", "a b\tc", "a b\rc", "a b\u{85}\n"] {
+            assert_eq!(first_line(text), Some("a b"), "{text:?}");
+        }
+        assert_eq!((first_line(""), first_line("\u{1} \n")), (None, None));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The chain that the audit log is sealed into: an honest log is never blamed, and what was tampered with behind the
 //! server's back is named.
+use crate::cli::{self, bizcenter};
 use crate::support::rows::run;
 use crate::support::{Kind, Tenant, TestApp};
 use bizcenter::db::audit_chain::{Head, KnownHead, Verification};
@@ -7,8 +8,6 @@ use bizcenter::error::Error;
 use chrono::Duration;
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
-use std::process::Output;
-use tokio::process::Command;
 use tokio::time::Instant;
 
 async fn seal(app: &TestApp) {
@@ -388,15 +387,11 @@ async fn the_command_says_by_its_exit_code_whether_there_are_faults() {
     let app = TestApp::alone().await;
     let (tenant, head) = sealed(&app).await;
     let audit_verify = async |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bizcenter"));
-        command.args(["audit", "verify"]).args(arguments).current_dir(app.database.folder.path()).env_clear();
-        if let Ok(profile) = std::env::var("LLVM_PROFILE_FILE") {
-            command.env("LLVM_PROFILE_FILE", profile);
-        }
+        let mut command = bizcenter(app.database.folder.path(), &[&["audit", "verify"], arguments].concat());
         let key = "the encryption key of all the tests"; // it signs the checkpoints too
         command.env("DATABASE_URL", &app.database.url).env("CONTRACT_ENCRYPTION_KEY", key);
-        let Output { status, stdout, stderr } = command.output().await.unwrap();
-        (status.code().unwrap(), String::from_utf8([stdout, stderr].concat()).unwrap())
+        let (code, out, error) = cli::run(&mut command).await;
+        (code, out + &error)
     };
     let known = KnownHead { tenant: tenant.id.into(), head }.to_string();
     let (code, out) = audit_verify(&[]).await;

@@ -320,6 +320,22 @@ async fn where_limits_are_off_nobody_waits() {
     place.sign_in(&owner.email(), PASSWORD).expect(200).await;
 }
 
+/// Of tries at once the first may come last, and servers' clocks differ.
+#[tokio::test]
+async fn a_try_that_comes_late_does_not_wait() {
+    let app = TestApp::with(|config| {
+        guarded(config);
+        config.redis.url = has_servers().then(|| redis_url().into());
+    })
+    .await;
+    let (email, place) = (app.tenant().await.owner.email(), Place::somewhere(&app));
+    for _ in 0..3 {
+        place.wrong(&email).await;
+        app.clock.advance(Duration::seconds(-2));
+    }
+    place.sign_in(&email, PASSWORD).expect(200).await;
+}
+
 #[tokio::test]
 async fn redis_keeps_failures_no_longer_than_they_count() {
     if !has_servers() {

@@ -157,7 +157,7 @@ async fn nothing_that_people_write_becomes_a_property() {
     for line_break in ["\r\n", "\n", "\r", "\u{b}", "\u{c}", "\u{85}", "\u{2028}", "\u{2029}", "\r\n "] {
         let evil = format!("x{line_break}END:VEVENT{line_break}ATTENDEE:mailto:evil@example.com{line_break}X-EVIL:1");
         owner.patch("/api/v1/users/me").json(&json!({"name": "x\";X-P=\"1"})).expect(200).await;
-        let meeting = owner.meeting(json!({"title": evil, "agenda": evil, "location": evil})).await;
+        let meeting = owner.meeting(json!({"agenda": evil, "location": evil})).await;
         let attendees = format!("{}/attendees", path_of(&meeting));
         owner.post(&attendees).json(&json!({"user_id": owner.id()})).expect(201).await;
         let odd = json!({"email": "\"a;X-P=1:b,c\"@elsewhere.example"});
@@ -172,8 +172,8 @@ async fn nothing_that_people_write_becomes_a_property() {
             assert_eq!(names, ["CN", "PARTSTAT"], "{guest:?}");
             assert!(!guest.value.contains([';', ',', '"', ' ']), "{guest:?}");
         }
-        let summary = unescaped(&value(&read, "SUMMARY"));
-        assert!(summary.starts_with("x\n") && summary.ends_with("\nX-EVIL:1") || line_break == "\r\n ", "{summary:?}");
+        let agenda = unescaped(&value(&read, "DESCRIPTION"));
+        assert!(agenda.starts_with("x\n") && agenda.ends_with("\nX-EVIL:1") || line_break == "\r\n ", "{agenda:?}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! A known amount is looked for everywhere: in whatever somebody gets who may not see it, in the log, in the database. And
 //! it is found where it should be, so that the search is known to find.
+use crate::cli::bizcenter;
 use crate::contracts::{CONTRACTS, change_role, path_of, with};
 use crate::support::{Call, Kind, Person, Tenant, TestApp};
 use base64::Engine;
@@ -9,7 +10,7 @@ use serde_json::json;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 const AMOUNTS: [&str; 2] = ["918273645546372.81", "817263544536271.18"];
 /// Stands in the contract's title, and is found wherever the contract is.
@@ -209,13 +210,9 @@ async fn who_reads_the_database_finds_no_amount() {
 
 /// A server that logs all that it can, and its log.
 async fn talkative(app: &TestApp) -> (Child, TestApp, Arc<Mutex<Vec<String>>>) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bizcenter"));
-    command.current_dir(app.database.folder.path()).env_clear().kill_on_drop(true);
-    if let Ok(profile) = std::env::var("LLVM_PROFILE_FILE") {
-        command.env("LLVM_PROFILE_FILE", profile);
-    }
+    let mut command = bizcenter(app.database.folder.path(), &[]);
     command.env("DATABASE_URL", &app.database.url).env("PORT", "0").env("LOG_LEVEL", "trace");
-    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let log = Arc::new(Mutex::new(vec![]));
     loop {

@@ -4,8 +4,10 @@ use crate::support::proxy::Proxy;
 use crate::support::{Person, Tenant, TestApp, has_servers, redis_url};
 use bizcenter::auth::Role;
 use bizcenter::config::{Config, SessionStoreChoice};
+use bizcenter::db::WriteTx;
 use bizcenter::infra::metrics::CacheLookup;
 use bizcenter::infra::redis::{Redis, RedisOptions};
+use bizcenter::resources::items::{self, Item, ItemContent};
 use futures_util::future::join_all;
 use redis::Script;
 use serde_json::{Value, json};
@@ -128,6 +130,31 @@ async fn what_did_not_happen_and_what_others_do_outdates_nothing() {
         other.owner.item(json!({"title": "theirs"})).await;
         assert_eq!(list(&editor, "").await, first);
         assert_eq!(lookups(&app), (1, 1));
+    }
+}
+
+/// `bizcenter seed` writes no audit row for each record, and somebody may look on meanwhile.
+#[tokio::test]
+async fn what_is_stored_in_bulk_is_seen_at_once() {
+    for [app, _] in pairs().await {
+        let tenant = app.tenant().await;
+        assert!(titles(&tenant.owner).await.is_empty());
+        let now = app.parts.world.now().into();
+        let item = Item {
+            id: app.parts.world.uuid().into(),
+            content: ItemContent { title: "a".into(), description: None, price: 1 },
+            currency: "EUR".into(),
+            owner_id: tenant.owner.id().into(),
+            version: 1,
+            created_at: now,
+            updated_at: now,
+        };
+        let (db, id) = (app.parts.db.clone(), tenant.id.into());
+        let store = async move {
+            db.write_seeded(id, async |tx: &mut WriteTx| items::store(tx, &[item]).await).await.unwrap();
+        };
+        app.by_hand(store).await;
+        assert_eq!(titles(&tenant.owner).await, ["a"]);
     }
 }
 

@@ -156,8 +156,12 @@ async fn a_meeting_ends_after_it_starts() {
         after.clone(),
     );
     assert_refused(&owner.patch(&path).json(&json!({"starts_at": "2026-05-18T10:00:00Z"})).send().await, 422, after);
-    let blank = owner.patch(&path).json(&json!({"title": " \u{a0}\n"})).send().await;
-    assert_refused(&blank, 422, json!({"title": ["must not be blank"]}));
+    for (title, message) in
+        [(" \u{a0}", "must not be blank"), ("One\nTwo", "must be one line, without control characters")]
+    {
+        let refused = owner.patch(&path).json(&json!({"title": title})).send().await;
+        assert_refused(&refused, 422, json!({"title": [message]}));
+    }
 }
 
 #[tokio::test]

@@ -118,10 +118,7 @@ pub async fn sealed(tx: &mut WriteTx, place: Place, amount: Option<&Amount>) -> 
 }
 
 async fn settled(tx: &mut WriteTx, input: ContractInput) -> Result<ContractInput> {
-    let currency = match input.currency.clone() {
-        Some(currency) => currency,
-        None => tenant::currency(tx).await?,
-    };
+    let currency = tenant::currency_or_own(tx, input.currency.clone()).await?;
     input.settled(currency)
 }
 

@@ -62,12 +62,11 @@ impl Input for ContractInput {
             problems.add("end_date", "is before `start_date`");
         }
         let Some(currency) = &self.currency else { return };
-        match (places_of(currency), &self.amount) {
-            (None, _) => problems.add("currency", "is no currency of ISO 4217"),
-            (Some(places), Some(amount)) if amount.with_places(places).is_none() => {
-                problems.add("amount", format!("has more than the {places} decimal places of {currency}"));
-            }
-            _ => {}
+        problems.currency("currency", currency);
+        if let (Some(places), Some(amount)) = (places_of(currency), &self.amount)
+            && amount.with_places(places).is_none()
+        {
+            problems.add("amount", format!("has more than the {places} decimal places of {currency}"));
         }
     }
 }

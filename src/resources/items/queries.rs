@@ -4,6 +4,7 @@
 use super::types::{Item, ItemFilter, ItemInput, ItemSort};
 use crate::auth::{Granted, Locked, NextOwner};
 use crate::db::error::Constraint;
+use crate::db::generations::Lists;
 use crate::db::sql::{contains, for_update, insert_many, like, text_or};
 use crate::db::types::{Instant, ItemId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
@@ -68,17 +69,10 @@ pub async fn find_to_change(tx: &mut WriteTx, id: ItemId) -> Result<Locked<Item>
     Ok(Locked::new(for_update(item).get_result(tx.conn()).await?))
 }
 
-async fn currency_or_default(tx: &mut WriteTx, currency: Option<String>) -> Result<String> {
-    match currency {
-        Some(currency) => Ok(currency),
-        None => tenant::currency(tx).await,
-    }
-}
-
 pub async fn insert(tx: &mut WriteTx, input: ItemInput, owner: NextOwner) -> Result<Audited<Item>> {
     let ItemInput { content, currency, owner_id: _ } = input;
     users::must_be_active(tx, "owner_id", owner.if_new()).await?;
-    let currency = currency_or_default(tx, currency).await?;
+    let currency = tenant::currency_or_own(tx, currency).await?;
     let (id, owner_id, now) = (tx.new_id(), owner.id(), tx.now());
     let item = Item { id, content, currency, owner_id, version: 1, created_at: now, updated_at: now };
     diesel::insert_into(items::table)
@@ -98,7 +92,7 @@ pub async fn insert(tx: &mut WriteTx, input: ItemInput, owner: NextOwner) -> Res
     Ok(tx.audit(Action::Create, item.id, Changes::created(&item)).await?.with(item))
 }
 
-/// Stores items in one statement, without an audit row for each.
+/// Stores items in one statement, without an audit row for each, which would outdate the lists.
 pub async fn store(tx: &mut WriteTx, new: &[Item]) -> Result<()> {
     let tenant = tx.tenant();
     let row = |item: &'_ Item| {
@@ -114,7 +108,7 @@ pub async fn store(tx: &mut WriteTx, new: &[Item]) -> Result<()> {
         )
     };
     insert_many(items::table, new.iter().map(row)).execute(tx.conn()).await?;
-    Ok(())
+    tx.outdate(Lists::of::<ItemId>()).await
 }
 
 pub async fn update(
@@ -125,7 +119,7 @@ pub async fn update(
 ) -> Result<Audited<Item>> {
     let ItemInput { content, currency, owner_id: _ } = input;
     users::must_be_active(tx, "owner_id", owner.if_new()).await?;
-    let currency = currency_or_default(tx, currency).await?;
+    let currency = tenant::currency_or_own(tx, currency).await?;
     let (owner_id, version, updated_at) = (owner.id(), before.version + 1, tx.now());
     let item = Item { content, currency, owner_id, version, updated_at, ..before.clone() };
     diesel::update(one(tx.tenant(), item.id))

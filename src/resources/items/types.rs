@@ -7,7 +7,6 @@ use crate::http::{Input, Resource};
 use crate::list::Filter;
 use crate::schema::items;
 use diesel::prelude::*;
-use iso_currency::Currency;
 use poem_openapi::{Enum, Object};
 use uuid::Uuid;
 
@@ -40,8 +39,8 @@ pub struct ItemInput {
 impl Input for ItemInput {
     fn check(&self, problems: &mut Detail) {
         problems.one_line("title", &self.content.title);
-        if self.currency.as_ref().is_some_and(|code| Currency::from_code(code).is_none()) {
-            problems.add("currency", "is no currency of ISO 4217");
+        if let Some(currency) = &self.currency {
+            problems.currency("currency", currency);
         }
     }
 }

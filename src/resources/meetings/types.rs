@@ -42,7 +42,7 @@ pub struct MeetingInput {
 
 impl Input for MeetingInput {
     fn check(&self, problems: &mut Detail) {
-        problems.not_blank("title", &self.title);
+        problems.one_line("title", &self.title);
         // As they are kept: to the microsecond.
         if Instant::from(self.starts_at.0) >= Instant::from(self.ends_at.0) {
             problems.add("ends_at", "must be after `starts_at`");

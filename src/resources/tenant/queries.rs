@@ -30,9 +30,12 @@ pub async fn name(tx: &mut ReadTx) -> Result<String> {
     Ok(own(tx.tenant()).select(tenants::name).first(tx.conn()).await?)
 }
 
-/// What it calculates in.
-pub async fn currency(tx: &mut ReadTx) -> Result<String> {
-    Ok(own(tx.tenant()).select(tenants::currency).first(tx.conn()).await?)
+/// The currency that was given, or the one that the tenant calculates in.
+pub async fn currency_or_own(tx: &mut ReadTx, given: Option<String>) -> Result<String> {
+    match given {
+        Some(currency) => Ok(currency),
+        None => Ok(own(tx.tenant()).select(tenants::currency).first(tx.conn()).await?),
+    }
 }
 
 /// What day it is there.

@@ -34,9 +34,7 @@ impl Input for TenantInput {
         if self.timezone.parse::<chrono_tz::Tz>().is_err() {
             problems.add("timezone", "is no IANA time zone, such as Europe/Berlin");
         }
-        if iso_currency::Currency::from_code(&self.currency).is_none() {
-            problems.add("currency", "is no currency of ISO 4217");
-        }
+        problems.currency("currency", &self.currency);
     }
 }
 

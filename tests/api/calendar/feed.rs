@@ -8,7 +8,7 @@ const PASSWORD: &str = "correct horse battery";
 /// Makes a person's feed, and gives its address.
 async fn make(person: &Person) -> String {
     let made = person.post(OWN).expect(201).await;
-    assert_eq!(made.header("location"), Some(OWN));
+    assert_eq!((made.header("location"), made.header("cache-control")), (Some(OWN), Some("no-store")));
     made.json()["url"].as_str().unwrap().to_owned()
 }
 

@@ -4,6 +4,7 @@ use crate::db::Any;
 use crate::db::types::{ActionItemId, Day, Instant, MeetingId, TaskId, UserId};
 use crate::error::Detail;
 use crate::http::{Input, Resource};
+use crate::infra::formats::first_line;
 use crate::list::Filter;
 use crate::resources::tasks::{TaskInput, TaskPriority, TaskStatus};
 use crate::schema::meeting_action_items;
@@ -39,7 +40,7 @@ impl ActionItemInput {
     /// The task that it makes: its first line is the title, and all of it the description where that is not the same.
     pub fn as_task(&self) -> TaskInput {
         let Self { description, assignee_id, due_date, done } = self.clone();
-        let title: String = description.trim().lines().next().unwrap_or_default().chars().take(TITLE).collect();
+        let title: String = first_line(&description).unwrap_or("…").chars().take(TITLE).collect();
         TaskInput {
             description: (title != description).then_some(description),
             title,
