@@ -117,11 +117,16 @@ impl<P: Permission> Caller<P> {
     pub async fn recheck(&self) -> Result<Role> {
         let standing = self.authenticator.standing(&self.actor, self.credential).await?;
         match standing {
-            Some(standing) if standing.role >= P::ROLE => Ok(standing.role),
+            Some(standing) if may::<P>(&standing) => Ok(standing.role),
             Some(_) => Err(Error::Forbidden),
             None => Err(Error::InvalidToken),
         }
     }
+}
+
+/// Whether somebody who stands so has the right.
+fn may<P: Permission>(standing: &Standing) -> bool {
+    standing.role >= P::ROLE && (standing.is_superuser || !P::IS_FOR_OPERATORS)
 }
 
 impl<P: Permission> Scope for Caller<P> {
@@ -301,7 +306,7 @@ impl<'a, P: Permission> ApiExtractor<'a> for Caller<P> {
         let authenticator = request.data::<Authenticator>();
         let authenticator = authenticator.ok_or_else(|| Error::Internal(anyhow::anyhow!("no authenticator")))?;
         let (actor, standing, credential) = authenticator.authenticate(request).await?;
-        if standing.role < P::ROLE || (P::IS_FOR_OPERATORS && !standing.is_superuser) {
+        if !may::<P>(&standing) {
             return Err(Error::Forbidden.into());
         }
         refuse_query(request)?;

@@ -42,6 +42,9 @@ impl MailConfig {
 fn smtp_url(reader: &mut Reader) -> Read<Option<SecretString>> {
     const PATH: &str = "mail.smtp_url";
     let Some(url) = reader.optional_url(PATH, &["smtp", "smtps"])? else { return Ok(None) };
+    if url.password().is_none() && !url.username().is_empty() {
+        return Err(reader.report(PATH, "has a user without a password"));
+    }
     let tls = url.query_pairs().find(|(name, _)| name == "tls").map(|(_, tls)| tls.into_owned());
     let is_safe = match (url.scheme(), tls.as_deref()) {
         ("smtps", _) | (_, Some("required")) => true,

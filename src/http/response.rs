@@ -31,6 +31,30 @@ pub trait Resource: Type + ToJSON {
     }
 }
 
+/// What has its id and its version in members of these names, its owner in the one that is named, if it has one; what is
+/// unlike the others comes last: `resource!(Task, "/api/v1/tasks", owner: created_by)`.
+#[macro_export]
+macro_rules! resource {
+    ($type:ty, $path:expr $(, owner: $owner:ident)? $(, { $($more:item)+ })?) => {
+        impl $crate::http::Resource for $type {
+            const PATH: &'static str = $path;
+
+            fn id(&self) -> uuid::Uuid {
+                self.id.0
+            }
+            fn version(&self) -> i64 {
+                self.version
+            }
+            $($($more)+)?
+        }
+        $(impl $crate::auth::Owned for $type {
+            fn owner(&self) -> $crate::db::types::UserId {
+                self.$owner
+            }
+        })?
+    };
+}
+
 /// A new resource is the resource with a secret beside it, which is shown once: `shown_once!(NewApiKey, api_key: ApiKey)`.
 #[macro_export]
 macro_rules! shown_once {

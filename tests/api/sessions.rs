@@ -117,6 +117,11 @@ async fn a_session_is_called_as_its_device_says() {
     assert_eq!(sign_in(None, Some("Browser/1.0")).await, json!("Browser/1.0"));
     assert_eq!(sign_in(Some("Olga's phone"), Some("Browser/1.0")).await, json!("Olga's phone"));
     assert_eq!(sign_in(None, Some(&"x".repeat(500))).await, json!("x".repeat(120)));
+    for bad in ["", " ", "a\nb", "a\u{1b}[2Jb"] {
+        let input = json!({"email": email, "password": PASSWORD, "device_name": bad});
+        let refused = tenant.app.visitor().post(LOGIN).json(&input).expect(422).await.json();
+        assert!(refused["error"]["detail"]["device_name"].is_array(), "{refused}");
+    }
     let emojis = "📱".repeat(120);
     assert_eq!(sign_in(Some(&emojis), None).await, json!(emojis));
     let form = [("grant_type", "password"), ("username", &email), ("password", PASSWORD)];

@@ -121,6 +121,7 @@ fn bad_urls_are_refused_and_not_repeated() {
         ("SMTP_URL", "mail.smtp_url", "http://u:hunter2@h"),
         ("SMTP_URL", "mail.smtp_url", "smtp://u:hunter2@h:port"),
         ("SMTP_URL", "mail.smtp_url", "smtps://?hunter2"),
+        ("SMTP_URL", "mail.smtp_url", "smtp://hunter2@localhost"),
         ("APP_URL", "mail.app_url", "app.example.com/hunter2"),
         ("APP_URL", "mail.app_url", "ftp://u:hunter2@h"),
         ("APP_URL", "mail.app_url", "https://app.example.com/?hunter2"),

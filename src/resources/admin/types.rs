@@ -3,8 +3,8 @@ use crate::auth::Owned;
 use crate::db::Any;
 use crate::db::types::{Instant, TenantId, UserId};
 use crate::error::Detail;
+use crate::http::Input;
 use crate::http::scalars::Email;
-use crate::http::{Input, Resource};
 use crate::list::Filter;
 use crate::schema::tenants;
 use diesel::prelude::*;
@@ -58,16 +58,7 @@ pub struct TenantAccount {
     pub updated_at: Instant,
 }
 
-impl Resource for TenantAccount {
-    const PATH: &'static str = "/api/v1/admin/tenants";
-
-    fn id(&self) -> Uuid {
-        self.id.0
-    }
-    fn version(&self) -> i64 {
-        self.version
-    }
-}
+crate::resource!(TenantAccount, "/api/v1/admin/tenants");
 
 /// Every operator may change every tenant.
 impl Owned for TenantAccount {

@@ -14,6 +14,7 @@ use crate::resources::users;
 use crate::schema::api_keys;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use uuid::Uuid;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn one(tenant: TenantId, id: ApiKeyId) -> _ {
@@ -33,10 +34,11 @@ pub async fn list(tx: &mut ReadTx, list: &List<ApiKeyFilter>) -> Result<Page<Api
     Ok(list.page(rows.into_iter().map(ApiKey::from).collect(), total))
 }
 
-/// The latest five hundred of a person.
-pub async fn made_by(tx: &mut ReadTx, user: UserId) -> Result<Vec<ApiKey>> {
-    let rows = all(tx.tenant()).filter(api_keys::created_by.eq(user)).order(api_keys::id.desc());
-    let rows = rows.limit(500).select((Stored::as_select(), is_good(tx.now())));
+/// The next keys that a person made, in the order of their ids.
+pub async fn made_by(tx: &mut ReadTx, user: UserId, after: Option<Uuid>) -> Result<Vec<ApiKey>> {
+    let after = ApiKeyId::from(after.unwrap_or_default());
+    let rows = all(tx.tenant()).filter(api_keys::created_by.eq(user)).filter(api_keys::id.gt(after));
+    let rows = rows.order(api_keys::id).limit(500).select((Stored::as_select(), is_good(tx.now())));
     let rows: Vec<(Stored, bool)> = rows.load(tx.conn()).await?;
     Ok(rows.into_iter().map(ApiKey::from).collect())
 }

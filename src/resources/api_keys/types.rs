@@ -4,11 +4,10 @@ use crate::auth::opaque::key_prefix;
 use crate::db::Any;
 use crate::db::types::{ApiKeyId, Instant, UserId};
 use crate::error::Detail;
-use crate::http::{Input, Resource};
+use crate::http::Input;
 use crate::schema::api_keys;
 use diesel::prelude::*;
 use poem_openapi::Object;
-use uuid::Uuid;
 
 #[derive(Debug, Clone, Object)]
 pub struct ApiKeyInput {
@@ -67,21 +66,13 @@ impl From<(Stored, bool)> for ApiKey {
     }
 }
 
-impl Resource for ApiKey {
-    const PATH: &'static str = "/api/v1/api-keys";
-
-    fn id(&self) -> Uuid {
-        self.id.0
-    }
-    fn version(&self) -> i64 {
-        self.version
-    }
+crate::resource!(ApiKey, "/api/v1/api-keys", {
     /// It is used, and it stops, without being changed.
     fn tag(&self) -> String {
         let used = self.last_used_at.map_or(0, |time| time.0.timestamp_micros());
         format!("{}.{used}.{}", self.version, u8::from(self.is_active))
     }
-}
+});
 
 /// A key with its secret, which is shown once.
 #[derive(Debug, Clone, Object)]

@@ -70,6 +70,9 @@ impl Input for LoginInput {
         if self.email.is_some() == self.username.is_some() {
             problems.add("email", "give either `email` or `username`");
         }
+        if let Some(name) = &self.device_name {
+            problems.one_line("device_name", name);
+        }
     }
 }
 

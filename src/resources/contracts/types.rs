@@ -1,15 +1,13 @@
 //! Contracts as the contract of the API has them, and the rules that a schema can't say.
-use crate::auth::Owned;
 use crate::db::types::{ContractId, Day, Instant, Tags, UserId};
 use crate::db::{Any, Place, Sealed, Unsealer};
 use crate::error::{Detail, Error, Result};
-use crate::http::{Input, Resource};
+use crate::http::Input;
 use crate::infra::money::{Amount, places_of};
 use crate::list::Filter;
 use crate::schema::contracts;
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
-use uuid::Uuid;
 
 crate::text_enum! {
     #[derive(Default)]
@@ -152,27 +150,13 @@ impl Contract {
     }
 }
 
-impl Resource for Contract {
-    const PATH: &'static str = "/api/v1/contracts";
+crate::resource!(Contract, "/api/v1/contracts", owner: created_by, {
     const IS_CONFIDENTIAL: bool = true;
-
-    fn id(&self) -> Uuid {
-        self.id.0
-    }
-    fn version(&self) -> i64 {
-        self.version
-    }
     /// Who may see amounts sees more under the same address.
     fn tag(&self) -> String {
         format!("{}{}", self.version, if self.amount_visible { ".all" } else { "" })
     }
-}
-
-impl Owned for Contract {
-    fn owner(&self) -> UserId {
-        self.created_by
-    }
-}
+});
 
 /// The filters of a list of contracts; none is about amounts.
 #[derive(Debug, Clone, Object)]

@@ -19,6 +19,7 @@ use crate::schema::{invitations, users};
 use chrono::Duration;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use uuid::Uuid;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn one(tenant: TenantId, id: InvitationId) -> _ {
@@ -40,11 +41,11 @@ pub async fn list(tx: &mut ReadTx, list: &List<InvitationFilter>) -> Result<Page
     Ok(list.page(rows.into_iter().map(Invitation::from).collect(), total))
 }
 
-/// The latest five hundred of a person.
-pub async fn made_by(tx: &mut ReadTx, user: UserId) -> Result<Vec<Invitation>> {
-    let rows = open(tx.tenant(), tx.now()).filter(invitations::invited_by.eq(user));
-    let rows: Vec<Stored> =
-        rows.order(invitations::id.desc()).limit(500).select(Stored::as_select()).load(tx.conn()).await?;
+/// The next open ones that a person made, in the order of their ids.
+pub async fn made_by(tx: &mut ReadTx, user: UserId, after: Option<Uuid>) -> Result<Vec<Invitation>> {
+    let after = InvitationId::from(after.unwrap_or_default());
+    let rows = open(tx.tenant(), tx.now()).filter(invitations::invited_by.eq(user)).filter(invitations::id.gt(after));
+    let rows: Vec<Stored> = rows.order(invitations::id).limit(500).select(Stored::as_select()).load(tx.conn()).await?;
     Ok(rows.into_iter().map(Invitation::from).collect())
 }
 

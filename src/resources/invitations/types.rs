@@ -2,12 +2,11 @@
 use crate::auth::Role;
 use crate::db::Any;
 use crate::db::types::{Instant, InvitationId, UserId};
+use crate::http::Input;
 use crate::http::scalars::Email;
-use crate::http::{Input, Resource};
 use crate::schema::invitations;
 use diesel::prelude::*;
 use poem_openapi::Object;
-use uuid::Uuid;
 
 #[derive(Debug, Clone, Object)]
 pub struct InvitationInput {
@@ -50,16 +49,7 @@ impl From<Stored> for Invitation {
     }
 }
 
-impl Resource for Invitation {
-    const PATH: &'static str = "/api/v1/invitations";
-
-    fn id(&self) -> Uuid {
-        self.id.0
-    }
-    fn version(&self) -> i64 {
-        self.version
-    }
-}
+crate::resource!(Invitation, "/api/v1/invitations");
 
 /// An invitation with its token, which is shown once.
 #[derive(Debug, Clone, Object)]

@@ -1,14 +1,12 @@
 //! Items as the contract has them, and the rules that a schema can't say.
-use crate::auth::Owned;
 use crate::db::Any;
 use crate::db::types::{Instant, ItemId, UserId};
 use crate::error::Detail;
-use crate::http::{Input, Resource};
+use crate::http::Input;
 use crate::list::Filter;
 use crate::schema::items;
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
-use uuid::Uuid;
 
 /// What every item has in its writer's own words.
 #[derive(Debug, Clone, Object, Queryable, Selectable, Insertable, AsChangeset)]
@@ -68,22 +66,7 @@ impl Item {
     }
 }
 
-impl Resource for Item {
-    const PATH: &'static str = "/api/v1/items";
-
-    fn id(&self) -> Uuid {
-        self.id.0
-    }
-    fn version(&self) -> i64 {
-        self.version
-    }
-}
-
-impl Owned for Item {
-    fn owner(&self) -> UserId {
-        self.owner_id
-    }
-}
+crate::resource!(Item, "/api/v1/items", owner: owner_id);
 
 /// The filters of a list of items: each member is one query parameter.
 #[derive(Debug, Clone, Object)]

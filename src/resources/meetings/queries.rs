@@ -17,6 +17,7 @@ use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use poem_openapi::types::ToJSON;
+use std::slice;
 use uuid::Uuid;
 
 #[diesel::dsl::auto_type(no_type_alias)]
@@ -101,22 +102,11 @@ pub async fn find_to_change(tx: &mut WriteTx, id: MeetingId) -> Result<Locked<Me
 
 pub async fn insert(tx: &mut WriteTx, input: MeetingInput) -> Result<Audited<Meeting>> {
     let meeting = Meeting::new(tx.new_id(), input, tx.actor(), tx.now());
-    diesel::insert_into(meetings::table)
-        .values((
-            meetings::tenant_id.eq(tx.tenant()),
-            meetings::id.eq(meeting.id),
-            &meeting.input,
-            meetings::created_by.eq(meeting.created_by),
-            meetings::version.eq(meeting.version),
-            meetings::created_at.eq(meeting.created_at),
-            meetings::updated_at.eq(meeting.updated_at),
-        ))
-        .execute(tx.conn())
-        .await?;
+    store(tx, slice::from_ref(&meeting)).await?;
     Ok(tx.audit(Action::Create, meeting.id, Changes::created(&meeting)).await?.with(meeting))
 }
 
-/// Stores meetings in one statement, without an audit row for each.
+/// Writes the rows of new meetings, at least one. Their audit rows are the caller's matter.
 pub async fn store(tx: &mut WriteTx, new: &[Meeting]) -> Result<()> {
     let tenant = tx.tenant();
     let row = |meeting: &'_ Meeting| {

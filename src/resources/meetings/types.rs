@@ -1,14 +1,12 @@
 //! Meetings as the contract has them, and the rules that a schema can't say.
-use crate::auth::Owned;
 use crate::db::Any;
 use crate::db::types::{Day, Instant, MeetingId, UserId};
 use crate::error::Detail;
-use crate::http::{Input, Resource};
+use crate::http::Input;
 use crate::list::Filter;
 use crate::schema::meetings;
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
-use uuid::Uuid;
 
 crate::text_enum! {
     #[derive(Default)]
@@ -76,22 +74,7 @@ impl Meeting {
     }
 }
 
-impl Resource for Meeting {
-    const PATH: &'static str = "/api/v1/meetings";
-
-    fn id(&self) -> Uuid {
-        self.id.0
-    }
-    fn version(&self) -> i64 {
-        self.version
-    }
-}
-
-impl Owned for Meeting {
-    fn owner(&self) -> UserId {
-        self.created_by
-    }
-}
+crate::resource!(Meeting, "/api/v1/meetings", owner: created_by);
 
 /// The filters of a list of meetings: each member is one query parameter.
 #[derive(Debug, Clone, Object)]

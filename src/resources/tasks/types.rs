@@ -1,15 +1,13 @@
 //! Tasks as the contract has them, and the rules that a schema can't say.
-use crate::auth::Owned;
 use crate::db::Any;
 use crate::db::types::{Day, Instant, Tags, TaskId, UserId};
 use crate::error::Detail;
-use crate::http::{Input, Resource};
+use crate::http::Input;
 use crate::list::Filter;
 use crate::schema::tasks;
 use chrono::{NaiveDate, Weekday};
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
-use uuid::Uuid;
 
 crate::text_enum! {
     #[derive(Default)]
@@ -113,22 +111,7 @@ impl TaskInput {
     }
 }
 
-impl Resource for Task {
-    const PATH: &'static str = "/api/v1/tasks";
-
-    fn id(&self) -> Uuid {
-        self.id.0
-    }
-    fn version(&self) -> i64 {
-        self.version
-    }
-}
-
-impl Owned for Task {
-    fn owner(&self) -> UserId {
-        self.created_by
-    }
-}
+crate::resource!(Task, "/api/v1/tasks", owner: created_by);
 
 /// The filters of a list of tasks: each member is one query parameter.
 #[derive(Debug, Clone, Object)]

@@ -3,8 +3,8 @@ use crate::auth::Owned;
 use crate::db::Any;
 use crate::db::types::{Instant, TenantId, UserId};
 use crate::error::Detail;
+use crate::http::Input;
 use crate::http::query::{QueryParams, members_of, part};
-use crate::http::{Input, Resource};
 use crate::schema::tenants;
 use diesel::prelude::*;
 use poem_openapi::Object;
@@ -52,20 +52,12 @@ pub struct Tenant {
     pub updated_at: Instant,
 }
 
-impl Resource for Tenant {
-    const PATH: &'static str = "/api/v1/tenant";
-
-    fn id(&self) -> Uuid {
-        self.id.0
-    }
-    fn version(&self) -> i64 {
-        self.version
-    }
+crate::resource!(Tenant, "/api/v1/tenant", {
     /// Everybody finds their own under this address.
     fn tag(&self) -> String {
         format!("{}.{}", self.id, self.version)
     }
-}
+});
 
 /// It is nobody's in particular: the role decides.
 impl Owned for Tenant {

@@ -102,8 +102,10 @@ impl PersonalData {
 /// The id to go on after; none where the kind is at its end.
 fn last_id(kind: Kind, rows: &[Value]) -> Option<Uuid> {
     match kind {
-        Kind::User | Kind::Session | Kind::ApiKey | Kind::Invitation | Kind::CalendarFeed => None, // they are few
-        Kind::Item
+        Kind::User | Kind::Session | Kind::CalendarFeed => None, // they are few
+        Kind::ApiKey
+        | Kind::Invitation
+        | Kind::Item
         | Kind::Task
         | Kind::Contract
         | Kind::Comment
@@ -136,8 +138,8 @@ async fn batch(
         Ok(match kind {
             Kind::User => values(vec![queries::find(tx, user).await?]),
             Kind::Session => vec![],
-            Kind::ApiKey => values(api_keys::made_by(tx, user).await?),
-            Kind::Invitation => values(invitations::made_by(tx, user).await?),
+            Kind::ApiKey => values(api_keys::made_by(tx, user, after).await?),
+            Kind::Invitation => values(invitations::made_by(tx, user, after).await?),
             Kind::Item => values(items::of_owner(tx, user, after).await?),
             Kind::Task => values(tasks::about(tx, user, after).await?),
             Kind::Contract => values(contracts::made_by(tx, user, after, role).await?),

@@ -44,26 +44,12 @@ impl User {
     }
 }
 
-impl Resource for User {
-    const PATH: &'static str = "/api/v1/users";
-
-    fn id(&self) -> Uuid {
-        self.id.0
-    }
-    fn version(&self) -> i64 {
-        self.version
-    }
+crate::resource!(User, "/api/v1/users", owner: id, {
     /// `/auth/me` and `/users/me` are a different user for each caller.
     fn tag(&self) -> String {
         format!("{}.{}", self.id, self.version)
     }
-}
-
-impl Owned for User {
-    fn owner(&self) -> UserId {
-        self.id
-    }
-}
+});
 
 /// What is needed to make a person. E-mail and username are normalised.
 #[derive(Clone)]
@@ -249,20 +235,12 @@ impl Owned for Account {
     }
 }
 
-impl Resource for Member {
-    const PATH: &'static str = "/api/v1/users";
-
-    fn id(&self) -> Uuid {
-        self.id.0
-    }
-    fn version(&self) -> i64 {
-        self.version
-    }
+crate::resource!(Member, "/api/v1/users", {
     /// Admins see more under the same address.
     fn tag(&self) -> String {
         format!("{}{}", self.version, if self.role.is_some() { ".all" } else { "" })
     }
-}
+});
 
 /// The filters of a list of users; all of them are about what only admins see.
 #[derive(Debug, Clone, Object)]

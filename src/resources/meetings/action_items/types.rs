@@ -1,16 +1,14 @@
 //! Action items as the contract has them.
-use crate::auth::Owned;
 use crate::db::Any;
 use crate::db::types::{ActionItemId, Day, Instant, MeetingId, TaskId, UserId};
 use crate::error::Detail;
-use crate::http::{Input, Resource};
+use crate::http::Input;
 use crate::infra::formats::first_line;
 use crate::list::Filter;
 use crate::resources::tasks::{TaskInput, TaskPriority, TaskStatus};
 use crate::schema::meeting_action_items;
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
-use uuid::Uuid;
 
 /// What people write about an action item.
 #[derive(Debug, Clone, Object, Queryable, Selectable, Insertable, AsChangeset)]
@@ -73,25 +71,11 @@ pub struct ActionItem {
     pub updated_at: Instant,
 }
 
-impl Resource for ActionItem {
-    const PATH: &'static str = "/api/v1/meetings";
-
-    fn id(&self) -> Uuid {
-        self.id.0
-    }
-    fn version(&self) -> i64 {
-        self.version
-    }
+crate::resource!(ActionItem, "/api/v1/meetings", owner: created_by, {
     fn location(&self) -> String {
         format!("{}/{}/action-items/{}", Self::PATH, self.meeting_id, self.id)
     }
-}
-
-impl Owned for ActionItem {
-    fn owner(&self) -> UserId {
-        self.created_by
-    }
-}
+});
 
 /// Action items have no filters.
 #[derive(Debug, Clone, Object)]

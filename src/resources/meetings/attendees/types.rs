@@ -3,8 +3,8 @@ use crate::auth::Owned;
 use crate::db::Any;
 use crate::db::types::{AttendeeId, Instant, MeetingId, UserId};
 use crate::error::Detail;
+use crate::http::Input;
 use crate::http::scalars::Email;
-use crate::http::{Input, Resource};
 use crate::list::Filter;
 use crate::schema::meeting_attendees;
 use diesel::prelude::*;
@@ -70,19 +70,11 @@ pub struct Attendee {
     pub updated_at: Instant,
 }
 
-impl Resource for Attendee {
-    const PATH: &'static str = "/api/v1/meetings";
-
-    fn id(&self) -> Uuid {
-        self.id.0
-    }
-    fn version(&self) -> i64 {
-        self.version
-    }
+crate::resource!(Attendee, "/api/v1/meetings", {
     fn location(&self) -> String {
         format!("{}/{}/attendees/{}", Self::PATH, self.meeting_id, self.id)
     }
-}
+});
 
 /// An answer is the invited user's own; one from outside is nobody's.
 impl Owned for Attendee {

@@ -30,15 +30,7 @@ pub struct Stored {
     pub created_at: Instant,
 }
 
-impl Resource for CalendarFeed {
-    const PATH: &'static str = "/api/v1/users/me/calendar";
-
-    fn id(&self) -> Uuid {
-        self.id.0
-    }
-    fn version(&self) -> i64 {
-        self.version
-    }
+crate::resource!(CalendarFeed, "/api/v1/users/me/calendar", {
     /// Everybody finds their own under this address, and each time a new one.
     fn tag(&self) -> String {
         self.id.to_string()
@@ -46,7 +38,7 @@ impl Resource for CalendarFeed {
     fn location(&self) -> String {
         Self::PATH.to_owned()
     }
-}
+});
 
 /// A feed with its address, which is shown once.
 #[derive(Debug, Clone, Object)]
