@@ -34,6 +34,12 @@ impl TokenKind {
     }
 }
 
+/// Whether a text holds what may be one of these tokens, or a refresh token.
+pub fn holds_token(text: &str) -> bool {
+    let mut kinds = ["bci_", "bcp_", "bcv_", "bcf_", "bcr_"].into_iter();
+    kinds.any(|prefix| text.contains(prefix)) || text.starts_with("bc_")
+}
+
 /// A token's contents.
 pub struct OpaqueToken {
     kind: TokenKind,

@@ -21,17 +21,24 @@ pub async fn rotate(config: Config, with_data: bool) -> anyhow::Result<()> {
     print(&format!(
         "{active} now encrypts {wrapped} more data keys, {answers} stored answers and {jobs} waiting jobs\n"
     ))?;
+    let mut not_renewed = Failed::default();
     if with_data {
         let mut count = 0;
         for tenant in &tenants {
             count += parts.db.count_sealed(*tenant).await.context(no_answer)?;
         }
-        renew(&parts, &tenants, count, &mut failed).await;
-        print(&format!("{count} values are encrypted under data keys that were made under {active}\n"))?;
+        renew(&parts, &tenants, count, &mut not_renewed).await;
+        if not_renewed.0.is_empty() {
+            print(&format!("{count} values are encrypted under data keys that were made under {active}\n"))?;
+        }
     }
-    match failed.0.len() {
-        0 => Ok(()),
-        failed => bail!("{failed} of {} tenants are not done: keep the old key", tenants.len()),
+    match (failed.0.len(), not_renewed.0.len()) {
+        (0, 0) => Ok(()),
+        (0, count) => bail!(
+            "{active} encrypts all data keys, but in {count} of {} tenants values are still encrypted under old ones",
+            tenants.len()
+        ),
+        (count, _) => bail!("{count} of {} tenants are not done: keep the old key", tenants.len()),
     }
 }
 

@@ -8,7 +8,6 @@ use super::{ReadTx, WriteTx};
 use crate::error::{Error, Result};
 use crate::infra::crypto::Cipher;
 use crate::infra::key_ring::{KeyRing, Wrapped};
-use crate::infra::metrics::KeyUse;
 use crate::schema::{data_key_heads as heads, data_keys as keys};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -123,8 +122,13 @@ impl ReadTx {
 
     /// The number of the key that the tenant encrypts with and its uses. Nobody else uses one until the transaction ends.
     async fn lock_head(&mut self) -> Result<(i32, i64)> {
+        self.lock_head_if_any().await?.ok_or(Error::NotFound)
+    }
+
+    /// The same; none where the tenant was deleted, and its keys were destroyed.
+    async fn lock_head_if_any(&mut self) -> Result<Option<(i32, i64)>> {
         let head = heads::table.filter(heads::tenant_id.eq(self.tenant())).select((heads::number, heads::uses));
-        Ok(for_update(head).get_result(self.conn()).await?)
+        Ok(for_update(head).get_result(self.conn()).await.optional()?)
     }
 }
 
@@ -150,19 +154,15 @@ impl WriteTx {
     /// The key that the tenant encrypts with, for so many uses; made when it is first needed.
     pub(super) async fn data_key(&mut self, uses: u32) -> Result<DataKey> {
         let (number, before) = self.lock_head().await?;
-        let uses = i64::from(uses);
-        let (key, uses) = match number == 0 || before + uses > MOST_USES {
-            true => (self.new_data_key(number + 1).await?, uses),
-            false => (self.stored_key(number).await?, before + uses),
+        let more = i64::from(uses);
+        let (key, uses) = match number == 0 || before + more > MOST_USES {
+            true => (self.new_data_key(number + 1).await?, more),
+            false => (self.stored_key(number).await?, before + more),
         };
         let head = heads::table.filter(heads::tenant_id.eq(self.tenant()));
         let used = (heads::number.eq(key.number), heads::uses.eq(uses));
         diesel::update(head).set(used).execute(self.conn()).await?;
-        let metrics = self.keys.metrics();
-        metrics.key_uses.get_or_create(&KeyUse { key: "data".to_owned() }).inc();
-        if metrics.most_data_key_uses.get() < uses {
-            metrics.most_data_key_uses.set(uses);
-        }
+        self.keys.metrics().data_key_used(self.tenant().0, more.unsigned_abs(), uses);
         Ok(key)
     }
 
@@ -175,7 +175,7 @@ impl WriteTx {
     }
 
     async fn new_data_key(&mut self, number: i32) -> Result<DataKey> {
-        let key = Zeroizing::new(self.world().random_bytes());
+        let key = self.world().random_key();
         let wrapped = self.keys.wrap(&key, &owner(self.tenant(), number))?;
         let row = (
             keys::tenant_id.eq(self.tenant()),
@@ -189,9 +189,12 @@ impl WriteTx {
         Ok(DataKey { number, cipher: Cipher::new(&key) })
     }
 
-    /// The tenant's keys that another master key than the active one has wrapped, wrapped anew.
+    /// The tenant's keys that another master key than the active one has wrapped, wrapped anew. A tenant that was deleted
+    /// has none.
     pub(super) async fn old_wrappings(&mut self) -> Result<Vec<(i32, Wrapped)>> {
-        self.lock_head().await?;
+        if self.lock_head_if_any().await?.is_none() {
+            return Ok(vec![]);
+        }
         let (tenant, ring) = (self.tenant(), self.keys.clone());
         let old = self.stored_keys().await?.into_iter().filter(|(_, wrapped)| wrapped.master != ring.active_id());
         old.map(|(number, wrapped)| {
@@ -201,24 +204,24 @@ impl WriteTx {
         .collect()
     }
 
-    /// Gives the tenant a new data key if its present one was made under another master key; whether it did.
-    pub(super) async fn succeed_data_key(&mut self) -> Result<bool> {
-        let (number, _) = self.lock_head().await?;
+    /// Gives the tenant a new data key if its present one was made under another master key: the number of the key that it
+    /// has then, and whether that is a new one. None for a tenant that was deleted.
+    pub(super) async fn succeed_data_key(&mut self) -> Result<Option<(i32, bool)>> {
+        let Some((number, _)) = self.lock_head_if_any().await? else { return Ok(None) };
         let present = keys::table.filter(keys::tenant_id.eq(self.tenant())).filter(keys::number.eq(number));
         let made_under = for_update(present.select(keys::made_under)).get_result(self.conn()).await.optional()?;
         if made_under.is_none_or(|made_under: String| made_under == self.keys.active_id()) {
-            return Ok(false);
+            return Ok(Some((number, false)));
         }
         let key = self.new_data_key(number + 1).await?;
         let head = heads::table.filter(heads::tenant_id.eq(self.tenant()));
         let unused = (heads::number.eq(key.number), heads::uses.eq(0));
         diesel::update(head).set(unused).execute(self.conn()).await?;
-        Ok(true)
+        Ok(Some((key.number, true)))
     }
 
-    /// Destroys all data keys of the tenant but the present one.
-    pub(super) async fn forget_old_data_keys(&mut self) -> Result<()> {
-        let (number, _) = self.lock_head().await?;
+    /// Destroys the data keys of the tenant before this one.
+    pub(super) async fn forget_data_keys_before(&mut self, number: i32) -> Result<()> {
         let old = keys::table.filter(keys::tenant_id.eq(self.tenant())).filter(keys::number.lt(number));
         diesel::delete(old).execute(self.conn()).await?;
         Ok(())

@@ -24,12 +24,13 @@ pub struct Rotated {
     pub answers: usize,
 }
 
-/// Does something with each column that holds sealed values.
+/// Does something with each column that holds sealed values. One that were missing here would lose them when the old keys
+/// are destroyed: a test holds it against the schema.
 macro_rules! each_sealed_column {
-    ($do:ident, $($arguments:expr),+) => {
-        $do!($($arguments,)+ contracts, amount_sealed);
-        $do!($($arguments,)+ contract_history, from_sealed);
-        $do!($($arguments,)+ contract_history, to_sealed);
+    ($do:ident $(, $arguments:expr)*) => {
+        $do!($($arguments,)* contracts, amount_sealed);
+        $do!($($arguments,)* contract_history, from_sealed);
+        $do!($($arguments,)* contract_history, to_sealed);
     };
 }
 
@@ -104,14 +105,13 @@ impl Db {
     /// Gives a tenant a new data key if the one it has was made under another master key than the active one, seals all its
     /// values by it, and destroys the old ones. `seen` is told of values as they are gone through.
     pub async fn renew_data(&self, tenant: TenantId, seen: impl Fn(usize) + Send + Sync) -> Result<()> {
-        let has_old = self.write(&Server::of(tenant), async |tx: &mut WriteTx| tx.renew_data_key().await).await?;
-        if !has_old {
-            return Ok(());
-        }
+        let renewed = self.write(&Server::of(tenant), async |tx: &mut WriteTx| tx.renew_data_key().await).await?;
+        let Some(number) = renewed else { return Ok(()) };
         each_sealed_column!(seal_anew, self, tenant, seen);
-        // Whoever sealed by an old key had the head under lock before there was the new one: nothing is left of theirs.
+        // Whoever sealed by an old key had the head under lock before there was this one: nothing is left of theirs. Keys from
+        // it on stay, also where another one has followed meanwhile: values may be sealed by each of them.
         let forget = async |tx: &mut WriteTx| {
-            tx.forget_old_data_keys().await?;
+            tx.forget_data_keys_before(number).await?;
             Ok(Audited::without_row(())) // the new key has its row
         };
         self.write(&Server::of(tenant), forget).await
@@ -133,12 +133,43 @@ impl WriteTx {
         }
     }
 
-    /// Whether there is an old data key, whose values are to be sealed anew.
-    async fn renew_data_key(&mut self) -> Result<Audited<bool>> {
+    /// The number of the present data key, if there are older ones whose values are to be sealed anew.
+    async fn renew_data_key(&mut self) -> Result<Audited<Option<i32>>> {
         let tenant = self.tenant();
         match self.succeed_data_key().await? {
-            true => Ok(self.audit(Action::KeyRotate, tenant, Changes::none()).await?.with(true)),
-            false => Ok(Audited::without_row(self.stored_keys().await?.len() > 1)), // nothing was changed
+            Some((number, true)) => {
+                Ok(self.audit(Action::KeyRotate, tenant, Changes::none()).await?.with(Some(number)))
+            }
+            Some((number, false)) if self.stored_keys().await?.len() > 1 => Ok(Audited::without_row(Some(number))),
+            _ => Ok(Audited::without_row(None)), // nothing is changed
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// Whatever is called so in the schema is sealed.
+    #[test]
+    fn no_sealed_column_is_forgotten() {
+        let mut gone_through = vec![];
+        macro_rules! name {
+            ($names:expr, $table:ident, $column:ident) => {
+                $names.push(concat!(stringify!($table), ".", stringify!($column)).to_owned());
+            };
+        }
+        each_sealed_column!(name, gone_through);
+        let (mut table, mut in_schema) = ("", vec![]);
+        for line in include_str!("../schema.rs").lines().map(str::trim) {
+            match line.split_once(' ') {
+                Some((name, "(tenant_id, id) {" | "(id) {")) => table = name,
+                Some((column, "-> Nullable<Binary>," | "-> Binary,")) if column.ends_with("_sealed") => {
+                    in_schema.push(format!("{table}.{column}"));
+                }
+                _ => {}
+            }
+        }
+        in_schema.sort();
+        gone_through.sort();
+        assert_eq!(gone_through, in_schema);
     }
 }

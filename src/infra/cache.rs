@@ -17,16 +17,40 @@ use std::time::{Duration, Instant};
 const MOST_BYTES: usize = 256 * 1024;
 /// How many bytes are kept in process.
 const CAPACITY: u64 = 64 * 1024 * 1024;
+/// How many bytes of one tenant's lists of a kind Redis keeps: sessions and limits live there too, and whoever asks a new
+/// question each time must not take the room from them.
+const MOST_OF_TENANT: usize = 2 * 1024 * 1024;
 
-static GET: LazyLock<Script> = LazyLock::new(|| Script::new("return redis.call('GET', KEYS[1])"));
-static PUT: LazyLock<Script> =
-    LazyLock::new(|| Script::new("redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return 1"));
+// In Redis one hash holds what is kept of a tenant's lists of one kind: `generation`, of which all of it is, `bytes`, and the
+// answers by what was asked. It goes as a whole: after its time, with the generation, or when it is full.
+static GET: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "if redis.call('HGET', KEYS[1], 'generation') ~= ARGV[1] then return false end \
+         return redis.call('HGET', KEYS[1], ARGV[2])",
+    )
+});
+static PUT: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local bytes = tonumber(redis.call('HGET', KEYS[1], 'bytes') or '0') + #ARGV[3] \
+         if redis.call('HGET', KEYS[1], 'generation') ~= ARGV[1] or bytes > tonumber(ARGV[5]) then \
+           redis.call('DEL', KEYS[1]) \
+           redis.call('HSET', KEYS[1], 'generation', ARGV[1]) \
+           redis.call('PEXPIRE', KEYS[1], ARGV[4]) \
+           bytes = #ARGV[3] \
+         end \
+         redis.call('HSET', KEYS[1], 'bytes', bytes, ARGV[2], ARGV[3]) \
+         return 1",
+    )
+});
 
-/// The name under which an answer is kept: whose it is, of which lists in which state, and what was asked.
-#[derive(Debug, Clone)]
+/// What an answer is kept under: whose it is, of which lists in which state, and what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CacheKey {
-    lists: Lists,
-    name: String,
+    kind: &'static str,
+    tenant: TenantId,
+    generation: Generation,
+    /// A hash of it.
+    asked: String,
 }
 
 impl CacheKey {
@@ -34,8 +58,12 @@ impl CacheKey {
     pub fn new(tenant: TenantId, lists: Lists, generation: Generation, asked: &str) -> Self {
         // The release, as another one may answer the same question in another form.
         let asked = sha256(format!("{}\n{asked}", env!("CARGO_PKG_VERSION")).as_bytes());
-        let name = format!("bc:cache:{}:{tenant}:{generation}:{}", lists.kind(), BASE64.encode(asked));
-        Self { lists, name }
+        Self { kind: lists.kind(), tenant, generation, asked: BASE64.encode(asked) }
+    }
+
+    /// The name of the hash in Redis.
+    fn name(&self) -> String {
+        format!("bc:cache:{}:{}", self.kind, self.tenant)
     }
 }
 
@@ -49,7 +77,7 @@ pub struct Cache {
 #[derive(Clone)]
 enum Store {
     Redis(Redis),
-    InProcess(InProcess<String, Kept>),
+    InProcess(InProcess<CacheKey, Kept>),
 }
 
 #[derive(Clone)]
@@ -63,8 +91,9 @@ impl Cache {
         let store = match redis {
             Some(redis) => Store::Redis(redis),
             None => {
-                let bytes =
-                    |name: &String, kept: &Kept| u32::try_from(name.len() + kept.answer.len()).unwrap_or(u32::MAX);
+                let bytes = |key: &CacheKey, kept: &Kept| {
+                    u32::try_from(size_of::<CacheKey>() + key.asked.len() + kept.answer.len()).unwrap_or(u32::MAX)
+                };
                 let cache = InProcess::builder().max_capacity(CAPACITY).weigher(bytes).expire_after(Lifetime);
                 Store::InProcess(cache.build())
             }
@@ -74,10 +103,13 @@ impl Cache {
 
     pub async fn get(&self, key: &CacheKey) -> Option<String> {
         let found = match &self.store {
-            Store::Redis(redis) => redis.run(&GET.key(&key.name)).await.unwrap_or_else(passed_over),
-            Store::InProcess(cache) => cache.get(&key.name).map(|kept| kept.answer),
+            Store::Redis(redis) => {
+                let mut get = GET.key(key.name());
+                redis.run(get.arg(key.generation.to_string()).arg(&key.asked)).await.unwrap_or_else(passed_over)
+            }
+            Store::InProcess(cache) => cache.get(key).map(|kept| kept.answer),
         };
-        self.metrics.looked_up(key.lists.kind(), found.is_some());
+        self.metrics.looked_up(key.kind, found.is_some());
         found
     }
 
@@ -88,10 +120,11 @@ impl Cache {
         match &self.store {
             Store::Redis(redis) => {
                 let millis = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
-                let done = redis.run(PUT.key(key.name).arg(answer).arg(millis)).await;
-                done.map(|_: i64| ()).unwrap_or_else(passed_over);
+                let mut put = PUT.key(key.name());
+                put.arg(key.generation.to_string()).arg(key.asked).arg(answer).arg(millis).arg(MOST_OF_TENANT);
+                redis.run(&put).await.map(|_: i64| ()).unwrap_or_else(passed_over);
             }
-            Store::InProcess(cache) => cache.insert(key.name, Kept { answer: answer.to_owned(), lifetime }),
+            Store::InProcess(cache) => cache.insert(key, Kept { answer: answer.to_owned(), lifetime }),
         }
     }
 }
@@ -104,8 +137,8 @@ fn passed_over<T: Default>(error: crate::error::Error) -> T {
 
 struct Lifetime;
 
-impl Expiry<String, Kept> for Lifetime {
-    fn expire_after_create(&self, _: &String, kept: &Kept, _: Instant) -> Option<Duration> {
+impl Expiry<CacheKey, Kept> for Lifetime {
+    fn expire_after_create(&self, _: &CacheKey, kept: &Kept, _: Instant) -> Option<Duration> {
         Some(kept.lifetime)
     }
 }

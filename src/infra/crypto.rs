@@ -7,7 +7,7 @@ use aes_gcm::{Aes256Gcm, Nonce};
 use hkdf::Hkdf;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
-use zeroize::Zeroizing;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 const NONCE_BYTES: usize = 12;
 /// Which form the bytes have: AES-256-GCM with a random 96-bit nonce before the ciphertext.
@@ -31,6 +31,12 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 /// AES-256-GCM under one key (NIST SP 800-38D). Its key schedule is wiped when it is dropped.
 #[derive(Clone)]
 pub struct Cipher(Arc<Aes256Gcm>);
+
+/// It is: without its feature in `Cargo.toml` the cipher would leave its keys in memory, and this does not compile.
+const _: fn() = || {
+    fn is_wiped<T: ZeroizeOnDrop>() {}
+    is_wiped::<aes::Aes256>();
+};
 
 impl Cipher {
     pub fn new(key: &Key) -> Self {

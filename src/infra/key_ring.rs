@@ -95,11 +95,21 @@ impl KeyRing {
         let Wrapped { master, bytes } = wrapped;
         let broken = |why: &str| Error::Internal(anyhow::anyhow!("a data key under the master key {master} {why}"));
         let by = self.0.masters.iter().find(|known| *known.id == **master);
-        let by = by.ok_or_else(|| broken("can't be read: the settings have no such key"))?;
+        let by = by.ok_or_else(|| {
+            self.0.metrics.unsealing_failures.inc();
+            broken("can't be read: the settings have no such key")
+        })?;
         let opened = by.wrapping.open(bytes, bound_to);
-        let opened = opened.ok_or_else(|| broken("does not open: it was changed, or the key has another secret"))?;
-        let key: [u8; 32] = opened.as_slice().try_into().map_err(|_| broken("has another length"))?;
-        Ok(Zeroizing::new(key))
+        let opened = opened.ok_or_else(|| {
+            self.0.metrics.unsealing_failures.inc();
+            broken("does not open: it was changed, or the key has another secret")
+        })?;
+        let mut key = Zeroizing::new([0; 32]);
+        if opened.len() != key.len() {
+            return Err(broken("has another length"));
+        }
+        key.copy_from_slice(&opened);
+        Ok(key)
     }
 }
 

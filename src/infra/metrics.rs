@@ -7,7 +7,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use uuid::Uuid;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -21,6 +22,8 @@ pub struct Metrics {
     /// Uses of the data key that was used most, of those that this server used: 2^32 is the bound of AES-GCM with random
     /// nonces (NIST SP 800-38D, 8.3), before which it gets a successor.
     pub most_data_key_uses: Gauge,
+    /// Whose key that is.
+    most_used: Arc<Mutex<Uuid>>,
     /// Sealed values that did not open: they were changed or moved in the database, or their key is gone.
     pub unsealing_failures: Counter,
     registry: Arc<Registry>,
@@ -51,7 +54,8 @@ impl Default for Metrics {
         let unsealing_failures = Counter::default();
         registry.register("unsealing_failures", "Sealed values that did not open", unsealing_failures.clone());
         let registry = Arc::new(registry);
-        Self { cache_lookups, key_uses, most_data_key_uses, unsealing_failures, registry }
+        let most_used = Arc::default();
+        Self { cache_lookups, key_uses, most_data_key_uses, most_used, unsealing_failures, registry }
     }
 }
 
@@ -60,6 +64,16 @@ impl Metrics {
     pub fn looked_up(&self, cache: &'static str, is_hit: bool) {
         let result = if is_hit { "hit" } else { "miss" };
         self.cache_lookups.get_or_create(&CacheLookup { cache, result }).inc();
+    }
+
+    /// Counts `more` uses of a tenant's data key, which make `uses` in all. A successor begins anew, and the gauge with it.
+    pub fn data_key_used(&self, tenant: Uuid, more: u64, uses: i64) {
+        self.key_uses.get_or_create(&KeyUse { key: "data".to_owned() }).inc_by(more);
+        let mut most_used = self.most_used.lock().unwrap_or_else(PoisonError::into_inner); // an id is never half written
+        if *most_used == tenant || self.most_data_key_uses.get() < uses {
+            *most_used = tenant;
+            self.most_data_key_uses.set(uses);
+        }
     }
 
     /// Everything counted, as OpenMetrics text.
@@ -94,16 +108,29 @@ mod tests {
         metrics.looked_up("items", true);
         metrics.clone().looked_up("items", true);
         metrics.looked_up("items", false);
-        metrics.most_data_key_uses.set(7);
+        metrics.data_key_used(Uuid::from_u128(1), 7, 7);
+        metrics.data_key_used(Uuid::from_u128(2), 2, 5);
         let text = metrics.print().unwrap();
         for line in [
             "bizcenter_cache_lookups_total{cache=\"items\",result=\"hit\"} 2",
             "bizcenter_cache_lookups_total{cache=\"items\",result=\"miss\"} 1",
+            "bizcenter_key_uses_total{key=\"data\"} 9",
             "bizcenter_most_data_key_uses 7",
             "bizcenter_unsealing_failures_total 0",
             "# EOF",
         ] {
             assert!(text.lines().any(|printed| printed == line), "{line} is not in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_gets_a_successor_is_no_longer_the_most_used() {
+        let metrics = Metrics::default();
+        let (ada, bob) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let steps = [(ada, 90, 90), (bob, 50, 90), (ada, 1, 1), (bob, 51, 51), (ada, 2, 51)];
+        for (tenant, uses, most) in steps {
+            metrics.data_key_used(tenant, 1, uses);
+            assert_eq!(metrics.most_data_key_uses.get(), most, "{tenant} {uses}");
         }
     }
 }

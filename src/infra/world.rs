@@ -2,6 +2,7 @@
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 /// The sources of time and randomness of one server.
 #[derive(Clone)]
@@ -38,6 +39,13 @@ impl World {
         let mut bytes = [0; N];
         (self.random)(&mut bytes);
         bytes
+    }
+
+    /// A new key, of which there is no other copy.
+    pub fn random_key<const N: usize>(&self) -> Zeroizing<[u8; N]> {
+        let mut key = Zeroizing::new([0; N]);
+        (self.random)(&mut *key);
+        key
     }
 
     /// A UUID of version 7 (RFC 9562): time-ordered, so that new rows land at the end of an index.

@@ -210,3 +210,44 @@ async fn a_file_is_of_a_meeting_of_the_tenant() {
     assert_eq!(ours.owner.get(&path).send().await.error(), (404, "not_found".into()));
     ours.app.visitor().get(&path).expect(401).await;
 }
+
+#[tokio::test]
+async fn calendar_programs_notice_who_is_invited_and_what_they_answer() {
+    let app = TestApp::alone().await;
+    let tenant = app.tenant().await;
+    let (owner, guest) = (&tenant.owner, tenant.viewer().await);
+    let meeting = owner.meeting(json!({})).await;
+    let list = format!("{}/attendees", path_of(&meeting));
+    let mut stamps = vec![];
+    let mut look = async || {
+        app.clock.advance(Duration::seconds(2));
+        let read = lines(&file(owner, &meeting).await);
+        stamps.push(value(&read, "DTSTAMP"));
+        let answers = read.iter().filter(|line| line.name == "ATTENDEE").count();
+        (value(&read, "SEQUENCE"), answers)
+    };
+    assert_eq!(look().await, ("0".into(), 0));
+    let invited = owner.post(&list).json(&json!({"user_id": guest.id()})).expect(201).await.json();
+    assert_eq!(look().await, ("1".into(), 1), "another revision");
+    let path = format!("{list}/{}", invited["id"].as_str().unwrap());
+    guest.patch(&path).json(&json!({"rsvp": "yes"})).expect(200).await;
+    assert_eq!(look().await, ("1".into(), 1), "an answer is none");
+    owner.delete(&path).expect(204).await;
+    assert_eq!(look().await, ("2".into(), 0));
+    assert!(stamps.is_sorted_by(|one, next| one < next), "{stamps:?}");
+    let now = owner.get(&path_of(&meeting)).expect(200).await;
+    assert_eq!((now.header("etag"), &now.json()["version"]), (Some("\"3\""), &json!(3)));
+    let stale = owner.patch(&path_of(&meeting)).header("if-match", "\"1\"").json(&json!({"title": "x"}));
+    stale.expect(412).await;
+}
+
+#[tokio::test]
+async fn the_last_second_of_all_can_be_written() {
+    let owner = tenant().await.owner;
+    let times = json!({"starts_at": "9999-12-31T23:59:59.1Z", "ends_at": "9999-12-31T23:59:59.9Z"});
+    let read = lines(&file(&owner, &owner.meeting(times).await).await);
+    assert_eq!(
+        (value(&read, "DTSTART").as_str(), value(&read, "DTEND").as_str()),
+        ("99991231T235959Z", "99991231T235959Z")
+    );
+}

@@ -98,8 +98,11 @@ async fn a_value_that_was_changed_or_moved_does_not_open() {
         of_one.write(other).await;
         assert_broken(&admin.get(&path_of(&one)).send().await);
     }
+    let failures = app.parts.metrics.unsealing_failures.get();
+    assert!(failures >= 20, "{failures} were counted");
     of_one.write(&first).await;
     assert_eq!(admin.get(&path_of(&one)).expect(200).await.json(), one, "it was that which they noticed");
+    assert_eq!(app.parts.metrics.unsealing_failures.get(), failures);
     of_one.write(&second).await;
     owner.delete(&path_of(&one)).expect(204).await; // what is broken can be got rid of
 }

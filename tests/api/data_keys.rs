@@ -121,10 +121,14 @@ async fn a_data_key_that_was_used_up_gets_a_successor() {
 async fn a_deleted_tenants_keys_are_destroyed_at_once() {
     let app = TestApp::start().await;
     let tenant = app.tenant().await;
+    tenant.owner.post("/api/v1/tasks").header("idempotency-key", "k").json(&json!({"title": "a"})).expect(201).await;
     tenant.seal(place(app.parts.world.uuid())).await.unwrap();
     assert_eq!(tenant.data_keys().await.len(), 1);
+    let answers = format!("SELECT 'kept' FROM idempotency_keys WHERE tenant_id = {}", app.id(tenant.id));
+    assert_eq!(app.rows(&answers).await.len(), 1);
     tenant.owner.delete(&format!("/api/v1/tenant?confirm={}", tenant.slug)).expect(204).await;
     assert!(tenant.data_keys().await.is_empty(), "no job is waited for");
+    assert!(app.rows(&answers).await.is_empty(), "stored answers may hold what they sealed");
 }
 
 const OLD_KEY: &str = "the encryption key of all the tests";
@@ -192,6 +196,51 @@ async fn a_rotation_that_lacks_a_key_says_so_and_loses_nothing() {
     assert!(!text.contains("not the key that") && !text.contains(NEW_KEY), "{text}");
     assert_eq!(tenant.data_keys().await, [["1", "default", "default", "60"]]);
     assert_eq!(tenant.open(place(row), &sealed).await.unwrap(), AMOUNT);
+}
+
+#[tokio::test]
+async fn a_tenant_that_awaits_its_removal_stops_no_rotation() {
+    let app = TestApp::alone().await;
+    let (gone, kept) = (app.tenant().await, app.tenant().await);
+    for tenant in [&gone, &kept] {
+        tenant.seal(place(app.parts.world.uuid())).await.unwrap();
+    }
+    gone.owner.delete(&format!("/api/v1/tenant?confirm={}", gone.slug)).expect(204).await;
+    let (done, text) = rotate(&app, OLD_KEY, &["--data"]).await;
+    assert!(done && text.starts_with("new now encrypts 1 more data keys"), "{text}");
+    assert_eq!(kept.data_keys().await, [["2", "new", "new", "60"]]);
+}
+
+/// The second half of a rotation, which comes upon a value that does not open, and is done once that is mended.
+#[tokio::test]
+async fn a_rotation_that_stops_halfway_is_taken_up_again() {
+    let app = TestApp::alone().await;
+    let tenant = app.tenant().await;
+    let contracts: Vec<_> = join_all((0..5).map(|n| tenant.owner.contract(json!({"amount": format!("{n}.50")})))).await;
+    let broken = app.id(contracts[3]["id"].as_str().unwrap().parse().unwrap());
+    let of_broken = format!("FROM contracts WHERE id = {broken}");
+    let hide = format!(
+        "UPDATE contracts SET amount_sealed = (SELECT wrapped FROM data_keys WHERE number = 1) WHERE id = {broken}"
+    );
+    let keep = "CREATE TABLE kept AS SELECT amount_sealed FROM contracts WHERE 1 = 0";
+    app.run(keep).await;
+    app.run(&format!("INSERT INTO kept SELECT amount_sealed {of_broken}")).await;
+    app.run(&hide).await;
+
+    let (done, text) = rotate(&app, OLD_KEY, &["--data"]).await;
+    assert!(!done && text.contains("new encrypts all data keys, but in 1 of 1 tenants values are still"), "{text}");
+    assert_eq!(tenant.data_keys().await.len(), 2, "the old key is needed");
+    let mend = "UPDATE contracts SET amount_sealed = (SELECT amount_sealed FROM kept)";
+    app.run(&format!("{mend} WHERE id = {broken}")).await;
+    app.run("DROP TABLE kept").await;
+    let (done, text) = rotate(&app, OLD_KEY, &["--data"]).await;
+    assert!(done && text.contains("5 values are encrypted under data keys that were made under new"), "{text}");
+    assert_eq!(tenant.data_keys().await, [["2", "new", "new", "60"]]);
+    let owner = tenant.owner.at(&with_new_key_alone(&app).await);
+    for contract in contracts {
+        let path = format!("/api/v1/contracts/{}", contract["id"].as_str().unwrap());
+        assert_eq!(owner.get(&path).expect(200).await.json()["amount"], contract["amount"]);
+    }
 }
 
 fn ring(active: &str) -> EncryptionConfig {

@@ -241,6 +241,34 @@ async fn redis_keeps_a_list_for_a_minute_under_a_name_of_ours() {
 }
 
 #[tokio::test]
+async fn who_asks_something_new_each_time_does_not_fill_redis() {
+    if !has_servers() {
+        return;
+    }
+    let app = TestApp::with(with_redis).await;
+    let tenant = app.tenant().await;
+    let long = "x".repeat(10_000);
+    join_all((0..20).map(|_| tenant.owner.item(json!({"title": "a", "description": long, "price": 500})))).await;
+    let redis = Redis::new(&redis_url(), RedisOptions { pool_size: 1, timeout: Duration::from_secs(5) }).unwrap();
+    let bytes = Script::new(
+        "local bytes = 0 for _, value in ipairs(redis.call('HVALS', KEYS[1])) do bytes = bytes + #value end return bytes",
+    );
+    let mut most = 0;
+    for price in 0..24 {
+        let found = list(&tenant.owner, &format!("min_price={price}")).await;
+        assert_eq!(found["meta"]["total"], json!(20));
+        let keys = keys_of(&redis, &tenant).await;
+        let keys: Vec<_> = keys.iter().filter(|key| key.starts_with("bc:cache:")).collect();
+        assert_eq!(keys.len(), 1, "{keys:?}");
+        most = most.max(redis.run::<i64>(&bytes.key(keys[0])).await.unwrap());
+    }
+    assert!((1_000_000..2_100_000).contains(&most), "{most} bytes of the 4,800,000 that were answered");
+    let (hits, misses) = lookups(&app);
+    list(&tenant.owner, "min_price=23").await;
+    assert_eq!(lookups(&app), (hits + 1, misses), "the latest are kept");
+}
+
+#[tokio::test]
 async fn a_redis_that_is_away_or_silent_is_passed_over() {
     if !has_servers() {
         return;

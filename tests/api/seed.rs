@@ -89,6 +89,13 @@ async fn everybody_of_a_made_up_tenant_can_sign_in_and_see_its_tasks() {
         }
     }
     assert!(comments > 20 && (1..comments).contains(&mentions), "{comments} comments, {mentions} mentions");
+    let (mut invited, mut actions) = (0, 0);
+    for meeting in first.get("meetings?per_page=100").await["items"].as_array().unwrap() {
+        let path = format!("meetings/{}", meeting["id"].as_str().unwrap());
+        invited += first.get(&format!("{path}/attendees")).await["items"].as_array().unwrap().len();
+        actions += first.get(&format!("{path}/action-items")).await["items"].as_array().unwrap().len();
+    }
+    assert!(invited > 8 && actions > 0, "{invited} attendees, {actions} action items");
     let log = first.get("audit-logs?action=seed").await;
     assert_eq!(
         (&log["meta"]["total"], &log["items"][0]["changes"]),

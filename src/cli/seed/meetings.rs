@@ -1,11 +1,13 @@
 //! Meetings over half a year and the weeks to come.
 use super::dice::Dice;
-use super::words::{CLIENTS, OBJECTS, PLACES, REMARKS};
+use super::words::{CLIENTS, OBJECTS, PLACES, REMARKS, VERBS};
 use super::{Company, anybody};
 use crate::auth::Role;
 use crate::db::WriteTx;
-use crate::db::types::{Instant, MeetingId};
+use crate::db::types::{ActionItemId, AttendeeId, Day, Instant, MeetingId};
 use crate::error::Result;
+use crate::resources::meetings::action_items::{self, ActionItem, ActionItemInput};
+use crate::resources::meetings::attendees::{self, Attendee, Rsvp};
 use crate::resources::meetings::{self, Meeting, MeetingInput, MeetingStatus};
 use chrono::{Days, Duration, NaiveTime};
 use std::ops::Range;
@@ -13,11 +15,66 @@ use std::ops::Range;
 /// Tells these dice from those of another kind.
 const KIND: u64 = 3;
 
+/// In one statement.
+const MOST_ROWS: usize = 1000;
+
 pub async fn store(tx: &mut WriteTx, company: &Company, places: Range<u64>) -> Result<()> {
     let [seed, tenant] = company.seed;
-    let made: Vec<Meeting> =
-        places.map(|place| meeting(company, tx.new_id(), place, &mut Dice::at(&[seed, tenant, KIND, place]))).collect();
-    meetings::store(tx, &made).await
+    let (mut made, mut guests, mut actions) = (vec![], vec![], vec![]);
+    for place in places {
+        let dice = &mut Dice::at(&[seed, tenant, KIND, place]);
+        let meeting = meeting(company, tx.new_id(), place, dice);
+        guests.extend(attendees(company, &meeting, dice, || tx.new_id()));
+        actions.extend(action_items(company, &meeting, dice, || tx.new_id()));
+        made.push(meeting);
+    }
+    meetings::store(tx, &made).await?;
+    for some in guests.chunks(MOST_ROWS) {
+        attendees::store(tx, some).await?;
+    }
+    for some in actions.chunks(MOST_ROWS) {
+        action_items::store(tx, some).await?;
+    }
+    Ok(())
+}
+
+/// Up to four colleagues of who made it, and now and then somebody outside.
+fn attendees(company: &Company, meeting: &Meeting, dice: &mut Dice, id: impl Fn() -> AttendeeId) -> Vec<Attendee> {
+    let mut users: Vec<_> = (0..dice.below(5)).map(|_| anybody(company, Role::Viewer, dice).id).collect();
+    users.sort();
+    users.dedup();
+    users.retain(|user| *user != meeting.created_by);
+    let outside = dice.percent(25).then(|| format!("guest{}@client.example", dice.below(100)));
+    let invited = users.into_iter().map(|user| (Some(user), None)).chain(outside.map(|email| (None, Some(email))));
+    let mut attendee = |(user_id, email)| {
+        let rsvp = dice.one(&[Rsvp::Yes, Rsvp::Yes, Rsvp::Maybe, Rsvp::No, Rsvp::None]);
+        let version = if rsvp == Rsvp::None { 1 } else { 2 };
+        let (meeting_id, at) = (meeting.id, meeting.created_at);
+        Attendee { id: id(), meeting_id, user_id, email, rsvp, version, created_at: at, updated_at: at }
+    };
+    invited.map(&mut attendee).collect()
+}
+
+/// What follows from a meeting that is over.
+fn action_items(
+    company: &Company,
+    meeting: &Meeting,
+    dice: &mut Dice,
+    id: impl Fn() -> ActionItemId,
+) -> Vec<ActionItem> {
+    let count = if meeting.input.status == MeetingStatus::Completed { dice.below(3) } else { 0 };
+    let mut item = |_| {
+        let input = ActionItemInput {
+            description: format!("{} the {}", dice.one(&VERBS), dice.one(&OBJECTS)),
+            assignee_id: dice.percent(80).then(|| anybody(company, Role::Viewer, dice).id),
+            due_date: Some(Day(meeting.input.ends_at.0.date_naive() + Days::new(7))),
+            done: dice.percent(60),
+        };
+        let (meeting_id, created_by, at) = (meeting.id, meeting.created_by, meeting.input.ends_at);
+        let (task_id, version) = (None, if input.done { 2 } else { 1 });
+        ActionItem { id: id(), meeting_id, input, task_id, created_by, version, created_at: at, updated_at: at }
+    };
+    (0..count).map(&mut item).collect()
 }
 
 fn meeting(company: &Company, id: MeetingId, place: u64, dice: &mut Dice) -> Meeting {

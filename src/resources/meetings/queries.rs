@@ -94,6 +94,13 @@ pub async fn lock(tx: &mut WriteTx, id: MeetingId) -> Result<()> {
     Ok(())
 }
 
+/// The meeting's next version, as others come to it now: calendar programs have to notice. It is under lock.
+pub async fn revise(tx: &mut WriteTx, id: MeetingId) -> Result<()> {
+    let next = (meetings::version.eq(meetings::version + 1), meetings::updated_at.eq(tx.now()));
+    diesel::update(one(tx.tenant(), id)).set(next).execute(tx.conn()).await?;
+    Ok(())
+}
+
 /// The meeting as it is now, for a change in this transaction: nobody else changes it meanwhile.
 pub async fn find_to_change(tx: &mut WriteTx, id: MeetingId) -> Result<Locked<Meeting>> {
     let meeting = one(tx.tenant(), id).select(Meeting::as_select());

@@ -9,7 +9,7 @@ use crate::db::types::{Day, TenantId};
 use crate::db::{Action, Audited, Changes, ReadTx, WriteTx};
 use crate::error::{Detail, Error, Result};
 use crate::resources::users;
-use crate::schema::{invitations, logins, tenants};
+use crate::schema::{idempotency_keys, invitations, logins, tenants};
 use chrono_tz::{ParseError, Tz};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -120,6 +120,8 @@ pub async fn delete(tx: &mut WriteTx) -> Result<Audited<()>> {
         tenants::updated_at.eq(now),
     );
     tx.destroy_data_keys().await?;
+    // Stored answers may hold amounts, and are encrypted under another key.
+    diesel::delete(idempotency_keys::table.filter(idempotency_keys::tenant_id.eq(tenant))).execute(tx.conn()).await?;
     diesel::update(own(tenant)).set(gone).execute(tx.conn()).await?;
     tx.enqueue(&RemoveTenant {}).await?;
     tx.audit(Action::Delete, tenant, Changes::none()).await

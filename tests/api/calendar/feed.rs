@@ -1,6 +1,9 @@
 //! The feed of a person: what it shows, and when it ends.
 use super::*;
 use bizcenter::config::RateLimitConfig;
+use bizcenter::db::WriteTx;
+use bizcenter::db::types::Instant;
+use bizcenter::resources::meetings::{self, Meeting, MeetingInput, MeetingStatus};
 
 const OWN: &str = "/api/v1/users/me/calendar";
 const PASSWORD: &str = "correct horse battery";
@@ -15,8 +18,13 @@ async fn make(person: &Person) -> String {
 /// What the feed at this address shows, by title.
 async fn titles(app: &TestApp, url: &str) -> String {
     let read = lines(&app.visitor().get(url).expect(200).await);
+    let is = |line: &&Line, name: &str, value: &str| line.name == name && line.value == value;
+    let begun = |component: &str| read.iter().filter(|line| is(line, "BEGIN", component)).count();
     let titles = read.iter().filter(|line| line.name == "SUMMARY").map(|line| line.value.clone());
-    titles.collect::<Vec<_>>().join(" ")
+    let titles: Vec<_> = titles.collect();
+    assert_eq!(begun("VEVENT"), titles.len());
+    assert_eq!(begun("VTIMEZONE"), usize::from(titles.is_empty()), "a calendar has at least one component");
+    titles.join(" ")
 }
 
 async fn is_gone(app: &TestApp, url: &str) {
@@ -223,4 +231,29 @@ async fn a_wrong_secret_counts_for_the_visitor_and_a_right_one_for_the_person() 
         app.visitor().get(&url).expect(expected).await;
     }
     owner.get(OWN).expect(429).await;
+}
+
+#[tokio::test]
+async fn of_too_many_meetings_the_nearest_are_shown() {
+    let tenant = tenant().await;
+    let now = tenant.app.parts.world.now();
+    let meeting = |hours: i64| {
+        let starts_at = Instant::from(now + Duration::hours(hours));
+        let ends_at = Instant::from(starts_at.0 + Duration::minutes(30));
+        let (agenda, minutes, location, status) = (None, None, None, MeetingStatus::Scheduled);
+        let input = MeetingInput { title: format!("{hours}"), agenda, minutes, location, status, starts_at, ends_at };
+        Meeting::new(tenant.app.parts.world.uuid().into(), input, tenant.owner.id().into(), now.into())
+    };
+    let made: Vec<_> = (-600..=-1).chain(1..=600).map(meeting).collect();
+    let (db, id) = (tenant.app.parts.db.clone(), tenant.id.into());
+    let store = async move |tx: &mut WriteTx| {
+        for some in made.chunks(100) {
+            meetings::store(tx, some).await?;
+        }
+        Ok(())
+    };
+    tenant.app.by_hand(async move { db.write_seeded(id, store).await.unwrap() }).await;
+    let url = make(&tenant.owner).await;
+    let expected: Vec<_> = (-400..=-1).chain(1..=600).map(|hours: i64| hours.to_string()).collect();
+    assert_eq!(titles(&tenant.app, &url).await, expected.join(" "));
 }

@@ -4,7 +4,8 @@ mod queries;
 mod types;
 
 pub use handlers::ActionItemsApi;
-pub use queries::{about, delete_all, forget_task};
+pub use queries::{about, delete_all, forget_task, store};
+pub use types::{ActionItem, ActionItemInput};
 
 crate::permissions! {
     Read(read): Viewer,

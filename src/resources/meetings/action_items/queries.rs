@@ -3,7 +3,7 @@
 use super::types::{ActionItem, ActionItemFilter, ActionItemInput, ActionItemSort};
 use crate::auth::{Granted, Locked};
 use crate::db::error::Constraint;
-use crate::db::sql::for_update;
+use crate::db::sql::{for_update, insert_many};
 use crate::db::types::{ActionItemId, Instant, MeetingId, TaskId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::{Detail, Error, Result};
@@ -15,6 +15,7 @@ use crate::resources::users;
 use crate::schema::meeting_action_items as items;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use std::slice;
 use uuid::Uuid;
 
 #[diesel::dsl::auto_type(no_type_alias)]
@@ -76,21 +77,26 @@ pub async fn insert(tx: &mut WriteTx, meeting: MeetingId, input: ActionItemInput
         created_at: now,
         updated_at: now,
     };
-    diesel::insert_into(items::table)
-        .values((
-            items::tenant_id.eq(tx.tenant()),
+    store(tx, slice::from_ref(&item)).await.refers_to("assignee_id")?;
+    Ok(tx.audit(Action::Create, item.id, Changes::created(&item)).await?.with(item))
+}
+
+/// Writes the rows of new action items, at least one. Their audit rows are the caller's matter.
+pub async fn store(tx: &mut WriteTx, new: &[ActionItem]) -> QueryResult<usize> {
+    let tenant = tx.tenant();
+    let row = |item: &'_ ActionItem| {
+        (
+            items::tenant_id.eq(tenant),
             items::id.eq(item.id),
             items::meeting_id.eq(item.meeting_id),
-            &item.input,
+            item.input.clone(),
             items::created_by.eq(item.created_by),
             items::version.eq(item.version),
             items::created_at.eq(item.created_at),
             items::updated_at.eq(item.updated_at),
-        ))
-        .execute(tx.conn())
-        .await
-        .refers_to("assignee_id")?;
-    Ok(tx.audit(Action::Create, item.id, Changes::created(&item)).await?.with(item))
+        )
+    };
+    insert_many(items::table, new.iter().map(row)).execute(tx.conn()).await
 }
 
 pub async fn update(

@@ -4,8 +4,8 @@ mod queries;
 mod types;
 
 pub use handlers::AttendeesApi;
-pub use queries::{delete_all, of_user};
-pub use types::Rsvp;
+pub use queries::{delete_all, of_user, store};
+pub use types::{Attendee, Rsvp};
 
 crate::permissions! {
     Read(read): Viewer,

@@ -3,7 +3,7 @@
 use super::types::{Attendee, AttendeeFilter, AttendeeInput, AttendeeSort, NewAttendee, Rsvp};
 use crate::auth::{Granted, Locked};
 use crate::db::error::Constraint;
-use crate::db::sql::for_update;
+use crate::db::sql::{for_update, insert_many};
 use crate::db::types::{AttendeeId, Instant, MeetingId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::{Error, Result};
@@ -16,6 +16,7 @@ use crate::resources::users;
 use crate::schema::meeting_attendees as attendees;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use std::slice;
 use uuid::Uuid;
 
 /// So many can be invited to one meeting.
@@ -57,7 +58,9 @@ pub async fn find(tx: &mut ReadTx, meeting: MeetingId, id: AttendeeId) -> Result
     Ok(one(tx.tenant(), meeting, id).select(Attendee::as_select()).first(tx.conn()).await?)
 }
 
+/// The meeting first, as who invites does it: no two wait for each other.
 pub async fn find_to_change(tx: &mut WriteTx, meeting: MeetingId, id: AttendeeId) -> Result<Locked<Attendee>> {
+    meetings::lock(tx, meeting).await?;
     let attendee = one(tx.tenant(), meeting, id).select(Attendee::as_select());
     Ok(Locked::new(for_update(attendee).get_result(tx.conn()).await?))
 }
@@ -87,22 +90,28 @@ pub async fn insert(tx: &mut WriteTx, meeting: MeetingId, new: NewAttendee) -> R
         created_at: tx.now(),
         updated_at: tx.now(),
     };
-    diesel::insert_into(attendees::table)
-        .values((
-            attendees::tenant_id.eq(tx.tenant()),
+    store(tx, slice::from_ref(&attendee)).await.taken(member)?;
+    meetings::revise(tx, meeting).await?;
+    Ok(tx.audit(Action::Create, attendee.id, Changes::created(&attendee)).await?.with(attendee))
+}
+
+/// Writes the rows of new attendees, at least one. Their audit rows are the caller's matter.
+pub async fn store(tx: &mut WriteTx, new: &[Attendee]) -> QueryResult<usize> {
+    let tenant = tx.tenant();
+    let row = |attendee: &'_ Attendee| {
+        (
+            attendees::tenant_id.eq(tenant),
             attendees::id.eq(attendee.id),
             attendees::meeting_id.eq(attendee.meeting_id),
             attendees::user_id.eq(attendee.user_id),
-            attendees::email.eq(&attendee.email),
+            attendees::email.eq(attendee.email.clone()),
             attendees::rsvp.eq(attendee.rsvp),
             attendees::version.eq(attendee.version),
             attendees::created_at.eq(attendee.created_at),
             attendees::updated_at.eq(attendee.updated_at),
-        ))
-        .execute(tx.conn())
-        .await
-        .taken(member)?;
-    Ok(tx.audit(Action::Create, attendee.id, Changes::created(&attendee)).await?.with(attendee))
+        )
+    };
+    insert_many(attendees::table, new.iter().map(row)).execute(tx.conn()).await
 }
 
 /// Whatever the role, nobody answers for another user.
@@ -125,6 +134,7 @@ pub async fn update(tx: &mut WriteTx, before: Granted<Attendee>, input: Attendee
 
 pub async fn delete(tx: &mut WriteTx, attendee: Granted<Attendee>) -> Result<Audited<()>> {
     diesel::delete(one(tx.tenant(), attendee.meeting_id, attendee.id)).execute(tx.conn()).await?;
+    meetings::revise(tx, attendee.meeting_id).await?;
     tx.audit(Action::Delete, attendee.id, Changes::deleted(&*attendee)).await
 }
 

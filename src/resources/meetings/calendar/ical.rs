@@ -4,7 +4,7 @@ use super::types::{Event, Facts, Guest};
 use crate::db::types::{Instant, UserId};
 use crate::resources::meetings::attendees::Rsvp;
 use crate::resources::meetings::types::MeetingStatus;
-use chrono::{DateTime, Duration, SubsecRound, Utc};
+use chrono::{DateTime, Duration, NaiveDate, SubsecRound, Utc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// The octets of a line, its end not counted (3.1).
@@ -20,12 +20,37 @@ pub fn print<'a>(events: impl IntoIterator<Item = &'a Event>) -> String {
     lines.add("VERSION:2.0");
     lines.add("PRODID:-//BizCenter//BizCenter//EN");
     lines.add("CALSCALE:GREGORIAN");
+    let mut events = events.into_iter().peekable();
+    if events.peek().is_none() {
+        NO_EVENTS.lines().for_each(|line| lines.add(line));
+    }
     for event in events {
         lines.event(event);
     }
     lines.add("END:VCALENDAR");
     lines.0
 }
+
+/// A calendar has at least one component (3.6): without events, the definition of a time zone that nothing refers to.
+const NO_EVENTS: &str = "\
+BEGIN:VTIMEZONE
+TZID:UTC
+BEGIN:STANDARD
+DTSTART:19700101T000000
+TZOFFSETFROM:+0000
+TZOFFSETTO:+0000
+TZNAME:UTC
+END:STANDARD
+END:VTIMEZONE";
+
+/// The last second that can be written.
+const LAST: Option<DateTime<Utc>> = match NaiveDate::from_ymd_opt(9999, 12, 31) {
+    Some(day) => match day.and_hms_opt(23, 59, 59) {
+        Some(time) => Some(time.and_utc()),
+        None => None,
+    },
+    None => None,
+};
 
 struct Lines(String);
 
@@ -48,9 +73,12 @@ impl Lines {
         let Facts { id, title, location, status, starts_at, ends_at, version, created_at, updated_at } = facts;
         let starts_at = starts_at.0.trunc_subsecs(0);
         let ends_at = ends_at.0.trunc_subsecs(0).max(starts_at + Duration::seconds(1)); // never an empty time
+        let ends_at = LAST.map_or(ends_at, |last| ends_at.min(last));
+        let updated_at = guests.iter().map(|guest| &guest.updated_at).fold(updated_at, |latest, at| latest.max(at));
         self.add("BEGIN:VEVENT");
         self.add(&format!("UID:{id}@bizcenter"));
-        // When this revision was made, and not when it was asked for: the same meeting is the same file (3.8.7.2).
+        // When this revision was made, and not when it was asked for (3.8.7.2): the same meeting is the same file. An answer
+        // makes one, too; an invitation is a new version of the meeting.
         self.add(&format!("DTSTAMP:{}", time(updated_at)));
         self.add(&format!("CREATED:{}", time(created_at)));
         self.add(&format!("LAST-MODIFIED:{}", time(updated_at)));
@@ -67,7 +95,7 @@ impl Lines {
         if let Some((id, name)) = organizer.as_ref().filter(|_| !guests.is_empty()) {
             self.add(&format!("ORGANIZER;CN={}:{}", quoted(name), nobodys(*id)));
         }
-        for Guest { user, email, rsvp } in guests {
+        for Guest { user, email, rsvp, updated_at: _ } in guests {
             let (name, address) = match (user, email) {
                 (Some((id, name)), _) => (name.as_str(), nobodys(*id)),
                 (None, Some(email)) => (email.as_str(), format!("mailto:{}", utf8_percent_encode(email, ADDRESS))),

@@ -8,7 +8,7 @@ use crate::db::{Action, Audited, Changes, ReadTx, WriteTx};
 use crate::error::{Error, Result};
 use crate::resources::meetings::attendees::Rsvp;
 use crate::schema::{calendar_feeds as feeds, meeting_attendees as attendees, meetings, users};
-use chrono::Duration;
+use chrono::{DateTime, Duration, Utc};
 use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -36,29 +36,38 @@ pub async fn event(tx: &mut ReadTx, id: MeetingId) -> Result<Event> {
         .left_join(users::table.on(is_user))
         .filter(attendees::tenant_id.eq(tenant).and(attendees::meeting_id.eq(id)))
         .order((attendees::created_at, attendees::id))
-        .select((users::id.nullable(), users::name.nullable(), attendees::email, attendees::rsvp));
-    type Row = (Option<UserId>, Option<String>, Option<String>, Rsvp);
+        .select((
+            users::id.nullable(),
+            users::name.nullable(),
+            attendees::email,
+            attendees::rsvp,
+            attendees::updated_at,
+        ));
+    type Row = (Option<UserId>, Option<String>, Option<String>, Rsvp, Instant);
     let guests: Vec<Row> = guests.load(tx.conn()).await?;
-    let guest = |(id, name, email, rsvp): Row| Guest { user: id.zip(name), email, rsvp };
+    let guest = |(id, name, email, rsvp, updated_at): Row| Guest { user: id.zip(name), email, rsvp, updated_at };
     Ok(Event { facts, agenda, organizer: Some(organizer), guests: guests.into_iter().map(guest).collect() })
 }
 
-/// The meetings that a person made, or is invited to and has not declined.
+/// The meetings that a person made, or is invited to and has not declined: the nearest, where they are too many.
 pub async fn events_of(tx: &mut ReadTx, user: UserId) -> Result<Vec<Event>> {
     let (tenant, now) = (tx.tenant(), tx.now().0);
-    let is_invited = attendees::table
-        .filter(attendees::tenant_id.eq(tenant).and(attendees::meeting_id.eq(meetings::id)))
-        .filter(attendees::user_id.eq(user).and(attendees::rsvp.ne(Rsvp::No)));
-    let rows = meetings::table
-        .filter(meetings::tenant_id.eq(tenant))
-        .filter(
-            meetings::starts_at.ge(Instant::from(now - PAST)).and(meetings::starts_at.lt(Instant::from(now + AHEAD))),
-        )
-        .filter(meetings::created_by.eq(user).or(exists(is_invited)))
-        .order((meetings::starts_at, meetings::id))
-        .limit(MOST);
-    let rows: Vec<Facts> = rows.select(Facts::as_select()).load(tx.conn()).await?;
-    Ok(rows.into_iter().map(Event::from).collect())
+    let between = |from: DateTime<Utc>, until: DateTime<Utc>| {
+        let is_invited = attendees::table
+            .filter(attendees::tenant_id.eq(tenant).and(attendees::meeting_id.eq(meetings::id)))
+            .filter(attendees::user_id.eq(user).and(attendees::rsvp.ne(Rsvp::No)));
+        meetings::table
+            .filter(meetings::tenant_id.eq(tenant))
+            .filter(meetings::starts_at.ge(Instant::from(from)).and(meetings::starts_at.lt(Instant::from(until))))
+            .filter(meetings::created_by.eq(user).or(exists(is_invited)))
+            .select(Facts::as_select())
+    };
+    let ahead = between(now, now + AHEAD).order((meetings::starts_at.asc(), meetings::id.asc())).limit(MOST);
+    let ahead: Vec<Facts> = ahead.load(tx.conn()).await?;
+    let room = MOST - i64::try_from(ahead.len()).unwrap_or(MOST);
+    let past = between(now - PAST, now).order((meetings::starts_at.desc(), meetings::id.desc())).limit(room);
+    let past: Vec<Facts> = past.load(tx.conn()).await?;
+    Ok(past.into_iter().rev().chain(ahead).map(Event::from).collect())
 }
 
 /// A person's feed, if they have one.

@@ -104,4 +104,5 @@ pub struct Guest {
     pub user: Option<(UserId, String)>,
     pub email: Option<String>,
     pub rsvp: Rsvp,
+    pub updated_at: Instant,
 }
