@@ -6,7 +6,7 @@ use crate::auth::limits::Limits;
 use crate::auth::mail_cap::{MailCap, MailKind};
 use crate::auth::passwords::Passwords;
 use crate::auth::refresh_token::RefreshTokens;
-use crate::auth::sessions::{RedisSessions, Sessions};
+use crate::auth::sessions::{ForgetSessions, RedisSessions, Sessions};
 use crate::auth::signing::SigningKeys;
 use crate::config::{
     self, AuditConfig, AuthConfig, Config, DatabaseConfig, JwtAlgorithm, MailConfig, SessionStoreChoice,
@@ -191,17 +191,15 @@ fn signing_keys(auth: &AuthConfig) -> anyhow::Result<SigningKeys> {
 /// What is done besides answering requests.
 fn jobs(config: &Config, sign_in: &SignIn, checkpoint_key: &CheckpointKey) -> anyhow::Result<Jobs> {
     let MailConfig { smtp_url, from, .. } = &config.mail;
-    let mailer = match smtp_url {
-        Some(url) => Mailer::smtp(url.expose_secret(), from)?,
-        None if config.environment.is_development() => Mailer::Log,
-        None => Mailer::Nowhere,
-    };
+    let url = smtp_url.as_ref().map(|url| url.expose_secret());
+    let mailer = Mailer::new(url, from, config.environment.is_development())?;
     let AuditConfig { retention_days } = config.audit;
     let kept = Duration::days(i64::from(retention_days));
     let (db, letters) = (sign_in.db.clone(), sign_in.letters.clone());
     let with_db = || db.clone();
     let (sealing, pruning, removing, expiring) = (with_db(), with_db(), with_db(), with_db());
     let over = with_db();
+    let (sessions, forgetting) = (sign_in.sessions.clone(), sign_in.sessions.clone());
     let (reset, verification, key) = (sign_in.clone(), sign_in.clone(), checkpoint_key.clone());
     let (reset_by, verify_by, reset_letters) = (mailer.clone(), mailer.clone(), letters.clone());
     let (notice_by, mail_cap) = (mailer.clone(), sign_in.mail_cap.clone());
@@ -227,13 +225,21 @@ fn jobs(config: &Config, sign_in: &SignIn, checkpoint_key: &CheckpointKey) -> an
             let (sign_in, mailer, letters) = (verification.clone(), verify_by.clone(), letters.clone());
             async move { sign_in.send_verification(of, job, mailer, letters).await }
         })
-        .on(move |of, _: RemoveTenant| {
-            let db = removing.clone();
+        .on(move |of, ForgetSessions { user }: ForgetSessions| {
+            let sessions = forgetting.clone();
             async move {
                 match of.tenant {
-                    Some(tenant) => db.remove_tenant(tenant).await,
+                    Some(tenant) => sessions.forget(tenant, user).await,
                     None => Ok(()),
                 }
+            }
+        })
+        .on(move |of, _: RemoveTenant| {
+            let (db, sessions) = (removing.clone(), sessions.clone());
+            async move {
+                let Some(tenant) = of.tenant else { return Ok(()) };
+                sessions.forget_tenant(tenant).await?;
+                db.remove_tenant(tenant).await
             }
         })
         .every(Duration::seconds(2), move |_, _: SealAudit| {

@@ -1,6 +1,7 @@
-//! Guessing passwords: after some failures on an account, or from an address, each further try has to wait, twice as long
-//! each time. A try counts before the password is looked at, so that many at once are no way around.
+//! Guessing passwords: after some failures by a name, on an account, or from an address, each further try has to wait, twice
+//! as long each time. A try counts before the password is looked at, so that many at once are no way around.
 use super::limits::network;
+use crate::db::types::UserId;
 use crate::error::{Error, Result};
 use crate::infra::crypto::sha256;
 use crate::infra::redis::Redis;
@@ -85,7 +86,7 @@ static CLEAR: LazyLock<Script> = LazyLock::new(|| Script::new("redis.call('DEL',
 /// Counts failed sign-ins.
 #[derive(Clone)]
 pub struct Attempts {
-    /// Failures on an account, and from an address, before tries have to wait; none where limits are off.
+    /// Failures by a name or on an account, and from an address, before tries have to wait; none where limits are off.
     thresholds: Option<(u32, u32)>,
     redis: Option<Redis>,
     local: Cache<String, Failures>,
@@ -96,8 +97,12 @@ pub struct Attempts {
 #[must_use]
 pub struct Attempt<'a> {
     attempts: &'a Attempts,
-    account: String,
+    /// What is forgotten once the password was right.
+    own: Vec<String>,
     address: String,
+    /// The account has failed too often by another name: it has to be told as a wrong password is. Who waits would tell
+    /// otherwise which names are of one person.
+    pub is_in_vain: bool,
 }
 
 impl Attempts {
@@ -106,18 +111,50 @@ impl Attempts {
         Self { thresholds, redis, local, world }
     }
 
-    /// Counts a try on an account, known or not: 429 where it has to wait.
-    pub async fn begin(&self, account: &str, ip: Option<IpAddr>) -> Result<Attempt<'_>> {
-        let digest = sha256(account.as_bytes()).map(|byte| format!("{byte:02x}")).concat();
-        let (account, address) = (format!("bc:failures:{digest}"), format!("bc:failures:{}", network(ip)));
+    /// Counts a try to sign in by a name, known or not: 429 where that name has to wait. `account` is whose it is, or the
+    /// name once more where it is nobody's, so that both take as long.
+    pub async fn begin(&self, name: &str, account: &str, ip: Option<IpAddr>) -> Result<Attempt<'_>> {
+        let mut attempt = self.begin_one(name_key(name), ip).await?;
+        if let Some((of_account, _)) = self.thresholds {
+            let account = account_key(account);
+            match self.count(&account, of_account).await {
+                Ok(()) => attempt.own.push(account),
+                Err(Error::RateLimited { .. }) => attempt.is_in_vain = true,
+                Err(error) => {
+                    attempt.forget().await;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(attempt)
+    }
+
+    /// Counts a guess of one's current password, for itself: whoever fails at the door must not keep the user who is signed in
+    /// from changing it.
+    pub async fn begin_inside(&self, user: UserId, ip: Option<IpAddr>) -> Result<Attempt<'_>> {
+        self.begin_one(inside_key(user), ip).await
+    }
+
+    async fn begin_one(&self, own: String, ip: Option<IpAddr>) -> Result<Attempt<'_>> {
+        let address = format!("bc:failures:{}", network(ip));
         if let Some((of_account, of_address)) = self.thresholds {
-            self.count(&account, of_account).await?;
+            self.count(&own, of_account).await?;
             if let Err(error) = self.count(&address, of_address).await {
-                self.forgive(&account).await;
+                self.forgive(&own).await;
                 return Err(error);
             }
         }
-        Ok(Attempt { attempts: self, account, address })
+        Ok(Attempt { attempts: self, own: vec![own], address, is_in_vain: false })
+    }
+
+    /// Forgets all failures of a user, who has proved by other means that they are the one.
+    pub async fn pardon(&self, user: UserId, names: &[&str]) {
+        if self.thresholds.is_some() {
+            let keys = [account_key(&user.to_string()), inside_key(user)];
+            for key in names.iter().map(|name| name_key(name)).chain(keys) {
+                self.clear(&key).await;
+            }
+        }
     }
 
     async fn count(&self, key: &str, threshold: u32) -> Result<()> {
@@ -166,23 +203,39 @@ impl Attempts {
 }
 
 impl Attempt<'_> {
-    /// The password was right: the account's failures are forgotten, and this try of the address.
+    /// The password was right: the failures are forgotten, and this try of the address.
     pub async fn succeed(self) {
-        let Self { attempts, account, address } = self;
+        let Self { attempts, own, address, is_in_vain: _ } = self;
         if attempts.thresholds.is_some() {
-            attempts.clear(&account).await;
+            for key in &own {
+                attempts.clear(key).await;
+            }
             attempts.forgive(&address).await;
         }
     }
 
     /// Nobody looked at the password: the server was at fault.
     pub async fn forget(self) {
-        let Self { attempts, account, address } = self;
+        let Self { attempts, own, address, is_in_vain: _ } = self;
         if attempts.thresholds.is_some() {
-            attempts.forgive(&account).await;
-            attempts.forgive(&address).await;
+            for key in own.iter().chain([&address]) {
+                attempts.forgive(key).await;
+            }
         }
     }
+}
+
+fn name_key(name: &str) -> String {
+    key("name", name)
+}
+fn account_key(account: &str) -> String {
+    key("account", account)
+}
+fn inside_key(user: UserId) -> String {
+    key("inside", &user.to_string())
+}
+fn key(kind: &str, of: &str) -> String {
+    format!("bc:failures:{kind}:{}", sha256(of.as_bytes()).map(|byte| format!("{byte:02x}")).concat())
 }
 
 #[cfg(test)]
@@ -225,7 +278,7 @@ mod tests {
     async fn parallel_tries_are_counted_before_they_are_judged() {
         let attempts = Attempts::new(Some((5, 50)), None, World::real());
         let ip = Some("192.0.2.1".parse().unwrap());
-        let tries = futures_util::future::join_all((0..20).map(|_| attempts.begin("ada", ip))).await;
+        let tries = futures_util::future::join_all((0..20).map(|_| attempts.begin("ada", "1", ip))).await;
         assert_eq!(tries.iter().filter(|result| result.is_ok()).count(), 5);
         let refused = tries.into_iter().find_map(Result::err);
         assert!(matches!(refused, Some(Error::RateLimited { .. })));
@@ -235,12 +288,30 @@ mod tests {
     async fn success_clears_the_account_and_an_address_has_its_own_count() {
         let attempts = Attempts::new(Some((2, 4)), None, World::real());
         let ip = Some("192.0.2.1".parse().unwrap());
-        let _ = attempts.begin("ada", ip).await.unwrap();
-        attempts.begin("ada", ip).await.unwrap().succeed().await;
-        let _ = attempts.begin("ada", ip).await.unwrap();
-        let _ = attempts.begin("ben", ip).await.unwrap();
-        let _ = attempts.begin("cleo", ip).await.unwrap();
-        assert!(attempts.begin("dan", ip).await.is_err(), "four failures from there");
-        assert!(attempts.begin("dan", Some("192.0.2.2".parse().unwrap())).await.is_ok());
+        let _ = attempts.begin("ada", "1", ip).await.unwrap();
+        attempts.begin("ada", "1", ip).await.unwrap().succeed().await;
+        let _ = attempts.begin("ada", "1", ip).await.unwrap();
+        let _ = attempts.begin("ben", "2", ip).await.unwrap();
+        let _ = attempts.begin("cleo", "3", ip).await.unwrap();
+        assert!(attempts.begin("dan", "4", ip).await.is_err(), "four failures from there");
+        assert!(attempts.begin("dan", "4", Some("192.0.2.2".parse().unwrap())).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn another_name_of_an_account_that_waits_is_tried_in_vain() {
+        let attempts = Attempts::new(Some((2, 100)), None, World::real());
+        let user = UserId::from(uuid::Uuid::from_u128(1));
+        let account = user.to_string();
+        for _ in 0..2 {
+            assert!(!attempts.begin("ada", &account, None).await.unwrap().is_in_vain);
+        }
+        assert!(attempts.begin("ada", &account, None).await.is_err());
+        let other = attempts.begin("ada@example.com", &account, None).await.unwrap();
+        assert!(other.is_in_vain);
+        other.forget().await; // which forgives nothing that was not counted
+        assert!(attempts.begin("ada@example.com", &account, None).await.unwrap().is_in_vain);
+        assert!(attempts.begin_inside(user, None).await.is_ok());
+        attempts.pardon(user, &["ada", "ada@example.com"]).await;
+        assert!(!attempts.begin("ada", &account, None).await.unwrap().is_in_vain);
     }
 }

@@ -207,8 +207,17 @@ impl Authenticator {
             Err(Refused::NotOurs) => return self.refuse(request, Error::InvalidToken).await,
         };
         let actor = Actor::vouched(claims.tenant_id, claims.sub, origin_of(request));
+        // One whose session is over costs nothing either, but its look-ups are counted: it may be used for minutes still.
+        let ended = limits.ended(claims.tenant_id, claims.sid);
+        if let Some(used_up) = limits.used_up_here(&ended) {
+            LimitReport::of(request).add(std::slice::from_ref(&used_up));
+            check(&[used_up])?;
+        }
         let admitted = sessions.admit(&actor, claims.sid, limits, writes(request)).await?;
-        let (standing, taken) = admitted.ok_or(Error::InvalidToken)?; // nor does one whose session is over
+        let Some((standing, taken)) = admitted else {
+            LimitReport::of(request).add(&limits.take_here(ended));
+            return Err(Error::InvalidToken);
+        };
         Ok((actor, standing, Credential::Session(claims.sid), taken))
     }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
 pub const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// How many keys are kept in process: about 100 bytes each.
 const MOST_KEYS: u64 = 200_000;
@@ -125,7 +126,7 @@ pub struct Limits {
 
 impl Limits {
     pub fn new(config: RateLimitConfig, redis: Option<Redis>, world: World) -> Self {
-        let local = Cache::builder().max_capacity(MOST_KEYS).time_to_idle(HOUR).build();
+        let local = Cache::builder().max_capacity(MOST_KEYS).time_to_idle(DAY).build();
         Self { config: Arc::new(config), redis, local, world }
     }
 
@@ -145,6 +146,23 @@ impl Limits {
     pub fn refresh(&self, tenant: TenantId, session: SessionId) -> Limit {
         let key = format!("bc:{{{tenant}}}:limit:refresh:{session}");
         Limit { policy: "refresh", key, quota: self.config.refresh_per_minute, window: MINUTE }
+    }
+
+    /// New addresses of a user.
+    pub fn email_changes(&self, tenant: TenantId, user: UserId) -> Limit {
+        let (key, quota) = (key_of(tenant, user, "email-changes"), self.config.email_changes_per_hour);
+        Limit { policy: "email-changes", key, quota, window: HOUR }
+    }
+    /// Invitations of a tenant.
+    pub fn invitations(&self, tenant: TenantId) -> Limit {
+        let (key, quota) = (format!("bc:{{{tenant}}}:limit:invitations"), self.config.invitations_per_day);
+        Limit { policy: "invitations", key, quota, window: DAY }
+    }
+
+    /// Requests by a session that is over: its own, or who kept its token could use up what its user has.
+    pub fn ended(&self, tenant: TenantId, session: SessionId) -> Limit {
+        let (key, quota) = (format!("bc:{{{tenant}}}:limit:ended:{session}"), self.config.user_per_hour);
+        Limit { policy: "user", key, quota, window: HOUR }
     }
 
     fn of_address(&self, policy: &'static str, ip: Option<IpAddr>, quota: u32, window: Duration) -> Limit {
@@ -224,6 +242,18 @@ impl Limits {
         };
         let (_, ahead, wait) = gcra(shared.unwrap_or_else(|| self.local.get(&limit.key)), self.now(), limit);
         Ok((wait > 0).then(|| limit.taken(ahead, wait)))
+    }
+
+    /// [`Self::used_up`] as far as this server knows.
+    pub fn used_up_here(&self, limit: &Limit) -> Option<Taken> {
+        let time = self.local.get(&limit.key)?;
+        let (_, ahead, wait) = gcra(Some(time), self.now(), limit);
+        (wait > 0).then(|| limit.taken(ahead, wait))
+    }
+
+    /// [`Self::take`] in this server alone, for what need not be exact.
+    pub fn take_here(&self, limit: Limit) -> Vec<Taken> {
+        if self.config.enabled { self.take_locally(&[limit]) } else { vec![] }
     }
 
     fn take_locally(&self, limits: &[Limit]) -> Vec<Taken> {

@@ -1,5 +1,6 @@
-//! How much mail one address gets through us, whoever asks for it.
+//! How much mail one address gets through us, whoever asks for it, and how many strangers somebody has us write to.
 use super::limits::{HOUR, Limit, Limits, check};
+use crate::db::types::{TenantId, UserId};
 use crate::error::{Error, Result};
 use crate::infra::crypto::sha256;
 use crate::infra::formats::normalised;
@@ -25,8 +26,19 @@ impl MailCap {
         Self { limits, per_hour }
     }
 
+    /// 429 where this user has had enough new addresses.
+    pub async fn take_email_change(&self, tenant: TenantId, user: UserId) -> Result<()> {
+        check(&self.limits.take(&[self.limits.email_changes(tenant, user)]).await?)
+    }
+
+    /// 429 where this tenant has sent, or this address got, enough invitations.
+    pub async fn take_invitation(&self, tenant: TenantId, address: &str) -> Result<()> {
+        check(&self.limits.take(&[self.limits.invitations(tenant)]).await?)?;
+        self.take(MailKind::Invitation, address).await
+    }
+
     /// 429 where this address got enough of this kind.
-    pub async fn take(&self, kind: MailKind, address: &str) -> Result<()> {
+    async fn take(&self, kind: MailKind, address: &str) -> Result<()> {
         let digest = sha256(mailbox(address).as_bytes()).map(|byte| format!("{byte:02x}")).concat();
         let key = format!("bc:limit:mail:{kind:?}:{digest}");
         let limit = Limit { policy: "mail", key, quota: self.per_hour, window: HOUR };

@@ -1,6 +1,7 @@
 //! `bizcenter serve`: migrates, listens, serves until it is told to stop.
 use crate::app;
 use crate::config::{Config, LogConfig, LogFormat};
+use crate::db::audit_chain::HEADS;
 use crate::db::migrations;
 use crate::http::serve::{ServeOptions, serve, stop_signal};
 use crate::infra::world::World;
@@ -9,6 +10,7 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
 
 pub async fn run(config: Config) -> anyhow::Result<()> {
     start_logging(&config.log);
@@ -57,14 +59,40 @@ async fn listen(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListene
     TcpListener::bind(address).await.with_context(|| format!("{setting}: {address} can't be listened on"))
 }
 
+/// The level is ours alone: a database driver's debug log has every value in it, hashes of passwords too. Below any level are
+/// the heads of audit chains, without which nobody could show that an end was cut off.
+fn filter(level: &str) -> EnvFilter {
+    EnvFilter::new(format!("warn,{HEADS}=info,bizcenter={level}"))
+}
+
 /// One line an event on standard error; for people in development, as JSON elsewhere.
 fn start_logging(config: &LogConfig) {
-    // The level is ours alone: a database driver's debug log has every value in it, hashes of passwords too.
-    let filter = tracing_subscriber::EnvFilter::new(format!("warn,bizcenter={}", config.level));
+    let filter = filter(&config.level);
     let is_terminal = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal);
     match config.format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::infra::test_log::TestLog;
+
+    #[test]
+    fn heads_are_logged_at_any_level_unless_they_are_turned_off_themselves() {
+        let told = |level: &str| {
+            let (log, _until_here) = TestLog::start(filter(level));
+            tracing::info!(target: HEADS, "a head");
+            tracing::info!(target: "bizcenter::db", "something");
+            (log.text().contains("a head"), log.text().contains("something"))
+        };
+        assert_eq!(told("info"), (true, true));
+        for level in ["warn", "error", "off", "info,bizcenter::db=warn"] {
+            assert_eq!(told(level), (true, false), "{level}");
+        }
+        assert_eq!(told(&format!("warn,{HEADS}=off")), (false, false));
     }
 }

@@ -42,7 +42,7 @@ pub struct AuthConfig {
     pub refuse_common_passwords: bool,
     /// Whether only those sign in whose address is verified.
     pub require_verified_email: bool,
-    /// How often one account's sign-in may fail before the next attempt has to wait.
+    /// How often sign-ins by one name may fail before the next attempt has to wait.
     pub failures_before_wait: u32,
     /// How often sign-ins from one address may fail before the next attempt has to wait.
     pub failures_before_wait_per_ip: u32,

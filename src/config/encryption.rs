@@ -1,4 +1,5 @@
 //! `[encryption]`: the keys of what is stored sealed.
+use super::auth::AuthConfig;
 use super::layers::Entry;
 use super::problem::Problem;
 use super::reader::{Read, Reader};
@@ -54,6 +55,16 @@ impl EncryptionConfig {
             return Err(reader.report(ACTIVE, format!("must be one of the keys there are: {}", ids.join(", "))));
         }
         Ok(Self { keys, active })
+    }
+
+    /// What tokens are signed with encrypts nothing.
+    pub(super) fn refuse_secrets_of(&self, auth: &AuthConfig, reader: &mut Reader) {
+        let previous = auth.jwt_secret_previous.iter().map(|secret| ("auth.jwt_secret_previous", secret));
+        let others: Vec<_> = previous.chain([("auth.jwt_secret", &auth.jwt_secret)]).collect();
+        for MasterKey { id, secret } in &self.keys {
+            let path = if id == SIMPLE { "encryption.key" } else { KEYS };
+            weak::refuse_equal(reader, path, secret, &others);
+        }
     }
 
     pub(super) fn for_tests() -> Self {

@@ -148,6 +148,9 @@ impl Config {
         let auth = AuthConfig::read(reader);
         let rate_limit = RateLimitConfig::read(reader);
         let encryption = EncryptionConfig::read(reader);
+        if let (Ok(auth), Ok(encryption)) = (&auth, &encryption) {
+            encryption.refuse_secrets_of(auth, reader);
+        }
         let cors = CorsConfig::read(reader);
         let mail = MailConfig::read(reader);
         let jobs = JobsConfig::read(reader);

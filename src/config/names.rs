@@ -64,6 +64,8 @@ pub const SETTINGS: &[Setting] = &[
     open("rate_limit.login_per_minute", &[]),
     open("rate_limit.refresh_per_minute", &[]),
     open("rate_limit.writes_per_minute", &[]),
+    open("rate_limit.email_changes_per_hour", &[]),
+    open("rate_limit.invitations_per_day", &[]),
     secret("encryption.key", &["CONTRACT_ENCRYPTION_KEY"]),
     secret("encryption.keys", &[]),
     open("encryption.active", &[]),
@@ -175,7 +177,7 @@ mod tests {
     fn no_name_is_in_the_table_twice() {
         let names: Vec<&str> = all().flat_map(|setting| setting.names).copied().collect();
         let paths: Vec<&str> = all().map(|setting| setting.path).collect();
-        assert_eq!((SETTINGS.len(), names.len()), (59, 34), "the table has grown: this test sees all of it");
+        assert_eq!((SETTINGS.len(), names.len()), (61, 34), "the table has grown: this test sees all of it");
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
         assert_eq!(paths.iter().collect::<BTreeSet<_>>().len(), paths.len());
     }

@@ -1,7 +1,8 @@
 //! Secrets: long enough everywhere, and outside development not something that others know or guess.
 use super::Environment;
 use super::reader::{Read, Reader};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+use std::collections::BTreeSet;
 
 /// The least length of a secret, in its own measure.
 const MINIMUM: usize = 32;
@@ -37,6 +38,9 @@ impl Measure {
     }
 }
 
+/// A text of so many characters or fewer, said over and over, is no longer a secret for it.
+const LONGEST_PART: usize = 16;
+
 /// Reads a secret that the server can't do without.
 pub(super) fn secret(reader: &mut Reader, path: &'static str, measure: Measure) -> Read<SecretString> {
     let secret = reader.text(path)?;
@@ -71,10 +75,25 @@ pub(super) fn weakness(secret: &str) -> Option<String> {
     if let Some(word) = PLACEHOLDERS.iter().find(|word| plain.contains(**word)) {
         return Some(format!("looks like a placeholder (it contains {word:?})"));
     }
-    let mut characters: Vec<char> = secret.chars().collect();
-    characters.sort_unstable();
-    characters.dedup();
-    (characters.len() < MINIMUM_DISTINCT).then(|| format!("must have at least {MINIMUM_DISTINCT} different characters"))
+    let characters: Vec<char> = secret.chars().collect();
+    if characters.iter().collect::<BTreeSet<_>>().len() < MINIMUM_DISTINCT {
+        return Some(format!("must have at least {MINIMUM_DISTINCT} different characters"));
+    }
+    let repeats = |part: usize| characters.iter().skip(part).eq(&characters[..characters.len() - part]);
+    if (1..=LONGEST_PART.min(characters.len() / 2)).any(repeats) {
+        return Some("says the same over and over".to_owned());
+    }
+    let is_step = |pair: &&[char]| u32::from(pair[0]).abs_diff(u32::from(pair[1])) == 1;
+    let is_sequence = characters.windows(2).filter(is_step).count() * 4 >= characters.len() * 3;
+    is_sequence.then(|| "is a sequence".to_owned())
+}
+
+/// One secret for two purposes: who learns or guesses it in one place has both.
+pub(super) fn refuse_equal(reader: &mut Reader, path: &str, of: &SecretString, others: &[(&str, &SecretString)]) {
+    let same = others.iter().find(|(_, other)| other.expose_secret() == of.expose_secret());
+    if let Some((other, _)) = same.filter(|_| reader.environment != Environment::Development) {
+        let _ = reader.report(path, format!("must not be the same as {other}"));
+    }
 }
 
 #[cfg(test)]
@@ -92,6 +111,11 @@ mod tests {
             "Password1234567890Password1234567890",
             "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
             "abcabcabcabcabcabcabcabcabcabcabcabcabcabc",
+            "abcdefghabcdefghabcdefghabcdefgh",
+            "q7vN2xK0mB4tZ8wRq7vN2xK0mB4tZ8wRq7vN",
+            "0123456789abcdef0123456789abcdef",
+            "abcdefghijklmnopqrstuvwxyz0123456789",
+            "zyxwvutsrqponmlkjihgfedcba987654",
         ] {
             assert!(weakness(weak).is_some(), "{weak}");
         }

@@ -90,22 +90,32 @@ impl Db {
     }
 
     async fn replay<R: ParseFromJSON>(&self, scope: &impl WriteScope, key: &RequestKey) -> Result<Once<R>> {
+        // The first one failed after all and took its key back: this repeat was refused for nothing.
+        let undone = || Error::Unavailable(anyhow::anyhow!("the first request was undone"));
+        self.find_answer(scope, Some(key)).await?.ok_or_else(undone)
+    }
+
+    /// The first result where this is a repeat, before anything is charged for it; none where the key is free, or the first
+    /// request not through yet.
+    pub async fn find_answer<R: ParseFromJSON>(
+        &self,
+        scope: &impl WriteScope,
+        key: Option<&RequestKey>,
+    ) -> Result<Option<Once<R>>> {
+        let Some(key) = key else { return Ok(None) };
         let user = scope.actor();
         let query = async |tx: &mut super::ReadTx| {
-            let row = one(tx.tenant(), user, key.key.clone());
-            Ok(row.select(keys::answer).first(tx.conn()).await?)
+            let since = Instant::from(tx.now().0 - KEPT);
+            let row = one(tx.tenant(), user, key.key.clone()).filter(keys::created_at.ge(since));
+            Ok(row.select(keys::answer).first::<Option<Vec<u8>>>(tx.conn()).await.optional()?)
         };
-        let answer: Option<Vec<u8>> = match self.read(scope, query).await {
-            // The first one failed after all and took its key back: this repeat was refused for nothing.
-            Err(Error::NotFound) => return Err(Error::Unavailable(anyhow::anyhow!("the first request was undone"))),
-            row => row?,
-        };
+        let Some(answer) = self.read(scope, query).await? else { return Ok(None) };
         let answer = self.sealer.open(&answer.unwrap_or_default(), &bound_to(scope.tenant(), user, &key.key))?;
         let answer = answer.strip_prefix(&key.fingerprint).ok_or(Error::IdempotencyMismatch)?;
         let value = serde_json::from_slice(answer).map_err(|error| Error::Internal(error.into()))?;
         let result =
             R::parse_from_json(Some(value)).map_err(|error| Error::Internal(anyhow::anyhow!(error.into_message())))?;
-        Ok(Once { result, replayed: true })
+        Ok(Some(Once { result, replayed: true }))
     }
 
     /// Seals a tenant's stored answers under the active key, those that open; how many.

@@ -34,8 +34,9 @@ pub trait Job: Serialize + DeserializeOwned + Send + 'static {
 pub enum Queue {
     /// Those of these kinds, which are done over and over.
     Recurring(Vec<&'static str>),
-    /// Those that are done once.
-    Once,
+    /// Those of these kinds, which are done once. Others are left to servers that know them: while a version takes another's
+    /// place, the older one must not use up the tries of what only the newer one can do.
+    Once(Vec<&'static str>),
 }
 
 /// A job that this server has taken.
@@ -144,8 +145,10 @@ impl Db {
                     let recurring = due.filter(jobs::unique_key.eq_any(kinds.clone()));
                     skip_locked(recurring).get_result(tx.conn()).await
                 }
-                Queue::Once => {
-                    let once = due.filter(jobs::unique_key.is_null()).order((jobs::run_at, jobs::id));
+                Queue::Once(kinds) => {
+                    let once = due
+                        .filter(jobs::unique_key.is_null().and(jobs::kind.eq_any(kinds.clone())))
+                        .order((jobs::run_at, jobs::id));
                     skip_locked(once).get_result(tx.conn()).await
                 }
             };

@@ -3,7 +3,7 @@
 use super::directory::Server;
 use super::failures::Failures;
 use super::jobs::Job;
-use super::types::{Instant, TenantId};
+use super::types::{Instant, TenantId, UserId};
 use super::{Audited, Db, WriteTx};
 use crate::error::Result;
 use crate::schema::{
@@ -98,6 +98,18 @@ impl Db {
         .await?;
         tracing::info!(tenant.id = %tenant, "The rows of a deleted tenant are gone");
         Ok(())
+    }
+
+    /// The next users of a tenant that was deleted, in the order of their ids; of another one none.
+    pub async fn users_of_deleted(&self, tenant: TenantId, after: UserId) -> Result<Vec<UserId>> {
+        let next = async |tx: &mut super::ReadTx| {
+            let of_deleted = users::table
+                .inner_join(tenants::table.on(tenants::id.eq(users::tenant_id)))
+                .filter(users::tenant_id.eq(tx.tenant()).and(tenants::deleted_at.is_not_null()));
+            let next = of_deleted.filter(users::id.gt(after)).order(users::id.asc()).limit(BATCH);
+            Ok(next.select(users::id).load(tx.conn()).await?)
+        };
+        self.read(&Server::of(tenant), next).await
     }
 
     /// Removes idempotency keys, tokens, invitations and sessions that are over, in every tenant.

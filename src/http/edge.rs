@@ -64,6 +64,7 @@ impl<E: Endpoint> Endpoint for Edge<E> {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
+        let asked_for = request.uri().path().to_owned();
         let path = if self.options.old_paths { old_paths::rewrite(&mut request) } else { Path::Current };
         let asked = Asked::of(&mut request, &self.options);
         let line = AccessLine::begin(&asked);
@@ -77,6 +78,7 @@ impl<E: Endpoint> Endpoint for Edge<E> {
         let mut response = self.finish(response, &asked, line.seconds());
         if let Path::Old(new) = &path {
             old_paths::tell(new, response.headers_mut());
+            old_paths::extend_cookies(&asked_for, response.headers_mut());
         }
         line.end(response.status());
         Ok(response)

@@ -76,6 +76,27 @@ pub fn rewrite(request: &mut Request) -> Path {
     found
 }
 
+/// Where the cookie of sign-in is sent to.
+const COOKIE_PATH: &str = "/api/v1/auth";
+
+/// A cookie for the new paths is one for the old ones too: a browser that keeps to these would send it nowhere.
+pub fn extend_cookies(old: &str, headers: &mut HeaderMap) {
+    let begins = |beginning: &str| old.strip_prefix(beginning).is_some_and(|rest| rest.starts_with('/'));
+    let is_of_cookie = |(beginning, new): &&(&str, &str)| *new == COOKIE_PATH && begins(beginning);
+    let Some((beginning, _)) = BEGINNINGS.iter().find(is_of_cookie) else { return };
+    let given: Vec<_> = headers.get_all(header::SET_COOKIE).iter().cloned().collect();
+    for cookie in given.iter().filter_map(|cookie| cookie.to_str().ok()) {
+        let attributes = cookie.split("; ").map(|part| match part.strip_prefix("Path=") {
+            Some(COOKIE_PATH) => format!("Path={beginning}"),
+            _ => part.to_owned(),
+        });
+        let cookie = attributes.collect::<Vec<_>>().join("; ");
+        if let Ok(cookie) = HeaderValue::try_from(cookie) {
+            headers.append(header::SET_COOKIE, cookie);
+        }
+    }
+}
+
 /// Says that the path is old, and which is the new one (RFC 9745, RFC 8288).
 pub fn tell(new: &str, headers: &mut HeaderMap) {
     headers.insert(DEPRECATION, DEPRECATED_SINCE);
@@ -126,5 +147,22 @@ mod tests {
         }
         assert_eq!(look_up("/api/v1/tasks/"), Path::Slash("/api/v1/tasks".into()));
         assert_eq!(look_up("/api/docs"), Path::Moved("/docs"));
+    }
+
+    #[test]
+    fn a_cookie_of_sign_in_is_for_the_path_that_it_was_asked_by_too() {
+        let cookies = |old: &str| -> Vec<String> {
+            let mut headers = HeaderMap::new();
+            let cookie = "refresh_token=Path=x; HttpOnly; Path=/api/v1/auth; Max-Age=5";
+            headers.insert(header::SET_COOKIE, HeaderValue::from_static(cookie));
+            extend_cookies(old, &mut headers);
+            let all = headers.get_all(header::SET_COOKIE).iter();
+            all.skip(1).map(|cookie| cookie.to_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(cookies("/auth/login"), ["refresh_token=Path=x; HttpOnly; Path=/auth; Max-Age=5"]);
+        assert_eq!(cookies("/api/auth/refresh/"), ["refresh_token=Path=x; HttpOnly; Path=/api/auth; Max-Age=5"]);
+        for path in ["/api/v1/auth/login", "/authors/1", "/users/me", "/auth"] {
+            assert!(cookies(path).is_empty(), "{path}");
+        }
     }
 }

@@ -43,8 +43,20 @@ pub fn normalised(name: &str) -> String {
 /// written out. An address alone, without a name to it: `Ada <ada@example.com>` would be another one than hers.
 pub fn is_email(text: &str) -> bool {
     let email = normalised(text);
+    if email.contains(is_invisible) {
+        return false;
+    }
     let options = Options::default().without_display_text().without_domain_literal();
     email.chars().count() <= MAX_EMAIL && EmailAddress::parse_with_options(&email, options).is_ok()
+}
+
+/// Characters that show nothing: among letters, they make an address that looks like another one. They are those of
+/// `Default_Ignorable_Code_Point` in Unicode 17's `DerivedCoreProperties.txt`.
+fn is_invisible(c: char) -> bool {
+    matches!(u32::from(c),
+        0xAD | 0x34F | 0x61C | 0x115F..=0x1160 | 0x17B4..=0x17B5 | 0x180B..=0x180F | 0x200B..=0x200F | 0x202A..=0x202E
+        | 0x2060..=0x206F | 0x3164 | 0xFE00..=0xFE0F | 0xFEFF | 0xFFA0 | 0xFFF0..=0xFFF8 | 0x1BCA0..=0x1BCA3
+        | 0x1D173..=0x1D17A | 0xE0000..=0xE0FFF)
 }
 
 /// What is not in a line of text.
@@ -141,6 +153,13 @@ mod tests {
             "ada@[127.0.0.1]",
             "\"a\nb\"@example.com",
             "a\u{85}b@example.com",
+            "ada\u{115f}@example.com",
+            "ada\u{1160}@example.com",
+            "ada\u{3164}@example.com",
+            "ada\u{ffa0}@example.com",
+            "a\u{17b4}da@example.com",
+            "ada@ex\u{3164}ample.com",
+            "ada\u{e0100}@example.com",
             &long,
         ] {
             assert!(!is_email(text), "{text}");

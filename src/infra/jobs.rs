@@ -94,7 +94,7 @@ impl Jobs {
                 }
             }
         };
-        let once = jobs.work_off(Queue::Once, poll, &stop);
+        let once = jobs.work_off(jobs.once(), poll, &stop);
         let drained = async {
             stop.cancelled().await;
             sleep(drain).await;
@@ -109,7 +109,7 @@ impl Jobs {
     /// Does all that is due now, one after the other.
     pub async fn run_due(&self) -> Result<()> {
         self.keep_all().await?;
-        for queue in [self.recurring(), Queue::Once] {
+        for queue in [self.recurring(), self.once()] {
             while let Some(job) = self.claim(&queue).await? {
                 self.work_on(job).await;
             }
@@ -121,6 +121,12 @@ impl Jobs {
     pub fn recurring(&self) -> Queue {
         let recurring = self.kinds.iter().filter(|(_, kind)| kind.again_after.is_some());
         Queue::Recurring(recurring.map(|(name, _)| *name).collect())
+    }
+
+    /// The queue of all kinds that are done once.
+    pub fn once(&self) -> Queue {
+        let once = self.kinds.iter().filter(|(_, kind)| kind.again_after.is_none());
+        Queue::Once(once.map(|(name, _)| *name).collect())
     }
 
     /// Takes a job that is due.
@@ -140,7 +146,7 @@ impl Jobs {
     async fn work_off(self: &Arc<Self>, queue: Queue, poll: std::time::Duration, stop: &CancellationToken) {
         let at_once = match &queue {
             Queue::Recurring(kinds) => kinds.len(), // no kind waits for another
-            Queue::Once => AT_ONCE,
+            Queue::Once(_) => AT_ONCE,
         };
         let mut running = JoinSet::new();
         while !stop.is_cancelled() {

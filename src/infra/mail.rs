@@ -47,8 +47,17 @@ pub enum Mailer {
 }
 
 impl Mailer {
+    /// Without a server, only development reads mail in the log.
+    pub fn new(url: Option<&str>, from: &str, is_development: bool) -> anyhow::Result<Self> {
+        match url {
+            Some(url) => Self::smtp(url, from),
+            None if is_development => Ok(Self::Log),
+            None => Ok(Self::Nowhere),
+        }
+    }
+
     /// `url`: `smtp://user:password@host:port?tls=required` or `smtps://…`.
-    pub fn smtp(url: &str, from: &str) -> anyhow::Result<Self> {
+    fn smtp(url: &str, from: &str) -> anyhow::Result<Self> {
         let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url).context("mail.smtp_url can't be read")?;
         let from = from.parse().context("mail.from is no address")?;
         Ok(Self::Smtp { transport: transport.timeout(Some(TIMEOUT)).build(), from })
@@ -96,4 +105,26 @@ impl Mailer {
 fn is_of_mailbox(error: &lettre::transport::smtp::Error) -> bool {
     let is_of_mailbox = |code: Code| matches!(code.category, Category::MailSystem);
     error.is_permanent() && error.status().is_some_and(is_of_mailbox)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::infra::test_log::TestLog;
+    use uuid::Uuid;
+
+    #[tokio::test]
+    async fn a_token_is_in_the_log_of_development_alone() {
+        for (is_development, is_shown) in [(true, true), (false, false)] {
+            let (log, _until_here) = TestLog::start("trace".into());
+            let mailer = Mailer::new(None, "BizCenter <no-reply@localhost>", is_development).unwrap();
+            let (to, subject) = ("ada@example.com".to_owned(), "Reset your password".to_owned());
+            let mail = Mail { to, subject, text: "Hello,\n\nbcp_secret\n".to_owned() };
+            let job = JobOf { id: Uuid::nil().into(), tenant: None, is_repeat: false };
+            mailer.send(job, mail).await.unwrap();
+            let text = log.text();
+            assert!(text.contains("Reset your password"), "{text}");
+            assert_eq!((text.contains("bcp_"), text.contains("ada@")), (is_shown, is_shown), "{text}");
+        }
+    }
 }

@@ -9,4 +9,6 @@ pub mod mail;
 pub mod metrics;
 pub mod money;
 pub mod redis;
+#[cfg(test)]
+pub mod test_log;
 pub mod world;

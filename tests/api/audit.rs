@@ -193,7 +193,9 @@ async fn a_new_password_is_logged_once() {
     let owner = &tenant.owner;
     let input = json!({"current_password": PASSWORD, "new_password": "staple and more"});
     let wrong = json!({"current_password": "wrong wrong", "new_password": "staple and more"});
-    nothing_logged(&tenant, owner.post("/api/v1/auth/password").json(&wrong), 422).await;
+    let (answer, request, rows) = logged(&tenant, owner.post("/api/v1/auth/password").json(&wrong)).await;
+    answer.expect(422);
+    assert_eq!(rows, [Row::new("sign_in_failed", "user", owner.id(), owner.id(), &request)]);
     let (answer, request, rows) = logged(&tenant, owner.post("/api/v1/auth/password").json(&input)).await;
     answer.expect(204);
     assert_eq!(rows, [Row::new("password_change", "user", owner.id(), owner.id(), &request)]);

@@ -24,6 +24,8 @@ fn guarded(config: &mut Config) {
         login_per_minute: 1_000_000,
         refresh_per_minute: 1_000_000,
         writes_per_minute: 1_000_000,
+        email_changes_per_hour: 1_000_000,
+        invitations_per_day: 1_000_000,
     };
     config.server.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
 }
@@ -115,30 +117,57 @@ async fn after_five_failures_each_further_try_waits_twice_as_long_and_success_en
 }
 
 #[tokio::test]
-async fn all_names_and_ways_of_an_account_count_together() {
+async fn all_ways_of_a_name_count_together() {
     let app = guarded_app().await;
     let tenant = app.tenant().await;
-    let (email, username, place) = (tenant.owner.email(), app.unique(), Place::somewhere(&app));
-    name(&tenant.owner, &username).await;
+    let (email, place) = (tenant.owner.email(), Place::somewhere(&app));
     let login = |name: &str, value: &str| {
         let call = app.visitor().post(LOGIN).json(&json!({name: value, "password": "wrong"}));
         Place::somewhere(&app).sent_from_here(call) // from anywhere
     };
     login("email", &email.to_uppercase()).expect(401).await;
-    login("username", &username).expect(401).await;
+    login("email", &email).expect(401).await;
     login("username", &email).expect(401).await;
-    place.wrong(&format!(" {}", username.to_uppercase())).await;
+    place.wrong(&format!(" {}", email.to_uppercase())).await;
     place.wrong(&email).await;
-    for name in [&email, &username] {
-        place.wait(name).await;
-        Place::somewhere(&app).wait(name).await;
-    }
+    place.wait(&email).await;
+    Place::somewhere(&app).wait(&email).await;
     let colleague = tenant.viewer().await;
     place.sign_in(&colleague.email(), PASSWORD).expect(200).await;
 }
 
+/// Else who sees a username could try which address belongs to it.
 #[tokio::test]
-async fn guesses_of_the_current_password_count_as_those_at_the_door() {
+async fn another_name_of_an_account_that_waits_is_answered_as_a_strangers() {
+    let app = guarded_app().await;
+    let tenant = app.tenant().await;
+    let (email, username, place) = (tenant.owner.email(), app.unique(), Place::somewhere(&app));
+    name(&tenant.owner, &username).await;
+    let told = async |name: &str, password: &str| {
+        let answer = place.at_once(place.sign_in(name, password)).await;
+        let mut body = answer.json();
+        body["error"]["request_id"] = Value::Null;
+        (answer.status.as_u16(), body, answer.header("retry-after").map(str::to_owned))
+    };
+    for (locked, other) in [(&username, &email), (&email, &username)] {
+        for _ in 0..5 {
+            place.wrong(locked).await;
+        }
+        place.wait(locked).await;
+        let stranger = told(&app.unique(), "wrong").await;
+        assert_eq!(stranger.0, 401);
+        for password in ["wrong", PASSWORD] {
+            assert_eq!(told(other, password).await, stranger, "{password}");
+        }
+        app.clock.advance(Duration::seconds(1));
+        place.sign_in(other, PASSWORD).expect(200).await;
+        place.wait(locked).await; // it learns nothing of the other one's success
+        app.clock.advance(Duration::minutes(16));
+    }
+}
+
+#[tokio::test]
+async fn guesses_of_the_current_password_wait_by_themselves() {
     let app = guarded_app().await;
     let (owner, place) = (app.tenant().await.owner, Place::somewhere(&app));
     let change = |current: &str| {
@@ -149,23 +178,57 @@ async fn guesses_of_the_current_password_count_as_those_at_the_door() {
         let input = json!({"current_password": current, "email": format!("{}@example.com", app.unique())});
         place.sent_from_here(owner.patch(PROFILE).json(&input))
     };
-    for call in [change("wrong"), change("wrong"), move_away("wrong"), move_away("wrong")] {
+    for call in [change("wrong"), change("wrong"), move_away("wrong"), move_away("wrong"), change("wrong")] {
         let answer = call.send().await;
         assert_eq!(answer.error(), (422, "unprocessable".into()));
         assert_eq!(answer.detail(), json!({"current_password": ["is wrong"]}));
     }
-    place.wrong(&owner.email()).await;
     for call in [change(PASSWORD), change("wrong"), move_away(PASSWORD)] {
         refused(&place.at_once(call).await);
     }
-    place.wait(&owner.email()).await;
     owner.patch(PROFILE).json(&json!({"name": "No guess"})).expect(200).await;
     app.clock.advance(Duration::seconds(1));
-    change(PASSWORD).expect(204).await;
-    for _ in 0..4 {
-        place.wrong(&owner.email()).await; // all of it is forgotten
+    for _ in 0..5 {
+        place.wrong(&owner.email()).await; // at the door it is another matter
     }
-    place.sign_in(&owner.email(), "another good password").expect(200).await;
+    place.wait(&owner.email()).await;
+    change(PASSWORD).expect(204).await; // and who fails there keeps nobody in from changing it
+    for _ in 0..4 {
+        change("wrong").expect(422).await; // all of it is forgotten
+    }
+    change("another good password").expect(204).await;
+    let failed = format!("SELECT action FROM audit_logs WHERE actor_id = {}", app.id(owner.id()));
+    let failed = async || app.rows(&failed).await.iter().filter(|row| row[0] == "sign_in_failed").count();
+    for _ in 0..100 {
+        if failed().await == 14 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await; // they are written down beside the answers
+    }
+    panic!("{} failures are written down", failed().await);
+}
+
+#[tokio::test]
+async fn a_new_password_by_mail_ends_the_wait() {
+    let app = guarded_app().await;
+    let (owner, place, username) = (app.tenant().await.owner, Place::somewhere(&app), app.unique());
+    let email = owner.email();
+    name(&owner, &username).await;
+    for name in [&username, &email] {
+        for _ in 0..5 {
+            place.wrong(name).await;
+        }
+        place.wait(name).await;
+    }
+    app.visitor().post("/api/v1/auth/password/forgot").json(&json!({"email": email})).expect(202).await;
+    app.run_jobs().await;
+    let letters = app.mailbox.to(&email);
+    let token = letters.iter().find(|letter| letter.text.contains("bcp_")).unwrap().token("bcp_");
+    let input = json!({"token": token, "password": "another good password"});
+    app.visitor().post("/api/v1/auth/password/reset").json(&input).expect(204).await;
+    for name in [&email, &username] {
+        place.at_once(place.sign_in(name, "another good password")).await.expect(200);
+    }
 }
 
 #[tokio::test]

@@ -2,12 +2,16 @@
 mod loops;
 
 use crate::support::{Kind, Tenant, TestApp};
-use bizcenter::db::jobs::{Claimed, Queue};
+use bizcenter::db::jobs::{Claimed, Job};
 use bizcenter::error::Error;
+use bizcenter::infra::jobs::Jobs;
 use chrono::Duration;
 use futures_util::future::{join, join_all};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use uuid::Uuid;
 
 const FORGOT: &str = "/api/v1/auth/password/forgot";
@@ -42,7 +46,7 @@ async fn claim(app: &TestApp) -> Vec<Claimed> {
     let jobs = app.parts.jobs.clone();
     let claim = async move {
         let mut mails = vec![];
-        while let Some(job) = jobs.claim(&Queue::Once).await.unwrap() {
+        while let Some(job) = jobs.claim(&jobs.once()).await.unwrap() {
             mails.extend(Some(job).filter(|job| job.kind == "mail"));
         }
         mails
@@ -209,6 +213,39 @@ async fn remove_expired(app: &TestApp) -> Result<(), Error> {
 }
 
 // --- several servers
+
+/// While a new version takes the place of an old one.
+#[tokio::test]
+async fn a_job_of_a_kind_that_nobody_knows_yet_waits_untouched() {
+    let app = TestApp::alone().await;
+    idle(&app).await;
+    let enqueue = {
+        let db = app.parts.db.clone();
+        async move { db.enqueue(OfTomorrow {}).await.unwrap() }
+    };
+    app.by_hand(enqueue).await;
+    for _ in 0..3 {
+        app.run_jobs().await;
+        app.clock.advance(Duration::hours(6));
+    }
+    let rows = "SELECT kind FROM jobs WHERE kind = 'of_tomorrow' AND attempts = 0 AND locked_until IS NULL";
+    assert_eq!(app.rows(rows).await.len(), 1);
+    let (db, done) = (app.parts.db.clone(), Arc::new(AtomicUsize::new(0)));
+    let seen = done.clone();
+    let newer = Jobs::new(db).on(move |_, _: OfTomorrow| {
+        seen.fetch_add(1, Ordering::SeqCst);
+        async { Ok(()) }
+    });
+    app.by_hand(async move { newer.run_due().await.unwrap() }).await;
+    assert_eq!((done.load(Ordering::SeqCst), app.rows(rows).await.len()), (1, 0));
+}
+
+#[derive(Serialize, Deserialize)]
+struct OfTomorrow {}
+
+impl Job for OfTomorrow {
+    const KIND: &'static str = "of_tomorrow";
+}
 
 #[tokio::test]
 async fn servers_that_work_at_once_send_each_mail_once() {

@@ -25,6 +25,8 @@ const HIGH: RateLimitConfig = RateLimitConfig {
     login_per_minute: 1_000_000,
     refresh_per_minute: 1_000_000,
     writes_per_minute: 1_000_000,
+    email_changes_per_hour: 1_000_000,
+    invitations_per_day: 1_000_000,
 };
 
 /// Tests come from addresses of their own, as all servers of a run may count in one Redis.

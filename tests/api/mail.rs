@@ -136,6 +136,98 @@ async fn an_address_is_invited_five_times_an_hour_whoever_does_it() {
     assert_eq!(tokens(&app, &email, "bcv_").len(), 1, "other mail is not kept away by it");
 }
 
+/// A repeat and a conflict send no mail.
+#[tokio::test]
+async fn an_invitation_that_is_repeated_or_refused_uses_nothing_up() {
+    let app = TestApp::with(|config| {
+        capped(config);
+        config.rate_limit.invitations_per_day = 5;
+    })
+    .await;
+    let tenant = app.tenant().await;
+    let email = format!("{}@invited.example", app.unique());
+    let repeat = || {
+        let call = tenant.owner.post(INVITATIONS).header("idempotency-key", "once");
+        call.json(&json!({"email": email, "role": "viewer"})).expect(201)
+    };
+    let first = repeat().await;
+    for _ in 0..5 {
+        assert_eq!(invite(&tenant.owner, &email).await.error(), (409, "conflict".into()));
+        assert_eq!(invite(&tenant.owner, &tenant.owner.email()).await.error(), (409, "conflict".into()));
+    }
+    for _ in 0..4 {
+        invite(&tenant.owner, &format!("{}@invited.example", app.unique())).await.expect(201);
+    }
+    for _ in 0..5 {
+        let again = repeat().await;
+        assert_eq!((&again.body, again.header("idempotency-replayed")), (&first.body, Some("true")));
+    }
+    let other = json!({"email": email, "role": "editor"});
+    let other = tenant.owner.post(INVITATIONS).header("idempotency-key", "once").json(&other);
+    assert_eq!(other.send().await.error(), (422, "idempotency_mismatch".into()));
+    assert_eq!(invite(&tenant.owner, "one-more@invited.example").await.error(), (429, "rate_limited".into()));
+    app.run_jobs().await;
+    assert_eq!(tokens(&app, &email, "bci_").len(), 1);
+}
+
+#[tokio::test]
+async fn a_tenant_invites_so_many_a_day() {
+    let app = TestApp::with(|config| {
+        capped(config);
+        config.rate_limit.invitations_per_day = 3;
+        config.auth.access_lifetime = std::time::Duration::from_secs(864_000);
+    })
+    .await;
+    let (tenant, other) = (app.tenant().await, app.tenant().await);
+    let admin = tenant.admin().await;
+    let new = || format!("{}@invited.example", app.unique());
+    for by in [&tenant.owner, &admin, &tenant.owner] {
+        invite(by, &new()).await.expect(201);
+    }
+    for by in [&tenant.owner, &admin] {
+        assert_eq!(invite(by, &new()).await.error(), (429, "rate_limited".into()));
+    }
+    invite(&other.owner, &new()).await.expect(201);
+    app.clock.advance(Duration::hours(8));
+    invite(&admin, &new()).await.expect(201);
+    assert_eq!(invite(&admin, &new()).await.error(), (429, "rate_limited".into()));
+}
+
+/// Each of them gets a letter, and taken ones tell that they are.
+#[tokio::test]
+async fn a_user_has_five_new_addresses_an_hour_and_only_verified_ones_are_told() {
+    let app = TestApp::with(capped).await;
+    let tenant = app.tenant().await;
+    let (viewer, taken) = (tenant.viewer().await, tenant.owner.email());
+    let change = |email: &str| {
+        let input = json!({"email": email, "current_password": PASSWORD});
+        viewer.patch("/api/v1/users/me").json(&input).send()
+    };
+    let strangers = [0; 4].map(|_| format!("{}@stranger.example", app.unique()));
+    for stranger in &strangers {
+        change(stranger).await.expect(200);
+        change(stranger).await.expect(200); // no change
+    }
+    assert_eq!(change(&taken).await.error(), (409, "conflict".into()));
+    for email in [&taken, &format!("{}@stranger.example", app.unique())] {
+        assert_eq!(change(email).await.error(), (429, "rate_limited".into()));
+    }
+    let name = json!({"name": "No new address"});
+    viewer.patch("/api/v1/users/me").json(&name).expect(200).await;
+    app.run_jobs().await;
+    let told =
+        |email: &str| -> Vec<String> { app.mailbox.to(email).into_iter().map(|letter| letter.subject).collect() };
+    assert_eq!(told(&viewer.email()), ["Your e-mail address was changed"], "it was verified");
+    for stranger in &strangers {
+        assert!(!told(stranger).contains(&"Your e-mail address was changed".to_owned()), "{stranger}");
+    }
+    app.clock.advance(Duration::minutes(12));
+    let both = json!({"email": viewer.email(), "password": "another good password", "current_password": PASSWORD});
+    viewer.patch("/api/v1/users/me").json(&both).expect(200).await;
+    app.run_jobs().await;
+    assert!(!told(&strangers[3]).contains(&"Your password was changed".to_owned()));
+}
+
 #[tokio::test]
 async fn what_was_done_to_an_account_is_told_five_times_an_hour() {
     let app = TestApp::with(capped).await;

@@ -46,6 +46,7 @@ mod recovery;
 mod refresh;
 mod registration;
 mod replicas;
+mod role_table;
 mod schema;
 mod seed;
 mod sessions;

@@ -1,7 +1,8 @@
 //! Paths of earlier systems: served in place, with a word about the new ones. The harness knows the contract's paths
 //! alone, so that these calls go past it.
 use crate::support::{Person, TestApp};
-use reqwest::{Method, StatusCode, header::HeaderMap};
+use reqwest::header::{self, HeaderMap};
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 const REGISTER: &str = "/api/v1/auth/register";
@@ -111,6 +112,41 @@ async fn old_paths_answer_as_the_new_ones_do_and_name_them() {
     let faulty = get(&app, &admin, "/users?nope=1").await;
     assert_eq!((faulty.status.as_u16(), &faulty.body["error"]["type"]), (400, &json!("validation_error")));
     faulty.names("/api/v1/users");
+}
+
+/// A browser that keeps to the old paths sends a cookie nowhere else.
+#[tokio::test]
+async fn the_cookie_of_sign_in_is_for_the_old_paths_too() {
+    let app = TestApp::start().await;
+    let visitor = app.visitor();
+    let input = newcomer(&app);
+    ask(&app, &visitor, Method::POST, "/auth/signup", &input).await;
+    let credentials = json!({"email": input["email"], "password": PASSWORD});
+    for beginning in ["/auth", "/api/auth"] {
+        let cookies = |told: &Told| -> Vec<(String, String)> {
+            let all = told.headers.get_all("set-cookie").iter().map(|cookie| cookie.to_str().unwrap());
+            let parts = all.map(|cookie| cookie.split("; ").collect::<Vec<_>>());
+            let path = |parts: &[&str]| parts.iter().find_map(|part| part.strip_prefix("Path=")).unwrap().to_owned();
+            parts.map(|parts| (path(&parts), parts[0].to_owned())).collect()
+        };
+        let mut told = ask(&app, &visitor, Method::POST, &format!("{beginning}/login"), &credentials).await;
+        for _ in 0..2 {
+            assert_eq!(told.status, 200, "{beginning}: {}", told.body);
+            let [now, old] = cookies(&told).try_into().unwrap();
+            assert_eq!((now.0.as_str(), old.0.as_str()), ("/api/v1/auth", beginning));
+            assert_eq!(now.1, old.1);
+            let headers = HeaderMap::from_iter([(header::COOKIE, old.1.parse().unwrap())]);
+            let path = format!("{beginning}/refresh");
+            told = ask_with(&app, &visitor, Method::POST, &path, &Value::Null, headers).await;
+        }
+        let person = visitor.with_tokens(told.body);
+        let out = ask(&app, &person, Method::POST, &format!("{beginning}/logout"), &Value::Null).await;
+        let taken_back: Vec<_> = cookies(&out).into_iter().map(|(path, value)| (path, value.len())).collect();
+        let empty = "refresh_token=".len();
+        assert_eq!(taken_back, [("/api/v1/auth".to_owned(), empty), (beginning.to_owned(), empty)]);
+    }
+    let now = ask(&app, &visitor, Method::POST, "/api/v1/auth/login", &credentials).await;
+    assert_eq!(now.headers.get_all("set-cookie").iter().count(), 1);
 }
 
 #[tokio::test]

@@ -379,12 +379,18 @@ async fn a_token_verifies_the_address_that_it_was_mailed_to() {
     let _ = verify(&app, &token).await; // whatever it says to that
     assert_eq!(is_verified(&person).await, json!(false));
     let [token] = mailed(&app, &email, "bcv_").await.try_into().unwrap();
-    assert!(app.mailbox.to(&former).iter().any(|letter| letter.subject == "Your e-mail address was changed"));
+    let is_told = |address: &str| {
+        let letters = app.mailbox.to(address);
+        letters.iter().any(|letter| letter.subject == "Your e-mail address was changed")
+    };
+    assert!(!is_told(&former), "nobody has proved that it is theirs");
     verify(&app, &token).await.expect(204);
     assert_eq!(is_verified(&person).await, json!(true));
     let change = json!({"email": former, "current_password": PASSWORD});
     let changed = person.patch(PROFILE).json(&change).expect(200).await.json();
     assert_eq!(changed["email_verified"], json!(false));
+    app.run_jobs().await;
+    assert!(is_told(&email));
 }
 
 #[tokio::test]

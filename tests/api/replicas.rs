@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 const ME: &str = "/api/v1/auth/me";
+const LOGIN: &str = "/api/v1/auth/login";
 
 fn with_redis(config: &mut Config, url: &str) {
     config.redis.url = Some(url.to_owned().into());
@@ -183,12 +184,15 @@ async fn without_redis_sessions_in_it_answer_503_at_once_and_are_back_with_it() 
             is_unavailable_at_once(owner, ME).await;
             is_unavailable_at_once(owner, "/api/v1/tasks").await;
         }
-        let asked = Instant::now();
-        let answer = app.visitor().post("/api/v1/auth/login").json(&login).send().await;
-        assert_eq!(answer.error(), (503, "unavailable".into()), "a session that is nowhere opens no door");
-        assert!(asked.elapsed() < Duration::from_secs(1));
-        let wrong = json!({"email": owner.email(), "password": "wrong wrong"});
-        app.visitor().post("/api/v1/auth/login").json(&wrong).expect(401).await;
+        let before = sign_ins(&app).await;
+        for password in ["correct horse battery", "wrong wrong"] {
+            let asked = Instant::now();
+            let login = json!({"email": owner.email(), "password": password});
+            let answer = app.visitor().post(LOGIN).json(&login).send().await;
+            assert_eq!(answer.error(), (503, "unavailable".into()), "a session that is nowhere opens no door");
+            assert!(asked.elapsed() < Duration::from_secs(1));
+        }
+        assert_eq!(sign_ins(&app).await, before, "nobody was signed in");
         let refresh = json!({"refresh_token": owner.refresh_token()});
         app.visitor().post("/api/v1/auth/refresh").json(&refresh).expect(503).await;
         app.visitor().get("/health").expect(200).await;
@@ -196,7 +200,7 @@ async fn without_redis_sessions_in_it_answer_503_at_once_and_are_back_with_it() 
         assert_eq!(ready.detail(), json!({"cache": ["does not answer"]}));
         redis.restart();
         is_back(owner).await;
-        app.visitor().post("/api/v1/auth/login").json(&login).expect(200).await;
+        app.visitor().post(LOGIN).json(&login).expect(200).await;
     }
     redis.signal("STOP"); // it is there, and says nothing
     for _ in 0..3 {
@@ -205,6 +209,127 @@ async fn without_redis_sessions_in_it_answer_503_at_once_and_are_back_with_it() 
     redis.signal("CONT");
     is_back(owner).await;
     tenant.person(Role::Viewer).await.get(ME).expect(200).await;
+}
+
+/// With the limits on, it is asked several times.
+#[tokio::test]
+async fn a_sign_in_does_not_wait_for_a_redis_that_hangs() {
+    if !has_servers() {
+        return;
+    }
+    let redis = OwnRedis::start();
+    let url = redis.url();
+    let app = TestApp::with(move |config| {
+        with_redis(config, &url);
+        config.rate_limit.enabled = true;
+        config.auth.bcrypt_cost = 10;
+    })
+    .await;
+    let owner = app.tenant().await.owner;
+    let login = json!({"email": owner.email(), "password": "correct horse battery"});
+    let before = sign_ins(&app).await;
+    redis.signal("STOP");
+    for _ in 0..3 {
+        let asked = Instant::now();
+        let answer = app.visitor().post(LOGIN).json(&login).send().await;
+        assert_eq!(answer.error(), (503, "unavailable".into()));
+        assert!(asked.elapsed() < Duration::from_secs(1), "it took {:?}", asked.elapsed());
+        tokio::time::sleep(Duration::from_millis(400)).await; // until Redis is asked again
+    }
+    redis.signal("CONT");
+    is_back(&owner).await;
+    assert_eq!(sign_ins(&app).await, before, "nobody was signed in");
+    app.visitor().post(LOGIN).json(&login).expect(200).await;
+}
+
+/// Redis goes once the password was looked at.
+#[tokio::test]
+async fn a_session_that_redis_does_not_take_is_over_in_the_audit_log_too() {
+    if !has_servers() {
+        return;
+    }
+    let redis = OwnRedis::start();
+    let url = redis.url();
+    let app = TestApp::with(move |config| with_redis(config, &url)).await;
+    let owner = app.tenant().await.owner;
+    // Where the sessions of a user are there is a text, which no session is added to.
+    let index: Vec<String> = redis.call(&["KEYS", "bc:*:sessions:*"]).await;
+    let _: () = redis.call(&["SET", &index[0], "in the way"]).await;
+    let login = json!({"email": owner.email(), "password": "correct horse battery"});
+    let [before, out_before] = [sign_ins(&app).await, sign_outs(&app).await];
+    let answer = app.visitor().post(LOGIN).json(&login).send().await;
+    assert_eq!(answer.error(), (503, "unavailable".into()));
+    assert_eq!([sign_ins(&app).await, sign_outs(&app).await], [before + 1, out_before + 1]);
+    let _: i64 = redis.call(&["DEL", &index[0]]).await;
+    app.visitor().post(LOGIN).json(&login).expect(200).await;
+    assert_eq!([sign_ins(&app).await, sign_outs(&app).await], [before + 2, out_before + 1]);
+}
+
+/// Session, user and limits are one script.
+#[tokio::test]
+async fn a_request_is_one_command_to_redis() {
+    if !has_servers() {
+        return;
+    }
+    let redis = OwnRedis::start();
+    let url = redis.url();
+    let app = TestApp::with(move |config| {
+        with_redis(config, &url);
+        config.rate_limit.enabled = true;
+    })
+    .await;
+    let owner = app.tenant().await.owner;
+    let task = format!("/api/v1/tasks/{}", owner.task(json!({"title": "x"})).await["id"].as_str().unwrap());
+    let _: () = redis.call(&["CONFIG", "RESETSTAT"]).await;
+    for _ in 0..5 {
+        owner.get(ME).expect(200).await;
+        owner.get("/api/v1/tasks").expect(200).await;
+        owner.patch(&task).json(&json!({"title": "y"})).expect(200).await;
+    }
+    let stats: String = redis.call(&["INFO", "commandstats"]).await;
+    let calls = |name: &str| {
+        let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{name}:calls=")));
+        line.map_or(0, |line| line.split(',').next().unwrap().parse::<u32>().unwrap())
+    };
+    let others = ["eval", "script|load", "script|exists", "ping", "multi"].map(calls);
+    assert_eq!((calls("evalsha"), others), (15, [0; 5]), "{stats}");
+}
+
+#[tokio::test]
+async fn without_redis_failures_are_counted_here() {
+    if !has_servers() {
+        return;
+    }
+    let mut redis = OwnRedis::start();
+    let url = redis.url();
+    let app = TestApp::with(move |config| {
+        config.redis.url = Some(url.into());
+        config.auth.session_store = SessionStoreChoice::Database;
+        config.rate_limit.enabled = true;
+    })
+    .await;
+    let email = app.tenant().await.owner.email();
+    let login = |password: &str| app.visitor().post(LOGIN).json(&json!({"email": email, "password": password})).send();
+    redis.stop();
+    for _ in 0..5 {
+        assert_eq!(login("wrong").await.error(), (401, "invalid_credentials".into()));
+    }
+    app.clock.advance(chrono::Duration::seconds(-20)); // it is at once, however slow this machine is
+    assert_eq!(login("correct horse battery").await.error(), (429, "rate_limited".into()));
+    app.clock.advance(chrono::Duration::seconds(21));
+    login("correct horse battery").await.expect(200);
+}
+
+async fn count(app: &TestApp, action: &str) -> usize {
+    app.rows(&format!("SELECT action FROM audit_logs WHERE action = '{action}'")).await.len()
+}
+
+async fn sign_ins(app: &TestApp) -> usize {
+    count(app, "sign_in").await
+}
+
+async fn sign_outs(app: &TestApp) -> usize {
+    count(app, "sign_out").await
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! Answers that take their time end with the session that they were asked for by.
-use crate::support::{Tenant, TestApp};
+use crate::support::{Person, Tenant, TestApp};
 use futures_util::future::join_all;
 use reqwest::Response;
 use serde_json::json;
@@ -18,7 +18,11 @@ async fn tenant_with_much_to_export() -> Tenant {
 
 /// The answer, of which nothing but its head was read.
 async fn begun(tenant: &Tenant, path: &str) -> Response {
-    let call = tenant.app.http.get(tenant.app.url(path)).bearer_auth(tenant.owner.token.as_ref().unwrap());
+    begun_by(&tenant.owner, tenant, path).await
+}
+
+async fn begun_by(person: &Person, tenant: &Tenant, path: &str) -> Response {
+    let call = tenant.app.http.get(tenant.app.url(path)).bearer_auth(person.token.as_ref().unwrap());
     let response = call.header("accept-encoding", "identity").send().await.unwrap();
     assert_eq!(response.status(), 200);
     response
@@ -35,13 +39,27 @@ async fn lines(mut response: Response) -> Result<usize, reqwest::Error> {
 #[tokio::test]
 async fn an_export_is_cut_when_its_session_ends() {
     let tenant = tenant_with_much_to_export().await;
+    let admin = tenant.admin().await;
     for path in ["/api/v1/tasks/export?format=ndjson", "/api/v1/users/me/export"] {
         let whole = lines(begun(&tenant, path).await).await.unwrap();
         assert!(whole >= TASKS, "{path}: only {whole} lines");
     }
-    let exports = [begun(&tenant, "/api/v1/tasks/export").await, begun(&tenant, "/api/v1/users/me/export").await];
+    // Each is begun just before its end: what the network holds on the way can't be called back.
+    let export = begun(&tenant, "/api/v1/tasks/export").await;
+    let personal = begun(&tenant, "/api/v1/users/me/export").await;
     tenant.owner.post("/api/v1/auth/logout-all").expect(204).await;
-    for export in exports {
+    for export in [export, personal] {
         assert!(lines(export).await.is_err(), "it went on without its session");
     }
+    let owner = tenant.app.visitor().sign_in(&tenant.owner.email()).await;
+    let elsewhere = tenant.app.visitor().sign_in(&tenant.owner.email()).await;
+    let sessions = elsewhere.get("/api/v1/auth/sessions").expect(200).await.json();
+    let session = sessions["items"].as_array().unwrap().iter().find(|session| session["is_current"] == true).unwrap();
+    let session = session["id"].as_str().unwrap();
+    let export = begun_by(&elsewhere, &tenant, "/api/v1/tasks/export").await;
+    owner.delete(&format!("/api/v1/auth/sessions/{session}")).expect(204).await;
+    assert!(lines(export).await.is_err(), "it went on though its session was ended elsewhere");
+    let export = begun_by(&admin, &tenant, "/api/v1/tasks/export").await;
+    owner.patch(&format!("/api/v1/users/{}", admin.id())).json(&json!({"is_active": false})).expect(200).await;
+    assert!(lines(export).await.is_err(), "it went on though its user is disabled");
 }

@@ -10,16 +10,29 @@ pub use rules::{Verdict, judge};
 
 use super::limits::{Limits, Taken};
 use crate::auth::Actor;
+use crate::db::jobs::Job;
 use crate::db::sessions::{EndReason, NewSession, Rotation, SessionsAre, StoredSession};
-use crate::db::types::{Instant, SessionId, TenantId};
+use crate::db::types::{Instant, SessionId, TenantId, UserId};
 use crate::db::{Action, Db, Scope, Standing, WriteScope, WriteTx};
 use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// Where the sessions are.
 #[derive(Clone)]
 pub enum Sessions {
     Database(Db),
     Redis(Db, RedisSessions),
+}
+
+/// A user was removed: so is what Redis keeps of their sessions. The database's rows went with them.
+#[derive(Serialize, Deserialize)]
+pub struct ForgetSessions {
+    pub user: UserId,
+}
+
+impl Job for ForgetSessions {
+    const KIND: &'static str = "forget_sessions";
 }
 
 /// One session, as its user sees it.
@@ -75,15 +88,29 @@ impl Sessions {
         }
     }
 
-    /// Opens a session for the actor, whose password was checked.
+    /// Whether a session could be opened, as far as that can be known before: 503 where Redis is away. A sign-in asks this
+    /// first, rather than find it out once the password was checked and the session is in the audit log.
+    pub async fn can_open(&self) -> Result<()> {
+        match self {
+            Self::Database(_) => Ok(()),
+            Self::Redis(_, redis) => redis.can_write().await,
+        }
+    }
+
+    /// Opens a session for the actor, whose password was checked. Where Redis has gone since [`Self::can_open`], its end is
+    /// written down too: the audit log tells of none that never was, and it is over should Redis have it after all.
     pub async fn open(&self, actor: &Actor, session: NewSession) -> Result<()> {
         let are = self.are();
         let open = async |tx: &mut WriteTx| tx.open_session(&session, are).await;
         let epoch = self.db().write(actor, open).await?;
-        match self {
-            Self::Database(_) => Ok(()),
-            Self::Redis(_, redis) => redis.open(actor, &session, epoch).await,
+        let Self::Redis(db, redis) = self else { return Ok(()) };
+        let Err(error) = redis.open(actor, &session, epoch).await else { return Ok(()) };
+        let (id, expires_at) = (session.id, session.expires_at);
+        let end = async |tx: &mut WriteTx| tx.note_end(id, expires_at, Action::SignOut).await;
+        if let Err(error) = db.write(actor, end).await {
+            tracing::warn!(?error, session.id = %id, "The end of a session that never was can't be written down");
         }
+        Err(error)
     }
 
     pub async fn find(&self, scope: &impl Scope, id: SessionId) -> Result<Option<StoredSession>> {
@@ -144,6 +171,30 @@ impl Sessions {
         let ended = self.db().write(actor, end).await;
         fence.lift().await;
         ended
+    }
+
+    /// Removes what Redis keeps of the sessions of a user who was removed.
+    pub async fn forget(&self, tenant: TenantId, user: UserId) -> Result<()> {
+        match self {
+            Self::Database(_) => Ok(()),
+            Self::Redis(_, redis) => redis.forget(tenant, user).await,
+        }
+    }
+
+    /// The same for all users of a tenant that was deleted, before their rows go.
+    pub async fn forget_tenant(&self, tenant: TenantId) -> Result<()> {
+        let Self::Redis(db, redis) = self else { return Ok(()) };
+        let mut after = UserId::from(Uuid::nil());
+        loop {
+            let users = db.users_of_deleted(tenant, after).await?;
+            for user in &users {
+                redis.forget(tenant, *user).await?;
+            }
+            match users.last() {
+                Some(last) => after = *last,
+                None => return Ok(()),
+            }
+        }
     }
 
     /// Carries a session that goes on into its user's new epoch. The database did it with the change itself.

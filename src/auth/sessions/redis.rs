@@ -7,6 +7,7 @@
 //! | `…:standing:<user>` | a hash: what the user is, as it was in the database at generation `gen` |
 //! | `…:gen` | a random text, another one after each change to the standing of any user of the tenant |
 //! | `…:fences` | a sorted set: changes under way, by the time after which they are no more |
+//! | `bc:tried` | no tenant's: whether Redis takes writes |
 use crate::auth::Actor;
 use crate::auth::limits::{GCRA, Limits, Taken, read_taken};
 use crate::auth::sessions::Device;
@@ -97,6 +98,8 @@ return 1",
 static FENCE_DOWN: LazyLock<Script> =
     LazyLock::new(|| Script::new("redis.call('SET', KEYS[1], ARGV[2]) redis.call('ZREM', KEYS[2], ARGV[1]) return 1"));
 
+/// A write, as what is full, or a replica, still answers reads.
+static TRY: LazyLock<Script> = LazyLock::new(|| Script::new("redis.call('SET', KEYS[1], '', 'PX', 1000) return 1"));
 static OPEN: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -149,6 +152,17 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
     if device[3] then devices[#devices + 1] = {id, unpack(device)} end
 end
 return devices",
+    )
+});
+
+/// All that is kept of a user.
+static FORGET: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+    redis.call('DEL', KEYS[2] .. id)
+end
+return redis.call('DEL', KEYS[1], KEYS[3])",
     )
 });
 
@@ -252,6 +266,11 @@ impl RedisSessions {
         Ok(())
     }
 
+    pub(super) async fn can_write(&self) -> Result<()> {
+        let _: i64 = self.redis.run(TRY.prepare_invoke().key("bc:tried")).await?;
+        Ok(())
+    }
+
     pub(super) async fn open(&self, actor: &Actor, session: &NewSession, epoch: i64) -> Result<()> {
         let NewSession { id, token_hash, device_name, expires_at, checked: _, renewed: _ } = session;
         let (tenant, user, now) = (actor.tenant(), actor.actor(), self.now());
@@ -327,6 +346,17 @@ impl RedisSessions {
 
     pub(super) async fn carry_over(&self, tenant: TenantId, id: SessionId, epoch: i64) -> Result<()> {
         let _: i64 = self.redis.run(CARRY_OVER.prepare_invoke().key(session_key(tenant, id)).arg(epoch)).await?;
+        Ok(())
+    }
+
+    /// Removes all sessions of a user who is no more: they are over, but say where from and by what somebody signed in.
+    pub(super) async fn forget(&self, tenant: TenantId, user: UserId) -> Result<()> {
+        let mut invocation = FORGET.prepare_invoke();
+        invocation
+            .key(sessions_key(tenant, user))
+            .key(key(tenant, "session:"))
+            .key(key(tenant, &format!("standing:{user}")));
+        let _: i64 = self.redis.run(&invocation).await?;
         Ok(())
     }
 

@@ -141,6 +141,22 @@ fn incomplete_or_contradictory_parts_are_refused() {
 }
 
 #[test]
+fn production_has_a_secret_for_each_purpose() {
+    let same = [("JWT_SECRET", STRONG), ("CONTRACT_ENCRYPTION_KEY", STRONG)];
+    let told = "encryption.key (from CONTRACT_ENCRYPTION_KEY): must not be the same as auth.jwt_secret";
+    assert_eq!(refused(&production(&same), &[]), told);
+    load(&same, &[]); // in development, who cares
+    let previous = production(&[("BIZCENTER_AUTH__JWT_SECRET_PREVIOUS", STRONG_TOO)]);
+    assert!(refused(&previous, &[]).ends_with("must not be the same as auth.jwt_secret_previous"));
+    let ring = "[encryption]\nactive = \"a\"\nkeys = [{id = \"a\", key_file = \"/run/a\"}]";
+    let files = [("/run/a", STRONG), ("bizcenter.toml", ring)];
+    let env = [("APP_ENV", "production"), ("JWT_SECRET", STRONG), ("CORS_ORIGINS", "*")];
+    let problems = refused(&env, &files);
+    assert!(problems.contains("encryption.keys (from bizcenter.toml): must not be the same as"), "{problems}");
+    assert!(problems.contains("cors.origins"), "all of them are told: {problems}");
+}
+
+#[test]
 fn no_secret_is_shown() {
     let password = "hunter2hunter2hunter2hunter2hunter2hunter2";
     let url = format!("postgres://u:{password}@h/d");

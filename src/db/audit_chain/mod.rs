@@ -26,6 +26,9 @@ use row::Row;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
+/// Whoever keeps the log needs the heads of chains, whatever else is logged: they have a target of their own.
+pub const HEADS: &str = "bizcenter::audit_heads";
+
 const BATCH: i64 = 500;
 /// Somebody holds a lock where sealing a batch takes longer; other tenants must not wait for that.
 const BATCH_TIME: std::time::Duration = std::time::Duration::from_secs(5);
@@ -98,7 +101,8 @@ impl Db {
         loop {
             let sealed = timeout(BATCH_TIME, self.seal_batch(tenant)).await;
             let Some(head) = sealed.map_err(|late| Error::Unavailable(late.into()))?? else { return Ok(()) };
-            tracing::info!(audit.head = %KnownHead { tenant, head }, "Audit log sealed");
+            let head = KnownHead { tenant, head };
+            tracing::info!(target: HEADS, { audit.head = %head }, "Audit log sealed");
         }
     }
 

@@ -4,7 +4,7 @@ mod queries;
 mod types;
 
 pub use handlers::AuditApi;
-pub use queries::of_actor;
+pub use queries::about;
 
 crate::permissions! {
     Read(read): Admin,

@@ -50,11 +50,14 @@ pub async fn list(tx: &mut ReadTx, list: &List<AuditFilter>) -> Result<Page<Audi
     Ok(list.page(rows.into_iter().map(AuditEntry::from).collect(), total))
 }
 
-/// The next entries of what a person did, in the order of their ids.
-pub async fn of_actor(tx: &mut ReadTx, user: UserId, after: Option<Uuid>) -> Result<Vec<AuditEntry>> {
+/// The next entries of what a person did or was done to them, in the order of their ids. Where others are from is not
+/// theirs to know.
+pub async fn about(tx: &mut ReadTx, user: UserId, after: Option<Uuid>) -> Result<Vec<AuditEntry>> {
     let rows = audit_logs::table
-        .filter(audit_logs::tenant_id.eq(tx.tenant()).and(audit_logs::actor_id.eq(user)))
+        .filter(audit_logs::tenant_id.eq(tx.tenant()))
+        .filter(audit_logs::actor_id.eq(user).or(audit_logs::subject_id.eq(AnyId::from(user.0))))
         .filter(audit_logs::id.gt(AuditId::from(after.unwrap_or_default())));
     let rows: Vec<Stored> = rows.order(audit_logs::id).limit(500).select(Stored::as_select()).load(tx.conn()).await?;
-    Ok(rows.into_iter().map(AuditEntry::from).collect())
+    let seen = |row: Stored| Stored { ip: row.ip.filter(|_| row.actor_id == user), ..row };
+    Ok(rows.into_iter().map(seen).map(AuditEntry::from).collect())
 }

@@ -78,7 +78,7 @@ impl SignIn {
         self.db.issue_token(actor, purpose, of.is_repeat).await
     }
 
-    /// Sets a new password, and ends all sessions of its user.
+    /// Sets a new password, ends all sessions of its user, and lets them sign in at once.
     pub async fn reset_password(&self, input: ResetInput, origin: Origin) -> Result<()> {
         let ResetInput { token, password } = input;
         let purpose = Purpose::PasswordReset;
@@ -91,9 +91,12 @@ impl SignIn {
             let user = users::replace_password(tx, hash, &email).await?;
             tx.enqueue(&letters.password_changed(&user.email, &user.name)).await?;
             tx.end_sessions(user.id, None).await?;
-            tx.audit(Action::PasswordReset, user.id, Changes::none()).await
+            Ok(tx.audit(Action::PasswordReset, user.id, Changes::none()).await?.with(user))
         };
-        self.sessions.fenced(token.tenant, self.db.write(&actor, change)).await
+        let user = self.sessions.fenced(token.tenant, self.db.write(&actor, change)).await?;
+        let names: Vec<_> = user.username.iter().chain([&user.email]).map(String::as_str).collect();
+        self.attempts.pardon(user.id, &names).await; // whoever has failed, it was not by the new password
+        Ok(())
     }
 
     pub async fn verify_email(&self, input: VerifyInput, origin: Origin) -> Result<()> {

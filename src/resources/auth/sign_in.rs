@@ -76,6 +76,7 @@ impl SignIn {
         device: Option<String>,
         origin: Origin,
     ) -> Result<Tokens> {
+        self.sessions.can_open().await?;
         let (user, checked) = self.check_attempt(login, password, &origin).await?;
         let found = Some((user.tenant_id, user.id));
         match self.open(user, checked, password, device.clone(), &origin).await {
@@ -116,12 +117,14 @@ impl SignIn {
         self.tokens(user, session, self.refresh.print(&token), now)
     }
 
-    /// Lets a try through only where there were not too many, and counts it by how it ended.
+    /// Lets a try through only where there were not too many, and counts it by how it ended. Where the account waits because of
+    /// its other name, even the right password is a wrong one: who types the name that has failed is told of the wait.
     async fn check_attempt(&self, login: &str, password: &Password, origin: &Origin) -> Result<(User, String)> {
         let found = self.db.find_login(login).await?;
-        let account = found.map_or_else(|| login.to_owned(), |(_, user)| user.to_string()); // it may have two names
-        let attempt = self.attempts.begin(&account, origin.ip).await?;
-        let checked = self.check_password(found, password, origin).await;
+        let account = found.map_or_else(|| login.to_owned(), |(_, user)| user.to_string());
+        let attempt = self.attempts.begin(login, &account, origin.ip).await?;
+        let looked_at = found.filter(|_| !attempt.is_in_vain);
+        let checked = self.check_password(looked_at, password, origin).await;
         match &checked {
             Ok(_) | Err(Error::InactiveUser | Error::UnverifiedEmail) => attempt.succeed().await,
             Err(Error::InvalidCredentials) => {
@@ -254,19 +257,24 @@ impl SignIn {
         self.tokens(user, id, token, now).map(Some)
     }
 
-    /// The caller's password hash, if this is the password: 422 on `current_password` otherwise. Guesses count as those at
-    /// the door do.
+    /// The caller's password hash, if this is the password: 422 on `current_password` otherwise. Guesses have to wait as those
+    /// at the door do.
     pub async fn check_current(&self, actor: &Actor, current: Option<&Password>) -> Result<String> {
         let wrong = |message: &str| Error::unprocessable("current_password", message);
         let current = current.ok_or_else(|| wrong("is needed for this"))?;
-        let attempt = self.attempts.begin(&actor.actor().to_string(), actor.origin().ip).await?;
+        let attempt = self.attempts.begin_inside(actor.actor(), actor.origin().ip).await?;
         let known = self.credentials(actor, actor.actor()).await?.and_then(|known| known.password_hash);
         match self.passwords.verify(current.secret(), known.clone()).await {
             Ok(true) => {
                 attempt.succeed().await;
                 known.ok_or_else(|| wrong("is wrong"))
             }
-            Ok(false) => Err(wrong("is wrong")),
+            Ok(false) => {
+                let user = actor.actor();
+                let note = async |tx: &mut WriteTx| tx.audit(Action::SignInFailed, user, Changes::none()).await;
+                self.db.write(actor, note).await?;
+                Err(wrong("is wrong"))
+            }
             Err(error) => {
                 attempt.forget().await;
                 Err(error)

@@ -3,12 +3,12 @@ use super::types::{Invitation, InvitationFilter, InvitationInput, NewInvitation}
 use super::{Read, Write, may_invite, queries};
 use crate::app::Tag;
 use crate::auth::Caller;
-use crate::auth::mail_cap::{MailCap, MailKind};
+use crate::auth::mail_cap::MailCap;
 use crate::db::types::InvitationId;
-use crate::db::{Db, WriteTx};
+use crate::db::{Db, Scope, WriteTx};
 use crate::error::{Error, Result};
-use crate::http::scalars::Email;
 use crate::http::{Also, Created, Deleted, Found, IdempotencyKey, IfNoneMatch, Json, Listed, Query};
+use crate::infra::formats::normalised;
 use crate::list::List;
 use crate::resources::auth::Letters;
 use chrono::Duration;
@@ -46,8 +46,15 @@ impl InvitationsApi {
             return Err(Error::Forbidden.into());
         }
         let key = idempotency_key.of(&input)?;
-        let Email(email) = &input.email;
-        self.mail_cap.take(MailKind::Invitation, email).await?; // before anything is made: without its mail it is of no use
+        let email = normalised(&input.email.0);
+        let is_new = self.db.read(&caller, async |tx| queries::must_be_new(tx, &email).await).await;
+        // A repeat sends no mail. It is looked for second: where the first request is through only now, it is no conflict.
+        if let Some(first) = self.db.find_answer(&caller, key.as_ref()).await? {
+            return Ok(Created(first));
+        }
+        is_new?; // nor does a conflict
+        // Before anything is made: without its mail it is of no use.
+        self.mail_cap.take_invitation(caller.tenant(), &email).await?;
         let (letters, lifetime) = (self.letters.clone(), self.lifetime);
         let invite = async |tx: &mut WriteTx| {
             let inviter = Some(tx.actor());

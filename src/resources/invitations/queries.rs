@@ -55,6 +55,20 @@ pub async fn find(tx: &mut ReadTx, id: InvitationId) -> Result<Invitation> {
     Ok(row.into())
 }
 
+/// 409 where a normalised address is a member's, or invited already.
+pub async fn must_be_new(tx: &mut ReadTx, email: &str) -> Result<()> {
+    let (tenant, now) = (tx.tenant(), tx.now());
+    let members = users::table.filter(users::tenant_id.eq(tenant).and(users::email.eq(email.to_owned())));
+    if members.count().get_result::<i64>(tx.conn()).await? > 0 {
+        return Err(Error::Conflict(Detail::of("email", "is a member's already")));
+    }
+    let invited = open(tenant, now).filter(invitations::email.eq(email.to_owned()));
+    if invited.count().get_result::<i64>(tx.conn()).await? > 0 {
+        return Err(Error::Conflict(Detail::of("email", "is taken")));
+    }
+    Ok(())
+}
+
 /// Invites somebody, and has it mailed. `invited_by` answers for it; an operator does where there is nobody.
 pub async fn insert(
     tx: &mut WriteTx,
@@ -65,11 +79,7 @@ pub async fn insert(
 ) -> Result<Audited<NewInvitation>> {
     let InvitationInput { email: Email(email), role } = input;
     let (tenant, now, email) = (tx.tenant(), tx.now(), normalised(&email));
-    let members = users::table.filter(users::tenant_id.eq(tenant).and(users::email.eq(&email)));
-    let members: i64 = members.count().get_result(tx.conn()).await?;
-    if members > 0 {
-        return Err(Error::Conflict(Detail::of("email", "is a member's already")));
-    }
+    must_be_new(tx, &email).await?;
     let expired = invitations::email.eq(&email).and(invitations::expires_at.le(now));
     let expired = invitations::table.filter(invitations::tenant_id.eq(tenant)).filter(expired);
     diesel::delete(expired).execute(tx.conn()).await?;

@@ -30,12 +30,14 @@ enum Kind {
     Comment,
     Meeting,
     Attendance,
+    /// As a guest, by the address.
+    GuestAttendance,
     ActionItem,
     CalendarFeed,
     AuditEntry,
 }
 
-const KINDS: [Kind; 13] = [
+const KINDS: [Kind; 14] = [
     Kind::User,
     Kind::Session,
     Kind::ApiKey,
@@ -46,6 +48,7 @@ const KINDS: [Kind; 13] = [
     Kind::Comment,
     Kind::Meeting,
     Kind::Attendance,
+    Kind::GuestAttendance,
     Kind::ActionItem,
     Kind::CalendarFeed,
     Kind::AuditEntry,
@@ -63,7 +66,7 @@ impl Kind {
             Self::Contract => "contract",
             Self::Comment => "comment",
             Self::Meeting => "meeting",
-            Self::Attendance => "attendance",
+            Self::Attendance | Self::GuestAttendance => "attendance",
             Self::ActionItem => "action_item",
             Self::CalendarFeed => "calendar_feed",
             Self::AuditEntry => "audit_entry",
@@ -111,6 +114,7 @@ fn last_id(kind: Kind, rows: &[Value]) -> Option<Uuid> {
         | Kind::Comment
         | Kind::Meeting
         | Kind::Attendance
+        | Kind::GuestAttendance
         | Kind::ActionItem
         | Kind::AuditEntry => rows.last()?["id"].as_str()?.parse().ok(),
     }
@@ -146,9 +150,13 @@ async fn batch(
             Kind::Comment => values(tasks::comments::about(tx, user, after).await?),
             Kind::Meeting => values(meetings::made_by(tx, user, after).await?),
             Kind::Attendance => values(attendees::of_user(tx, user, after).await?),
+            Kind::GuestAttendance => {
+                let email = queries::find(tx, user).await?.email;
+                values(attendees::of_guest(tx, &email, after).await?)
+            }
             Kind::ActionItem => values(action_items::about(tx, user, after).await?),
             Kind::CalendarFeed => values(calendar::feed_of(tx, user).await?.into_iter().collect()),
-            Kind::AuditEntry => values(audit_logs::of_actor(tx, user, after).await?),
+            Kind::AuditEntry => values(audit_logs::about(tx, user, after).await?),
         })
     };
     sign_in.db.read(caller, read).await

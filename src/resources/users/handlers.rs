@@ -130,11 +130,16 @@ impl UsersApi {
         let known = sign_in.db.read(caller, async |tx| queries::find(tx, caller.user()).await).await?;
         let asked = change(&known)?;
         let Email(email) = &asked.email;
-        let is_sensitive = asked.password.is_some() || normalised(email) != known.email;
+        let moves = normalised(email) != known.email;
+        let is_sensitive = asked.password.is_some() || moves;
         let checked = match is_sensitive {
             true => Some(sign_in.check_current(actor, asked.current_password.as_ref()).await?),
             false => None,
         };
+        if moves {
+            // Also where it is taken: else this would be a fast way to find out whose there are.
+            sign_in.mail_cap.take_email_change(caller.tenant(), caller.user()).await?;
+        }
         let new_hash = match &asked.password {
             Some(password) => {
                 sign_in.refuse_common("password", password)?;
@@ -152,15 +157,21 @@ impl UsersApi {
             {
                 return Err(Error::PreconditionFailed); // it was changed since the password was checked
             }
-            let (former, name) = (user.email.clone(), user.name.clone());
+            let (former, name, was_verified) = (user.email.clone(), user.name.clone(), user.email_verified);
             let saved: Audited<User> = queries::update_profile(tx, user, input, new_hash.clone()).await?;
-            if saved.get().email != former {
-                tx.enqueue(&letters.address_changed(&former, &name)).await?;
+            let has_moved = saved.get().email != former;
+            let is_told = was_verified || !has_moved; // an address that was never verified may be a stranger's
+            if has_moved {
                 tx.enqueue(&SendVerification { user: caller.user() }).await?;
+                if is_told {
+                    tx.enqueue(&letters.address_changed(&former, &name)).await?;
+                }
             }
             let epoch = match new_hash {
                 Some(_) => {
-                    tx.enqueue(&letters.password_changed(&former, &name)).await?;
+                    if is_told {
+                        tx.enqueue(&letters.password_changed(&former, &name)).await?;
+                    }
                     Some(tx.end_sessions(caller.user(), Some(session)).await?)
                 }
                 None => None,

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::rules::{Rank, ends_sessions, loses_owner};
 use super::types::{Account, Member, NewUser, ProfileInput, User, UserFilter, UserInput, UserKind, UserSort};
+use crate::auth::sessions::ForgetSessions;
 use crate::auth::{Granted, Locked, Role};
 use crate::db::error::Constraint;
 use crate::db::one_time_tokens::{self, Purpose};
@@ -12,7 +13,7 @@ use crate::error::{Detail, Error, Result};
 use crate::http::scalars::Email;
 use crate::infra::formats::normalised;
 use crate::list::{List, Page};
-use crate::resources::meetings::calendar;
+use crate::resources::meetings::{attendees, calendar};
 use crate::schema::{idempotency_keys, logins, sessions, users};
 use crate::{narrowed, paged};
 use diesel::prelude::*;
@@ -360,6 +361,8 @@ pub async fn delete(tx: &mut WriteTx, account: Granted<Account>) -> Result<Audit
     let of_user = idempotency_keys::tenant_id.eq(tenant).and(idempotency_keys::user_id.eq(id));
     diesel::delete(idempotency_keys::table.filter(of_user)).execute(tx.conn()).await?;
     tx.end_sessions(id, None).await?;
+    tx.enqueue(&ForgetSessions { user: id }).await?;
+    attendees::forget_guest(tx, &account.user.email, &format!("{id}@removed.invalid")).await?;
     let nobody = (
         users::email.eq(format!("{id}@removed.invalid")),
         users::username.eq(None::<String>),

@@ -48,6 +48,30 @@ async fn tokens_of_ours_that_are_over_cost_their_address_nothing() {
     assert_eq!(me(expired, &here).await.error(), (401, "invalid_token".into()), "however used up that is");
 }
 
+/// The token of a session that is over is good for look-ups until it expires.
+#[tokio::test]
+async fn a_session_that_is_over_has_so_many_requests_and_takes_none_of_its_users() {
+    let app = limited(RateLimitConfig { user_per_hour: 4, ..HIGH }).await;
+    let owner = app.tenant().await.owner;
+    let ended = app.visitor().sign_in(&owner.email()).await;
+    ended.post("/api/v1/auth/logout").expect(204).await;
+    for remaining in [3, 2, 1, 0] {
+        let answer = me(&ended, "::1").await;
+        assert_eq!(answer.error(), (401, "invalid_token".into()));
+        assert_eq!(counts(&answer), [format!("user 4/3600: {remaining}")]);
+    }
+    app.run("ALTER TABLE users RENAME TO gone").await;
+    assert!(wait(&me(&ended, "::1").await) <= 900, "and nobody looks it up");
+    app.run("ALTER TABLE gone RENAME TO users").await;
+    for remaining in [2, 1, 0] {
+        let answer = me(&owner, "::1").await.expect(200);
+        assert_eq!(counts(&answer), [format!("user 4/3600: {remaining}")]); // one turn was for signing out
+    }
+    app.clock.advance(Duration::seconds(900));
+    assert_eq!(me(&ended, "::1").await.error(), (401, "invalid_token".into()));
+    wait(&me(&ended, "::1").await);
+}
+
 #[tokio::test]
 async fn an_expired_token_is_looked_up_nowhere() {
     let app = limited(HIGH).await;

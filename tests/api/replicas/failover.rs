@@ -198,6 +198,49 @@ async fn who_signs_in_once_too_often_loses_their_oldest_session_whole() {
     assert_eq!((count, hash), (1000, 0));
 }
 
+/// What is kept of a session says from where and by what somebody signed in.
+#[tokio::test]
+async fn who_is_removed_leaves_no_session_in_redis() {
+    if !has_servers() {
+        return;
+    }
+    let redis = OwnRedis::start();
+    let app = on(&redis).await;
+    let (tenant, other) = (app.tenant().await, app.tenant().await);
+    let [viewer, colleague] = [tenant.viewer().await, tenant.viewer().await];
+    let again = app.visitor().sign_in(&viewer.email()).await;
+    for person in [&viewer, &again, &colleague] {
+        person.get(ME).expect(200).await;
+    }
+    let of_user = format!("*{}*", viewer.id());
+    let of_tenant = format!("bc:{{{}}}:session*", tenant.id);
+    let of_other = format!("bc:{{{}}}:session*", other.id);
+    let keys = async |pattern: &str| redis.call::<Vec<String>>(&["KEYS", pattern]).await;
+    assert_eq!(keys(&of_tenant).await.len(), 4 + 3, "four sessions of three people");
+    assert_eq!(keys(&of_user).await.len(), 2, "where they are, and the standing");
+
+    tenant.owner.delete(&format!("/api/v1/users/{}", viewer.id())).expect(204).await;
+    app.run_jobs().await;
+    for person in [&viewer, &again] {
+        assert_eq!(redis.call::<i64>(&["EXISTS", &key_of(person)]).await, 0);
+    }
+    assert_eq!((keys(&of_tenant).await.len(), keys(&of_user).await), (2 + 2, vec![]));
+    colleague.get(ME).expect(200).await;
+
+    let before = keys(&of_other).await;
+    tenant.owner.delete(&format!("/api/v1/tenant?confirm={}", tenant.slug)).expect(204).await;
+    redis.call::<()>(&["REPLICAOF", "127.0.0.1", "1"]).await; // it takes no writes for a while
+    app.run_jobs().await;
+    let rows = format!("SELECT name FROM tenants WHERE id = {}", app.id(tenant.id));
+    assert_eq!(app.rows(&rows).await.len(), 1, "it is not done yet");
+    redis.call::<()>(&["REPLICAOF", "NO", "ONE"]).await;
+    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+    app.clock.advance(Duration::minutes(1));
+    app.run_jobs().await;
+    assert_eq!((keys(&of_tenant).await, app.rows(&rows).await.len()), (vec![], 0));
+    assert_eq!(keys(&of_other).await, before);
+}
+
 /// Requests may take long: nothing is remembered before a change can be over, even where nobody tells that it is.
 #[tokio::test]
 async fn a_fence_outlasts_the_longest_request() {

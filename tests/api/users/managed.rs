@@ -266,7 +266,69 @@ async fn who_is_removed_is_nobody_any_more_and_their_work_stays() {
     is_over(&app, &admin).await;
 }
 
+/// Whoever was invited by their address before there was a user who has it is a guest still.
+#[tokio::test]
+async fn a_guest_who_became_a_user_finds_it_in_the_export_and_goes_with_the_user() {
+    let app = TestApp::start().await;
+    let (tenant, other) = (app.tenant().await, app.tenant().await);
+    let email = format!("{}@guest.example", app.unique());
+    let mut lists = vec![];
+    for maker in [&tenant.owner, &tenant.owner, &other.owner] {
+        let meeting = maker.meeting(json!({})).await;
+        let list = format!("/api/v1/meetings/{}/attendees", meeting["id"].as_str().unwrap());
+        for guest in [&email, "else@guest.example"] {
+            maker.post(&list).json(&json!({"email": guest})).expect(201).await;
+        }
+        lists.push(list);
+    }
+    let invitation = json!({"email": email, "role": "editor"});
+    let invitation = tenant.owner.post("/api/v1/invitations").json(&invitation).expect(201).await.json();
+    let join = json!({
+        "email": email, "password": PASSWORD, "name": "Gustav Guest", "invitation_token": invitation["token"],
+    });
+    app.visitor().post("/api/v1/auth/register").json(&join).expect(201).await;
+    let guest = app.visitor().sign_in(&email).await;
+    tenant.owner.post(&lists[0]).json(&json!({"user_id": guest.id()})).expect(201).await; // once more, as a user
+
+    let text = guest.get(&format!("{ME}/export")).expect(200).await.text();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let attendances: Vec<_> = lines.filter(|line| line["kind"] == "attendance").collect();
+    let by_email = attendances.iter().filter(|line| line["data"]["email"] == json!(email)).count();
+    assert_eq!((attendances.len(), by_email), (3, 2), "{text}");
+
+    tenant.owner.delete(&path_of(&guest)).expect(204).await;
+    let nobody = format!("{}@removed.invalid", guest.id());
+    let guests = async |maker: &Person, list: &str| -> Vec<Value> {
+        let page = maker.get(list).expect(200).await.json();
+        let emails = page["items"].as_array().unwrap().iter().map(|attendee| attendee["email"].clone());
+        emails.filter(|email| *email != json!("else@guest.example")).collect()
+    };
+    let mut first = guests(&tenant.owner, &lists[0]).await;
+    first.sort_by_key(Value::is_null);
+    assert_eq!(first, [json!(nobody), json!(null)]);
+    assert_eq!(guests(&tenant.owner, &lists[1]).await, [json!(nobody)]);
+    assert_eq!(guests(&other.owner, &lists[2]).await, [json!(email)], "another tenant's are its own");
+}
+
 // --- the export
+
+/// And not where they did it from.
+#[tokio::test]
+async fn the_export_tells_what_others_did_to_ones_account() {
+    let app = TestApp::start().await;
+    let tenant = app.tenant().await;
+    let viewer = tenant.viewer().await;
+    let change = json!({"role": "editor", "requests_per_hour": 500});
+    tenant.owner.patch(&path_of(&viewer)).json(&change).expect(200).await;
+    let text = viewer.get(&format!("{ME}/export")).expect(200).await.text();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let entries: Vec<_> = lines.filter(|line| line["kind"] == "audit_entry").map(|line| line["data"].clone()).collect();
+    let by_owner: Vec<_> = entries.iter().filter(|entry| entry["actor_id"] == json!(tenant.owner.id())).collect();
+    assert_eq!(by_owner.len(), 1, "{text}");
+    assert_eq!(by_owner[0]["changes"], json!({"role": ["viewer", "editor"], "requests_per_hour": [null, 500]}));
+    assert_eq!(by_owner[0]["ip"], json!(null));
+    assert!(entries.iter().any(|entry| entry["action"] == "sign_in" && entry["ip"] == "127.0.0.1"), "{text}");
+}
 
 #[tokio::test]
 async fn the_export_holds_all_about_oneself_and_nothing_of_others() {

@@ -4,7 +4,7 @@ mod queries;
 mod types;
 
 pub use handlers::AttendeesApi;
-pub use queries::{delete_all, of_user, store};
+pub use queries::{delete_all, forget_guest, of_guest, of_user, store};
 pub use types::{Attendee, Rsvp};
 
 crate::permissions! {

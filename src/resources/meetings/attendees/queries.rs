@@ -54,6 +54,26 @@ pub async fn of_user(tx: &mut ReadTx, user: UserId, after: Option<Uuid>) -> Resu
     Ok(rows.select(Attendee::as_select()).load(tx.conn()).await?)
 }
 
+/// The same of somebody who was invited by their address, perhaps before there was a user who has it.
+pub async fn of_guest(tx: &mut ReadTx, email: &str, after: Option<Uuid>) -> Result<Vec<Attendee>> {
+    let after = AttendeeId::from(after.unwrap_or_default());
+    let of_guest = attendees::tenant_id.eq(tx.tenant()).and(attendees::email.eq(email.to_owned()));
+    let rows = attendees::table.filter(of_guest).filter(attendees::id.gt(after)).order(attendees::id).limit(500);
+    Ok(rows.select(Attendee::as_select()).load(tx.conn()).await?)
+}
+
+/// Whose address it is was removed: they stay guests, as `nobody`. The removal has the audit row.
+pub async fn forget_guest(tx: &mut WriteTx, email: &str, nobody: &str) -> Result<()> {
+    let of_guest = attendees::tenant_id.eq(tx.tenant()).and(attendees::email.eq(email.to_owned()));
+    let change = (
+        attendees::email.eq(nobody.to_owned()),
+        attendees::version.eq(attendees::version + 1),
+        attendees::updated_at.eq(tx.now()),
+    );
+    diesel::update(attendees::table.filter(of_guest)).set(change).execute(tx.conn()).await?;
+    Ok(())
+}
+
 pub async fn find(tx: &mut ReadTx, meeting: MeetingId, id: AttendeeId) -> Result<Attendee> {
     Ok(one(tx.tenant(), meeting, id).select(Attendee::as_select()).first(tx.conn()).await?)
 }
