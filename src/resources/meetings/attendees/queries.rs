@@ -62,15 +62,20 @@ pub async fn of_guest(tx: &mut ReadTx, email: &str, after: Option<Uuid>) -> Resu
     Ok(rows.select(Attendee::as_select()).load(tx.conn()).await?)
 }
 
-/// Whose address it is was removed: they stay guests, as `nobody`. The removal has the audit row.
+/// Whose address it is was removed: they stay guests, as `nobody`. The removal has the audit row. They are looked for first, as
+/// MariaDB would lock all that it looks at.
 pub async fn forget_guest(tx: &mut WriteTx, email: &str, nobody: &str) -> Result<()> {
     let of_guest = attendees::tenant_id.eq(tx.tenant()).and(attendees::email.eq(email.to_owned()));
-    let change = (
-        attendees::email.eq(nobody.to_owned()),
-        attendees::version.eq(attendees::version + 1),
-        attendees::updated_at.eq(tx.now()),
-    );
-    diesel::update(attendees::table.filter(of_guest)).set(change).execute(tx.conn()).await?;
+    let ids: Vec<AttendeeId> = attendees::table.filter(of_guest).select(attendees::id).load(tx.conn()).await?;
+    for some in ids.chunks(500) {
+        let some = attendees::tenant_id.eq(tx.tenant()).and(attendees::id.eq_any(some.to_vec()));
+        let change = (
+            attendees::email.eq(nobody.to_owned()),
+            attendees::version.eq(attendees::version + 1),
+            attendees::updated_at.eq(tx.now()),
+        );
+        diesel::update(attendees::table.filter(some)).set(change).execute(tx.conn()).await?;
+    }
     Ok(())
 }
 
