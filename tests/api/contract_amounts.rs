@@ -2,13 +2,17 @@
 //! it is found where it should be, so that the search is known to find.
 use crate::cli::bizcenter;
 use crate::contracts::{CONTRACTS, change_role, path_of, with};
-use crate::support::{Call, Kind, Person, Tenant, TestApp};
+use crate::item_cache::with_redis;
+use crate::support::{Call, Kind, Person, Tenant, TestApp, has_servers, redis_url};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bizcenter::auth::Role;
+use bizcenter::infra::redis::{Redis, RedisOptions};
+use redis::Script;
 use serde_json::json;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 
@@ -137,6 +141,35 @@ async fn who_may_not_see_amounts_gets_them_nowhere() {
             assert_eq!(found["meta"]["total"], json!(0), "nobody searches by amount");
         }
     }
+}
+
+/// All that Redis holds of a tenant, whatever its form.
+const DUMP: &str = "
+local found = {}
+for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
+    local kind = redis.call('TYPE', key).ok
+    table.insert(found, key)
+    if kind == 'string' then table.insert(found, redis.call('GET', key)) end
+    if kind == 'hash' then for _, part in ipairs(redis.call('HGETALL', key)) do table.insert(found, part) end end
+    if kind == 'zset' then for _, part in ipairs(redis.call('ZRANGE', key, 0, -1)) do table.insert(found, part) end end
+end
+return table.concat(found, '\\n')";
+
+#[tokio::test]
+async fn who_reads_the_cache_finds_no_amount() {
+    if !has_servers() {
+        return;
+    }
+    let tenant = TestApp::with(with_redis).await.tenant().await;
+    let path = leave_traces(&tenant).await;
+    tenant.owner.item(json!({"title": MARK})).await;
+    for read in reads(&path).into_iter().chain(["/api/v1/items".to_owned()]) {
+        tenant.owner.get(&read).expect(200).await;
+    }
+    let redis = Redis::new(&redis_url(), RedisOptions { pool_size: 1, timeout: Duration::from_secs(5) }).unwrap();
+    let text: String = redis.run(&Script::new(DUMP).arg(format!("*{}*", tenant.id))).await.unwrap();
+    assert!(text.contains("bc:cache:item:") && text.contains(MARK), "it was not looked through: {text}");
+    assert_eq!(found_in(&text), [""; 0]);
 }
 
 /// Every row of every table as text, what is no text in hexadecimal.

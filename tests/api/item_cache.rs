@@ -20,7 +20,7 @@ fn without_redis(config: &mut Config) {
 }
 
 /// Sessions stay in the database, so that only the cache is about Redis.
-fn with_redis(config: &mut Config) {
+pub fn with_redis(config: &mut Config) {
     config.redis.url = Some(redis_url().into());
     config.auth.session_store = SessionStoreChoice::Database;
 }
