@@ -62,7 +62,9 @@ async fn listen(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListene
 /// The level is ours alone: a database driver's debug log has every value in it, hashes of passwords too. Below any level are
 /// the heads of audit chains, without which nobody could show that an end was cut off.
 fn filter(level: &str) -> EnvFilter {
-    EnvFilter::new(format!("warn,{HEADS}=info,bizcenter={level}"))
+    let is_for_part = level.split(',').next().is_some_and(|first| first.contains('='));
+    let ours = if is_for_part { "" } else { "bizcenter=" };
+    EnvFilter::new(format!("warn,{HEADS}=info,{ours}{level}"))
 }
 
 /// One line an event on standard error; for people in development, as JSON elsewhere.
@@ -94,5 +96,7 @@ mod tests {
             assert_eq!(told(level), (true, false), "{level}");
         }
         assert_eq!(told(&format!("warn,{HEADS}=off")), (false, false));
+        assert_eq!(told("bizcenter::db=debug"), (true, true), "of one part alone");
+        assert_eq!(told("bizcenter::http=debug"), (true, false));
     }
 }
