@@ -3,7 +3,7 @@
 use super::limits::network;
 use crate::db::types::UserId;
 use crate::error::{Error, Result};
-use crate::infra::crypto::sha256;
+use crate::infra::crypto::sha256_hex;
 use crate::infra::redis::Redis;
 use crate::infra::world::World;
 use moka::sync::Cache;
@@ -235,7 +235,7 @@ fn inside_key(user: UserId) -> String {
     key("inside", &user.to_string())
 }
 fn key(kind: &str, of: &str) -> String {
-    format!("bc:failures:{kind}:{}", sha256(of.as_bytes()).map(|byte| format!("{byte:02x}")).concat())
+    format!("bc:failures:{kind}:{}", sha256_hex(of.as_bytes()))
 }
 
 #[cfg(test)]

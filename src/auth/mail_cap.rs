@@ -2,7 +2,7 @@
 use super::limits::{HOUR, Limit, Limits, check};
 use crate::db::types::{TenantId, UserId};
 use crate::error::{Error, Result};
-use crate::infra::crypto::sha256;
+use crate::infra::crypto::sha256_hex;
 use crate::infra::formats::normalised;
 
 /// Each kind counts by itself: asking for one must not keep another one away, nor tell whether it was sent.
@@ -39,7 +39,7 @@ impl MailCap {
 
     /// 429 where this address got enough of this kind.
     async fn take(&self, kind: MailKind, address: &str) -> Result<()> {
-        let digest = sha256(mailbox(address).as_bytes()).map(|byte| format!("{byte:02x}")).concat();
+        let digest = sha256_hex(mailbox(address).as_bytes());
         let key = format!("bc:limit:mail:{kind:?}:{digest}");
         let limit = Limit { policy: "mail", key, quota: self.per_hour, window: HOUR };
         check(&self.limits.take(&[limit]).await?)

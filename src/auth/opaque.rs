@@ -1,5 +1,6 @@
 //! Tokens that mean nothing to who holds them: API keys, invitations, tokens by mail. Inside are the tenant and the row,
 //! so that they are found within their tenant, and a secret whose SHA-256 the row keeps.
+use super::refresh_token;
 use crate::db::types::TenantId;
 use crate::infra::crypto::sha256;
 use crate::infra::world::World;
@@ -23,6 +24,9 @@ pub enum TokenKind {
 }
 
 impl TokenKind {
+    const ALL: [Self; 5] =
+        [Self::ApiKey, Self::Invitation, Self::PasswordReset, Self::EmailVerification, Self::CalendarFeed];
+
     fn prefix(self) -> &'static str {
         match self {
             Self::ApiKey => "bc_",
@@ -36,8 +40,11 @@ impl TokenKind {
 
 /// Whether a text holds what may be one of these tokens, or a refresh token.
 pub fn holds_token(text: &str) -> bool {
-    let mut kinds = ["bci_", "bcp_", "bcv_", "bcf_", "bcr_"].into_iter();
-    kinds.any(|prefix| text.contains(prefix)) || text.starts_with("bc_")
+    let holds = |kind: &TokenKind| match kind {
+        TokenKind::ApiKey => text.starts_with(kind.prefix()), // it may stand within a word
+        _ => text.contains(kind.prefix()),
+    };
+    TokenKind::ALL.iter().any(holds) || text.contains(refresh_token::PREFIX)
 }
 
 /// A token's contents.

@@ -28,6 +28,11 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
+/// The same in hexadecimal digits: for names of what must not be readable in them.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    sha256(bytes).map(|byte| format!("{byte:02x}")).concat()
+}
+
 /// AES-256-GCM under one key (NIST SP 800-38D). Its key schedule is wiped when it is dropped.
 #[derive(Clone)]
 pub struct Cipher(Arc<Aes256Gcm>);

@@ -295,6 +295,13 @@ async fn a_request_is_one_command_to_redis() {
     assert_eq!((calls("evalsha"), others), (15, [0; 5]), "{stats}");
 }
 
+/// Redis for limits, and the sessions in the database.
+fn with_limits(config: &mut Config, url: &str) {
+    config.redis.url = Some(url.to_owned().into());
+    config.auth.session_store = SessionStoreChoice::Database;
+    config.rate_limit.enabled = true;
+}
+
 #[tokio::test]
 async fn without_redis_failures_are_counted_here() {
     if !has_servers() {
@@ -302,12 +309,7 @@ async fn without_redis_failures_are_counted_here() {
     }
     let mut redis = OwnRedis::start();
     let url = redis.url();
-    let app = TestApp::with(move |config| {
-        config.redis.url = Some(url.into());
-        config.auth.session_store = SessionStoreChoice::Database;
-        config.rate_limit.enabled = true;
-    })
-    .await;
+    let app = TestApp::with(move |config| with_limits(config, &url)).await;
     let email = app.tenant().await.owner.email();
     let login = |password: &str| app.visitor().post(LOGIN).json(&json!({"email": email, "password": password})).send();
     redis.stop();
@@ -340,9 +342,7 @@ async fn without_redis_sessions_in_the_database_go_on_and_limits_are_counted_her
     let mut redis = OwnRedis::start();
     let url = redis.url();
     let app = TestApp::with(move |config| {
-        config.redis.url = Some(url.into());
-        config.auth.session_store = SessionStoreChoice::Database;
-        config.rate_limit.enabled = true;
+        with_limits(config, &url);
         config.rate_limit.writes_per_minute = 3;
     })
     .await;

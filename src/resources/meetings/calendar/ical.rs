@@ -2,9 +2,10 @@
 //! quadratic time for long texts, and lets a quotation mark end its parameter.
 use super::types::{Event, Facts, Guest};
 use crate::db::types::{Instant, UserId};
+use crate::infra::formats::YEARS;
 use crate::resources::meetings::attendees::Rsvp;
 use crate::resources::meetings::types::MeetingStatus;
-use chrono::{DateTime, Duration, NaiveDate, SubsecRound, Utc};
+use chrono::{DateTime, Datelike, Duration, SubsecRound, Utc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// The octets of a line, its end not counted (3.1).
@@ -43,15 +44,6 @@ TZNAME:UTC
 END:STANDARD
 END:VTIMEZONE";
 
-/// The last second that can be written.
-const LAST: Option<DateTime<Utc>> = match NaiveDate::from_ymd_opt(9999, 12, 31) {
-    Some(day) => match day.and_hms_opt(23, 59, 59) {
-        Some(time) => Some(time.and_utc()),
-        None => None,
-    },
-    None => None,
-};
-
 struct Lines(String);
 
 impl Lines {
@@ -73,7 +65,7 @@ impl Lines {
         let Facts { id, title, location, status, starts_at, ends_at, version, created_at, updated_at } = facts;
         let starts_at = starts_at.0.trunc_subsecs(0);
         let ends_at = ends_at.0.trunc_subsecs(0).max(starts_at + Duration::seconds(1)); // never an empty time
-        let ends_at = LAST.map_or(ends_at, |last| ends_at.min(last));
+        let ends_at = if YEARS.contains(&ends_at.year()) { ends_at } else { starts_at }; // but in the last second of all
         let updated_at = guests.iter().map(|guest| &guest.updated_at).fold(updated_at, |latest, at| latest.max(at));
         self.add("BEGIN:VEVENT");
         self.add(&format!("UID:{id}@bizcenter"));
