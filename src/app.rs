@@ -2,6 +2,7 @@
 use crate::auth::Authenticator;
 use crate::auth::access_token::AccessTokens;
 use crate::auth::attempts::Attempts;
+use crate::auth::export_slots::ExportSlots;
 use crate::auth::limits::Limits;
 use crate::auth::mail_cap::{MailCap, MailKind};
 use crate::auth::passwords::Passwords;
@@ -9,7 +10,7 @@ use crate::auth::refresh_token::RefreshTokens;
 use crate::auth::sessions::{ForgetSessions, RedisSessions, Sessions};
 use crate::auth::signing::SigningKeys;
 use crate::config::{
-    self, AuditConfig, AuthConfig, Config, DatabaseConfig, JwtAlgorithm, MailConfig, SessionStoreChoice,
+    self, AuditConfig, AuthConfig, Config, DatabaseConfig, JwtAlgorithm, MailConfig, ServerConfig, SessionStoreChoice,
 };
 use crate::contract::pages::pages;
 use crate::db::audit_chain::{CheckpointKey, PruneAudit, SealAudit};
@@ -21,6 +22,8 @@ use crate::http::cors::Origins;
 use crate::http::edge::{EdgeOptions, edge};
 use crate::http::guard::{self, OperationLine};
 use crate::http::paths::Paths;
+use crate::http::serve::ServeOptions;
+use crate::http::unsent::Unsent;
 use crate::infra::cache::Cache;
 use crate::infra::jobs::Jobs;
 use crate::infra::key_ring::KeyRing;
@@ -37,7 +40,7 @@ use crate::resources::contracts::{ContractsApi, ExpireContracts, expire_all};
 use crate::resources::invitations::InvitationsApi;
 use crate::resources::items::ItemsApi;
 use crate::resources::meetings;
-use crate::resources::server::ServerApi;
+use crate::resources::server::{ReadinessProbe, ServerApi};
 use crate::resources::tasks::TasksApi;
 use crate::resources::tasks::comments::TaskCommentsApi;
 use crate::resources::tenant::TenantApi;
@@ -116,8 +119,14 @@ pub async fn connect(config: &Config, world: World) -> anyhow::Result<Parts> {
     let Config { auth, database, encryption, environment, .. } = config;
     let metrics = Metrics::default();
     let keys = KeyRing::new(&encryption.active, &encryption.keys, world.clone(), metrics.clone())?;
-    let options = DbOptions { pool_size: database.pool_size, acquire_timeout: database.acquire_timeout };
-    let db = Db::new(target(config)?, options, world.clone(), keys.clone());
+    let options = DbOptions {
+        pool_size: database.pool_size,
+        acquire_timeout: database.acquire_timeout,
+        // Less than the request has: its answer then is that the statement was too slow, and nothing runs on after it.
+        statement_timeout: config.server.request_timeout * 9 / 10,
+        long_read_timeout: database.long_read_timeout,
+    };
+    let db = Db::new(target(config)?, options, world.clone(), keys.clone(), &metrics);
     let redis = redis(config)?;
     let cache = Cache::new(redis.clone(), metrics.clone());
     let limits = Limits::new(config.rate_limit, redis.clone(), world.clone());
@@ -273,9 +282,13 @@ fn service(parts: &Parts) -> OpenApiService<Guarded<Api>, ()> {
     let (sessions, letters) = (&sign_in.sessions, &sign_in.letters);
     let lifetime = parts.invitation_lifetime;
     let server = ServerApi {
-        db: db.clone(),
-        redis: redis.clone(),
-        needs_redis: matches!(sessions, Sessions::Redis(..)),
+        readiness: ReadinessProbe::new(
+            db.clone(),
+            redis.clone(),
+            matches!(sessions, Sessions::Redis(..)),
+            parts.metrics.readiness_looks.clone(),
+        ),
+        world: world.clone(),
         tokens: sign_in.access.clone(),
         environment: environment.clone(),
         started_at: world.now(),
@@ -301,7 +314,13 @@ fn service(parts: &Parts) -> OpenApiService<Guarded<Api>, ()> {
 /// The whole server: every operation behind its guard, the pages, and the edge around them.
 pub fn server(parts: &Parts, config: &Config) -> impl Endpoint<Output = Response> + 'static {
     let SignIn { access, sessions, .. } = &parts.sign_in;
-    let authenticator = Authenticator::new(parts.db.clone(), access.clone(), sessions.clone(), parts.limits.clone());
+    let authenticator = Authenticator::new(
+        parts.db.clone(),
+        access.clone(),
+        sessions.clone(),
+        parts.limits.clone(),
+        ExportSlots::new(config.server.max_exports),
+    );
     let api = service(parts).data(authenticator);
     let mut methods = guard::allowed_methods::<Api>();
     let route = if config.server.docs_enabled {
@@ -325,8 +344,20 @@ pub fn server(parts: &Parts, config: &Config) -> impl Endpoint<Output = Response
         ids: Arc::new(move || ids.uuid().to_string()),
         allow: Arc::new(move |path| paths.allowed(path)),
         old_paths: config.server.old_paths_enabled,
+        unsent: Unsent::new(config.server.max_unsent_bytes),
     };
     edge(route.nest("/", api), options)
+}
+
+/// How connections are served.
+pub fn serve_options(config: &ServerConfig) -> ServeOptions {
+    ServeOptions {
+        header_timeout: config.header_timeout,
+        drain_timeout: config.drain_timeout,
+        max_connections: config.max_connections,
+        max_connections_per_address: config.max_connections_per_address,
+        trusted_proxies: config.trusted_proxies.clone(),
+    }
 }
 
 /// The document that the code makes of itself; the checks hold it against `openapi/`.

@@ -57,6 +57,9 @@ pub enum Error {
     /// A dependency is away or overloaded, or the deadline is over; worth another try.
     #[error("The service is not available at the moment; try again later.")]
     Unavailable(#[source] anyhow::Error),
+    /// As [`Self::Unavailable`], as a statement took longer than its deadline; with what the caller can do about it.
+    #[error("The request took too long to answer.")]
+    SlowStatement(Detail, #[source] anyhow::Error),
     /// As [`Self::Unavailable`], with the parts that are away.
     #[error("The service is not ready.")]
     NotReady(Detail),

@@ -1,5 +1,6 @@
 //! What every list shares: pages, cursors, sorting, search. No HTTP and no SQL.
 use crate::db::sql::NO_DAY;
+use crate::db::{Cost, Db, ReadTx, Scope, SendAsyncFn};
 use crate::error::{Error, Result};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -7,6 +8,9 @@ use poem_openapi::types::{ParseFromJSON, ToJSON, Type};
 use poem_openapi::{Enum, Object};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+
+mod batch;
+pub use batch::{Batch, BatchSize};
 
 pub const MAX_OFFSET: i64 = 100_000;
 
@@ -87,6 +91,33 @@ impl<F: Filter> List<F> {
             At::Cursor(cursor) => json!([cursor]),
         };
         json!([self.filter.to_json(), self.q, self.sort.name(), self.per_page, at]).to_string()
+    }
+
+    /// What its page costs the database: a search looks at every row, and into its texts.
+    pub fn cost(&self) -> Cost {
+        if self.q.is_some() { Cost::Long } else { Cost::Ordinary }
+    }
+
+    /// Reads it: `list.read(&self.db, &caller, async |tx| queries::list(tx, &list).await)`.
+    pub async fn read<R, W>(&self, db: &Db, scope: &impl Scope, work: W) -> Result<R>
+    where
+        for<'tx> W: AsyncFnOnce(&'tx mut ReadTx) -> Result<R> + SendAsyncFn<&'tx mut ReadTx, Result<R>, Fut: Send>,
+    {
+        db.read_at(self.cost(), scope, work).await.map_err(|error| self.advise(error))
+    }
+
+    /// Says what to change where the database took too long.
+    pub fn advise(&self, error: Error) -> Error {
+        match error {
+            Error::SlowStatement(mut detail, cause) if self.q.is_some() => {
+                detail.add(
+                    "q",
+                    "took too long to search for: use a longer or rarer text, or narrow the list by a filter",
+                );
+                Error::SlowStatement(detail, cause)
+            }
+            error => error,
+        }
     }
 
     /// One row more than a page holds, to see whether another page follows.

@@ -1,10 +1,12 @@
 //! The first argument of every operation that isn't public.
 use super::access_token::{AccessTokens, Refused};
+use super::export_slots::{ExportSlot, ExportSlots};
 use super::limits::{Limits, Taken, check};
 use super::opaque::{OpaqueToken, TokenKind};
 use super::permissions::{ForOperators, MayWrite, Permission, Role};
 use super::sessions::Sessions;
 use super::visitor::Charge;
+use crate::db::queue::{Claimant, Party};
 use crate::db::types::{ApiKeyId, Instant, SessionId, TenantId, UserId};
 use crate::db::{Db, OperatorScope, Origin, Scope, Standing, WriteScope};
 use crate::error::{Error, Result};
@@ -12,6 +14,8 @@ use crate::http::client_ip::ClientIp;
 use crate::http::edge::RequestId;
 use crate::http::guard::{PERMISSION, refuse_query};
 use crate::http::limit_report::LimitReport;
+use crate::http::unsent::Recipient;
+use crate::infra::formats::subscriber;
 use moka::sync::Cache;
 use poem::http::Method;
 use poem::http::header::AUTHORIZATION;
@@ -24,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// How many API keys are known to be right, and for how long after their last use.
+/// How many secrets are known to be right, and for how long after their last use.
 const MOST_PROVEN: u64 = 50_000;
 const PROVEN: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -35,12 +39,21 @@ pub struct Actor {
     tenant: TenantId,
     user: UserId,
     origin: Origin,
+    /// Among whom its leases take turns.
+    party: Party,
 }
 
 impl Actor {
     /// Only for who has checked a password, a refresh token or stands at the operator's console.
     pub fn vouched(tenant: TenantId, user: UserId, origin: Origin) -> Self {
-        Self { tenant, user, origin }
+        Self { tenant, user, origin, party: Party::Tenant(tenant) }
+    }
+
+    /// For a visitor who names a tenant or a user, and has proven nothing yet: their leases take the turns of their address,
+    /// or one who names many tenants would get the turns of all.
+    pub fn unproven(tenant: TenantId, user: UserId, origin: Origin) -> Self {
+        let party = Party::Address(origin.ip.map(subscriber));
+        Self { tenant, user, origin, party }
     }
 }
 
@@ -54,6 +67,9 @@ impl Actor {
 impl Scope for Actor {
     fn tenant(&self) -> TenantId {
         self.tenant
+    }
+    fn claimant(&self) -> Claimant {
+        Claimant { party: self.party, user: self.user }
     }
 }
 impl WriteScope for Actor {
@@ -105,6 +121,11 @@ impl<P> Caller<P> {
 }
 
 impl<P: Permission> Caller<P> {
+    /// Begins an export of the caller's; 429 or 503 where there are enough of them.
+    pub fn begin_export(&self) -> Result<ExportSlot> {
+        self.authenticator.0.exports.begin(self.claimant())
+    }
+
     /// The same caller by another right of their role; none who has not got it.
     pub fn with<O: Permission>(&self) -> Option<Caller<O>> {
         let (actor, authenticator) = (self.actor.clone(), self.authenticator.clone());
@@ -132,6 +153,9 @@ fn may<P: Permission>(standing: &Standing) -> bool {
 impl<P: Permission> Scope for Caller<P> {
     fn tenant(&self) -> TenantId {
         self.actor.tenant
+    }
+    fn claimant(&self) -> Claimant {
+        self.actor.claimant()
     }
 }
 impl<P: Permission + MayWrite> WriteScope for Caller<P> {
@@ -168,7 +192,9 @@ struct Inner {
     tokens: AccessTokens,
     sessions: Sessions,
     limits: Limits,
-    /// The hashes of keys that were right when they were last used here. They open nothing by themselves.
+    exports: ExportSlots,
+    /// The hashes of API keys and feeds' secrets that were right when they were last used here. They open nothing by
+    /// themselves.
     proven: Cache<Vec<u8>, ()>,
 }
 
@@ -176,13 +202,18 @@ struct Inner {
 type Identified = (Actor, Standing, Credential, Vec<Taken>);
 
 impl Authenticator {
-    pub fn new(db: Db, tokens: AccessTokens, sessions: Sessions, limits: Limits) -> Self {
+    pub fn new(db: Db, tokens: AccessTokens, sessions: Sessions, limits: Limits, exports: ExportSlots) -> Self {
         let proven = Cache::builder().max_capacity(MOST_PROVEN).time_to_idle(PROVEN).build();
-        Self(Arc::new(Inner { db, tokens, sessions, limits, proven }))
+        Self(Arc::new(Inner { db, tokens, sessions, limits, exports, proven }))
     }
 
     pub fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    /// The hashes of secrets that were right here.
+    pub(super) fn proven(&self) -> &Cache<Vec<u8>, ()> {
+        &self.0.proven
     }
 
     /// Who it is, and what they are now.
@@ -213,36 +244,44 @@ impl Authenticator {
             LimitReport::of(request).add(std::slice::from_ref(&used_up));
             check(&[used_up])?;
         }
+        let (tenant, user) = (claims.tenant_id, claims.sub);
+        if let Some(refused) = limits.still_refused(tenant, user.0, writes(request)) {
+            LimitReport::of(request).add(&refused);
+            check(&refused)?;
+        }
         let admitted = sessions.admit(&actor, claims.sid, limits, writes(request)).await?;
         let Some((standing, taken)) = admitted else {
             LimitReport::of(request).add(&limits.take_here(ended));
             return Err(Error::InvalidToken);
         };
+        limits.remember_refusal(tenant, user.0, writes(request), &taken);
         Ok((actor, standing, Credential::Session(claims.sid), taken))
     }
 
     async fn by_key(&self, request: &Request) -> Result<Identified> {
-        let Inner { db, limits, proven, .. } = &*self.0;
+        let Inner { db, limits, .. } = &*self.0;
         let Some(key) = api_key(request) else { return self.refuse(request, Error::Unauthenticated).await };
         let Some(token) = OpaqueToken::read(TokenKind::ApiKey, key) else {
             return self.refuse(request, Error::InvalidToken).await;
         };
-        let (id, hash) = (ApiKeyId::from(token.id), token.hash());
-        // A guess costs a query, so that an address which has guessed too often is refused before. A key that was right
-        // here before is no guess: others behind its address don't stop it.
-        if !proven.contains_key(&hash) {
-            Charge::of(request)?.look(&limits.anonymous(origin_of(request).ip)).await?;
-        }
-        let nobody_yet = Actor::vouched(token.tenant, Uuid::nil().into(), origin_of(request));
-        let found = db.find_api_key(&nobody_yet, id).await?.filter(|stored| token.fits(&stored.hash));
-        let Some(stored) = found else {
-            proven.invalidate(&hash);
-            return self.refuse(request, Error::InvalidToken).await;
+        let id = ApiKeyId::from(token.id);
+        let nobody_yet = match self.proven().contains_key(&token.hash()) {
+            true => {
+                if let Some(refused) = limits.still_refused(token.tenant, id.0, writes(request)) {
+                    LimitReport::of(request).add(&refused);
+                    check(&refused)?;
+                }
+                Actor::vouched(token.tenant, Uuid::nil().into(), origin_of(request))
+            }
+            false => Actor::unproven(token.tenant, Uuid::nil().into(), origin_of(request)),
         };
-        proven.insert(hash, ());
-        let actor = Actor { user: stored.user, ..nobody_yet };
+        let find = async { Ok(db.find_api_key(&nobody_yet, id).await?.filter(|stored| token.fits(&stored.hash))) };
+        let found = Charge::of(request)?.prove(nobody_yet.origin.ip, token.hash(), find).await?;
+        let stored = found.ok_or(Error::InvalidToken)?;
+        let actor = Actor::vouched(token.tenant, stored.user, nobody_yet.origin);
         let of_key = limits.of_api_key(actor.tenant, actor.user, &stored.standing, writes(request));
         let taken = limits.take(&of_key).await?;
+        limits.remember_refusal(token.tenant, id.0, writes(request), &taken);
         if taken.iter().all(|taken| taken.wait.is_none()) && stored.is_stale(Instant::from(db.world().now())) {
             db.touch_api_key(&actor, id).await?;
         }
@@ -319,6 +358,9 @@ impl<'a, P: Permission> ApiExtractor<'a> for Caller<P> {
             return Err(Error::Forbidden.into());
         }
         refuse_query(request)?;
+        if let Some(recipient) = Recipient::of(request) {
+            recipient.identify(actor.claimant())?;
+        }
         let authenticator = authenticator.clone();
         Ok(Self { actor, role: standing.role, credential, authenticator, permission: PhantomData })
     }

@@ -4,6 +4,7 @@ use crate::config::RateLimitConfig;
 use crate::db::standing::Standing;
 use crate::db::types::{SessionId, TenantId, UserId};
 use crate::error::{Error, Result};
+use crate::infra::formats::subscriber;
 use crate::infra::redis::Redis;
 use crate::infra::world::World;
 use moka::sync::Cache;
@@ -11,6 +12,7 @@ use redis::Script;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
+use uuid::Uuid;
 
 const MINUTE: Duration = Duration::from_secs(60);
 pub const HOUR: Duration = Duration::from_secs(3600);
@@ -18,6 +20,9 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// How many keys are kept in process: about 100 bytes each.
 const MOST_KEYS: u64 = 200_000;
+
+/// How long a refused user is refused unseen: a limit that an admin has raised meanwhile holds no later than that.
+const REFUSAL_REMEMBERED: Duration = Duration::from_secs(1);
 
 /// One limit on one caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +118,15 @@ end
 return take(limits, tonumber(ARGV[1]))";
     Script::new(&format!("{GCRA}{main}"))
 });
-static LOOK: LazyLock<Script> = LazyLock::new(|| Script::new("return redis.call('GET', KEYS[1])"));
+static GIVE_BACK: LazyLock<Script> = LazyLock::new(|| {
+    let main = r"
+local time = tonumber(redis.call('GET', KEYS[1]))
+if time then
+    redis.call('SET', KEYS[1], string.format('%.0f', time - tonumber(ARGV[1])), 'KEEPTTL')
+end
+return 1";
+    Script::new(main)
+});
 
 /// All limits of a server.
 #[derive(Clone)]
@@ -121,13 +134,31 @@ pub struct Limits {
     config: Arc<RateLimitConfig>,
     redis: Option<Redis>,
     local: Cache<String, i64>,
+    /// Who was just refused, how their limits stood, and until when that is good.
+    refused: Cache<(TenantId, Uuid, bool), (i64, Vec<Taken>)>,
     world: World,
 }
 
 impl Limits {
     pub fn new(config: RateLimitConfig, redis: Option<Redis>, world: World) -> Self {
         let local = Cache::builder().max_capacity(MOST_KEYS).time_to_idle(DAY).build();
-        Self { config: Arc::new(config), redis, local, world }
+        let refused = Cache::builder().max_capacity(MOST_KEYS).time_to_live(MINUTE).build();
+        Self { config: Arc::new(config), redis, local, refused, world }
+    }
+
+    /// How the limits of a user, or of an API key, stand that was refused within the last second and has to wait still. Nothing is looked up for
+    /// them meanwhile: who they are and what they may costs the database a turn, however often they ask.
+    pub fn still_refused(&self, tenant: TenantId, who: Uuid, writes: bool) -> Option<Vec<Taken>> {
+        let (until, taken) = self.refused.get(&(tenant, who, writes))?;
+        (self.now() < until).then_some(taken)
+    }
+
+    /// Keeps a refusal for [`Self::still_refused`].
+    pub fn remember_refusal(&self, tenant: TenantId, who: Uuid, writes: bool, taken: &[Taken]) {
+        if let Some(wait) = taken.iter().filter_map(|taken| taken.wait).max() {
+            let until = self.now() + micros(wait.min(REFUSAL_REMEMBERED));
+            self.refused.insert((tenant, who, writes), (until, taken.to_vec()));
+        }
     }
 
     pub fn are_on(&self) -> bool {
@@ -157,6 +188,12 @@ impl Limits {
     pub fn invitations(&self, tenant: TenantId) -> Limit {
         let (key, quota) = (format!("bc:{{{tenant}}}:limit:invitations"), self.config.invitations_per_day);
         Limit { policy: "invitations", key, quota, window: DAY }
+    }
+
+    /// Reads of a calendar feed.
+    pub fn feed(&self, tenant: TenantId, feed: Uuid) -> Limit {
+        let key = format!("bc:{{{tenant}}}:limit:feed:{feed}");
+        Limit { policy: "feed", key, quota: self.config.feed_per_hour, window: HOUR }
     }
 
     /// Requests by a session that is over: its own, or who kept its token could use up what its user has.
@@ -231,20 +268,27 @@ impl Limits {
         Ok(self.take_locally(limits))
     }
 
-    /// How a limit stands that is used up; it takes no turn.
-    pub async fn used_up(&self, limit: &Limit) -> Result<Option<Taken>> {
+    /// Gives a turn back that was taken in advance.
+    pub async fn give_back(&self, limit: &Limit) -> Result<()> {
         if !self.config.enabled {
-            return Ok(None);
+            return Ok(());
         }
-        let shared: Option<Option<i64>> = match &self.redis {
-            Some(redis) => redis.run_unless_away(LOOK.prepare_invoke().key(&limit.key)).await?,
-            None => None,
+        if let Some(redis) = &self.redis {
+            let mut invocation = GIVE_BACK.prepare_invoke();
+            invocation.key(&limit.key).arg(limit.interval());
+            if redis.run_unless_away::<i64>(&invocation).await?.is_some() {
+                return Ok(());
+            }
+        }
+        let give_back = |entry: Option<moka::Entry<String, i64>>| match entry {
+            Some(entry) => moka::ops::compute::Op::Put(entry.into_value() - limit.interval()),
+            None => moka::ops::compute::Op::Nop,
         };
-        let (_, ahead, wait) = gcra(shared.unwrap_or_else(|| self.local.get(&limit.key)), self.now(), limit);
-        Ok((wait > 0).then(|| limit.taken(ahead, wait)))
+        self.local.entry_by_ref(&limit.key).and_compute_with(give_back);
+        Ok(())
     }
 
-    /// [`Self::used_up`] as far as this server knows.
+    /// How a limit stands that is used up, as far as this server knows; it takes no turn.
     pub fn used_up_here(&self, limit: &Limit) -> Option<Taken> {
         let time = self.local.get(&limit.key)?;
         let (_, ahead, wait) = gcra(Some(time), self.now(), limit);
@@ -301,16 +345,9 @@ fn key_of(tenant: TenantId, user: UserId, name: &str) -> String {
     format!("bc:{{{tenant}}}:limit:{name}:{user}")
 }
 
-/// An IPv6 subscriber has a whole /64.
+/// One caller, in a key: an IPv6 network counts as one.
 pub fn network(ip: Option<IpAddr>) -> String {
-    match ip {
-        Some(IpAddr::V6(ip)) => {
-            let [a, b, c, d, ..] = ip.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
-        }
-        Some(ip) => ip.to_string(),
-        None => "unknown".to_owned(),
-    }
+    ip.map_or_else(|| "unknown".to_owned(), |ip| subscriber(ip).to_string())
 }
 
 fn micros(duration: Duration) -> i64 {

@@ -3,6 +3,7 @@ pub mod access_token;
 pub mod attempts;
 pub mod caller;
 pub mod common_passwords;
+pub mod export_slots;
 pub mod grant;
 pub mod limits;
 pub mod mail_cap;

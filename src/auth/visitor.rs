@@ -9,6 +9,7 @@ use crate::http::limit_report::LimitReport;
 use poem::{FromRequest, Request, RequestBody};
 use std::marker::PhantomData;
 use std::net::IpAddr;
+use std::slice;
 
 /// Which limit a public operation counts against.
 pub trait VisitorLimit: Send + Sync + 'static {
@@ -34,7 +35,7 @@ visitor_limits! {
     Login: |limits, ip| Some(limits.login(ip)),
     /// Refreshing counts for each session.
     Refresh: |_, _| None,
-    /// A feed counts for its person, and a wrong secret for the address.
+    /// A feed has a limit of its own, and a wrong secret counts for the address.
     Feed: |_, _| None,
 }
 
@@ -48,7 +49,7 @@ pub struct Visitor<L> {
 /// Charges limits for a request, and has the answer say so.
 #[derive(Clone)]
 pub struct Charge {
-    limits: Limits,
+    authenticator: Authenticator,
     report: LimitReport,
 }
 
@@ -56,25 +57,54 @@ impl Charge {
     pub fn of(request: &Request) -> Result<Self> {
         let authenticator = request.data::<Authenticator>();
         let authenticator = authenticator.ok_or_else(|| Error::Internal(anyhow::anyhow!("no authenticator")))?;
-        Ok(Self { limits: authenticator.limits().clone(), report: LimitReport::of(request) })
+        Ok(Self { authenticator: authenticator.clone(), report: LimitReport::of(request) })
     }
 
     pub fn limits(&self) -> &Limits {
-        &self.limits
+        self.authenticator.limits()
     }
 
     /// 429 where a limit is used up.
     pub async fn take(&self, limits: &[Limit]) -> Result<()> {
-        let taken = self.limits.take(limits).await?;
+        let taken = self.limits().take(limits).await?;
         self.report.add(&taken);
         check(&taken)
     }
 
-    /// 429 where a limit is used up already; it takes no turn.
-    pub async fn look(&self, limit: &Limit) -> Result<()> {
-        let used_up = self.limits.used_up(limit).await?;
-        self.report.add(used_up.as_slice());
-        check(used_up.as_slice())
+    /// Has `find` look up the secret that a visitor brought, by its hash. A guess costs a turn of the visitor's address. It
+    /// is taken before the database is asked, so that a burst of guesses asks no more often than the address has turns, and
+    /// given back where the secret is right. One that was right here before is no guess: others behind its address don't
+    /// stop it.
+    pub async fn prove<T>(
+        &self,
+        ip: Option<IpAddr>,
+        hash: Vec<u8>,
+        find: impl Future<Output = Result<Option<T>>>,
+    ) -> Result<Option<T>> {
+        let (limits, proven) = (self.limits(), self.authenticator.proven());
+        let guess = limits.anonymous(ip);
+        let was_right = proven.contains_key(&hash);
+        let taken = if was_right { vec![] } else { limits.take(slice::from_ref(&guess)).await? };
+        if let Err(used_up) = check(&taken) {
+            self.report.add(&taken);
+            return Err(used_up);
+        }
+        let found = find.await;
+        match &found {
+            Ok(None) if was_right => {
+                proven.invalidate(&hash);
+                self.take(&[guess]).await?;
+            }
+            Ok(None) => self.report.add(&taken),
+            Ok(Some(_)) if was_right => {}
+            Ok(Some(_)) => {
+                proven.insert(hash, ());
+                limits.give_back(&guess).await?;
+            }
+            Err(_) if was_right => {}
+            Err(_) => limits.give_back(&guess).await?,
+        }
+        found
     }
 }
 
@@ -83,8 +113,8 @@ impl<'a, L: VisitorLimit> FromRequest<'a> for Visitor<L> {
         let (origin, charge) = (origin_of(request), Charge::of(request)?);
         // Who is refused pays too, as any visitor where the operation would charge a limit of its own.
         let refused = refuse_query(request);
-        let limit = L::limit(&charge.limits, origin.ip);
-        let limit = limit.or_else(|| refused.is_err().then(|| charge.limits.anonymous(origin.ip)));
+        let limit = L::limit(charge.limits(), origin.ip);
+        let limit = limit.or_else(|| refused.is_err().then(|| charge.limits().anonymous(origin.ip)));
         charge.take(limit.as_slice()).await?;
         refused?;
         Ok(Self { origin, charge, limit: PhantomData })

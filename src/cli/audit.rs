@@ -11,7 +11,7 @@ pub async fn verify(config: Config, heads: Vec<KnownHead>, slug: Option<String>)
     let no_answer = "the database does not answer";
     let tenants = match &slug {
         Some(slug) => {
-            let found = parts.db.find_tenant(slug).await.context(no_answer)?;
+            let found = parts.db.find_tenant(slug, &crate::db::Origin::default()).await.context(no_answer)?;
             vec![found.with_context(|| format!("there is no tenant {slug}"))?.0]
         }
         None => parts.db.tenants().await.context(no_answer)?,

@@ -30,7 +30,8 @@ pub async fn run(config: Config, args: CreateUserArgs) -> anyhow::Result<()> {
         None => Role::Viewer,
     };
     let parts = app::connect(&config, World::real()).await?;
-    let found = parts.db.find_tenant(&slug).await.context("the database does not answer")?;
+    let found =
+        parts.db.find_tenant(&slug, &crate::db::Origin::default()).await.context("the database does not answer")?;
     let (tenant, _) = found
         .with_context(|| format!("there is no tenant {slug}: make it with `bizcenter create-tenant --slug {slug}`"))?;
     let password_hash = parts.sign_in.passwords.hash(prompt::password(password_stdin)?).await?;

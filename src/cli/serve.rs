@@ -3,7 +3,7 @@ use crate::app;
 use crate::config::{Config, LogConfig, LogFormat};
 use crate::db::audit_chain::HEADS;
 use crate::db::migrations;
-use crate::http::serve::{ServeOptions, serve, stop_signal};
+use crate::http::serve::{serve, stop_signal};
 use crate::infra::world::World;
 use anyhow::Context;
 use std::io::IsTerminal;
@@ -37,13 +37,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         stop_signal().await;
         stopping.cancel();
     });
-    let options = ServeOptions {
-        header_timeout: config.server.header_timeout,
-        drain_timeout: config.server.drain_timeout,
-        max_connections: config.server.max_connections,
-    };
+    let options = app::serve_options(&config.server);
     if let Some(listener) = metrics {
-        tokio::spawn(serve(listener, parts.metrics.endpoint(), options, stop.clone()));
+        tokio::spawn(serve(listener, parts.metrics.endpoint(), options.clone(), stop.clone()));
     }
     let (poll, drain) = (config.jobs.poll, config.server.drain_timeout);
     let jobs = config.jobs.enabled.then(|| tokio::spawn(parts.jobs.clone().run(poll, drain, stop.clone())));

@@ -13,6 +13,8 @@ pub struct DatabaseConfig {
     pub pool_size: u32,
     /// How long a request may wait for a connection.
     pub acquire_timeout: Duration,
+    /// How long a statement of a search, an export or a feed may take.
+    pub long_read_timeout: Duration,
     /// Certificates (PEM) of the authorities that the database's own must come from.
     pub ca_file: Option<PathBuf>,
 }
@@ -22,17 +24,20 @@ impl DatabaseConfig {
         let url = url(reader, data_dir);
         let pool_size = reader.number("database.pool_size", 1..=1000);
         let acquire_timeout = reader.seconds("database.acquire_timeout_seconds", 1..=300);
+        let long_read_timeout = reader.milliseconds("database.long_read_timeout_ms", 100..=60_000);
         let ca_file = reader.optional_text("database.ca_file");
         Ok(Self {
             url: url?,
             pool_size: pool_size?,
             acquire_timeout: acquire_timeout?,
+            long_read_timeout: long_read_timeout?,
             ca_file: ca_file?.map(PathBuf::from),
         })
     }
 
     pub(super) fn for_tests(url: DatabaseUrl) -> Self {
-        Self { url, pool_size: 10, acquire_timeout: Duration::from_secs(5), ca_file: None }
+        let [acquire_timeout, long_read_timeout] = [5, 2].map(Duration::from_secs);
+        Self { url, pool_size: 10, acquire_timeout, long_read_timeout, ca_file: None }
     }
 }
 

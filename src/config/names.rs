@@ -29,11 +29,15 @@ pub const SETTINGS: &[Setting] = &[
     open("server.request_timeout_seconds", &[]),
     open("server.drain_timeout_seconds", &[]),
     open("server.max_connections", &[]),
+    open("server.max_connections_per_address", &[]),
+    open("server.max_unsent_bytes", &[]),
+    open("server.max_exports", &[]),
     open("server.docs_enabled", &[]),
     open("server.old_paths_enabled", &[]),
     secret("database.url", &["DATABASE_URL"]),
     open("database.pool_size", &[]),
     open("database.acquire_timeout_seconds", &[]),
+    open("database.long_read_timeout_ms", &[]),
     open("database.ca_file", &[]),
     secret("redis.url", &["REDIS_URL"]),
     open("redis.pool_size", &[]),
@@ -64,6 +68,7 @@ pub const SETTINGS: &[Setting] = &[
     open("rate_limit.login_per_minute", &[]),
     open("rate_limit.refresh_per_minute", &[]),
     open("rate_limit.writes_per_minute", &[]),
+    open("rate_limit.feed_per_hour", &[]),
     open("rate_limit.email_changes_per_hour", &[]),
     open("rate_limit.invitations_per_day", &[]),
     secret("encryption.key", &["CONTRACT_ENCRYPTION_KEY"]),
@@ -177,7 +182,7 @@ mod tests {
     fn no_name_is_in_the_table_twice() {
         let names: Vec<&str> = all().flat_map(|setting| setting.names).copied().collect();
         let paths: Vec<&str> = all().map(|setting| setting.path).collect();
-        assert_eq!((SETTINGS.len(), names.len()), (61, 34), "the table has grown: this test sees all of it");
+        assert_eq!((SETTINGS.len(), names.len()), (66, 34), "the table has grown: this test sees all of it");
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
         assert_eq!(paths.iter().collect::<BTreeSet<_>>().len(), paths.len());
     }

@@ -25,6 +25,8 @@ pub struct RateLimitConfig {
     pub refresh_per_minute: u32,
     /// Changes by one user or service account, unless the tenant says otherwise.
     pub writes_per_minute: u32,
+    /// Reads of one calendar feed.
+    pub feed_per_hour: u32,
     /// New addresses of one user: each gets a letter.
     pub email_changes_per_hour: u32,
     /// Invitations that one tenant mails.
@@ -41,6 +43,7 @@ impl RateLimitConfig {
         let login_per_minute = reader.number("rate_limit.login_per_minute", LIMITS);
         let refresh_per_minute = reader.number("rate_limit.refresh_per_minute", LIMITS);
         let writes_per_minute = reader.number("rate_limit.writes_per_minute", LIMITS);
+        let feed_per_hour = reader.number("rate_limit.feed_per_hour", LIMITS);
         let email_changes_per_hour = reader.number("rate_limit.email_changes_per_hour", LIMITS);
         let invitations_per_day = reader.number("rate_limit.invitations_per_day", LIMITS);
         Ok(Self {
@@ -52,6 +55,7 @@ impl RateLimitConfig {
             login_per_minute: login_per_minute?,
             refresh_per_minute: refresh_per_minute?,
             writes_per_minute: writes_per_minute?,
+            feed_per_hour: feed_per_hour?,
             email_changes_per_hour: email_changes_per_hour?,
             invitations_per_day: invitations_per_day?,
         })
@@ -68,6 +72,7 @@ impl RateLimitConfig {
             login_per_minute: 20,
             refresh_per_minute: 10,
             writes_per_minute: 60,
+            feed_per_hour: 60,
             email_changes_per_hour: 5,
             invitations_per_day: 100,
         }

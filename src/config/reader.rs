@@ -101,12 +101,20 @@ impl Reader {
     }
 
     pub fn number<T: TryFrom<u64>>(&mut self, path: &'static str, range: RangeInclusive<u64>) -> Read<T> {
+        let number = self.optional_number(path, range)?;
+        self.required(path, number)
+    }
+
+    pub fn optional_number<T: TryFrom<u64>>(
+        &mut self,
+        path: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Read<Option<T>> {
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
-        let number = self.value(path, &expected)?;
-        let number: u64 = self.required(path, number)?;
+        let Some(number): Option<u64> = self.value(path, &expected)? else { return Ok(None) };
         self.show(path, number);
         match T::try_from(number) {
-            Ok(fitting) if range.contains(&number) => Ok(fitting),
+            Ok(fitting) if range.contains(&number) => Ok(Some(fitting)),
             _ => Err(self.report(path, format!("must be {expected}, not {number}"))),
         }
     }

@@ -22,6 +22,12 @@ pub struct ServerConfig {
     pub drain_timeout: Duration,
     /// How many connections may be open at once.
     pub max_connections: usize,
+    /// How many of these may be from one address: a quarter, unless set. Trusted proxies may have more.
+    pub max_connections_per_address: usize,
+    /// How many bytes of rendered answers may wait for their clients at once.
+    pub max_unsent_bytes: u64,
+    /// How many exports may be under way at once.
+    pub max_exports: u64,
     /// Whether the documentation pages are served.
     pub docs_enabled: bool,
     /// Whether paths of earlier systems are served in place.
@@ -43,8 +49,12 @@ impl ServerConfig {
         let request_timeout = reader.seconds("server.request_timeout_seconds", 1..=3600);
         let drain_timeout = reader.seconds("server.drain_timeout_seconds", 0..=3600);
         let max_connections = reader.number("server.max_connections", 1..=1_000_000);
+        let max_connections_per_address = reader.optional_number("server.max_connections_per_address", 1..=1_000_000);
+        let max_unsent_bytes = reader.number("server.max_unsent_bytes", 1_048_576..=1_099_511_627_776);
+        let max_exports = reader.number("server.max_exports", 1..=10_000);
         let docs_enabled = reader.flag("server.docs_enabled");
         let old_paths_enabled = reader.flag("server.old_paths_enabled");
+        let max_connections = max_connections?;
         Ok(Self {
             host: host?,
             port: port?,
@@ -53,7 +63,10 @@ impl ServerConfig {
             header_timeout: header_timeout?,
             request_timeout: request_timeout?,
             drain_timeout: drain_timeout?,
-            max_connections: max_connections?,
+            max_connections,
+            max_connections_per_address: max_connections_per_address?.unwrap_or((max_connections / 4).max(1)),
+            max_unsent_bytes: max_unsent_bytes?,
+            max_exports: max_exports?,
             docs_enabled: docs_enabled?,
             old_paths_enabled: old_paths_enabled?,
         })
@@ -69,6 +82,9 @@ impl ServerConfig {
             request_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(5),
             max_connections: 10_000,
+            max_connections_per_address: 10_000, // all tests come from one
+            max_unsent_bytes: 268_435_456,
+            max_exports: 32,
             docs_enabled: true,
             old_paths_enabled: true,
         }

@@ -4,6 +4,7 @@
 //! collector, rows) but only for diesel's blocking connections. We hand it three uninhabited
 //! stand-ins whose row types are the rows of the async drivers, so the generated backend can
 //! be driven by diesel-async and neither libpq nor libmysqlclient is linked.
+use super::deadline::Deadline;
 use diesel::connection::{CacheSize, Instrumentation, TransactionManagerStatus};
 use diesel::internal::derives::multiconnection::{AstPassHelper, PartialRow, RowSealed};
 use diesel::query_builder::{AsQuery, AstPass, Query, QueryBuilder, QueryFragment, QueryId};
@@ -28,7 +29,8 @@ pub type AsyncSqliteConnection = SyncConnectionWrapper<SqliteConnection>;
 pub enum AnyConnection {
     Pg(AsyncPgConnection),
     Mysql(AsyncMysqlConnection),
-    Sqlite(AsyncSqliteConnection),
+    /// With the deadline that its statements look at.
+    Sqlite(AsyncSqliteConnection, Deadline),
 }
 
 use backend::MultiRow;
@@ -157,6 +159,16 @@ impl<B> Query for Lowered<'_, B> {
     type SqlType = diesel::sql_types::Untyped;
 }
 
+impl<B> Lowered<'_, B> {
+    /// Whether this statement ends in time: SQLite has no deadline but [`super::deadline::InTime`]. The statements that may
+    /// look at many rows are those of lists, which know an offset, and searches.
+    fn looks_at_deadline(&self, sql: &str) -> bool {
+        let is_list = sql.starts_with("SELECT")
+            && (sql.contains(" OFFSET ") || (sql.contains("tenant_id") && sql.contains(" LIKE ")));
+        !matches!(self.backend, Any::Sqlite(_)) || !is_list || sql.contains("in_time()")
+    }
+}
+
 macro_rules! lowered {
     ($variant:ident, $stub:ty, $backend:ty) => {
         impl<'q> Lowered<'q, $backend> {
@@ -169,7 +181,9 @@ macro_rules! lowered {
             fn walk_ast<'b>(&'b self, mut pass: AstPass<'_, 'b, $backend>) -> QueryResult<()> {
                 let mut sql = AnyQueryBuilder::$variant(Default::default());
                 self.query.to_sql(&mut sql, &self.backend)?;
-                pass.push_sql(&sql.finish());
+                let sql = sql.finish();
+                debug_assert!(self.looks_at_deadline(&sql), "a list without `InTime`: {sql}");
+                pass.push_sql(&sql);
                 if !self.query.is_safe_to_cache_prepared(&self.backend)? {
                     pass.unsafe_to_cache_prepared();
                 }
@@ -204,7 +218,7 @@ macro_rules! each {
         match $self {
             AnyConnection::Pg($c) => $body,
             AnyConnection::Mysql($c) => $body,
-            AnyConnection::Sqlite($c) => $body,
+            AnyConnection::Sqlite($c, _) => $body,
         }
     };
 }
@@ -295,7 +309,7 @@ impl AsyncConnectionCore for AnyConnection {
                 let rows = c.load(Lowered::Mysql(query));
                 AnyFuture::Conn(async { Ok(rows.await?.map_ok(|row| AnyRow(MultiRow::Mysql(row))).boxed()) }.boxed())
             }
-            Self::Sqlite(c) => {
+            Self::Sqlite(c, _) => {
                 let rows = c.load(Lowered::Sqlite(query));
                 AnyFuture::Query(async { Ok(rows.await?.map_ok(|row| AnyRow(MultiRow::Sqlite(row))).boxed()) }.boxed())
             }
@@ -309,7 +323,7 @@ impl AsyncConnectionCore for AnyConnection {
         match self {
             Self::Pg(c) => AnyFuture::Conn(c.execute_returning_count(Lowered::Pg(source))),
             Self::Mysql(c) => AnyFuture::Conn(c.execute_returning_count(Lowered::Mysql(source))),
-            Self::Sqlite(c) => AnyFuture::Query(c.execute_returning_count(Lowered::Sqlite(source))),
+            Self::Sqlite(c, _) => AnyFuture::Query(c.execute_returning_count(Lowered::Sqlite(source))),
         }
     }
 }
@@ -356,10 +370,10 @@ impl TransactionManager<AnyConnection> for AnyTransactions {
         match conn {
             AnyConnection::Pg(c) => manager!(c, begin_transaction).await,
             AnyConnection::Mysql(c) => manager!(c, begin_transaction).await,
-            AnyConnection::Sqlite(c) if nested => manager!(c, begin_transaction).await,
+            AnyConnection::Sqlite(c, _) if nested => manager!(c, begin_transaction).await,
             // A deferred SQLite transaction that reads before it writes can fail with
             // SQLITE_BUSY however long it may wait: take the write lock first.
-            AnyConnection::Sqlite(c) => {
+            AnyConnection::Sqlite(c, _) => {
                 c.spawn_blocking(|c| {
                     diesel::connection::AnsiTransactionManager::begin_transaction_sql(c, "BEGIN IMMEDIATE")
                 })

@@ -1,6 +1,7 @@
 //! Opens connections, of the kind and with the settings that each database needs.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::any::{AnyConnection, AsyncSqliteConnection};
+use super::deadline::Deadline;
 use super::sql;
 use anyhow::Context;
 use diesel::{ConnectionError, ConnectionResult};
@@ -11,10 +12,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long one statement may take, and how long a transaction may idle; a request's own deadline is 30 s.
-const STATEMENT_TIMEOUT: &str = "30s";
+/// How long a transaction may idle. How long a statement may take, each lease says for itself.
+const IDLE_TIMEOUT: &str = "30s";
 
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long we try to stop a statement.
+pub(super) const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A database and how to reach it. The URL's query may hold `sslmode=disable|prefer|require|verify-full`
 /// (libpq's names; `ssl-mode` too): with a mode from `require` on there is no connection without TLS. The server's
@@ -221,13 +223,13 @@ pub async fn establish(target: &Target) -> ConnectionResult<AnyConnection> {
             conn.batch_execute(
                 "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'; \
                  SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
-                 SET SESSION time_zone = '+00:00'; SET SESSION max_statement_time = 30;",
+                 SET SESSION time_zone = '+00:00';",
             )
             .await
             .map_err(ConnectionError::CouldntSetupConfiguration)?;
             Ok(AnyConnection::Mysql(conn))
         }
-        Inner::Sqlite(path) => establish_sqlite(path).await.map(AnyConnection::Sqlite),
+        Inner::Sqlite(path) => establish_sqlite(path).await,
     }
 }
 
@@ -251,10 +253,7 @@ async fn establish_postgres(
             AsyncPgConnection::try_from_client_and_connection(client, connection).await?
         }
     };
-    let sql = format!(
-        "SET statement_timeout = '{STATEMENT_TIMEOUT}'; \
-         SET idle_in_transaction_session_timeout = '{STATEMENT_TIMEOUT}'; SET TIME ZONE 'UTC'"
-    );
+    let sql = format!("SET idle_in_transaction_session_timeout = '{IDLE_TIMEOUT}'; SET TIME ZONE 'UTC'");
     conn.batch_execute(&sql).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(conn)
 }
@@ -276,18 +275,21 @@ fn switch_to_wal(conn: &mut diesel::SqliteConnection) -> diesel::QueryResult<()>
     conn.batch_execute("PRAGMA journal_mode = WAL;")
 }
 
-async fn establish_sqlite(path: &std::path::Path) -> ConnectionResult<AsyncSqliteConnection> {
+async fn establish_sqlite(path: &std::path::Path) -> ConnectionResult<AnyConnection> {
     if let Some(folder) = path.parent() {
         tokio::fs::create_dir_all(folder).await.map_err(bad_connection)?;
     }
     let mut conn = AsyncSqliteConnection::establish(&path.to_string_lossy()).await?;
-    conn.spawn_blocking(|conn| {
+    let deadline = Deadline::default();
+    let (of_rows, of_texts) = (deadline.clone(), deadline.clone());
+    conn.spawn_blocking(move |conn| {
         use diesel::connection::SimpleConnection;
         conn.batch_execute("PRAGMA busy_timeout = 10000; PRAGMA foreign_keys = ON; PRAGMA synchronous = NORMAL;")?;
         switch_to_wal(conn)?;
-        sql::lower_utils::register_impl(conn, |text: String| sql::lowered(&text))
+        super::deadline::in_time_utils::register_nondeterministic_impl(conn, move || of_rows.check(true))?;
+        sql::lower_utils::register_impl(conn, move |text: String| of_texts.check(sql::lowered(&text)))
     })
     .await
     .map_err(ConnectionError::CouldntSetupConfiguration)?;
-    Ok(conn)
+    Ok(AnyConnection::Sqlite(conn, deadline))
 }

@@ -1,4 +1,5 @@
 //! From what a database says to what the product says. The database's own words never leave the server.
+use super::deadline::TOO_LATE;
 use crate::error::{Detail, Error};
 use diesel::result::{DatabaseErrorKind as Kind, Error as Diesel};
 
@@ -13,6 +14,9 @@ impl From<Diesel> for Error {
                 _,
             )
             | Diesel::BrokenTransactionManager => Self::Unavailable(error.into()),
+            Diesel::DatabaseError(_, info) if is_too_slow(info.message()) => {
+                Self::SlowStatement(Detail::default(), error.into())
+            }
             Diesel::DatabaseError(_, info) if is_passing(info.message()) => Self::Unavailable(error.into()),
             _ => Self::Internal(error.into()),
         }
@@ -21,16 +25,14 @@ impl From<Diesel> for Error {
 
 /// Failures that diesel gives no kind of their own, by the words of each database.
 fn is_passing(message: &str) -> bool {
-    [
-        "database is locked",
-        "Deadlock found",
-        "Lock wait timeout",
-        "deadlock detected",
-        "statement timeout",
-        "max_statement_time exceeded",
-    ]
-    .iter()
-    .any(|words| message.contains(words))
+    ["database is locked", "Deadlock found", "Lock wait timeout", "deadlock detected"]
+        .iter()
+        .any(|words| message.contains(words))
+}
+
+/// The statement's deadline was over, by the words of each database.
+fn is_too_slow(message: &str) -> bool {
+    ["statement timeout", "max_statement_time exceeded", TOO_LATE].iter().any(|words| message.contains(words))
 }
 
 /// Lets a statement say which member of the request a broken constraint means.

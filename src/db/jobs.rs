@@ -4,7 +4,7 @@
 use super::directory::Server;
 use super::sql::{for_update, skip_locked};
 use super::types::{Instant, JobId, TenantId};
-use super::{Audited, Db, WriteTx};
+use super::{Audited, Db, Origin, WriteTx};
 use crate::error::{Error, Result};
 use crate::infra::crypto::Sealer;
 use crate::schema::jobs;
@@ -88,14 +88,9 @@ impl WriteTx {
 }
 
 impl Db {
-    /// Has this done soon, for no tenant.
-    pub async fn enqueue<J: Job + Sync>(&self, job: J) -> Result<()> {
-        self.enqueue_for(Uuid::nil().into(), job).await
-    }
-
-    /// Has this done soon, for a tenant.
-    pub async fn enqueue_for<J: Job + Sync>(&self, tenant: TenantId, job: J) -> Result<()> {
-        self.write(&Server::of(tenant), async |tx: &mut WriteTx| {
+    /// Has this done soon, for no tenant, as a visitor asked for it.
+    pub async fn enqueue<J: Job + Sync>(&self, job: J, origin: &Origin) -> Result<()> {
+        self.write(&Server::asked_by(origin), async |tx: &mut WriteTx| {
             tx.enqueue(&job).await?;
             Ok(Audited::without_row(())) // nothing of a tenant is changed
         })

@@ -1,12 +1,14 @@
 //! Leases: transactions that know their tenant.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::any::AnyTransactions;
-use super::connect::Target;
+use super::connect::{CANCEL_TIMEOUT, Target};
+use super::queue::{Claimant, FairQueue, Party, Turn};
 use super::types::{Instant, TenantId, UserId};
 use super::{AnyConnection, Audited};
 use crate::error::{Error, Result};
 use crate::infra::crypto::Sealer;
 use crate::infra::key_ring::KeyRing;
+use crate::infra::metrics::Metrics;
 use crate::infra::world::World;
 use async_func::AsyncFunc;
 use diesel::QueryResult;
@@ -18,14 +20,21 @@ use diesel_async::{AnsiTransactionManager, SimpleAsyncConnection, TransactionMan
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout_at;
 use uuid::Uuid;
+
+/// Connections of the jobs, beyond those of the requests.
+const JOB_CONNECTIONS: usize = 2;
+
+/// How long a statement of the server's own work may take: it has no request that would end before.
+const JOB_STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Whose rows a lease may see: a caller's, or a job's.
 pub trait Scope {
     fn tenant(&self) -> TenantId;
+    /// Whose turn a lease takes.
+    fn claimant(&self) -> Claimant;
 }
 
 /// A scope that also may change them, and in whose name.
@@ -45,25 +54,65 @@ pub struct Origin {
 }
 
 pub struct DbOptions {
-    /// Most connections at once.
+    /// The most connections that requests have at once; jobs have two more.
     pub pool_size: u32,
-    /// How long a request waits for one of them before it is answered 503.
+    /// How long a request waits for its turn and a connection before it is answered 503.
     pub acquire_timeout: Duration,
+    /// How long one statement of a request may take: less than the request itself.
+    pub statement_timeout: Duration,
+    /// The same for [`Cost::Long`].
+    pub long_read_timeout: Duration,
+}
+
+/// What a read costs, as far as its caller chooses that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cost {
+    /// By a key, or along an index.
+    Ordinary,
+    /// A search, an export, a feed: it may look at all rows of a tenant. A quarter of the connections is for these, half of
+    /// that quarter for any one tenant; and their statements have a deadline of their own.
+    Long,
 }
 
 /// The database. Cheap to clone.
 #[derive(Clone)]
 pub struct Db {
     pool: Pool<AnyConnection>,
-    /// bb8 lets a busy task overtake the waiting ones; this queue does not.
-    turn: Arc<Semaphore>,
-    /// SQLite has one writer: queueing here beats polling a locked file.
-    writer: Option<Arc<Mutex<()>>>,
+    queues: Queues,
     acquire_timeout: Duration,
+    statement_timeout: Duration,
+    long_read_timeout: Duration,
     target: Target,
     world: World,
     pub(super) keys: KeyRing,
     pub(super) sealer: Sealer,
+}
+
+/// Where leases queue. bb8 lets a busy task overtake the waiting ones; these queues are fair.
+#[derive(Clone)]
+struct Queues {
+    /// For a connection. One party never has all of them, so that another's turn comes at once however slow the statements
+    /// of the first are.
+    connections: FairQueue,
+    /// For the right to a long read, which then queues for a connection.
+    long_reads: FairQueue,
+    /// Jobs, for the connections that are kept for them.
+    jobs: FairQueue,
+    /// SQLite has one writer: queueing here beats polling a locked file.
+    writer: Option<FairQueue>,
+}
+
+impl Queues {
+    fn new(pool_size: usize, has_one_writer: bool, metrics: &Metrics) -> Self {
+        let quarter = (pool_size / 4).max(1);
+        let queue = |name, capacity, per_party| FairQueue::new(capacity, per_party, metrics.queue(name));
+        Self {
+            connections: queue("connections", pool_size, pool_size - quarter),
+            long_reads: queue("long_reads", quarter, quarter / 2),
+            jobs: queue("jobs", JOB_CONNECTIONS, JOB_CONNECTIONS),
+            writer: has_one_writer.then(|| queue("writer", 1, 1)),
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -72,16 +121,22 @@ enum Access {
     Write,
 }
 
+/// A connection in use. The fields are in the order in which they are given back.
+struct Leased {
+    conn: PooledConnection<'static, AnyConnection>,
+    _turns: Vec<Turn>,
+}
+
 /// One snapshot of a tenant's rows. It borrows nothing, so that async closures over it are `Send`.
 pub struct ReadTx {
-    conn: PooledConnection<'static, AnyConnection>, // first, so it is back before the next one's turn
-    turn: Option<OwnedSemaphorePermit>,
+    /// `None` once the lease has ended.
+    leased: Option<Leased>,
     tenant: TenantId,
     now: Instant,
+    cost: Cost,
     target: Target,
     pub(super) keys: KeyRing,
     pub(super) is_write: bool,
-    has_ended: bool,
 }
 
 impl ReadTx {
@@ -94,13 +149,19 @@ impl ReadTx {
         self.now
     }
 
+    /// Whether statements may look at all rows of a tenant.
+    pub fn is_long(&self) -> bool {
+        self.cost == Cost::Long
+    }
+
+    #[expect(clippy::expect_used, reason = "only `end` and `abandon` take it, and they take the lease with it")]
     pub fn conn(&mut self) -> &mut AnyConnection {
-        &mut self.conn
+        &mut self.leased.as_mut().expect("a lease in use").conn
     }
 
     async fn end<R>(mut self, result: Result<R>) -> Result<R> {
-        let result = self.conn.end(result).await;
-        self.has_ended = true;
+        let result = self.conn().end(result).await;
+        self.leased = None;
         result
     }
 }
@@ -109,16 +170,13 @@ impl ReadTx {
 /// next one's turn comes only then. The connection itself is not used again.
 impl Drop for ReadTx {
     fn drop(&mut self) {
-        if self.has_ended {
+        let (Some(mut leased), Ok(runtime)) = (self.leased.take(), tokio::runtime::Handle::try_current()) else {
             return;
-        }
-        let (Ok(runtime), AnyConnection::Pg(conn)) = (tokio::runtime::Handle::try_current(), &*self.conn) else {
-            return; // MariaDB and SQLite stop by themselves, at their time-outs
         };
-        let (token, target, turn) = (conn.cancel_token(), self.target.clone(), self.turn.take());
+        let target = self.target.clone();
         runtime.spawn(async move {
-            target.cancel(token).await;
-            drop(turn);
+            leased.conn.stop(&target).await;
+            drop(leased);
         });
     }
 }
@@ -130,7 +188,6 @@ pub struct WriteTx {
     origin: Origin,
     world: World,
     sealer: Sealer,
-    _writer: Option<OwnedMutexGuard<()>>, // last, so that it outlives the transaction
 }
 
 impl WriteTx {
@@ -165,13 +222,12 @@ impl WriteTx {
     }
 
     pub(super) async fn end<R>(self, result: Result<R>) -> Result<R> {
-        let Self { read, _writer, .. } = self;
-        read.end(result).await
+        self.read.end(result).await
     }
 
     pub(super) async fn abandon(mut self) -> Result<()> {
         let rolled_back = AnyTransactions::rollback_transaction(self.conn()).await;
-        self.read.has_ended = true;
+        self.read.leased = None;
         Ok(rolled_back?)
     }
 }
@@ -190,8 +246,8 @@ impl std::ops::DerefMut for WriteTx {
 
 impl Db {
     /// Opens the pool. It connects when it is first used, so that a server can start while its database is away.
-    pub fn new(target: Target, options: DbOptions, world: World, keys: KeyRing) -> Self {
-        let DbOptions { pool_size, acquire_timeout } = options;
+    pub fn new(target: Target, options: DbOptions, world: World, keys: KeyRing, metrics: &Metrics) -> Self {
+        let DbOptions { pool_size, acquire_timeout, statement_timeout, long_read_timeout } = options;
         let mut config = ManagerConfig::<AnyConnection>::default();
         config.recycling_method = RecyclingMethod::CustomFunction(Box::new(AnyConnection::check));
         let database = target.clone();
@@ -200,31 +256,54 @@ impl Db {
             async move { super::connect::establish(&database).await }.boxed()
         });
         let pool = Pool::builder()
-            .max_size(pool_size)
+            .max_size(pool_size + JOB_CONNECTIONS as u32)
             .connection_timeout(acquire_timeout)
             .error_sink(Box::new(LogErrors))
             .build_unchecked(AsyncDieselConnectionManager::new_with_config("", config));
-        let turn = Arc::new(Semaphore::new(pool_size as usize));
-        let writer = target.is_sqlite().then(Arc::default); // it has one
+        let queues = Queues::new(pool_size as usize, target.is_sqlite(), metrics);
         let sealer = keys.sealer("stored answers");
-        Self { pool, turn, writer, acquire_timeout, target, world, keys, sealer }
+        Self { pool, queues, acquire_timeout, statement_timeout, long_read_timeout, target, world, keys, sealer }
     }
 
     pub fn world(&self) -> &World {
         &self.world
     }
 
-    async fn lease(&self, access: Access, tenant: TenantId) -> Result<ReadTx> {
-        let wait = tokio::time::timeout(self.acquire_timeout, self.turn.clone().acquire_owned());
-        let turn = wait.await.map_err(unavailable)?.map_err(unavailable)?;
-        let conn = self.pool.get_owned().await.map_err(unavailable)?;
+    /// The turns that a lease needs, in the order in which each is asked for: nobody waits for an earlier one while holding a
+    /// later one.
+    async fn turns(&self, access: Access, cost: Cost, claimant: Claimant) -> Vec<Turn> {
+        let Queues { connections, long_reads, jobs, writer } = &self.queues;
+        let is_job = claimant.party == Party::Server;
+        let mut turns = vec![];
+        if let (Access::Write, Some(writer)) = (access, writer) {
+            turns.push(writer.turn(claimant).await);
+        }
+        if cost == Cost::Long && !is_job {
+            turns.push(long_reads.turn(claimant).await);
+        }
+        turns.push(if is_job { jobs } else { connections }.turn(claimant).await);
+        turns
+    }
+
+    async fn lease(&self, access: Access, cost: Cost, scope: &impl Scope) -> Result<ReadTx> {
+        let (tenant, claimant) = (scope.tenant(), scope.claimant());
+        let until = tokio::time::Instant::now() + self.acquire_timeout;
+        let turns = timeout_at(until, self.turns(access, cost, claimant)).await.map_err(unavailable)?;
+        let conn = timeout_at(until, self.pool.get_owned()).await.map_err(unavailable)?.map_err(unavailable)?;
         let now = Instant::from(self.world.now());
         let (target, keys) = (self.target.clone(), self.keys.clone());
         let is_write = matches!(access, Access::Write);
-        let mut tx = ReadTx { conn, turn: Some(turn), tenant, now, target, keys, is_write, has_ended: false };
-        if let Err(error) = tx.conn.begin(access, tenant).await {
+        let leased = Some(Leased { conn, _turns: turns });
+        let mut tx = ReadTx { leased, tenant, now, cost, target, keys, is_write };
+        let deadline = match (claimant.party, cost) {
+            (Party::Server, _) => JOB_STATEMENT_TIMEOUT,
+            (_, Cost::Ordinary) => self.statement_timeout,
+            (_, Cost::Long) => self.long_read_timeout.min(self.statement_timeout),
+        };
+        if let Err(error) = tx.conn().begin(access, tenant, deadline).await {
             // Whatever is wrong with it, the next request gets another one.
-            AnyTransactions::transaction_manager_status_mut(&mut *tx.conn).set_in_error();
+            AnyTransactions::transaction_manager_status_mut(tx.conn()).set_in_error();
+            tx.leased = None;
             return Err(unavailable(error));
         }
         Ok(tx)
@@ -235,7 +314,15 @@ impl Db {
     where
         for<'tx> F: AsyncFnOnce(&'tx mut ReadTx) -> Result<R> + AsyncFunc<&'tx mut ReadTx, Result<R>, Fut: Send>,
     {
-        let mut tx = self.lease(Access::Read, scope.tenant()).await?;
+        self.read_at(Cost::Ordinary, scope, work).await
+    }
+
+    /// As [`Db::read`], of whatever cost. Error::SlowStatement where a statement took too long.
+    pub async fn read_at<R, F>(&self, cost: Cost, scope: &impl Scope, work: F) -> Result<R>
+    where
+        for<'tx> F: AsyncFnOnce(&'tx mut ReadTx) -> Result<R> + AsyncFunc<&'tx mut ReadTx, Result<R>, Fut: Send>,
+    {
+        let mut tx = self.lease(Access::Read, cost, scope).await?;
         let result = work(&mut tx).await;
         tx.end(result).await
     }
@@ -252,17 +339,10 @@ impl Db {
     }
 
     pub(super) async fn begin_write(&self, scope: &impl WriteScope) -> Result<WriteTx> {
-        let writer = match &self.writer {
-            Some(writer) => {
-                let wait = tokio::time::timeout(self.acquire_timeout, writer.clone().lock_owned());
-                Some(wait.await.map_err(unavailable)?)
-            }
-            None => None,
-        };
-        let read = self.lease(Access::Write, scope.tenant()).await?;
+        let read = self.lease(Access::Write, Cost::Ordinary, scope).await?;
         let (actor, origin) = (scope.actor(), scope.origin().clone());
         let (world, sealer) = (self.world.clone(), self.sealer.clone());
-        Ok(WriteTx { read, actor, origin, world, sealer, _writer: writer })
+        Ok(WriteTx { read, actor, origin, world, sealer })
     }
 }
 
@@ -303,39 +383,63 @@ impl AnyConnection {
         }
     }
 
-    /// Starts a transaction; PostgreSQL then lets it touch only this tenant's rows.
-    async fn begin(&mut self, access: Access, tenant: TenantId) -> QueryResult<()> {
+    /// Starts a transaction whose statements may each take so long (on SQLite: all of them together). PostgreSQL then lets
+    /// it touch only this tenant's rows. One round trip: neither a UUID nor a number needs escaping.
+    async fn begin(&mut self, access: Access, tenant: TenantId, timeout: Duration) -> QueryResult<()> {
         match self {
             Self::Pg(conn) => {
                 let mode = match access {
                     Access::Read => "ISOLATION LEVEL REPEATABLE READ READ ONLY",
                     Access::Write => "READ WRITE",
                 };
-                // One round trip. A UUID needs no escaping.
-                let sql = format!("BEGIN {mode}; SET LOCAL app.tenant_id = '{}'", tenant.0);
+                let sql = format!(
+                    "BEGIN {mode}; SET LOCAL app.tenant_id = '{}'; SET LOCAL statement_timeout = {}",
+                    tenant.0,
+                    timeout.as_millis()
+                );
                 AnsiTransactionManager::begin_transaction_sql(conn, &sql).await
             }
             Self::Mysql(conn) => {
-                let sql = match access {
+                let begin = match access {
                     Access::Read => {
                         "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; \
                          START TRANSACTION READ ONLY, WITH CONSISTENT SNAPSHOT"
                     }
                     Access::Write => "START TRANSACTION",
                 };
-                AnsiTransactionManager::begin_transaction_sql(conn, sql).await
+                let sql = format!("SET max_statement_time = {:.3}; {begin}", timeout.as_secs_f64());
+                AnsiTransactionManager::begin_transaction_sql(conn, &sql).await
             }
-            Self::Sqlite(conn) => {
+            Self::Sqlite(conn, deadline) => {
                 // A transaction that reads before it writes must take the lock first, or it
                 // can fail with SQLITE_BUSY however long it may wait.
                 let sql = match access {
                     Access::Read => "PRAGMA query_only = ON; BEGIN",
                     Access::Write => "PRAGMA query_only = OFF; BEGIN IMMEDIATE",
                 };
+                deadline.set(timeout);
                 conn.spawn_blocking(move |conn| {
                     diesel::connection::AnsiTransactionManager::begin_transaction_sql(conn, sql)
                 })
                 .await
+            }
+        }
+    }
+
+    /// Ends the statement that nobody waits for any more. On SQLite it ends by itself where it looks at the deadline next;
+    /// until then its thread has the connection, which can't be given back before.
+    async fn stop(&mut self, target: &Target) {
+        match self {
+            Self::Pg(conn) => target.cancel(conn.cancel_token()).await,
+            Self::Mysql(conn) => {
+                let stopped = tokio::time::timeout(CANCEL_TIMEOUT, conn.cancel_token().cancel_query()).await;
+                if let Ok(Err(error)) = stopped {
+                    tracing::debug!(%error, "A statement can't be cancelled");
+                }
+            }
+            Self::Sqlite(conn, deadline) => {
+                deadline.set(Duration::ZERO);
+                let _ = conn.spawn_blocking(|_| Ok(())).await; // fails only where the runtime ends
             }
         }
     }
@@ -356,7 +460,7 @@ impl AnyConnection {
                     true => Err(diesel::result::Error::BrokenTransactionManager),
                     false => Ok(()),
                 },
-                Self::Sqlite(_) => Ok(()),
+                Self::Sqlite(..) => Ok(()),
             }
         }
         .boxed()
@@ -376,4 +480,4 @@ mod async_func {
         type Fut = Fut;
     }
 }
-pub(super) use async_func::AsyncFunc as SendAsyncFn;
+pub use async_func::AsyncFunc as SendAsyncFn;

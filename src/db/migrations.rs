@@ -65,7 +65,7 @@ async fn run(target: &Target, task: Task) -> anyhow::Result<Vec<Step>> {
             ensure!(locked == Some(1), "another server has been migrating for 10 minutes");
             tokio::task::spawn_blocking(move || perform(&mut AsyncMigrationHarness::new(conn), || MYSQL, task)).await?
         }
-        AnyConnection::Sqlite(mut conn) => {
+        AnyConnection::Sqlite(mut conn, _) => {
             conn.spawn_blocking(move |conn| Ok(under_file_lock(conn, |conn| perform(conn, || SQLITE, task)))).await?
         }
     }
@@ -113,7 +113,7 @@ impl Db {
     pub async fn is_migrated(&self) -> Result<bool> {
         let applied = __diesel_schema_migrations::table.select(__diesel_schema_migrations::version);
         let query = async |tx: &mut ReadTx| Ok(applied.load(tx.conn()).await?);
-        let applied: Vec<String> = match self.read(&NoTenant, query).await {
+        let applied: Vec<String> = match self.read(&NoTenant::probe(), query).await {
             Err(Error::Internal(cause)) => {
                 // The database answers, but not to this: nobody has made the table yet.
                 tracing::warn!(error = ?cause, "The migrations can't be read");

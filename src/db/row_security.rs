@@ -17,6 +17,6 @@ impl Db {
             let role = sql::<Bool>("(SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user)");
             Ok(diesel::select(role).get_result(tx.conn()).await?)
         };
-        self.read(&NoTenant, query).await
+        self.read(&NoTenant::probe(), query).await
     }
 }

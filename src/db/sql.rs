@@ -249,11 +249,12 @@ pub fn day_or_last<T: Expression<SqlType = Nullable<Date>>>(day: T) -> coalesce_
     coalesce_day(day, NoDay)
 }
 
-/// Narrows boxed `$rows` by each filter that is given: `narrowed!(rows, week => tasks::week.eq(week), …)`.
+/// Narrows boxed `$rows` by each filter that is given: `narrowed!(rows, week => tasks::week.eq(week), …)`. The deadline comes
+/// before all of them: it is looked at for the rows that none of them lets through, too.
 #[macro_export]
 macro_rules! narrowed {
     ($rows:expr, $($given:ident => $condition:expr),+ $(,)?) => {{
-        let mut rows = $rows;
+        let mut rows = $rows.filter($crate::db::deadline::InTime);
         $(if let Some($given) = $given {
             rows = rows.filter($condition);
         })+
@@ -289,6 +290,7 @@ macro_rules! sorted {
 #[macro_export]
 macro_rules! paged {
     ($tx:expr, $list:expr, $matching:expr, $select:expr, $id:tt, $columns:tt) => {{
+        debug_assert!($list.cost() == $crate::db::Cost::Ordinary || $tx.is_long(), "a search needs a long read");
         let total = match $list.is_counted() {
             true => Some($crate::db::sql::uncached($matching.count()).get_result($tx.conn()).await?),
             false => None,

@@ -6,12 +6,18 @@
 //! lost updates. What clients send back loses the suffix again, so that endpoints see nothing but their own tags.
 //! Not so in `If-Range`: a part of the plain bytes must never be joined to a compressed copy.
 use super::negotiate::weight;
+use crate::error::Error;
+use poem::error::ResponseError;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use poem::web::{Compress, CompressionAlgo, CompressionLevel};
 use poem::{IntoResponse, Response};
 
 /// Below this, the headers weigh more than what is saved.
 const WORTHWHILE: u64 = 1024;
+
+/// Up to this size an answer is compressed at once: while a client does not read, the compressor would take more memory
+/// than the answer.
+const AT_ONCE: u64 = 1024 * 1024;
 
 /// The types that become smaller and, unlike `text/event-stream`, are not waited for piece by piece.
 const COMPRESSIBLE: [&str; 11] = [
@@ -84,7 +90,7 @@ impl Compression {
         Self { accepted: accepted(request), held: untag(request) }
     }
 
-    pub fn apply(self, mut response: Response) -> Response {
+    pub async fn apply(self, mut response: Response) -> Response {
         if response.status() == StatusCode::NOT_MODIFIED {
             self.held.inspect(|coding| coding.tag(response.headers_mut())); // it speaks of the client's copy
             response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
@@ -93,10 +99,12 @@ impl Compression {
             return response;
         }
         response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+        let length = length(&mut response);
         match self.accepted {
-            Some(coding) if length(&mut response).is_none_or(|length| length >= WORTHWHILE) => {
+            Some(coding) if length.is_none_or(|length| length >= WORTHWHILE) => {
                 coding.tag(response.headers_mut());
-                coding.apply(response)
+                let response = coding.apply(response);
+                if length.is_some_and(|length| length <= AT_ONCE) { whole(response).await } else { response }
             }
             _ => response,
         }
@@ -135,6 +143,16 @@ fn is_compressible(response: &Response) -> bool {
     let media_type = media_type.trim().to_ascii_lowercase();
     let shrinks = COMPRESSIBLE.contains(&media_type.as_str()) || media_type.ends_with("+json");
     shrinks && !fixed && !forbidden && !no_body && response.status() != StatusCode::PARTIAL_CONTENT
+}
+
+/// Reads the body to its end, which is at hand.
+async fn whole(mut response: Response) -> Response {
+    match response.take_body().into_bytes().await {
+        Ok(bytes) => response.set_body(bytes),
+        // It has been read from memory, so this does not happen; if it does, the client has to see it.
+        Err(error) => return Error::Internal(error.into()).as_response(),
+    }
+    response
 }
 
 /// The length of the body, unless it is made on the way.

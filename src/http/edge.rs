@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::http::body_limit::BodyLimit;
 use crate::http::cors::Origins;
 use crate::http::old_paths::{self, Path};
+use crate::http::unsent::Unsent;
 use crate::http::{compression, security};
 use futures_util::FutureExt;
 use ipnet::IpNet;
@@ -49,6 +50,8 @@ pub struct EdgeOptions {
     pub allow: Allow,
     /// Whether paths of earlier systems are served too.
     pub old_paths: bool,
+    /// The account of the answers that nobody has read yet.
+    pub unsent: Unsent,
 }
 
 pub fn edge<E: Endpoint + 'static>(endpoint: E, options: EdgeOptions) -> impl Endpoint<Output = Response> + 'static {
@@ -75,7 +78,7 @@ impl<E: Endpoint> Endpoint for Edge<E> {
             }
             _ => self.answer(request, &asked).instrument(span).await,
         };
-        let mut response = self.finish(response, &asked, line.seconds());
+        let mut response = self.finish(response, &asked, line.seconds()).await;
         if let Path::Old(new) = &path {
             old_paths::tell(new, response.headers_mut());
             old_paths::extend_cookies(&asked_for, response.headers_mut());
@@ -132,9 +135,17 @@ impl<E: Endpoint> Edge<E> {
         response
     }
 
-    fn finish(&self, response: Response, asked: &Asked, seconds: f64) -> Response {
+    async fn finish(&self, mut response: Response, asked: &Asked, seconds: f64) -> Response {
+        let length = compression::length(&mut response).unwrap_or_default(); // what is made on the way is little at a time
+        let counted = asked.recipient.count(&asked.method, length);
+        if let Err(error) = &counted {
+            response = error.as_response();
+        }
         let response = failure::render(response, asked, &self.options.allow);
-        let mut response = asked.compression.apply(response);
+        let mut response = asked.compression.apply(response).await;
+        if let Ok(unread) = counted {
+            unread.stay_with(&mut response);
+        }
         self.options.cors.expose(asked.origin.as_ref(), response.headers_mut());
         security::harden(response.headers_mut(), self.options.hsts && asked.is_https);
         if let Ok(id) = HeaderValue::from_str(&asked.id) {

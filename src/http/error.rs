@@ -90,7 +90,9 @@ impl Error {
             Self::Unprocessable(_) => (StatusCode::UNPROCESSABLE_ENTITY, ErrorType::Unprocessable),
             Self::IdempotencyMismatch => (StatusCode::UNPROCESSABLE_ENTITY, ErrorType::IdempotencyMismatch),
             Self::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, ErrorType::RateLimited),
-            Self::Unavailable(_) | Self::NotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, ErrorType::Unavailable),
+            Self::Unavailable(_) | Self::SlowStatement(..) | Self::NotReady(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, ErrorType::Unavailable)
+            }
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, ErrorType::InternalError),
         }
     }
@@ -123,9 +125,11 @@ impl ResponseError for Error {
     fn as_response(&self) -> Response {
         let (status, kind) = self.public();
         let detail = match self {
-            Self::Invalid(detail) | Self::Unprocessable(detail) | Self::Conflict(detail) | Self::NotReady(detail) => {
-                detail.clone()
-            }
+            Self::Invalid(detail)
+            | Self::Unprocessable(detail)
+            | Self::Conflict(detail)
+            | Self::SlowStatement(detail, _)
+            | Self::NotReady(detail) => detail.clone(),
             _ => Detail::default(),
         };
         let mut response = Response::builder().status(status).finish();

@@ -2,9 +2,9 @@
 //! held while a slow client reads.
 use super::query::{QueryParams, Search, members_of, parse_sort, part, sort_member};
 use crate::auth::{Caller, Permission};
-use crate::db::{Db, ReadTx};
+use crate::db::{Cost, Db, ReadTx};
 use crate::error::{Error, Result};
-use crate::list::{At, Filter, List, Page};
+use crate::list::{At, BatchSize, Filter, List, Page};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use poem::{Body, IntoResponse, Response};
@@ -12,8 +12,6 @@ use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSch
 use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiResponse, Enum, Object};
 use serde_json::{Map, Value};
-
-const BATCH: i32 = 500;
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Enum)]
 #[oai(rename_all = "snake_case")]
@@ -62,7 +60,8 @@ impl<F: Filter> QueryParams for ExportOf<F> {
         }
         let Search { q } = part(&members)?;
         let (filter, sort) = (part(&members)?, parse_sort(&members)?);
-        Ok(Self { format, fields, list: List { filter, q, sort, per_page: BATCH, at: At::Cursor(None) } })
+        let list = List { filter, q, sort, per_page: BatchSize::FIRST.per_page(), at: At::Cursor(None) };
+        Ok(Self { format, fields, list })
     }
 }
 
@@ -87,24 +86,27 @@ impl Export {
         P: for<'a> Fn(&'a mut ReadTx, &'a List<F>) -> BoxFuture<'a, Result<Page<F::Item>>> + Send + Sync + 'static,
     {
         let ExportOf { format, fields, mut list } = export;
-        let first = db.read(&caller, async |tx| page(tx, &list).await).await?;
+        let slot = caller.begin_export()?;
+        let first = db.read_at(Cost::Long, &caller, async |tx| page(tx, &list).await).await;
+        let first = first.map_err(|error| list.advise(error))?;
         let head = match format {
             Format::Csv => csv_row(fields.iter().map(String::as_str)),
             Format::Ndjson => String::new(),
         };
-        let head = head + &print(format, &fields, &first.items);
-        list.at = At::Cursor(first.meta.next_cursor);
+        let (text, size) = print(format, &fields, &first.items, BatchSize::FIRST);
+        let head = head + &text;
+        (list.at, list.per_page) = (At::Cursor(first.meta.next_cursor), size.per_page());
 
-        let start = (list, db, caller, page, fields);
-        let rest = stream::try_unfold(start, move |(mut list, db, caller, page, fields)| async move {
+        let start = (list, db, caller, page, fields, size, slot);
+        let rest = stream::try_unfold(start, move |(mut list, db, caller, page, fields, size, slot)| async move {
             if matches!(list.at, At::Cursor(None)) {
                 return Ok(None);
             }
             caller.recheck().await?;
-            let batch = db.read(&caller, async |tx| page(tx, &list).await).await?;
-            let text = print(format, &fields, &batch.items);
-            list.at = At::Cursor(batch.meta.next_cursor);
-            Ok(Some((text, (list, db, caller, page, fields))))
+            let batch = db.read_at(Cost::Long, &caller, async |tx| page(tx, &list).await).await?;
+            let (text, size) = print(format, &fields, &batch.items, size);
+            (list.at, list.per_page) = (At::Cursor(batch.meta.next_cursor), size.per_page());
+            Ok(Some((text, (list, db, caller, page, fields, size, slot))))
         });
         let rest = rest.map_err(|error: Error| {
             tracing::error!(?error, "An export broke off");
@@ -114,8 +116,10 @@ impl Export {
     }
 }
 
-fn print<T: ToJSON>(format: Format, fields: &[String], items: &[T]) -> String {
-    let rows = items.iter().filter_map(ToJSON::to_json);
+/// The rows as they are exported, and the size of the batch after them.
+fn print<T: ToJSON>(format: Format, fields: &[String], items: &[T], size: BatchSize) -> (String, BatchSize) {
+    let rows: Vec<Value> = items.iter().filter_map(ToJSON::to_json).collect();
+    let size = size.after(&rows);
     let print = |mut row: Value| match format {
         Format::Csv => csv_row(fields.iter().map(|field| cell(row[field].take()))),
         Format::Ndjson => {
@@ -123,7 +127,7 @@ fn print<T: ToJSON>(format: Format, fields: &[String], items: &[T]) -> String {
             format!("{}\n", Value::Object(members))
         }
     };
-    rows.map(print).collect()
+    (rows.into_iter().map(print).collect(), size)
 }
 
 /// What a cell shows. A text that a spreadsheet would take for a formula gets an apostrophe before it (OWASP, CSV

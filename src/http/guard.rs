@@ -287,7 +287,9 @@ impl Guard {
         };
         match &error {
             Error::Internal(cause) => tracing::error!(?cause, "Operation failed"),
-            Error::Unavailable(cause) => tracing::warn!(?cause, "Operation is unavailable"),
+            Error::Unavailable(cause) | Error::SlowStatement(_, cause) => {
+                tracing::warn!(?cause, "Operation is unavailable")
+            }
             _ => {}
         }
         error.as_response()

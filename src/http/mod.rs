@@ -21,6 +21,7 @@ pub mod scalars;
 pub mod schema;
 pub mod security;
 pub mod serve;
+pub mod unsent;
 
 pub use body::{Form, Input, Json, OptionalJson, Patch};
 pub use cached_list::CachedList;

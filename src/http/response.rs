@@ -86,7 +86,9 @@ fn header_value(text: String) -> HeaderValue {
 }
 
 pub fn json_response(status: StatusCode, body: impl Into<String>) -> Response {
-    Response::builder().status(status).content_type("application/json").body(Body::from_string(body.into()))
+    let mut body = body.into();
+    body.shrink_to_fit(); // it may wait for its client for a while
+    Response::builder().status(status).content_type("application/json").body(Body::from_string(body))
 }
 
 fn resource_response<T: Resource>(status: StatusCode, resource: &T) -> Response {

@@ -1,6 +1,7 @@
 //! Our own accept loop: poem's has no timeout for clients that connect and say nothing, and no cap on connections.
 //!
 //! HTTP/1.1 and HTTP/2 with prior knowledge share the port; TLS belongs to the proxy in front.
+use ipnet::IpNet;
 use poem::Endpoint;
 use std::io;
 use std::net::SocketAddr;
@@ -8,13 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 mod activity;
 mod connection;
+mod frames;
+mod registry;
 #[cfg(test)]
 pub(super) mod testing;
 #[cfg(test)]
@@ -24,13 +26,18 @@ mod write_limit;
 /// After an `accept` that failed for want of something (file descriptors, memory): time for connections to end.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(200);
 
-#[derive(Debug, Clone, Copy)]
+use registry::{Registered, Registry};
+
+#[derive(Debug, Clone)]
 pub struct ServeOptions {
     /// A connection must bring its first whole request head within this, whatever it speaks.
     pub header_timeout: Duration,
     /// How long a stopping server waits for what has begun.
     pub drain_timeout: Duration,
     pub max_connections: usize,
+    /// Of these, from one address; trusted proxies may have more.
+    pub max_connections_per_address: usize,
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// How long a connection may keep us waiting.
@@ -60,7 +67,8 @@ pub async fn serve<E: Endpoint + 'static>(
     options: ServeOptions,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    serve_with(listener, endpoint, options, Patience::new(options.header_timeout), stop).await
+    let patience = Patience::new(options.header_timeout);
+    serve_with(listener, endpoint, options, patience, stop).await
 }
 
 async fn serve_with<E: Endpoint + 'static>(
@@ -71,38 +79,36 @@ async fn serve_with<E: Endpoint + 'static>(
     stop: CancellationToken,
 ) -> io::Result<()> {
     tracing::info!(address = %listener.local_addr()?, "Listening");
+    let ServeOptions { drain_timeout, max_connections, max_connections_per_address, trusted_proxies, .. } = options;
     let endpoint = Arc::new(endpoint);
-    let slots = Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS)));
+    let registry = Registry::new(max_connections, max_connections_per_address, trusted_proxies);
     let mut connections = JoinSet::new();
-    while let Some(accepted) = stop.run_until_cancelled(accept(&listener, &slots)).await {
-        let Accepted { stream, peer, slot } = accepted;
-        let served = connection::serve(stream, peer, endpoint.clone(), patience, stop.clone());
-        connections.spawn(async move {
-            served.await;
-            drop(slot);
-        });
+    while let Some(accepted) = stop.run_until_cancelled(accept(&listener, &registry)).await {
+        let Accepted { stream, peer, registered } = accepted;
+        let (endpoint, stop) = (endpoint.clone(), stop.clone());
+        connections.spawn(async move { connection::serve(stream, peer, endpoint, patience, &registered, stop).await });
         while connections.try_join_next().is_some() {} // forget those that have ended
     }
     drop(listener); // whoever comes now is refused at once, and a balancer looks elsewhere
-    drain(connections, options.drain_timeout).await;
+    drain(connections, drain_timeout).await;
     Ok(())
 }
 
 struct Accepted {
     stream: TcpStream,
     peer: SocketAddr,
-    /// None only if the semaphore were closed, which it never is.
-    slot: Option<OwnedSemaphorePermit>,
+    registered: Registered,
 }
 
-/// The next connection, once there is room for it. At the cap we don't even accept: newcomers wait in the kernel's
-/// backlog, where they cost nothing, and get their turn as soon as another ends. Accepting them just to refuse would
-/// spend a file descriptor on each and make clients come back at once.
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Accepted {
-    let slot = slots.clone().acquire_owned().await.ok();
+/// The next connection, once there is room for it. While all are busy we accept no other: newcomers wait in the kernel's
+/// backlog, where they cost nothing, and get their turn as soon as another ends or comes to rest.
+async fn accept(listener: &TcpListener, registry: &Registry) -> Accepted {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => return Accepted { stream, peer, slot },
+            Ok((stream, peer)) => match registry.register(peer.ip()).await {
+                Some(registered) => return Accepted { stream, peer, registered },
+                None => tracing::debug!(client = %peer, "An address has all the connections that it may have"),
+            },
             Err(error) => recover(&error).await,
         }
     }

@@ -1,6 +1,7 @@
 //! What texts of a format look like, in one place: bodies, parameters and cursors are all read by these.
 use chrono::{DateTime, Datelike, NaiveDate, Timelike, Utc};
 use email_address::{EmailAddress, Options};
+use std::net::{IpAddr, Ipv6Addr};
 use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
@@ -73,6 +74,17 @@ pub fn is_one_line(text: &str) -> bool {
 /// The first line with something in it.
 pub fn first_line(text: &str) -> Option<&str> {
     text.split(ends_line).map(str::trim).find(|line| !line.is_empty())
+}
+
+/// What stands for all addresses of one subscriber: the address itself; of IPv6 its network, as each has a whole /64.
+pub fn subscriber(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+    }
 }
 
 #[cfg(test)]

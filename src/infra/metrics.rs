@@ -26,7 +26,26 @@ pub struct Metrics {
     most_used: Arc<Mutex<Uuid>>,
     /// Sealed values that did not open: they were changed or moved in the database, or their key is gone.
     pub unsealing_failures: Counter,
+    /// Turns that are taken in each queue for the database, and by the party that has most of them there.
+    queue_turns: Family<QueueTurns, Gauge>,
+    queue_turns_of_one: Family<QueueTurns, Gauge>,
+    /// Looks of `/readyz` at the database and Redis.
+    pub readiness_looks: Counter,
     registry: Arc<Registry>,
+}
+
+/// A queue's gauges.
+#[derive(Debug, Clone, Default)]
+pub struct QueueGauges {
+    /// Turns that are taken.
+    pub taken: Gauge,
+    /// Turns that are taken by the party that has most of them.
+    pub taken_by_one: Gauge,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueueTurns {
+    queue: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -53,9 +72,27 @@ impl Default for Metrics {
         registry.register("most_data_key_uses", help, most_data_key_uses.clone());
         let unsealing_failures = Counter::default();
         registry.register("unsealing_failures", "Sealed values that did not open", unsealing_failures.clone());
+        let queue_turns = Family::default();
+        registry.register("queue_turns", "Turns taken in a queue for the database", queue_turns.clone());
+        let queue_turns_of_one = Family::default();
+        let help = "Turns taken by the tenant or the address that has most of them";
+        registry.register("queue_turns_of_one", help, queue_turns_of_one.clone());
+        let readiness_looks = Counter::default();
+        let help = "Looks at the database and Redis for the readiness probe";
+        registry.register("readiness_looks", help, readiness_looks.clone());
         let registry = Arc::new(registry);
         let most_used = Arc::default();
-        Self { cache_lookups, key_uses, most_data_key_uses, most_used, unsealing_failures, registry }
+        Self {
+            cache_lookups,
+            key_uses,
+            most_data_key_uses,
+            most_used,
+            unsealing_failures,
+            queue_turns,
+            queue_turns_of_one,
+            readiness_looks,
+            registry,
+        }
     }
 }
 
@@ -74,6 +111,12 @@ impl Metrics {
             *most_used = tenant;
             self.most_data_key_uses.set(uses);
         }
+    }
+
+    /// The gauges of a queue for the database.
+    pub fn queue(&self, queue: &'static str) -> QueueGauges {
+        let gauge = |family: &Family<QueueTurns, Gauge>| family.get_or_create(&QueueTurns { queue }).clone();
+        QueueGauges { taken: gauge(&self.queue_turns), taken_by_one: gauge(&self.queue_turns_of_one) }
     }
 
     /// Everything counted, as OpenMetrics text.

@@ -9,6 +9,7 @@ pub mod mail;
 pub mod metrics;
 pub mod money;
 pub mod redis;
+pub mod shares;
 #[cfg(test)]
 pub mod test_log;
 pub mod world;

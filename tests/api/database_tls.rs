@@ -79,7 +79,7 @@ async fn is_encrypted(conn: &mut AnyConnection) -> bool {
             assert_eq!((told.len(), told[0][0].as_str()), (1, "Ssl_cipher"));
             !told[0][1].is_empty()
         }
-        AnyConnection::Sqlite(_) => panic!("SQLite has no line"),
+        AnyConnection::Sqlite(..) => panic!("SQLite has no line"),
     }
 }
 

@@ -2,6 +2,7 @@
 mod loops;
 
 use crate::support::{Kind, Tenant, TestApp};
+use bizcenter::db::Origin;
 use bizcenter::db::jobs::{Claimed, Job};
 use bizcenter::error::Error;
 use bizcenter::infra::jobs::Jobs;
@@ -221,7 +222,7 @@ async fn a_job_of_a_kind_that_nobody_knows_yet_waits_untouched() {
     idle(&app).await;
     let enqueue = {
         let db = app.parts.db.clone();
-        async move { db.enqueue(OfTomorrow {}).await.unwrap() }
+        async move { db.enqueue(OfTomorrow {}, &Origin::default()).await.unwrap() }
     };
     app.by_hand(enqueue).await;
     for _ in 0..3 {

@@ -25,6 +25,7 @@ const HIGH: RateLimitConfig = RateLimitConfig {
     login_per_minute: 1_000_000,
     refresh_per_minute: 1_000_000,
     writes_per_minute: 1_000_000,
+    feed_per_hour: 1_000_000,
     email_changes_per_hour: 1_000_000,
     invitations_per_day: 1_000_000,
 };

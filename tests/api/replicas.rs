@@ -196,7 +196,7 @@ async fn without_redis_sessions_in_it_answer_503_at_once_and_are_back_with_it() 
         let refresh = json!({"refresh_token": owner.refresh_token()});
         app.visitor().post("/api/v1/auth/refresh").json(&refresh).expect(503).await;
         app.visitor().get("/health").expect(200).await;
-        let ready = app.visitor().get("/readyz").expect(503).await;
+        let ready = app.readiness().await.expect(503);
         assert_eq!(ready.detail(), json!({"cache": ["does not answer"]}));
         redis.restart();
         is_back(owner).await;
@@ -357,7 +357,7 @@ async fn without_redis_sessions_in_the_database_go_on_and_limits_are_counted_her
     for status in [201, 201, 201, 429] {
         owner.post("/api/v1/tasks").json(&json!({"title": "x"})).expect(status).await;
     }
-    app.visitor().get("/readyz").expect(200).await;
+    app.readiness().await.expect(200);
     redis.restart();
     tokio::time::sleep(Duration::from_secs(1)).await;
     owner.post("/api/v1/tasks").json(&json!({"title": "x"})).expect(201).await; // Redis knows of none yet

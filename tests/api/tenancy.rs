@@ -14,7 +14,7 @@ use std::path::Path;
 use uuid::Uuid;
 
 /// A tenant with a row in every table.
-async fn tenant_with_everything(app: &TestApp) -> Tenant {
+pub async fn tenant_with_everything(app: &TestApp) -> Tenant {
     let tenant = app.tenant().await;
     let task = json!({"title": "The secret plan", "assigned_to": tenant.owner.id()});
     let contract = tenant.owner.contract(json!({"amount": "5"})).await;
@@ -101,6 +101,20 @@ fn assert_hidden(result: diesel::QueryResult<()>, statement: &str) {
     let Err(error) = result else { panic!("{statement} was let through") };
     let error = error.to_string();
     assert!(error.contains("violates row-level security policy"), "{statement}: {error}");
+}
+
+#[tokio::test]
+async fn postgres_evaluates_its_policies_once_a_statement() {
+    let app = TestApp::start().await;
+    if app.database.kind != Kind::Postgres {
+        return; // the other databases have no row-level security
+    }
+    let mut conn = plain(&app).await;
+    for table in guarded_tables(&mut conn).await {
+        let plan = rows(&mut conn, &format!("EXPLAIN SELECT * FROM {table}")).await.concat().join("\n");
+        assert!(plan.contains("InitPlan 1") && plan.contains("InitPlan 2"), "{table}:\n{plan}");
+        assert!(!plan.contains("current_setting"), "{table} asks for each row:\n{plan}");
+    }
 }
 
 #[tokio::test]

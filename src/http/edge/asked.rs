@@ -1,10 +1,14 @@
 //! What the edge keeps of a request while the endpoint has it.
 use super::EdgeOptions;
+use crate::db::queue::{Claimant, Party};
 use crate::http::client_ip::{self, ClientIp, ForwardedScheme};
 use crate::http::compression::Compression;
 use crate::http::negotiate::weight;
+use crate::http::unsent::Recipient;
+use crate::infra::formats::subscriber;
 use poem::Request;
 use poem::http::{HeaderMap, HeaderValue, Method, header};
+use uuid::Uuid;
 
 pub struct Asked {
     pub id: String,
@@ -17,6 +21,7 @@ pub struct Asked {
     pub is_preflight: bool,
     pub wants_problem: bool,
     pub compression: Compression,
+    pub recipient: Recipient,
 }
 
 /// The id of a request, as it stands in its answer and in the logs.
@@ -37,6 +42,7 @@ impl Asked {
             is_preflight: is_preflight(request),
             wants_problem: wants_problem(request.headers()),
             compression: Compression::negotiate(request.headers_mut()),
+            recipient: options.unsent.recipient(visitor(client)),
             client,
             id,
         };
@@ -47,6 +53,7 @@ impl Asked {
     fn tell(&self, request: &mut Request, scheme: ForwardedScheme) {
         request.extensions_mut().insert(RequestId(self.id.clone()));
         request.extensions_mut().insert(scheme);
+        request.extensions_mut().insert(self.recipient.clone());
         if let Some(client) = self.client {
             request.extensions_mut().insert(client);
         }
@@ -58,6 +65,10 @@ impl Asked {
     pub fn is_head(&self) -> bool {
         self.method == Method::HEAD
     }
+}
+
+fn visitor(client: Option<ClientIp>) -> Claimant {
+    Claimant { party: Party::Address(client.map(|ClientIp(ip)| subscriber(ip))), user: Uuid::nil().into() }
 }
 
 /// The client's own id, if it is harmless in headers and logs.

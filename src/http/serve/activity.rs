@@ -31,6 +31,12 @@ impl Activity {
         Ongoing(self.clone())
     }
 
+    /// Since when nothing has been going on; `None` while something is.
+    pub fn quiet_since(&self) -> Option<Instant> {
+        let state = self.0.borrow();
+        (state.ongoing == 0).then_some(state.quiet_since)
+    }
+
     pub fn has_begun(&self) -> bool {
         self.0.borrow().has_begun
     }

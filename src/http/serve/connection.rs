@@ -1,11 +1,13 @@
 //! One connection, from its first byte to its last.
 use super::Patience;
 use super::activity::Activity;
+use super::frames::{FrameClock, FramedBody, MAX_FRAME, StreamExecutor};
+use super::registry::Registered;
 use super::write_limit::WriteLimit;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
@@ -20,25 +22,43 @@ use tokio_util::sync::CancellationToken;
 
 const MAX_HTTP1_HEAD: usize = 64 * 1024;
 const MAX_HTTP2_HEAD: u32 = 64 * 1024;
-const MAX_HTTP2_STREAMS: u32 = 200;
+/// Each may have one frame waiting in the connection's own buffer.
+const MAX_HTTP2_STREAMS: u32 = 100;
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Speaks HTTP until the client leaves, `stop` asks for an end, or one of the limits is passed.
-///
-/// hyper's own header timeout begins only once it knows the protocol, and nothing bounds that: a client that sends
-/// nothing, or half of the HTTP/2 preface, would stay for ever. So the limits are kept here, over the whole connection.
+/// Serves a connection until it ends, or another one needs its place: `close`.
 pub async fn serve<E: Endpoint + 'static>(
     stream: TcpStream,
     peer: SocketAddr,
     endpoint: Arc<E>,
     patience: Patience,
+    registered: &Registered,
+    stop: CancellationToken,
+) {
+    let speaking = speak(stream, peer, endpoint, patience, registered.activity.clone(), stop);
+    // Over HTTP/1.1 the connection's task serves its streams too, one at a time.
+    let speaking = FrameClock::default().watch(patience.write, speaking);
+    if let Some(None) = registered.close.run_until_cancelled(speaking).await {
+        tracing::debug!(client = %peer, "A client did not take its answer: the connection is closed");
+    }
+}
+
+/// Speaks HTTP until the client leaves, `stop` asks for an end, or one of the limits is passed.
+///
+/// hyper's own header timeout begins only once it knows the protocol, and nothing bounds that: a client that sends
+/// nothing, or half of the HTTP/2 preface, would stay for ever. So the limits are kept here, over the whole connection.
+async fn speak<E: Endpoint + 'static>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    endpoint: Arc<E>,
+    patience: Patience,
+    activity: Activity,
     stop: CancellationToken,
 ) {
     let Ok(local) = stream.local_addr() else { return }; // gone already
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "Could not set TCP_NODELAY");
     }
-    let activity = Activity::new();
     let io = TokioIo::new(WriteLimit::new(stream, patience.write, activity.clone()));
     let service = service_fn(|request| {
         let ongoing = activity.begin();
@@ -49,7 +69,7 @@ pub async fn serve<E: Endpoint + 'static>(
                 let _ = &ongoing;
                 error
             };
-            Ok::<_, Infallible>(answer.await.map(|body| body.map_err(held)))
+            Ok::<_, Infallible>(answer.await.map(|body| FramedBody::new(body.map_err(held))))
         }
     });
     let builder = builder(patience);
@@ -87,8 +107,8 @@ async fn answer<E: Endpoint>(
     endpoint.get_response((request, local, peer, Scheme::HTTP).into()).await.into()
 }
 
-fn builder(patience: Patience) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn builder(patience: Patience) -> Builder<StreamExecutor> {
+    let mut builder = Builder::new(StreamExecutor { frame_limit: patience.write });
     // This timer also runs between requests, so it must be as long as an idle connection may last.
     builder.http1().timer(TokioTimer::new()).header_read_timeout(patience.idle).max_buf_size(MAX_HTTP1_HEAD);
     builder
@@ -97,6 +117,7 @@ fn builder(patience: Patience) -> Builder<TokioExecutor> {
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_INTERVAL)
         .max_concurrent_streams(MAX_HTTP2_STREAMS)
+        .max_send_buf_size(MAX_FRAME)
         .max_header_list_size(MAX_HTTP2_HEAD)
         .max_pending_accept_reset_streams(20) // rapid reset, CVE-2023-44487
         .max_local_error_reset_streams(100); // and its sibling, where the client makes us reset

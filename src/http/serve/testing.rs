@@ -22,7 +22,13 @@ pub struct TestServer {
 
 impl TestServer {
     pub async fn start(endpoint: impl Endpoint + 'static) -> Self {
-        let options = ServeOptions { header_timeout: LONG, drain_timeout: LONG, max_connections: 100 };
+        let options = ServeOptions {
+            header_timeout: LONG,
+            drain_timeout: LONG,
+            max_connections: 100,
+            max_connections_per_address: 100,
+            trusted_proxies: vec![],
+        };
         Self::start_with(endpoint, options, Duration::from_secs(75)).await
     }
 

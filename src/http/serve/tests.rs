@@ -22,7 +22,13 @@ fn app() -> impl Endpoint + 'static {
 }
 
 fn options() -> ServeOptions {
-    ServeOptions { header_timeout: LONG, drain_timeout: LONG, max_connections: 100 }
+    ServeOptions {
+        header_timeout: LONG,
+        drain_timeout: LONG,
+        max_connections: 100,
+        max_connections_per_address: 100,
+        trusted_proxies: vec![],
+    }
 }
 
 /// How long the server bears a client that sends these bytes and then nothing.
@@ -122,16 +128,31 @@ async fn http2_with_prior_knowledge_is_served_and_closed_when_idle() {
 }
 
 #[tokio::test]
-async fn at_the_cap_newcomers_wait_for_a_slot() {
+async fn at_the_cap_newcomers_wait_while_all_are_busy() {
     let server = TestServer::start_with(app(), ServeOptions { max_connections: 1, ..options() }, LONG).await;
     let mut first = server.connect().await;
-    first.write_all(GET.as_bytes()).await.unwrap();
-    read_some(&mut first).await;
+    first.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    sleep(SHORT / 2).await;
     let mut second = server.connect().await; // by the kernel
     second.write_all(GET.as_bytes()).await.unwrap();
     assert!(timeout(SHORT, read_some(&mut second)).await.is_err());
-    drop(first);
-    assert!(read_some(&mut second).await.contains("hello"));
+    assert!(read_some(&mut first).await.contains("hello"));
+    assert!(read_some(&mut second).await.contains("hello"), "the first is at rest: it makes room");
+    assert_eq!(read_to_end(&mut first).await, "");
+}
+
+#[tokio::test]
+async fn over_http2_a_stream_that_nobody_reads_is_ended_alone() {
+    let server = TestServer::start(app()).await;
+    let io = TokioIo::new(server.connect().await);
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let (mut client, connection) = builder.initial_stream_window_size(1024).handshake(io).await.unwrap();
+    tokio::spawn(connection);
+    let huge = hyper::Request::get("http://x/huge").body(Empty::<bytes::Bytes>::new()).unwrap();
+    let unread = client.send_request(huge).await.unwrap();
+    sleep(SHORT * 3).await; // a frame may wait for SHORT
+    assert!(ask(&mut client, "/").await.unwrap().starts_with(b"hello"), "the connection goes on");
+    assert!(unread.into_body().collect().await.is_err(), "the whole answer was still there");
 }
 
 #[tokio::test]

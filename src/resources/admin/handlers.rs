@@ -31,7 +31,7 @@ impl AdminApi {
         caller: Caller<Read>,
         Query(list): Query<List<TenantAccountFilter>>,
     ) -> Result<Listed<TenantAccount>> {
-        Ok(Listed(self.db.read(&caller, async |tx| queries::list(tx, &list).await).await?))
+        Ok(Listed(list.read(&self.db, &caller, async |tx| queries::list(tx, &list).await).await?))
     }
 
     /// Create a tenant

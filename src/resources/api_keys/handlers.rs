@@ -22,7 +22,7 @@ impl ApiKeysApi {
     /// List API keys
     #[oai(path = "/api-keys", method = "get", operation_id = "api_key_list")]
     async fn list(&self, caller: Caller<Read>, Query(list): Query<List<ApiKeyFilter>>) -> Result<Listed<ApiKey>> {
-        Ok(Listed(self.db.read(&caller, async |tx| queries::list(tx, &list).await).await?))
+        Ok(Listed(list.read(&self.db, &caller, async |tx| queries::list(tx, &list).await).await?))
     }
 
     /// Create an API key

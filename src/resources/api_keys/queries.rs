@@ -4,17 +4,17 @@ use super::types::{ApiKey, ApiKeyFilter, ApiKeyInput, NewApiKey, Stored};
 use crate::auth::Role;
 use crate::auth::opaque::{OpaqueToken, TokenKind};
 use crate::db::api_keys::is_good;
+use crate::db::deadline::InTime;
 use crate::db::sql::for_update;
 use crate::db::types::{ApiKeyId, Instant, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::{Error, Result};
-use crate::list::{List, Page, PlainSort};
+use crate::list::{Batch, List, Page, PlainSort};
 use crate::paged;
 use crate::resources::users;
 use crate::schema::api_keys;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use uuid::Uuid;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn one(tenant: TenantId, id: ApiKeyId) -> _ {
@@ -28,17 +28,21 @@ fn all(tenant: TenantId) -> api_keys::BoxedQuery<'static, Any> {
 
 pub async fn list(tx: &mut ReadTx, list: &List<ApiKeyFilter>) -> Result<Page<ApiKey>> {
     let (tenant, columns) = (tx.tenant(), (Stored::as_select(), is_good(tx.now())));
-    let (rows, total): (Vec<(Stored, bool)>, _) = paged!(tx, list, all(tenant), columns, (api_keys::id, ApiKeyId), {
+    let (rows, total): (Vec<(Stored, bool)>, _) = paged!(tx, list, all(tenant).filter(InTime), columns, (api_keys::id, ApiKeyId), {
         PlainSort::CreatedAt => (api_keys::created_at, Instant),
     });
     Ok(list.page(rows.into_iter().map(ApiKey::from).collect(), total))
 }
 
 /// The next keys that a person made, in the order of their ids.
-pub async fn made_by(tx: &mut ReadTx, user: UserId, after: Option<Uuid>) -> Result<Vec<ApiKey>> {
-    let after = ApiKeyId::from(after.unwrap_or_default());
+pub async fn made_by(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<ApiKey>> {
+    let after = ApiKeyId::from(next.after);
     let rows = all(tx.tenant()).filter(api_keys::created_by.eq(user)).filter(api_keys::id.gt(after));
-    let rows = rows.order(api_keys::id).limit(500).select((Stored::as_select(), is_good(tx.now())));
+    let rows = rows
+        .order(api_keys::id)
+        .filter(InTime)
+        .limit(next.size.rows())
+        .select((Stored::as_select(), is_good(tx.now())));
     let rows: Vec<(Stored, bool)> = rows.load(tx.conn()).await?;
     Ok(rows.into_iter().map(ApiKey::from).collect())
 }

@@ -20,7 +20,7 @@ impl AuditApi {
     /// List audit entries
     #[oai(path = "/audit-logs", method = "get", operation_id = "audit_list")]
     async fn list(&self, caller: Caller<Read>, Query(list): Query<List<AuditFilter>>) -> Result<Listed<AuditEntry>> {
-        Ok(Listed(self.db.read(&caller, async |tx| queries::list(tx, &list).await).await?))
+        Ok(Listed(list.read(&self.db, &caller, async |tx| queries::list(tx, &list).await).await?))
     }
 
     /// Export audit entries

@@ -125,7 +125,9 @@ impl AuthApi {
         let current = caller.session()?;
         let (devices, total) = match self.sign_in.sessions.devices(caller.as_actor()).await? {
             Some(devices) => list.pick(devices, |device| (device.created_at, device.id))?,
-            None => self.sign_in.db.read(&caller, async |tx| queries::list(tx, caller.user(), &list).await).await?,
+            None => {
+                list.read(&self.sign_in.db, &caller, async |tx| queries::list(tx, caller.user(), &list).await).await?
+            }
         };
         let sessions = devices.into_iter().map(|device| SessionInfo::of(device, current)).collect();
         Ok(Listed(list.page(sessions, total)))
@@ -151,9 +153,9 @@ impl AuthApi {
 
     /// Ask for a new password
     #[oai(path = "/password/forgot", method = "post", operation_id = "auth_password_forgot")]
-    async fn forgot(&self, _visitor: Visitor<Anonymous>, Json(input): Json<ForgotInput>) -> Result<Accepted> {
+    async fn forgot(&self, visitor: Visitor<Anonymous>, Json(input): Json<ForgotInput>) -> Result<Accepted> {
         let ForgotInput { email: Email(email) } = input;
-        self.sign_in.db.enqueue(SendReset { email: normalised(&email) }).await?;
+        self.sign_in.db.enqueue(SendReset { email: normalised(&email) }, &visitor.origin).await?;
         Ok(Accepted)
     }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{SessionFilter, SessionSort};
 use crate::auth::sessions::Device;
+use crate::db::deadline::InTime;
 use crate::db::types::{Instant, SessionId, TenantId, UserId};
 use crate::db::{Any, ReadTx};
 use crate::error::Result;
@@ -42,7 +43,7 @@ fn device((id, device_name, ip, created_at, last_used_at, expires_at): Row) -> D
 
 pub async fn list(tx: &mut ReadTx, user: UserId, list: &List<SessionFilter>) -> Result<(Vec<Device>, Option<i64>)> {
     let (tenant, now) = (tx.tenant(), tx.now());
-    let (rows, total): (Vec<Row>, _) = paged!(tx, list, open(tenant, user, now), columns(), (sessions::id, SessionId), {
+    let (rows, total): (Vec<Row>, _) = paged!(tx, list, open(tenant, user, now).filter(InTime), columns(), (sessions::id, SessionId), {
         SessionSort::CreatedAt => (sessions::created_at, Instant),
     });
     Ok((rows.into_iter().map(device).collect(), total))

@@ -40,7 +40,7 @@ impl Job for SendVerification {
 
 impl SignIn {
     pub async fn send_reset(&self, of: JobOf, job: SendReset, mailer: Mailer, letters: Letters) -> Result<()> {
-        let Some((tenant, user)) = self.db.find_login(&job.email).await? else { return Ok(()) };
+        let Some((tenant, user)) = self.db.find_login(&job.email, &Origin::default()).await? else { return Ok(()) };
         let actor = Actor::vouched(tenant, user, Origin::default());
         match self.issue_token(of, &actor, Purpose::PasswordReset).await? {
             Some(Issued { token, email, name }) => mailer.send(of, letters.reset(&email, &name, &token.print())).await,
@@ -112,7 +112,7 @@ impl SignIn {
     /// The token, and its user to act.
     async fn read_token(&self, text: &str, purpose: Purpose, origin: Origin) -> Result<(OpaqueToken, Actor)> {
         let token = OpaqueToken::read(purpose.kind(), text).ok_or_else(invalid)?;
-        let nobody_yet = Actor::vouched(token.tenant, Uuid::nil().into(), origin.clone());
+        let nobody_yet = Actor::unproven(token.tenant, Uuid::nil().into(), origin.clone());
         let find = async |tx: &mut ReadTx| find_token(tx, &token, purpose).await;
         let user = self.db.read(&nobody_yet, find).await?.user;
         let actor = Actor::vouched(token.tenant, user, origin);

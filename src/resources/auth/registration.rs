@@ -31,7 +31,7 @@ impl SignIn {
     /// Makes a user as a visitor asks for it.
     pub async fn register(&self, input: RegisterInput, origin: Origin) -> Result<User> {
         self.refuse_common("password", &input.password)?;
-        let tenancy = self.tenancy_of(&input).await?;
+        let tenancy = self.tenancy_of(&input, &origin).await?;
         let again = input.clone();
         let RegisterInput { email: Email(email), password, name, username, .. } = input;
         let password_hash = self.passwords.hash(password.secret()).await?;
@@ -40,13 +40,13 @@ impl SignIn {
         match self.add_user(tenancy, new.clone(), None, origin.clone()).await {
             // Somebody else was faster with this slug: it is that of an existing tenant now.
             Err(Error::Conflict(detail)) if detail.0.contains_key("tenant_id") => {
-                self.add_user(self.tenancy_of(&again).await?, new, None, origin).await
+                self.add_user(self.tenancy_of(&again, &origin).await?, new, None, origin.clone()).await
             }
             done => done,
         }
     }
 
-    async fn tenancy_of(&self, input: &RegisterInput) -> Result<Tenancy> {
+    async fn tenancy_of(&self, input: &RegisterInput, origin: &Origin) -> Result<Tenancy> {
         if let Some(token) = &input.invitation_token {
             if input.tenant_id.is_some() || input.tenant_name.is_some() {
                 return Err(Error::unprocessable("invitation_token", "names the tenant: leave the other two out"));
@@ -56,9 +56,13 @@ impl SignIn {
         }
         let name = input.tenant_name.clone().unwrap_or_else(|| input.name.clone());
         let Some(slug) = &input.tenant_id else {
-            return Ok(Tenancy::New(NewTenant { slug: self.free_slug(&name).await?, name, open_registration: false }));
+            return Ok(Tenancy::New(NewTenant {
+                slug: self.free_slug(&name, origin).await?,
+                name,
+                open_registration: false,
+            }));
         };
-        match self.db.find_tenant(slug).await? {
+        match self.db.find_tenant(slug, origin).await? {
             None => Ok(Tenancy::New(NewTenant { slug: slug.clone(), name, open_registration: false })),
             Some((_, false)) => Err(Error::RegistrationClosed),
             Some(_) if input.tenant_name.is_some() => {
@@ -69,9 +73,9 @@ impl SignIn {
     }
 
     /// A slug made from a name, with some digits where that is taken or too short.
-    async fn free_slug(&self, name: &str) -> Result<String> {
+    async fn free_slug(&self, name: &str, origin: &Origin) -> Result<String> {
         let slug = slug_of(name);
-        if slug.len() >= 3 && self.db.find_tenant(&slug).await?.is_none() {
+        if slug.len() >= 3 && self.db.find_tenant(&slug, origin).await?.is_none() {
             return Ok(slug);
         }
         let [a, b, c, d] = self.db.world().random_bytes();
@@ -96,7 +100,7 @@ impl SignIn {
             Tenancy::New(_) => self.db.world().uuid().into(),
         };
         let user = UserId::from(self.db.world().uuid());
-        let actor = Actor::vouched(tenant, by.unwrap_or(user), origin);
+        let actor = Actor::unproven(tenant, by.unwrap_or(user), origin);
         let add = async |tx: &mut WriteTx| {
             new.role = match tenancy {
                 Tenancy::Existing(_, role) => tenant::hold(tx).await?.map(|_| role).ok_or(Error::NotFound)?,

@@ -120,7 +120,7 @@ impl SignIn {
     /// Lets a try through only where there were not too many, and counts it by how it ended. Where the account waits because of
     /// its other name, even the right password is a wrong one: who types the name that has failed is told of the wait.
     async fn check_attempt(&self, login: &str, password: &Password, origin: &Origin) -> Result<(User, String)> {
-        let found = self.db.find_login(login).await?;
+        let found = self.db.find_login(login, origin).await?;
         let account = found.map_or_else(|| login.to_owned(), |(_, user)| user.to_string());
         let attempt = self.attempts.begin(login, &account, origin.ip).await?;
         let looked_at = found.filter(|_| !attempt.is_in_vain);
@@ -130,7 +130,7 @@ impl SignIn {
             Err(Error::InvalidCredentials) => {
                 let place = self.notes.clone().acquire_owned().await.map_err(|error| Error::Internal(error.into()))?;
                 if let Some((tenant, user)) = found {
-                    self.note_failure(Actor::vouched(tenant, user, origin.clone()), place);
+                    self.note_failure(Actor::unproven(tenant, user, origin.clone()), place);
                 }
             }
             Err(_) => attempt.forget().await,
@@ -159,7 +159,7 @@ impl SignIn {
         origin: &Origin,
     ) -> Result<(User, String)> {
         let (tenant, user) = found.unwrap_or_else(|| (Uuid::nil().into(), Uuid::nil().into()));
-        let actor = Actor::vouched(tenant, user, origin.clone());
+        let actor = Actor::unproven(tenant, user, origin.clone());
         let (user, hash) = match self.credentials(&actor, user).await? {
             Some(users::Credentials { user, password_hash }) => (Some(user), password_hash),
             None => (None, None),
@@ -220,7 +220,7 @@ impl SignIn {
     /// `None`: another request rotated the token between our look and our swap.
     async fn try_refresh(&self, presented: RefreshToken, origin: &Origin) -> Result<Option<Tokens>> {
         let (tenant, id) = (presented.tenant, presented.session);
-        let nobody_yet = Actor::vouched(tenant, Uuid::nil().into(), origin.clone());
+        let nobody_yet = Actor::unproven(tenant, Uuid::nil().into(), origin.clone());
         let session = self.sessions.find(&nobody_yet, id).await?.ok_or(Error::InvalidToken)?;
         let actor = Actor::vouched(tenant, session.user, origin.clone());
         let standing = self.db.standing(&actor, session.user).await?.ok_or(Error::InvalidToken)?;

@@ -28,7 +28,7 @@ impl ContractsApi {
     #[oai(path = "/contracts", method = "get", operation_id = "contract_list")]
     async fn list(&self, caller: Caller<Read>, Query(list): Query<List<ContractFilter>>) -> Result<Listed<Contract>> {
         let amounts = caller.with::<SeeAmounts>().is_some();
-        Ok(Listed(self.db.read(&caller, async |tx| queries::list(tx, &list, amounts).await).await?))
+        Ok(Listed(list.read(&self.db, &caller, async |tx| queries::list(tx, &list, amounts).await).await?))
     }
 
     /// Export contracts

@@ -4,18 +4,18 @@ use super::rules::check_change;
 use super::types::{Contract, ContractFilter, ContractInput, ContractSort, ContractStatus, Row, place_of_amount};
 use super::{Read, SeeAmounts, history};
 use crate::auth::{Granted, Locked, Permission, Role};
+use crate::db::deadline::InTime;
 use crate::db::sql::{JsonListMethods, contains, for_update, insert_many, like, text_or};
 use crate::db::types::{ContractId, Day, Instant, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, Place, ReadTx, Sealed, Unsealer, WriteTx};
 use crate::error::Result;
 use crate::infra::money::Amount;
-use crate::list::{List, Page};
+use crate::list::{Batch, List, Page};
 use crate::resources::tenant;
 use crate::schema::contracts;
 use crate::{narrowed, paged};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use uuid::Uuid;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn all(tenant: TenantId) -> _ {
@@ -79,13 +79,19 @@ pub async fn list(tx: &mut ReadTx, list: &List<ContractFilter>, with_amounts: bo
 }
 
 /// The next contracts that a person made, in the order of their ids, as far as somebody of their role may see them.
-pub async fn made_by(tx: &mut ReadTx, user: UserId, after: Option<Uuid>, role: Role) -> Result<Vec<Contract>> {
+pub async fn made_by(tx: &mut ReadTx, user: UserId, next: Batch, role: Role) -> Result<Vec<Contract>> {
     if role < Read::ROLE {
         return Ok(vec![]);
     }
-    let after = ContractId::from(after.unwrap_or_default());
+    let after = ContractId::from(next.after);
     let rows = all(tx.tenant()).filter(contracts::created_by.eq(user)).filter(contracts::id.gt(after));
-    let rows = rows.order(contracts::id).limit(500).select(Row::as_select()).load(tx.conn()).await?;
+    let rows = rows
+        .order(contracts::id)
+        .filter(InTime)
+        .limit(next.size.rows())
+        .select(Row::as_select())
+        .load(tx.conn())
+        .await?;
     seen(tx, rows, role >= SeeAmounts::ROLE).await
 }
 

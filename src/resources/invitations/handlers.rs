@@ -31,7 +31,7 @@ impl InvitationsApi {
         caller: Caller<Read>,
         Query(list): Query<List<InvitationFilter>>,
     ) -> Result<Listed<Invitation>> {
-        Ok(Listed(self.db.read(&caller, async |tx| queries::list(tx, &list).await).await?))
+        Ok(Listed(list.read(&self.db, &caller, async |tx| queries::list(tx, &list).await).await?))
     }
 
     /// Invite somebody

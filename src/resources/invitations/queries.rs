@@ -4,6 +4,7 @@ use super::may_invite;
 use super::types::{Invitation, InvitationFilter, InvitationInput, NewInvitation, Stored};
 use crate::auth::Role;
 use crate::auth::opaque::{OpaqueToken, TokenKind};
+use crate::db::deadline::InTime;
 use crate::db::error::Constraint;
 use crate::db::sql::for_update;
 use crate::db::types::{Instant, InvitationId, TenantId, UserId};
@@ -11,7 +12,7 @@ use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::{Detail, Error, Result};
 use crate::http::scalars::Email;
 use crate::infra::formats::normalised;
-use crate::list::{List, Page, PlainSort};
+use crate::list::{Batch, List, Page, PlainSort};
 use crate::paged;
 use crate::resources::auth::Letters;
 use crate::resources::tenant::{self, Door};
@@ -19,7 +20,6 @@ use crate::schema::{invitations, users};
 use chrono::Duration;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use uuid::Uuid;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn one(tenant: TenantId, id: InvitationId) -> _ {
@@ -35,17 +35,23 @@ fn open(tenant: TenantId, now: Instant) -> invitations::BoxedQuery<'static, Any>
 pub async fn list(tx: &mut ReadTx, list: &List<InvitationFilter>) -> Result<Page<Invitation>> {
     let (tenant, now) = (tx.tenant(), tx.now());
     let columns = Stored::as_select();
-    let (rows, total): (Vec<Stored>, _) = paged!(tx, list, open(tenant, now), columns, (invitations::id, InvitationId), {
+    let (rows, total): (Vec<Stored>, _) = paged!(tx, list, open(tenant, now).filter(InTime), columns, (invitations::id, InvitationId), {
         PlainSort::CreatedAt => (invitations::created_at, Instant),
     });
     Ok(list.page(rows.into_iter().map(Invitation::from).collect(), total))
 }
 
 /// The next open ones that a person made, in the order of their ids.
-pub async fn made_by(tx: &mut ReadTx, user: UserId, after: Option<Uuid>) -> Result<Vec<Invitation>> {
-    let after = InvitationId::from(after.unwrap_or_default());
+pub async fn made_by(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Invitation>> {
+    let after = InvitationId::from(next.after);
     let rows = open(tx.tenant(), tx.now()).filter(invitations::invited_by.eq(user)).filter(invitations::id.gt(after));
-    let rows: Vec<Stored> = rows.order(invitations::id).limit(500).select(Stored::as_select()).load(tx.conn()).await?;
+    let rows: Vec<Stored> = rows
+        .order(invitations::id)
+        .filter(InTime)
+        .limit(next.size.rows())
+        .select(Stored::as_select())
+        .load(tx.conn())
+        .await?;
     Ok(rows.into_iter().map(Invitation::from).collect())
 }
 

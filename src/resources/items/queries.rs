@@ -3,19 +3,19 @@
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{Item, ItemFilter, ItemInput, ItemSort};
 use crate::auth::{Granted, Locked, NextOwner};
+use crate::db::deadline::InTime;
 use crate::db::error::Constraint;
 use crate::db::generations::Lists;
 use crate::db::sql::{contains, for_update, insert_many, like, text_or};
 use crate::db::types::{Instant, ItemId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::Result;
-use crate::list::{List, Page};
+use crate::list::{Batch, List, Page};
 use crate::resources::{tenant, users};
 use crate::schema::items;
 use crate::{narrowed, paged};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use uuid::Uuid;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn all(tenant: TenantId) -> _ {
@@ -53,10 +53,10 @@ pub async fn list(tx: &mut ReadTx, list: &List<ItemFilter>) -> Result<Page<Item>
 }
 
 /// The next items that a person owns, in the order of their ids.
-pub async fn of_owner(tx: &mut ReadTx, user: UserId, after: Option<Uuid>) -> Result<Vec<Item>> {
-    let after = ItemId::from(after.unwrap_or_default());
+pub async fn of_owner(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Item>> {
+    let after = ItemId::from(next.after);
     let rows = all(tx.tenant()).filter(items::owner_id.eq(user)).filter(items::id.gt(after));
-    Ok(rows.order(items::id).limit(500).select(Item::as_select()).load(tx.conn()).await?)
+    Ok(rows.order(items::id).filter(InTime).limit(next.size.rows()).select(Item::as_select()).load(tx.conn()).await?)
 }
 
 pub async fn find(tx: &mut ReadTx, id: ItemId) -> Result<Item> {

@@ -24,7 +24,7 @@ impl MeetingsApi {
     /// List meetings
     #[oai(path = "/meetings", method = "get", operation_id = "meeting_list")]
     async fn list(&self, caller: Caller<Read>, Query(list): Query<List<MeetingFilter>>) -> Result<Listed<Meeting>> {
-        let page = self.db.read(&caller, async |tx| queries::list(tx, &list).await).await?;
+        let page = list.read(&self.db, &caller, async |tx| queries::list(tx, &list).await).await?;
         Ok(Listed(page))
     }
 

@@ -4,12 +4,13 @@ use super::rules::may_become;
 use super::types::{Meeting, MeetingFilter, MeetingInput, MeetingSort, MeetingStatus};
 use super::{action_items, attendees};
 use crate::auth::{Granted, Locked};
+use crate::db::deadline::InTime;
 use crate::db::sql::{contains, for_update, insert_many, like, text_or};
 use crate::db::types::{Day, Instant, MeetingId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::{Error, Result};
 use crate::infra::days::{Span, span};
-use crate::list::{List, Page};
+use crate::list::{Batch, List, Page};
 use crate::resources::tenant;
 use crate::schema::{meeting_attendees, meetings};
 use crate::{narrowed, paged};
@@ -18,7 +19,6 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use poem_openapi::types::ToJSON;
 use std::slice;
-use uuid::Uuid;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn all(tenant: TenantId) -> _ {
@@ -72,10 +72,16 @@ pub async fn list(tx: &mut ReadTx, list: &List<MeetingFilter>) -> Result<Page<Me
 }
 
 /// The next meetings that a person made, in the order of their ids; few at once, as they can be long.
-pub async fn made_by(tx: &mut ReadTx, user: UserId, after: Option<Uuid>) -> Result<Vec<Meeting>> {
-    let after = MeetingId::from(after.unwrap_or_default());
+pub async fn made_by(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Meeting>> {
+    let after = MeetingId::from(next.after);
     let rows = all(tx.tenant()).filter(meetings::created_by.eq(user)).filter(meetings::id.gt(after));
-    Ok(rows.order(meetings::id).limit(50).select(Meeting::as_select()).load(tx.conn()).await?)
+    Ok(rows
+        .order(meetings::id)
+        .filter(InTime)
+        .limit(next.size.rows())
+        .select(Meeting::as_select())
+        .load(tx.conn())
+        .await?)
 }
 
 pub async fn find(tx: &mut ReadTx, id: MeetingId) -> Result<Meeting> {

@@ -1,22 +1,19 @@
 //! Probes, keys and status over HTTP. They need no sign-in; all but the status count against no limit.
+use super::readiness::{ReadinessProbe, State};
 use crate::app::Tag;
 use crate::auth::Visitor;
 use crate::auth::access_token::AccessTokens;
 use crate::auth::signing::{PublicKey, PublicParts};
 use crate::auth::visitor::Anonymous;
-use crate::db::Db;
-use crate::error::{Detail, Error, Result};
+use crate::error::{Error, Result};
 use crate::http::Told;
-use crate::infra::redis::Redis;
+use crate::infra::world::World;
 use chrono::{DateTime, Utc};
-use poem_openapi::{Enum, Object, OpenApi};
+use poem_openapi::{Object, OpenApi};
 
 pub struct ServerApi {
-    pub db: Db,
-    /// Where replicas share what they share; none for a server by itself.
-    pub redis: Option<Redis>,
-    /// Whether nobody is served without it.
-    pub needs_redis: bool,
+    pub readiness: ReadinessProbe,
+    pub world: World,
     pub tokens: AccessTokens,
     /// `development`, `staging`, `production`.
     pub environment: String,
@@ -53,15 +50,6 @@ struct Status {
     version: String,
     /// Whole seconds since the start.
     uptime_seconds: i64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-#[oai(rename_all = "snake_case")]
-enum State {
-    Up,
-    Down,
-    /// The server is set up without it.
-    Unused,
 }
 
 /// Whether the server can do its work, part by part.
@@ -147,31 +135,11 @@ impl ServerApi {
     /// Check that the server can work
     #[oai(path = "/readyz", method = "get", operation_id = "server_ready")]
     async fn ready(&self) -> Result<Told<Readiness>> {
-        let mut problems = Detail::default();
-        match self.db.is_migrated().await {
-            Ok(true) => {}
-            Ok(false) => problems.add("migrations", "are not all applied"),
-            Err(error) => {
-                tracing::warn!(?error, "The database is not ready");
-                problems.add("database", "does not answer");
-            }
-        }
-        let cache = match &self.redis {
-            None => State::Unused,
-            Some(redis) => match redis.ping().await {
-                Ok(()) => State::Up,
-                Err(error) => {
-                    tracing::warn!(?error, "Redis is not ready");
-                    if self.needs_redis {
-                        problems.add("cache", "does not answer");
-                    }
-                    State::Down
-                }
-            },
-        };
-        match problems.is_empty() {
-            true => Ok(Told(Readiness { status: State::Up, database: State::Up, cache, migrations: State::Up })),
-            false => Err(Error::NotReady(problems)),
+        let found = self.readiness.look().await?;
+        let (database, migrations, cache) = (State::Up, State::Up, found.cache);
+        match found.problems.is_empty() {
+            true => Ok(Told(Readiness { status: State::Up, database, cache, migrations })),
+            false => Err(Error::NotReady(found.problems)),
         }
     }
 
@@ -184,7 +152,7 @@ impl ServerApi {
     /// Get the status
     #[oai(path = "/api/v1/status", method = "get", operation_id = "server_status")]
     async fn status(&self, _visitor: Visitor<Anonymous>) -> Result<Told<Status>> {
-        let uptime = self.db.world().now() - self.started_at;
+        let uptime = self.world.now() - self.started_at;
         Ok(Told(Status { version: VERSION.into(), uptime_seconds: uptime.num_seconds() }))
     }
 }

@@ -24,7 +24,7 @@ impl TasksApi {
     /// List tasks
     #[oai(path = "/tasks", method = "get", operation_id = "task_list")]
     async fn list(&self, caller: Caller<Read>, Query(list): Query<List<TaskFilter>>) -> Result<Listed<Task>> {
-        let page = self.db.read(&caller, async |tx| queries::list(tx, &list).await).await?;
+        let page = list.read(&self.db, &caller, async |tx| queries::list(tx, &list).await).await?;
         Ok(Listed(page))
     }
 

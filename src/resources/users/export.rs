@@ -3,9 +3,10 @@
 use super::{Read, queries};
 use crate::auth::{Caller, Role};
 use crate::db::types::UserId;
-use crate::db::{ReadTx, WriteScope};
+use crate::db::{Cost, ReadTx, WriteScope};
 use crate::error::Result;
 use crate::http::export::ndjson_response;
+use crate::list::Batch;
 use crate::resources::auth::{SessionInfo, SignIn};
 use crate::resources::meetings::{action_items, attendees, calendar};
 use crate::resources::{api_keys, audit_logs, contracts, invitations, items, meetings, tasks};
@@ -79,20 +80,20 @@ pub struct PersonalData(Body);
 impl PersonalData {
     pub async fn stream(sign_in: SignIn, caller: Caller<Read>) -> Result<Self> {
         // An error here still gets its proper answer.
-        let user = batch(&sign_in, &caller, caller.role(), Kind::User, None).await?;
+        let slot = caller.begin_export()?;
+        let user = batch(&sign_in, &caller, caller.role(), Kind::User, Batch::first()).await?;
         let head = print(Kind::User, user);
-        let start = (sign_in, caller, Some((1, None)));
-        let rest = stream::try_unfold(start, |(sign_in, caller, place)| async move {
-            let Some((mut index, mut after)) = place else { return Ok(None) };
+        let start = (sign_in, caller, Some((1, Batch::first())), slot);
+        let rest = stream::try_unfold(start, |(sign_in, caller, place, slot)| async move {
+            let Some((index, next)) = place else { return Ok(None) };
             let kind: Kind = KINDS[index];
             let role = caller.recheck().await?;
-            let rows = batch(&sign_in, &caller, role, kind, after).await?;
-            after = last_id(kind, &rows);
-            if after.is_none() {
-                index += 1;
-            }
-            let next = (index < KINDS.len()).then_some((index, after));
-            Ok(Some((print(kind, rows), (sign_in, caller, next))))
+            let rows = batch(&sign_in, &caller, role, kind, next).await?;
+            let place = match last_id(kind, &rows) {
+                Some(last) => Some((index, Batch { after: last, size: next.size.after(&rows) })),
+                None => Some((index + 1, Batch::first())).filter(|(index, _)| *index < KINDS.len()),
+            };
+            Ok(Some((print(kind, rows), (sign_in, caller, place, slot))))
         });
         let rest = rest.map_err(|error: crate::error::Error| {
             tracing::error!(?error, "An export broke off");
@@ -125,13 +126,7 @@ fn print(kind: Kind, rows: Vec<Value>) -> String {
 }
 
 /// The next rows of a kind, as far as somebody of this role may see them.
-async fn batch(
-    sign_in: &SignIn,
-    caller: &Caller<Read>,
-    role: Role,
-    kind: Kind,
-    after: Option<Uuid>,
-) -> Result<Vec<Value>> {
+async fn batch(sign_in: &SignIn, caller: &Caller<Read>, role: Role, kind: Kind, next: Batch) -> Result<Vec<Value>> {
     if let Kind::Session = kind {
         let current = caller.session().unwrap_or_else(|_| Uuid::nil().into());
         let devices = sign_in.all_devices(caller.as_actor()).await?;
@@ -142,24 +137,24 @@ async fn batch(
         Ok(match kind {
             Kind::User => values(vec![queries::find(tx, user).await?]),
             Kind::Session => vec![],
-            Kind::ApiKey => values(api_keys::made_by(tx, user, after).await?),
-            Kind::Invitation => values(invitations::made_by(tx, user, after).await?),
-            Kind::Item => values(items::of_owner(tx, user, after).await?),
-            Kind::Task => values(tasks::about(tx, user, after).await?),
-            Kind::Contract => values(contracts::made_by(tx, user, after, role).await?),
-            Kind::Comment => values(tasks::comments::about(tx, user, after).await?),
-            Kind::Meeting => values(meetings::made_by(tx, user, after).await?),
-            Kind::Attendance => values(attendees::of_user(tx, user, after).await?),
+            Kind::ApiKey => values(api_keys::made_by(tx, user, next).await?),
+            Kind::Invitation => values(invitations::made_by(tx, user, next).await?),
+            Kind::Item => values(items::of_owner(tx, user, next).await?),
+            Kind::Task => values(tasks::about(tx, user, next).await?),
+            Kind::Contract => values(contracts::made_by(tx, user, next, role).await?),
+            Kind::Comment => values(tasks::comments::about(tx, user, next).await?),
+            Kind::Meeting => values(meetings::made_by(tx, user, next).await?),
+            Kind::Attendance => values(attendees::of_user(tx, user, next).await?),
             Kind::GuestAttendance => {
                 let email = queries::find(tx, user).await?.email;
-                values(attendees::of_guest(tx, &email, after).await?)
+                values(attendees::of_guest(tx, &email, next).await?)
             }
-            Kind::ActionItem => values(action_items::about(tx, user, after).await?),
+            Kind::ActionItem => values(action_items::about(tx, user, next).await?),
             Kind::CalendarFeed => values(calendar::feed_of(tx, user).await?.into_iter().collect()),
-            Kind::AuditEntry => values(audit_logs::about(tx, user, after).await?),
+            Kind::AuditEntry => values(audit_logs::about(tx, user, next).await?),
         })
     };
-    sign_in.db.read(caller, read).await
+    sign_in.db.read_at(Cost::Long, caller, read).await
 }
 
 fn values<T: ToJSON>(rows: Vec<T>) -> Vec<Value> {

@@ -60,7 +60,8 @@ impl UsersApi {
     async fn list(&self, caller: Caller<Read>, Query(list): Query<UserList>) -> Result<Listed<Member>> {
         let list = list.seen_by(caller.role())?;
         let sees_all = caller.role() >= Role::Admin;
-        let mut page = self.sign_in.db.read(&caller, async |tx| queries::list(tx, &list, sees_all).await).await?;
+        let mut page =
+            list.read(&self.sign_in.db, &caller, async |tx| queries::list(tx, &list, sees_all).await).await?;
         page.items = page.items.into_iter().map(|member| member.seen_by(caller.role())).collect();
         Ok(Listed(page))
     }

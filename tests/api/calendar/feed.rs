@@ -215,22 +215,26 @@ async fn an_api_key_has_none() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_counts_for_the_visitor_and_a_right_one_for_the_person() {
+async fn a_wrong_secret_counts_for_the_visitor_and_a_right_one_for_the_feed() {
     let app = TestApp::with(|config| {
         config.redis.url = None; // whose counts of 127.0.0.1 all servers of a run share
         config.rate_limit =
-            RateLimitConfig { enabled: true, anonymous_per_hour: 2, user_per_hour: 4, ..config.rate_limit };
+            RateLimitConfig { enabled: true, anonymous_per_hour: 2, feed_per_hour: 3, ..config.rate_limit };
     })
     .await;
     let owner = app.tenant().await.owner;
-    let url = make(&owner).await; // the first of four
+    let url = make(&owner).await;
+    app.visitor().get(&url).expect(200).await; // proven: guesses from the same address stop it no more
     for expected in [404, 404, 429, 429] {
         app.visitor().get("/calendar/bcf_x.ics").expect(expected).await;
     }
-    for expected in [200, 200, 200, 429] {
+    let well_formed = url.replace("bcf_", "bcf_A");
+    let refused = app.visitor().get(&well_formed).expect(429).await;
+    assert!(refused.header("ratelimit-policy").unwrap().contains("anonymous"), "{refused:?}");
+    for expected in [200, 200, 429] {
         app.visitor().get(&url).expect(expected).await;
     }
-    owner.get(OWN).expect(429).await;
+    owner.get(OWN).expect(200).await; // whose own limit is another one
 }
 
 #[tokio::test]

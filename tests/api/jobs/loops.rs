@@ -1,6 +1,7 @@
 //! The loops that work off jobs: nothing slow, hanging or failing holds up the rest, and they stop when the server does.
 use super::{count, idle, invite, unsealed};
 use crate::support::TestApp;
+use bizcenter::db::Origin;
 use bizcenter::db::jobs::{Job, Queue};
 use bizcenter::infra::jobs::Jobs;
 use futures_util::future::join_all;
@@ -78,7 +79,7 @@ impl AtWork {
 
 async fn enqueue<J: Job + Sync>(app: &TestApp, job: J) {
     let db = app.parts.db.clone();
-    app.by_hand(async move { db.enqueue(job).await.unwrap() }).await;
+    app.by_hand(async move { db.enqueue(job, &Origin::default()).await.unwrap() }).await;
 }
 
 /// It is so within five seconds.

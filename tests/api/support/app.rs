@@ -5,7 +5,7 @@ use super::people::{Person, Tenant};
 use bizcenter::app::{self, Parts};
 use bizcenter::config::{Config, DatabaseUrl};
 use bizcenter::db::migrations;
-use bizcenter::http::serve::{ServeOptions, serve};
+use bizcenter::http::serve::serve;
 use bizcenter::infra::world::World;
 use chrono::{DateTime, Duration, Utc};
 use std::net::SocketAddr;
@@ -108,11 +108,7 @@ impl TestApp {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let options = ServeOptions {
-            header_timeout: config.server.header_timeout,
-            drain_timeout: config.server.drain_timeout,
-            max_connections: config.server.max_connections,
-        };
+        let options = app::serve_options(&config.server);
         tokio::spawn(serve(listener, endpoint, options, stop.clone()));
         let (config, stop) = (Arc::new(config), Arc::new(stop.drop_guard()));
         Self { address, clock, database, parts, config, http: client(), mailbox, _stop: stop }

@@ -1,6 +1,7 @@
 //! A look at the rows behind the answers, and a hand on them.
 use super::app::TestApp;
 use super::database::Kind;
+use super::people::Answer;
 use super::rows::{rows, run};
 use uuid::Uuid;
 
@@ -58,6 +59,12 @@ impl TestApp {
             Kind::Postgres => format!("{column}::text"),
             Kind::Sqlite | Kind::Mariadb => format!("lower(hex({column}))"),
         }
+    }
+
+    /// What `/readyz` finds now, rather than what it found within the last second.
+    pub async fn readiness(&self) -> Answer {
+        tokio::time::sleep(std::time::Duration::from_millis(1050)).await;
+        self.visitor().get("/readyz").send().await
     }
 
     /// Text that no other test has, for e-mail addresses and names: letters and digits, the first a letter.

@@ -1,6 +1,7 @@
 //! The history of contracts in the database.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{ContractHistoryEntry, HistoryFilter, HistorySort, Row, place};
+use crate::db::deadline::InTime;
 use crate::db::types::{ContractId, HistoryId, TenantId};
 use crate::db::{Any, ReadTx, WriteTx};
 use crate::error::Result;
@@ -28,7 +29,7 @@ pub async fn list(
     find(tx, contract, false).await?;
     let tenant = tx.tenant();
     let matching = || of(tenant, contract).into_boxed::<Any>();
-    let (rows, total): (Vec<Row>, _) = paged!(tx, list, matching(), Row::as_select(), (history::id, HistoryId), {
+    let (rows, total): (Vec<Row>, _) = paged!(tx, list, matching().filter(InTime), Row::as_select(), (history::id, HistoryId), {
         HistorySort::Version => (history::version, i64),
     });
     let keys = keys(tx, with_amounts).await?;

@@ -28,7 +28,7 @@ impl ActionItemsApi {
         Path(meeting_id): Path<MeetingId>,
         Query(list): Query<List<ActionItemFilter>>,
     ) -> Result<Listed<ActionItem>> {
-        let page = self.db.read(&caller, async |tx| queries::list(tx, meeting_id, &list).await).await?;
+        let page = list.read(&self.db, &caller, async |tx| queries::list(tx, meeting_id, &list).await).await?;
         Ok(Listed(page))
     }
 

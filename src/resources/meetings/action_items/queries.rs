@@ -2,12 +2,13 @@
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{ActionItem, ActionItemFilter, ActionItemInput, ActionItemSort};
 use crate::auth::{Granted, Locked};
+use crate::db::deadline::InTime;
 use crate::db::error::Constraint;
 use crate::db::sql::{for_update, insert_many};
 use crate::db::types::{ActionItemId, Instant, MeetingId, TaskId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::{Detail, Error, Result};
-use crate::list::{List, Page};
+use crate::list::{Batch, List, Page};
 use crate::paged;
 use crate::resources::meetings::queries as meetings;
 use crate::resources::tasks::{self, Task};
@@ -16,7 +17,6 @@ use crate::schema::meeting_action_items as items;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use std::slice;
-use uuid::Uuid;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn all(tenant: TenantId, meeting: MeetingId) -> _ {
@@ -36,18 +36,24 @@ fn listed(tenant: TenantId, meeting: MeetingId) -> items::BoxedQuery<'static, An
 pub async fn list(tx: &mut ReadTx, meeting: MeetingId, list: &List<ActionItemFilter>) -> Result<Page<ActionItem>> {
     meetings::must_exist(tx, meeting).await?;
     let (tenant, columns) = (tx.tenant(), ActionItem::as_select());
-    let (rows, total) = paged!(tx, list, listed(tenant, meeting), columns, (items::id, ActionItemId), {
+    let (rows, total) = paged!(tx, list, listed(tenant, meeting).filter(InTime), columns, (items::id, ActionItemId), {
         ActionItemSort::CreatedAt => (items::created_at, Instant),
     });
     Ok(list.page(rows, total))
 }
 
 /// The next action items that a person wrote or is to do, in the order of their ids.
-pub async fn about(tx: &mut ReadTx, user: UserId, after: Option<Uuid>) -> Result<Vec<ActionItem>> {
-    let after = ActionItemId::from(after.unwrap_or_default());
+pub async fn about(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<ActionItem>> {
+    let after = ActionItemId::from(next.after);
     let of_user = items::created_by.eq(user).or(items::assignee_id.eq(user));
     let rows = items::table.filter(items::tenant_id.eq(tx.tenant())).filter(of_user).filter(items::id.gt(after));
-    Ok(rows.order(items::id).limit(500).select(ActionItem::as_select()).load(tx.conn()).await?)
+    Ok(rows
+        .order(items::id)
+        .filter(InTime)
+        .limit(next.size.rows())
+        .select(ActionItem::as_select())
+        .load(tx.conn())
+        .await?)
 }
 
 pub async fn find(tx: &mut ReadTx, meeting: MeetingId, id: ActionItemId) -> Result<ActionItem> {

@@ -27,7 +27,7 @@ impl AttendeesApi {
         Path(meeting_id): Path<MeetingId>,
         Query(list): Query<List<AttendeeFilter>>,
     ) -> Result<Listed<Attendee>> {
-        let page = self.db.read(&caller, async |tx| queries::list(tx, meeting_id, &list).await).await?;
+        let page = list.read(&self.db, &caller, async |tx| queries::list(tx, meeting_id, &list).await).await?;
         Ok(Listed(page))
     }
 

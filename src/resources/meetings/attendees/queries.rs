@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{Attendee, AttendeeFilter, AttendeeInput, AttendeeSort, NewAttendee, Rsvp};
 use crate::auth::{Granted, Locked};
+use crate::db::deadline::InTime;
 use crate::db::error::Constraint;
 use crate::db::sql::{for_update, insert_many};
 use crate::db::types::{AttendeeId, Instant, MeetingId, TenantId, UserId};
@@ -9,7 +10,7 @@ use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::{Error, Result};
 use crate::http::scalars::Email;
 use crate::infra::formats::normalised;
-use crate::list::{List, Page};
+use crate::list::{Batch, List, Page};
 use crate::paged;
 use crate::resources::meetings::queries as meetings;
 use crate::resources::users;
@@ -17,7 +18,6 @@ use crate::schema::meeting_attendees as attendees;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use std::slice;
-use uuid::Uuid;
 
 /// So many can be invited to one meeting.
 const MOST: i64 = 200;
@@ -40,25 +40,35 @@ fn listed(tenant: TenantId, meeting: MeetingId) -> attendees::BoxedQuery<'static
 pub async fn list(tx: &mut ReadTx, meeting: MeetingId, list: &List<AttendeeFilter>) -> Result<Page<Attendee>> {
     meetings::must_exist(tx, meeting).await?;
     let (tenant, columns) = (tx.tenant(), Attendee::as_select());
-    let (rows, total) = paged!(tx, list, listed(tenant, meeting), columns, (attendees::id, AttendeeId), {
+    let (rows, total) = paged!(tx, list, listed(tenant, meeting).filter(InTime), columns, (attendees::id, AttendeeId), {
         AttendeeSort::CreatedAt => (attendees::created_at, Instant),
     });
     Ok(list.page(rows, total))
 }
 
 /// The next invitations of a person, in the order of their ids.
-pub async fn of_user(tx: &mut ReadTx, user: UserId, after: Option<Uuid>) -> Result<Vec<Attendee>> {
-    let after = AttendeeId::from(after.unwrap_or_default());
+pub async fn of_user(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Attendee>> {
+    let after = AttendeeId::from(next.after);
     let of_user = attendees::tenant_id.eq(tx.tenant()).and(attendees::user_id.eq(user));
-    let rows = attendees::table.filter(of_user).filter(attendees::id.gt(after)).order(attendees::id).limit(500);
+    let rows = attendees::table
+        .filter(of_user)
+        .filter(attendees::id.gt(after))
+        .order(attendees::id)
+        .filter(InTime)
+        .limit(next.size.rows());
     Ok(rows.select(Attendee::as_select()).load(tx.conn()).await?)
 }
 
 /// The same of somebody who was invited by their address, perhaps before there was a user who has it.
-pub async fn of_guest(tx: &mut ReadTx, email: &str, after: Option<Uuid>) -> Result<Vec<Attendee>> {
-    let after = AttendeeId::from(after.unwrap_or_default());
+pub async fn of_guest(tx: &mut ReadTx, email: &str, next: Batch) -> Result<Vec<Attendee>> {
+    let after = AttendeeId::from(next.after);
     let of_guest = attendees::tenant_id.eq(tx.tenant()).and(attendees::email.eq(email.to_owned()));
-    let rows = attendees::table.filter(of_guest).filter(attendees::id.gt(after)).order(attendees::id).limit(500);
+    let rows = attendees::table
+        .filter(of_guest)
+        .filter(attendees::id.gt(after))
+        .order(attendees::id)
+        .filter(InTime)
+        .limit(next.size.rows());
     Ok(rows.select(Attendee::as_select()).load(tx.conn()).await?)
 }
 

@@ -7,7 +7,7 @@ use crate::auth::opaque::{OpaqueToken, TokenKind};
 use crate::auth::visitor::{self, Visitor};
 use crate::auth::{Actor, Caller};
 use crate::db::types::MeetingId;
-use crate::db::{Db, Origin, Scope, Standing, WriteScope};
+use crate::db::{Cost, Db, Origin, WriteScope};
 use crate::error::{Error, Result};
 use crate::http::{Also, Created, Deleted, Found, IdempotencyKey, IfNoneMatch};
 use poem_openapi::OpenApi;
@@ -76,26 +76,31 @@ impl FeedApi {
         if_none_match: IfNoneMatch,
     ) -> Result<CalendarFile, Also<429>> {
         let Visitor { origin, charge, .. } = visitor;
-        let (ip, limits) = (origin.ip, charge.limits());
-        let Some((reader, standing)) = self.reader(&file, origin).await? else {
-            charge.take(&[limits.anonymous(ip)]).await?;
-            return Err(Error::NotFound.into()); // whatever is wrong with it
+        let token = file.strip_suffix(".ics").and_then(|secret| OpaqueToken::read(TokenKind::CalendarFeed, secret));
+        let Some(token) = token else {
+            charge.take(&[charge.limits().anonymous(origin.ip)]).await?;
+            return Err(Error::NotFound.into());
         };
-        charge.take(&limits.of_user(reader.tenant(), reader.actor(), &standing, false)).await?;
-        let events = self.db.read(&reader, async |tx| queries::events_of(tx, reader.actor()).await).await?;
+        let limit = charge.limits().feed(token.tenant, token.id);
+        let find = async {
+            charge.take(&[limit]).await?;
+            self.reader(&token, &origin).await
+        };
+        let reader = charge.prove(origin.ip, token.hash(), find).await?;
+        let reader = reader.ok_or(Error::NotFound)?; // whatever is wrong with it
+        let events =
+            self.db.read_at(Cost::Long, &reader, async |tx| queries::events_of(tx, reader.actor()).await).await?;
         Ok(CalendarFile::of(&events, if_none_match))
     }
 }
 
 impl FeedApi {
     /// Whose feed it is, if they are to be served.
-    async fn reader(&self, file: &str, origin: Origin) -> Result<Option<(Actor, Standing)>> {
-        let token = file.strip_suffix(".ics").and_then(|secret| OpaqueToken::read(TokenKind::CalendarFeed, secret));
-        let Some(token) = token else { return Ok(None) };
-        let nobody_yet = Actor::vouched(token.tenant, Uuid::nil().into(), origin.clone());
-        let user = self.db.read(&nobody_yet, async |tx| queries::reader(tx, &token).await).await?;
+    async fn reader(&self, token: &OpaqueToken, origin: &Origin) -> Result<Option<Actor>> {
+        let nobody_yet = Actor::unproven(token.tenant, Uuid::nil().into(), origin.clone());
+        let user = self.db.read(&nobody_yet, async |tx| queries::reader(tx, token).await).await?;
         let Some(user) = user else { return Ok(None) };
         let standing = self.db.standing(&nobody_yet, user).await?;
-        Ok(standing.map(|standing| (Actor::vouched(token.tenant, user, origin), standing)))
+        Ok(standing.map(|_| Actor::vouched(token.tenant, user, origin.clone())))
     }
 }

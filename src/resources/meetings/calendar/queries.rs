@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{CalendarFeed, Event, Facts, Guest, NewCalendarFeed, Stored};
 use crate::auth::opaque::{OpaqueToken, TokenKind};
+use crate::db::deadline::InTime;
 use crate::db::sql::for_update;
 use crate::db::types::{CalendarFeedId, Instant, MeetingId, TenantId, UserId};
 use crate::db::{Action, Audited, Changes, ReadTx, WriteTx};
@@ -60,6 +61,7 @@ pub async fn events_of(tx: &mut ReadTx, user: UserId) -> Result<Vec<Event>> {
             .filter(meetings::tenant_id.eq(tenant))
             .filter(meetings::starts_at.ge(Instant::from(from)).and(meetings::starts_at.lt(Instant::from(until))))
             .filter(meetings::created_by.eq(user).or(exists(is_invited)))
+            .filter(InTime)
             .select(Facts::as_select())
     };
     let ahead = between(now, now + AHEAD).order((meetings::starts_at.asc(), meetings::id.asc())).limit(MOST);

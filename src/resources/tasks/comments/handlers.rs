@@ -25,7 +25,7 @@ impl TaskCommentsApi {
         Path(task_id): Path<TaskId>,
         Query(list): Query<List<CommentFilter>>,
     ) -> Result<Listed<Comment>> {
-        Ok(Listed(self.db.read(&caller, async |tx| queries::list(tx, task_id, &list).await).await?))
+        Ok(Listed(list.read(&self.db, &caller, async |tx| queries::list(tx, task_id, &list).await).await?))
     }
 
     /// Comment on a task

@@ -5,11 +5,12 @@ use super::super::queries as task;
 use super::mentions::usernames;
 use super::types::{Comment, CommentFilter, CommentInput, CommentSort, Stored};
 use crate::auth::{Granted, Locked};
+use crate::db::deadline::InTime;
 use crate::db::sql::{for_update, insert_many};
 use crate::db::types::{CommentId, Instant, TaskId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::{Error, Result};
-use crate::list::{List, Page};
+use crate::list::{Batch, List, Page};
 use crate::paged;
 use crate::resources::users;
 use crate::schema::{task_comment_mentions as mentions, task_comments as comments};
@@ -17,7 +18,6 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use std::collections::HashMap;
 use std::slice;
-use uuid::Uuid;
 
 /// In one statement.
 const MOST_ROWS: usize = 1000;
@@ -37,19 +37,25 @@ fn of_task(tenant: TenantId, task: TaskId) -> comments::BoxedQuery<'static, Any>
 pub async fn list(tx: &mut ReadTx, task: TaskId, list: &List<CommentFilter>) -> Result<Page<Comment>> {
     task::find(tx, task).await?;
     let tenant = tx.tenant();
-    let (rows, total) = paged!(tx, list, of_task(tenant, task), Stored::as_select(), (comments::id, CommentId), {
+    let (rows, total) = paged!(tx, list, of_task(tenant, task).filter(InTime), Stored::as_select(), (comments::id, CommentId), {
         CommentSort::CreatedAt => (comments::created_at, Instant),
     });
     Ok(list.page(with_mentions(tx, rows).await?, total))
 }
 
 /// The next comments that a person wrote or is mentioned in, in the order of their ids.
-pub async fn about(tx: &mut ReadTx, user: UserId, after: Option<Uuid>) -> Result<Vec<Comment>> {
-    let (tenant, after) = (tx.tenant(), CommentId::from(after.unwrap_or_default()));
+pub async fn about(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Comment>> {
+    let (tenant, after) = (tx.tenant(), CommentId::from(next.after));
     let naming = mentions::table.filter(mentions::tenant_id.eq(tenant)).filter(mentions::user_id.eq(user));
     let of_user = comments::author_id.eq(user).or(comments::id.eq_any(naming.select(mentions::comment_id)));
     let rows = comments::table.filter(comments::tenant_id.eq(tenant)).filter(of_user).filter(comments::id.gt(after));
-    let rows = rows.order(comments::id).limit(500).select(Stored::as_select()).load(tx.conn()).await?;
+    let rows = rows
+        .order(comments::id)
+        .filter(InTime)
+        .limit(next.size.rows())
+        .select(Stored::as_select())
+        .load(tx.conn())
+        .await?;
     with_mentions(tx, rows).await
 }
 

@@ -1,0 +1,2 @@
+-- Only PostgreSQL has row-level security.
+SELECT 1;

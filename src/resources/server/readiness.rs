@@ -1,0 +1,98 @@
+//! Whether the server can do its work. The probe is open to everybody and has no limit: however many ask, the database and
+//! Redis are asked once a second.
+use crate::db::Db;
+use crate::error::{Detail, Error, Result};
+use crate::infra::redis::Redis;
+use poem_openapi::Enum;
+use prometheus_client::metrics::counter::Counter;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// How long a result is good for.
+const LIFETIME: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case")]
+pub enum State {
+    Up,
+    Down,
+    /// The server is set up without it.
+    Unused,
+}
+
+/// What a look found.
+#[derive(Debug, Clone)]
+pub struct Findings {
+    /// Why the server is not ready: empty where it is.
+    pub problems: Detail,
+    pub cache: State,
+}
+
+type Look = watch::Receiver<Option<Findings>>;
+
+/// Looks whether the parts of the server answer. A clone shares what it finds.
+#[derive(Clone)]
+pub struct ReadinessProbe {
+    db: Db,
+    redis: Option<Redis>,
+    needs_redis: bool,
+    looks: Counter,
+    latest: Arc<Mutex<Option<(Instant, Look)>>>,
+}
+
+impl ReadinessProbe {
+    /// `redis`: where replicas share what they share. `needs_redis`: whether nobody is served without it. `looks` counts.
+    pub fn new(db: Db, redis: Option<Redis>, needs_redis: bool, looks: Counter) -> Self {
+        Self { db, redis, needs_redis, looks, latest: Arc::default() }
+    }
+
+    /// What was found within the last second, or is being found now.
+    pub async fn look(&self) -> Result<Findings> {
+        let mut look = self.latest();
+        let found = look.wait_for(Option::is_some).await.ok().and_then(|found| found.clone());
+        found.ok_or_else(|| Error::Internal(anyhow::anyhow!("the probe of the server's parts broke off")))
+    }
+
+    /// The latest look, or a new one. It goes on when the request that began it is given up, or a client that asks and leaves
+    /// could have the database asked as often as it likes.
+    fn latest(&self) -> Look {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner); // nothing in between can panic
+        if let Some((_, look)) = latest.as_ref().filter(|(began, _)| began.elapsed() < LIFETIME) {
+            return look.clone();
+        }
+        self.looks.inc();
+        let (found, look) = watch::channel(None);
+        *latest = Some((Instant::now(), look.clone()));
+        let probe = self.clone();
+        tokio::spawn(async move { found.send(Some(probe.find().await)) });
+        look
+    }
+
+    async fn find(&self) -> Findings {
+        let mut problems = Detail::default();
+        match self.db.is_migrated().await {
+            Ok(true) => {}
+            Ok(false) => problems.add("migrations", "are not all applied"),
+            Err(error) => {
+                tracing::warn!(?error, "The database is not ready");
+                problems.add("database", "does not answer");
+            }
+        }
+        let cache = match &self.redis {
+            None => State::Unused,
+            Some(redis) => match redis.ping().await {
+                Ok(()) => State::Up,
+                Err(error) => {
+                    tracing::warn!(?error, "Redis is not ready");
+                    if self.needs_redis {
+                        problems.add("cache", "does not answer");
+                    }
+                    State::Down
+                }
+            },
+        };
+        Findings { problems, cache }
+    }
+}

@@ -1,0 +1,93 @@
+//! What one caller costs has bounds, and says so when it reaches them.
+use crate::support::{Kind, Tenant, TestApp};
+use bizcenter::contract::{Operation, document, operations};
+use futures_util::future::join_all;
+use reqwest::Response;
+use serde_json::json;
+use std::time::Duration;
+
+/// Texts that a search has to look through: 30 KB each.
+async fn fill(tenant: &Tenant, tasks: usize) {
+    let task = json!({"title": "Long", "description": "\u{d55c}".repeat(10_000)});
+    for _ in 0..tasks / 50 {
+        join_all((0..50).map(|_| tenant.owner.task(task.clone()))).await;
+    }
+}
+
+#[tokio::test]
+async fn a_search_that_takes_too_long_says_what_to_narrow() {
+    let app = TestApp::with(|config| config.database.long_read_timeout = Duration::from_millis(1)).await;
+    let tenant = app.tenant().await;
+    fill(&tenant, 100).await;
+    for path in ["/api/v1/tasks", "/api/v1/tasks/export"] {
+        let answer = tenant.owner.get(&format!("{path}?q={}b", "%ED%95%9C".repeat(198))).expect(503).await;
+        assert_eq!(answer.error().1, "unavailable");
+        let advice = answer.detail()["q"][0].as_str().unwrap().to_owned();
+        assert!(advice.contains("narrow"), "{path}: {advice}");
+    }
+    tenant.owner.get("/api/v1/tasks").expect(200).await; // what is no search has another deadline
+}
+
+#[tokio::test]
+async fn on_sqlite_every_search_export_and_feed_looks_at_its_deadline() {
+    if Kind::of_this_run() != Kind::Sqlite {
+        return; // the other databases do that for every statement
+    }
+    let app = TestApp::alone().await;
+    let tenant = crate::tenancy::tenant_with_everything(&app).await;
+    let soon = app.parts.world.now() + chrono::Duration::days(1);
+    let ends = soon + chrono::Duration::hours(1);
+    let time = |time: chrono::DateTime<chrono::Utc>| time.format("%Y-%m-%dT%H:%M:%SZ").to_string();
+    tenant.owner.meeting(json!({"starts_at": time(soon), "ends_at": time(ends)})).await;
+    let feed = tenant.owner.post("/api/v1/users/me/calendar").expect(201).await.json();
+    let late = app.replica_with(|config| config.database.long_read_timeout = Duration::ZERO).await;
+    let owner = tenant.almighty().await.at(&late);
+    let document = document();
+    let has_search = |path: &str| {
+        let parameters = document["paths"][path]["get"]["parameters"].as_array().cloned().unwrap_or_default();
+        parameters.iter().any(|parameter| {
+            let name = parameter["$ref"].as_str().or(parameter["name"].as_str()).unwrap_or_default();
+            name == "q" || name.ends_with("/q")
+        })
+    };
+    let mut seen = 0;
+    for Operation { path, .. } in operations(document).into_iter().filter(|operation| operation.method == "GET") {
+        let url = match path.as_str() {
+            "/calendar/{file}" => feed["url"].as_str().unwrap().to_owned(),
+            "/api/v1/users/me/export" => continue, // which is under way already when it meets its first list
+            path if path.ends_with("/export") => path.to_owned(),
+            path if has_search(path) => format!("{path}?q=nothing-has-this"),
+            _ => continue,
+        };
+        owner.get(&url).expect(503).await;
+        seen += 1;
+    }
+    assert!(seen >= 12, "{seen}: {:?}", document["paths"]["/api/v1/tasks"]["get"]["parameters"]);
+    owner.get("/api/v1/tasks").expect(200).await;
+}
+
+async fn begun(tenant: &Tenant, path: &str) -> Response {
+    let call = reqwest::Client::new().get(tenant.app.url(path)).bearer_auth(tenant.owner.token.as_ref().unwrap());
+    call.header("accept-encoding", "identity").send().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_user_has_two_exports_at_a_time() {
+    let tenant = TestApp::start().await.tenant().await;
+    fill(&tenant, 400).await; // 12 MB: more than a connection takes unasked
+    let first = [begun(&tenant, "/api/v1/tasks/export").await, begun(&tenant, "/api/v1/tasks/export").await];
+    assert!(first.iter().all(|response| response.status() == 200));
+    for path in ["/api/v1/tasks/export", "/api/v1/users/me/export"] {
+        let refused = tenant.owner.get(path).expect(429).await;
+        assert!(refused.header("retry-after").is_some());
+    }
+    tenant.owner.get("/api/v1/tasks").expect(200).await;
+    drop(first);
+    for tries_left in (0..50).rev() {
+        tokio::time::sleep(Duration::from_millis(100)).await; // until the server has noticed
+        match tenant.owner.get("/api/v1/tasks/export").send().await.status.as_u16() {
+            200 => break,
+            status => assert!(tries_left > 0, "{status}"),
+        }
+    }
+}
