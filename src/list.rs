@@ -95,7 +95,7 @@ impl<F: Filter> List<F> {
 
     /// What its page costs the database: a search looks at every row, and into its texts.
     pub fn cost(&self) -> Cost {
-        if self.q.is_some() { Cost::Long } else { Cost::Ordinary }
+        if self.q.is_some() { Cost::Long } else { Cost::List }
     }
 
     /// Reads it: `list.read(&self.db, &caller, async |tx| queries::list(tx, &list).await)`.
@@ -167,15 +167,18 @@ impl<F: Filter> List<F> {
         Ok((rows.into_iter().filter(is_next).skip(offset).take(limit).collect(), total))
     }
 
+    /// Where the list goes on after an item.
+    pub fn cursor_after(&self, item: &Value) -> String {
+        let position = (self.sort.name(), &item[self.sort.column()], &item["id"]);
+        BASE64.encode(json!(position).to_string())
+    }
+
     /// Makes a page of the rows found, at most [`Self::limit`].
     pub fn page(&self, mut items: Vec<F::Item>, total: Option<i64>) -> Page<F::Item> {
         let per_page = usize::try_from(self.per_page).unwrap_or_default();
         let more = items.len() > per_page;
         items.truncate(per_page);
-        let next_cursor = items.last().filter(|_| more).and_then(ToJSON::to_json).map(|last| {
-            let position = (self.sort.name(), &last[self.sort.column()], &last["id"]);
-            BASE64.encode(json!(position).to_string())
-        });
+        let next_cursor = items.last().filter(|_| more).and_then(ToJSON::to_json).map(|last| self.cursor_after(&last));
         let page = match self.at {
             At::Page(page) => Some(page),
             At::Cursor(_) => None,

@@ -26,6 +26,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, OAuthSco
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Instrument;
 use uuid::Uuid;
 
 /// How many secrets are known to be right, and for how long after their last use.
@@ -249,12 +250,17 @@ impl Authenticator {
             LimitReport::of(request).add(&refused);
             check(&refused)?;
         }
-        let admitted = sessions.admit(&actor, claims.sid, limits, writes(request)).await?;
-        let Some((standing, taken)) = admitted else {
-            LimitReport::of(request).add(&limits.take_here(ended));
-            return Err(Error::InvalidToken);
+        let (sessions, limits, writes) = (sessions.clone(), limits.clone(), writes(request));
+        let (report, caller) = (LimitReport::of(request), actor.clone());
+        let admission = async move {
+            let Some((standing, taken)) = sessions.admit(&caller, claims.sid, &limits, writes).await? else {
+                report.add(&limits.take_here(ended));
+                return Err(Error::InvalidToken);
+            };
+            limits.remember_refusal(tenant, user.0, writes, &taken);
+            Ok((standing, taken))
         };
-        limits.remember_refusal(tenant, user.0, writes(request), &taken);
+        let (standing, taken) = to_its_end(admission).await?;
         Ok((actor, standing, Credential::Session(claims.sid), taken))
     }
 
@@ -275,17 +281,21 @@ impl Authenticator {
             }
             false => Actor::unproven(token.tenant, Uuid::nil().into(), origin_of(request)),
         };
-        let find = async { Ok(db.find_api_key(&nobody_yet, id).await?.filter(|stored| token.fits(&stored.hash))) };
-        let found = Charge::of(request)?.prove(nobody_yet.origin.ip, token.hash(), find).await?;
-        let stored = found.ok_or(Error::InvalidToken)?;
-        let actor = Actor::vouched(token.tenant, stored.user, nobody_yet.origin);
-        let of_key = limits.of_api_key(actor.tenant, actor.user, &stored.standing, writes(request));
-        let taken = limits.take(&of_key).await?;
-        limits.remember_refusal(token.tenant, id.0, writes(request), &taken);
-        if taken.iter().all(|taken| taken.wait.is_none()) && stored.is_stale(Instant::from(db.world().now())) {
-            db.touch_api_key(&actor, id).await?;
-        }
-        Ok((actor, stored.standing, Credential::ApiKey(id), taken))
+        let (db, limits, writes, charge) = (db.clone(), limits.clone(), writes(request), Charge::of(request)?);
+        let admission = async move {
+            let find = async { Ok(db.find_api_key(&nobody_yet, id).await?.filter(|stored| token.fits(&stored.hash))) };
+            let found = charge.prove(nobody_yet.origin.ip, token.hash(), find).await?;
+            let stored = found.ok_or(Error::InvalidToken)?;
+            let actor = Actor::vouched(token.tenant, stored.user, nobody_yet.origin);
+            let of_key = limits.of_api_key(actor.tenant, actor.user, &stored.standing, writes);
+            let taken = limits.take(&of_key).await?;
+            limits.remember_refusal(token.tenant, id.0, writes, &taken);
+            if taken.iter().all(|taken| taken.wait.is_none()) && stored.is_stale(Instant::from(db.world().now())) {
+                db.touch_api_key(&actor, id).await?;
+            }
+            Ok((actor, stored.standing, Credential::ApiKey(id), taken))
+        };
+        to_its_end(admission).await
     }
 
     /// Refuses who can't prove who they are, and charges them as a visitor.
@@ -300,6 +310,13 @@ impl Authenticator {
             Credential::ApiKey(id) => Ok(self.0.db.find_api_key(actor, id).await?.map(|stored| stored.standing)),
         }
     }
+}
+
+/// Looks up and charges, also where the request is given up meanwhile: one that is taken back again and again would cost the
+/// database, and no turn.
+async fn to_its_end<T: Send + 'static>(admission: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    let admission = tokio::spawn(admission.in_current_span());
+    admission.await.map_err(|broken_off| Error::Internal(broken_off.into()))?
 }
 
 fn writes(request: &Request) -> bool {

@@ -71,6 +71,11 @@ impl Charge {
         check(&taken)
     }
 
+    /// Whether the secret of this hash was right here before.
+    pub fn is_proven(&self, hash: &[u8]) -> bool {
+        self.authenticator.proven().contains_key(hash)
+    }
+
     /// Has `find` look up the secret that a visitor brought, by its hash. A guess costs a turn of the visitor's address. It
     /// is taken before the database is asked, so that a burst of guesses asks no more often than the address has turns, and
     /// given back where the secret is right. One that was right here before is no guess: others behind its address don't

@@ -8,8 +8,10 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::serialize::{Output, ToSql};
 use diesel::sql_types::{Bool, Text};
 use diesel::sqlite::Sqlite;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -43,6 +45,47 @@ impl Deadline {
     /// The value, if it is not too late.
     pub fn check<T>(&self, value: T) -> Checked<T> {
         Checked((now() < self.0.load(Ordering::Relaxed)).then_some(value))
+    }
+}
+
+/// Ends the running statement when the work that waits for it is given up. diesel-async waits for a running statement of
+/// SQLite where its future is dropped, and blocks the thread meanwhile: the deadline has to be over before that.
+pub struct StopGuard(Option<Deadline>);
+
+/// Work with its guard, which is dropped before it.
+pub struct Guarded<F> {
+    guard: StopGuard,
+    work: Pin<Box<F>>,
+}
+
+impl StopGuard {
+    /// `None` where statements are stopped otherwise.
+    pub fn new(deadline: Option<Deadline>) -> Self {
+        Self(deadline)
+    }
+
+    pub fn around<F: Future>(self, work: F) -> Guarded<F> {
+        Guarded { guard: self, work: Box::pin(work) }
+    }
+}
+
+impl<F: Future> Future for Guarded<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let done = self.work.as_mut().poll(context);
+        if done.is_ready() {
+            self.guard.0 = None;
+        }
+        done
+    }
+}
+
+impl Drop for StopGuard {
+    fn drop(&mut self) {
+        if let Some(deadline) = &self.0 {
+            deadline.set(Duration::ZERO);
+        }
     }
 }
 

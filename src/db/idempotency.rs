@@ -61,7 +61,8 @@ impl Db {
         let Some(mut tx) = self.begin_claimed(scope, &key).await? else {
             return self.replay(scope, &key).await;
         };
-        let result = match work(&mut tx).await {
+        let guard = tx.guard();
+        let result = match guard.around(work(&mut tx)).await {
             Ok(Audited(result)) => self.remember(&mut tx, &key, &result).await.map(|()| result),
             Err(error) => Err(error),
         };

@@ -1,24 +1,22 @@
 //! Leases: transactions that know their tenant.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::any::AnyTransactions;
-use super::connect::{CANCEL_TIMEOUT, Target};
+use super::connect::Target;
+use super::deadline::StopGuard;
 use super::queue::{Claimant, FairQueue, Party, Turn};
+use super::transactions::{Access, unavailable};
 use super::types::{Instant, TenantId, UserId};
 use super::{AnyConnection, Audited};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::infra::crypto::Sealer;
 use crate::infra::key_ring::KeyRing;
 use crate::infra::metrics::Metrics;
 use crate::infra::world::World;
 use async_func::AsyncFunc;
-use diesel::QueryResult;
 use diesel_async::pooled_connection::bb8::{Pool, PooledConnection};
-use diesel_async::pooled_connection::{
-    AsyncDieselConnectionManager, ManagerConfig, PoolableConnection, RecyclingMethod,
-};
-use diesel_async::{AnsiTransactionManager, SimpleAsyncConnection, TransactionManager};
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
+use diesel_async::{SimpleAsyncConnection, TransactionManager};
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::timeout_at;
@@ -60,7 +58,7 @@ pub struct DbOptions {
     pub acquire_timeout: Duration,
     /// How long one statement of a request may take: less than the request itself.
     pub statement_timeout: Duration,
-    /// The same for [`Cost::Long`].
+    /// The same for [`Cost::List`] and [`Cost::Long`].
     pub long_read_timeout: Duration,
 }
 
@@ -69,8 +67,11 @@ pub struct DbOptions {
 pub enum Cost {
     /// By a key, or along an index.
     Ordinary,
-    /// A search, an export, a feed: it may look at all rows of a tenant. A quarter of the connections is for these, half of
-    /// that quarter for any one tenant; and their statements have a deadline of their own.
+    /// A page of a list: counting it, or a filter that has no index, looks at many rows. Its statements have the deadline of
+    /// [`Self::Long`].
+    List,
+    /// A search, an export, a feed: it looks at all rows of a tenant, and into their texts. A quarter of the connections is
+    /// for these, half of that quarter for any one tenant.
     Long,
 }
 
@@ -88,43 +89,42 @@ pub struct Db {
     pub(super) sealer: Sealer,
 }
 
-/// Where leases queue. bb8 lets a busy task overtake the waiting ones; these queues are fair.
+/// Where leases queue: each in one queue, as one that waited in a second would keep its turn in the first from the others.
+/// bb8 lets a busy task overtake the waiting ones; these queues are fair.
 #[derive(Clone)]
 struct Queues {
-    /// For a connection. One party never has all of them, so that another's turn comes at once however slow the statements
-    /// of the first are.
+    /// For three quarters of the requests' connections. One party never has all of them, so that another's turn comes at
+    /// once however slow the statements of the first are.
     connections: FairQueue,
-    /// For the right to a long read, which then queues for a connection.
+    /// For the last quarter.
     long_reads: FairQueue,
     /// Jobs, for the connections that are kept for them.
     jobs: FairQueue,
-    /// SQLite has one writer: queueing here beats polling a locked file.
+    /// SQLite has one writer, for requests and jobs alike: queueing here beats polling a locked file. It has a connection of
+    /// its own.
     writer: Option<FairQueue>,
 }
 
 impl Queues {
-    fn new(pool_size: usize, has_one_writer: bool, metrics: &Metrics) -> Self {
+    /// The queues, and how many connections they hand out in all.
+    fn new(pool_size: usize, has_one_writer: bool, metrics: &Metrics) -> (Self, usize) {
         let quarter = (pool_size / 4).max(1);
+        let rest = pool_size.saturating_sub(quarter).max(1);
         let queue = |name, capacity, per_party| FairQueue::new(capacity, per_party, metrics.queue(name));
-        Self {
-            connections: queue("connections", pool_size, pool_size - quarter),
+        let queues = Self {
+            connections: queue("connections", rest, rest - rest / 4),
             long_reads: queue("long_reads", quarter, quarter / 2),
             jobs: queue("jobs", JOB_CONNECTIONS, JOB_CONNECTIONS),
             writer: has_one_writer.then(|| queue("writer", 1, 1)),
-        }
+        };
+        (queues, rest + quarter + JOB_CONNECTIONS + usize::from(has_one_writer))
     }
-}
-
-#[derive(Clone, Copy)]
-enum Access {
-    Read,
-    Write,
 }
 
 /// A connection in use. The fields are in the order in which they are given back.
 struct Leased {
     conn: PooledConnection<'static, AnyConnection>,
-    _turns: Vec<Turn>,
+    _turn: Turn,
 }
 
 /// One snapshot of a tenant's rows. It borrows nothing, so that async closures over it are `Send`.
@@ -157,6 +157,14 @@ impl ReadTx {
     #[expect(clippy::expect_used, reason = "only `end` and `abandon` take it, and they take the lease with it")]
     pub fn conn(&mut self) -> &mut AnyConnection {
         &mut self.leased.as_mut().expect("a lease in use").conn
+    }
+
+    /// Goes around the work of the lease: see [`StopGuard`].
+    pub(super) fn guard(&mut self) -> StopGuard {
+        StopGuard::new(match self.conn() {
+            AnyConnection::Sqlite(_, deadline) => Some(deadline.clone()),
+            AnyConnection::Pg(_) | AnyConnection::Mysql(_) => None, // `stop` reaches these
+        })
     }
 
     async fn end<R>(mut self, result: Result<R>) -> Result<R> {
@@ -248,6 +256,7 @@ impl Db {
     /// Opens the pool. It connects when it is first used, so that a server can start while its database is away.
     pub fn new(target: Target, options: DbOptions, world: World, keys: KeyRing, metrics: &Metrics) -> Self {
         let DbOptions { pool_size, acquire_timeout, statement_timeout, long_read_timeout } = options;
+        let (queues, connections) = Queues::new(pool_size as usize, target.is_sqlite(), metrics);
         let mut config = ManagerConfig::<AnyConnection>::default();
         config.recycling_method = RecyclingMethod::CustomFunction(Box::new(AnyConnection::check));
         let database = target.clone();
@@ -256,11 +265,10 @@ impl Db {
             async move { super::connect::establish(&database).await }.boxed()
         });
         let pool = Pool::builder()
-            .max_size(pool_size + JOB_CONNECTIONS as u32)
+            .max_size(u32::try_from(connections).unwrap_or(u32::MAX))
             .connection_timeout(acquire_timeout)
             .error_sink(Box::new(LogErrors))
             .build_unchecked(AsyncDieselConnectionManager::new_with_config("", config));
-        let queues = Queues::new(pool_size as usize, target.is_sqlite(), metrics);
         let sealer = keys.sealer("stored answers");
         Self { pool, queues, acquire_timeout, statement_timeout, long_read_timeout, target, world, keys, sealer }
     }
@@ -269,36 +277,31 @@ impl Db {
         &self.world
     }
 
-    /// The turns that a lease needs, in the order in which each is asked for: nobody waits for an earlier one while holding a
-    /// later one.
-    async fn turns(&self, access: Access, cost: Cost, claimant: Claimant) -> Vec<Turn> {
+    async fn turn(&self, access: Access, cost: Cost, claimant: Claimant) -> Turn {
         let Queues { connections, long_reads, jobs, writer } = &self.queues;
-        let is_job = claimant.party == Party::Server;
-        let mut turns = vec![];
-        if let (Access::Write, Some(writer)) = (access, writer) {
-            turns.push(writer.turn(claimant).await);
-        }
-        if cost == Cost::Long && !is_job {
-            turns.push(long_reads.turn(claimant).await);
-        }
-        turns.push(if is_job { jobs } else { connections }.turn(claimant).await);
-        turns
+        let queue = match (access, writer, claimant.party, cost) {
+            (Access::Write, Some(writer), ..) => writer,
+            (_, _, Party::Server, _) => jobs,
+            (_, _, _, Cost::Long) => long_reads,
+            (_, _, _, Cost::Ordinary | Cost::List) => connections,
+        };
+        queue.turn(claimant).await
     }
 
     async fn lease(&self, access: Access, cost: Cost, scope: &impl Scope) -> Result<ReadTx> {
         let (tenant, claimant) = (scope.tenant(), scope.claimant());
         let until = tokio::time::Instant::now() + self.acquire_timeout;
-        let turns = timeout_at(until, self.turns(access, cost, claimant)).await.map_err(unavailable)?;
+        let turn = timeout_at(until, self.turn(access, cost, claimant)).await.map_err(unavailable)?;
         let conn = timeout_at(until, self.pool.get_owned()).await.map_err(unavailable)?.map_err(unavailable)?;
         let now = Instant::from(self.world.now());
         let (target, keys) = (self.target.clone(), self.keys.clone());
         let is_write = matches!(access, Access::Write);
-        let leased = Some(Leased { conn, _turns: turns });
+        let leased = Some(Leased { conn, _turn: turn });
         let mut tx = ReadTx { leased, tenant, now, cost, target, keys, is_write };
         let deadline = match (claimant.party, cost) {
             (Party::Server, _) => JOB_STATEMENT_TIMEOUT,
             (_, Cost::Ordinary) => self.statement_timeout,
-            (_, Cost::Long) => self.long_read_timeout.min(self.statement_timeout),
+            (_, Cost::List | Cost::Long) => self.long_read_timeout.min(self.statement_timeout),
         };
         if let Err(error) = tx.conn().begin(access, tenant, deadline).await {
             // Whatever is wrong with it, the next request gets another one.
@@ -323,7 +326,8 @@ impl Db {
         for<'tx> F: AsyncFnOnce(&'tx mut ReadTx) -> Result<R> + AsyncFunc<&'tx mut ReadTx, Result<R>, Fut: Send>,
     {
         let mut tx = self.lease(Access::Read, cost, scope).await?;
-        let result = work(&mut tx).await;
+        let guard = tx.guard();
+        let result = guard.around(work(&mut tx)).await;
         tx.end(result).await
     }
 
@@ -334,7 +338,8 @@ impl Db {
             + AsyncFunc<&'tx mut WriteTx, Result<Audited<R>>, Fut: Send>,
     {
         let mut tx = self.begin_write(scope).await?;
-        let result = work(&mut tx).await.map(|Audited(result)| result);
+        let guard = tx.guard();
+        let result = guard.around(work(&mut tx)).await.map(|Audited(result)| result);
         tx.end(result).await
     }
 
@@ -344,10 +349,6 @@ impl Db {
         let (world, sealer) = (self.world.clone(), self.sealer.clone());
         Ok(WriteTx { read, actor, origin, world, sealer })
     }
-}
-
-fn unavailable(cause: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::Unavailable(cause.into())
 }
 
 /// bb8 hides why it can't connect behind its time-out.
@@ -360,110 +361,6 @@ impl<E: std::fmt::Display + Send + 'static> bb8::ErrorSink<E> for LogErrors {
     }
     fn boxed_clone(&self) -> Box<dyn bb8::ErrorSink<E>> {
         Box::new(*self)
-    }
-}
-
-impl AnyConnection {
-    /// Commits what succeeded, rolls back what did not. Where not even that is possible the connection is gone.
-    async fn end<R>(&mut self, result: Result<R>) -> Result<R> {
-        match result {
-            Ok(value) => match AnyTransactions::commit_transaction(self).await {
-                Ok(()) => Ok(value),
-                // MariaDB's driver does not say that the line is gone, but the next statement does.
-                Err(error) if self.is_broken() || self.check().await.is_err() => Err(unavailable(error)),
-                Err(error) => Err(error.into()),
-            },
-            Err(error) => match AnyTransactions::rollback_transaction(self).await {
-                Ok(()) => Err(error),
-                Err(lost) => match error {
-                    Error::Internal(cause) => Err(Error::Unavailable(cause.context(lost))),
-                    error => Err(error),
-                },
-            },
-        }
-    }
-
-    /// Starts a transaction whose statements may each take so long (on SQLite: all of them together). PostgreSQL then lets
-    /// it touch only this tenant's rows. One round trip: neither a UUID nor a number needs escaping.
-    async fn begin(&mut self, access: Access, tenant: TenantId, timeout: Duration) -> QueryResult<()> {
-        match self {
-            Self::Pg(conn) => {
-                let mode = match access {
-                    Access::Read => "ISOLATION LEVEL REPEATABLE READ READ ONLY",
-                    Access::Write => "READ WRITE",
-                };
-                let sql = format!(
-                    "BEGIN {mode}; SET LOCAL app.tenant_id = '{}'; SET LOCAL statement_timeout = {}",
-                    tenant.0,
-                    timeout.as_millis()
-                );
-                AnsiTransactionManager::begin_transaction_sql(conn, &sql).await
-            }
-            Self::Mysql(conn) => {
-                let begin = match access {
-                    Access::Read => {
-                        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; \
-                         START TRANSACTION READ ONLY, WITH CONSISTENT SNAPSHOT"
-                    }
-                    Access::Write => "START TRANSACTION",
-                };
-                let sql = format!("SET max_statement_time = {:.3}; {begin}", timeout.as_secs_f64());
-                AnsiTransactionManager::begin_transaction_sql(conn, &sql).await
-            }
-            Self::Sqlite(conn, deadline) => {
-                // A transaction that reads before it writes must take the lock first, or it
-                // can fail with SQLITE_BUSY however long it may wait.
-                let sql = match access {
-                    Access::Read => "PRAGMA query_only = ON; BEGIN",
-                    Access::Write => "PRAGMA query_only = OFF; BEGIN IMMEDIATE",
-                };
-                deadline.set(timeout);
-                conn.spawn_blocking(move |conn| {
-                    diesel::connection::AnsiTransactionManager::begin_transaction_sql(conn, sql)
-                })
-                .await
-            }
-        }
-    }
-
-    /// Ends the statement that nobody waits for any more. On SQLite it ends by itself where it looks at the deadline next;
-    /// until then its thread has the connection, which can't be given back before.
-    async fn stop(&mut self, target: &Target) {
-        match self {
-            Self::Pg(conn) => target.cancel(conn.cancel_token()).await,
-            Self::Mysql(conn) => {
-                let stopped = tokio::time::timeout(CANCEL_TIMEOUT, conn.cancel_token().cancel_query()).await;
-                if let Ok(Err(error)) = stopped {
-                    tracing::debug!(%error, "A statement can't be cancelled");
-                }
-            }
-            Self::Sqlite(conn, deadline) => {
-                deadline.set(Duration::ZERO);
-                let _ = conn.spawn_blocking(|_| Ok(())).await; // fails only where the runtime ends
-            }
-        }
-    }
-
-    /// Whether a connection from the pool still works. tokio-postgres knows without asking.
-    fn check(&mut self) -> BoxFuture<'_, QueryResult<()>> {
-        async {
-            match self {
-                Self::Mysql(conn) => {
-                    // A request that is given up meanwhile leaves the answer on the line, and the next one would take it
-                    // for its own, and so on: until the answer is read, the connection counts as broken.
-                    AnsiTransactionManager::transaction_manager_status_mut(conn).set_in_error();
-                    conn.batch_execute("DO 1").await?;
-                    *AnsiTransactionManager::transaction_manager_status_mut(conn) = Default::default();
-                    Ok(())
-                }
-                Self::Pg(conn) => match conn.is_broken() {
-                    true => Err(diesel::result::Error::BrokenTransactionManager),
-                    false => Ok(()),
-                },
-                Self::Sqlite(..) => Ok(()),
-            }
-        }
-        .boxed()
     }
 }
 

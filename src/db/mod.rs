@@ -27,6 +27,7 @@ mod row_security;
 pub mod sessions;
 pub mod sql;
 pub mod standing;
+mod transactions;
 pub mod types;
 
 pub use any::{Any, AnyConnection};

@@ -285,12 +285,26 @@ macro_rules! sorted {
     };
 }
 
+/// Those of `$rows` for which a condition holds, the next in the order of their ids, for a personal export:
+/// `batch!(rows, condition, next, (tasks::id, TaskId))`. The deadline is looked at before the condition, as in [`narrowed!`].
+#[macro_export]
+macro_rules! batch {
+    ($rows:expr, $condition:expr, $next:expr, ($id:expr, $id_type:ty)) => {
+        $rows
+            .filter($crate::db::deadline::InTime)
+            .filter($condition)
+            .filter($id.gt(<$id_type>::from($next.after)))
+            .order($id)
+            .limit($next.size.rows())
+    };
+}
+
 /// Loads the rows of one page, one more than it shows, and counts the whole list where that is asked for:
 /// `paged!(tx, list, matching(tenant, list), Task::as_select(), (tasks::id, TaskId), { column => (key, type), … })`.
 #[macro_export]
 macro_rules! paged {
     ($tx:expr, $list:expr, $matching:expr, $select:expr, $id:tt, $columns:tt) => {{
-        debug_assert!($list.cost() == $crate::db::Cost::Ordinary || $tx.is_long(), "a search needs a long read");
+        debug_assert!($list.q.is_none() || $tx.is_long(), "a search needs a long read");
         let total = match $list.is_counted() {
             true => Some($crate::db::sql::uncached($matching.count()).get_result($tx.conn()).await?),
             false => None,

@@ -93,9 +93,8 @@ impl Export {
             Format::Csv => csv_row(fields.iter().map(String::as_str)),
             Format::Ndjson => String::new(),
         };
-        let (text, size) = print(format, &fields, &first.items, BatchSize::FIRST);
+        let (text, size) = print_batch(format, &fields, first, BatchSize::FIRST, &mut list);
         let head = head + &text;
-        (list.at, list.per_page) = (At::Cursor(first.meta.next_cursor), size.per_page());
 
         let start = (list, db, caller, page, fields, size, slot);
         let rest = stream::try_unfold(start, move |(mut list, db, caller, page, fields, size, slot)| async move {
@@ -104,8 +103,7 @@ impl Export {
             }
             caller.recheck().await?;
             let batch = db.read_at(Cost::Long, &caller, async |tx| page(tx, &list).await).await?;
-            let (text, size) = print(format, &fields, &batch.items, size);
-            (list.at, list.per_page) = (At::Cursor(batch.meta.next_cursor), size.per_page());
+            let (text, size) = print_batch(format, &fields, batch, size, &mut list);
             Ok(Some((text, (list, db, caller, page, fields, size, slot))))
         });
         let rest = rest.map_err(|error: Error| {
@@ -116,10 +114,20 @@ impl Export {
     }
 }
 
-/// The rows as they are exported, and the size of the batch after them.
-fn print<T: ToJSON>(format: Format, fields: &[String], items: &[T], size: BatchSize) -> (String, BatchSize) {
-    let rows: Vec<Value> = items.iter().filter_map(ToJSON::to_json).collect();
-    let size = size.after(&rows);
+/// The rows of a page as they are exported, as many as fit; the list then goes on after them.
+fn print_batch<F: Filter>(
+    format: Format,
+    fields: &[String],
+    page: Page<F::Item>,
+    size: BatchSize,
+    list: &mut List<F>,
+) -> (String, BatchSize) {
+    let (rows, is_cut, size) = size.fit(page.items.iter().filter_map(ToJSON::to_json));
+    let next = match rows.last().filter(|_| is_cut) {
+        Some(last) => Some(list.cursor_after(last)),
+        None => page.meta.next_cursor,
+    };
+    (list.at, list.per_page) = (At::Cursor(next), size.per_page());
     let print = |mut row: Value| match format {
         Format::Csv => csv_row(fields.iter().map(|field| cell(row[field].take()))),
         Format::Ndjson => {

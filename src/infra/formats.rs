@@ -76,10 +76,11 @@ pub fn first_line(text: &str) -> Option<&str> {
     text.split(ends_line).map(str::trim).find(|line| !line.is_empty())
 }
 
-/// What stands for all addresses of one subscriber: the address itself; of IPv6 its network, as each has a whole /64.
+/// What stands for all addresses of one subscriber: the address itself, also where it is written as IPv6; of real IPv6 its
+/// network, as each has a whole /64.
 pub fn subscriber(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.into(),
         IpAddr::V6(ip) => {
             let [a, b, c, d, ..] = ip.segments();
             Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()

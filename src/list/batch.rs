@@ -26,12 +26,22 @@ impl BatchSize {
         self.rows
     }
 
-    /// The size of the next batch, after one of these rows.
-    #[must_use]
-    pub fn after(self, batch: &[Value]) -> Self {
-        let largest = batch.iter().map(size_of_value).max().unwrap_or_default().max(self.largest);
-        let rows = (Self::MAX_BYTES / largest.max(1)).clamp(1, Self::MAX_ROWS);
-        Self { rows: i32::try_from(rows).unwrap_or(1), largest }
+    /// Those of the rows that were read which fit, at least one of them; whether others are left; and the size of the next
+    /// batch. It at most doubles: rows may become larger all at once, as their order is the caller's choice.
+    pub fn fit(self, mut rows: impl Iterator<Item = Value>) -> (Vec<Value>, bool, Self) {
+        let (mut fitting, mut bytes, mut largest) = (vec![], 0, self.largest);
+        let rest = rows.by_ref().find(|row| {
+            let size = size_of_value(row);
+            (bytes, largest) = (bytes + size, largest.max(size));
+            let fits = fitting.is_empty() || bytes <= Self::MAX_BYTES;
+            if fits {
+                fitting.push(row.clone());
+            }
+            !fits
+        });
+        let most = usize::try_from(self.rows).unwrap_or_default() * 2;
+        let rows = (Self::MAX_BYTES / largest.max(1)).clamp(1, Self::MAX_ROWS.min(most));
+        (fitting, rest.is_some(), Self { rows: i32::try_from(rows).unwrap_or(1), largest })
     }
 }
 
@@ -66,16 +76,32 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn rows(lengths: &[usize]) -> impl Iterator<Item = Value> {
+        lengths.iter().map(|length| json!({"text": "x".repeat(*length)}))
+    }
+
+    /// How many of these rows fit, whether some are left, and how many are read next.
+    fn fit(size: BatchSize, lengths: &[usize]) -> (usize, bool, i64) {
+        let (fitting, more, next) = size.fit(rows(lengths));
+        (fitting.len(), more, next.rows())
+    }
+
     #[test]
-    fn a_batch_is_what_fits_by_the_largest_row_so_far() {
-        let row = |length: usize| json!({"text": "x".repeat(length)});
+    fn the_next_batch_is_what_fits_by_the_largest_row_so_far() {
         let first = BatchSize::FIRST;
         assert_eq!(first.rows(), 8);
-        assert_eq!(first.after(&[]).rows(), 500);
-        assert_eq!(first.after(&[row(1)]).rows(), 500);
-        let small = first.after(&[row(1000), row(10_000), row(10)]);
+        assert_eq!(fit(first, &[]), (0, false, 16), "it at most doubles");
+        assert_eq!(fit(BatchSize { rows: 400, ..first }, &[1]), (1, false, 500));
+        let (_, _, small) = BatchSize { rows: 100, ..first }.fit(rows(&[1000, 10_000, 10]));
         assert_eq!(small.rows(), 26);
-        assert_eq!(small.after(&[row(10)]).rows(), 26, "the largest so far");
-        assert_eq!(small.after(&[row(1_000_000)]).rows(), 1);
+        assert_eq!(fit(small, &[10]), (1, false, 26), "the largest so far");
+        assert_eq!(fit(small, &[1_000_000]), (1, false, 1), "a single larger one passes");
+    }
+
+    #[test]
+    fn a_batch_ends_where_rows_become_larger() {
+        let large = [100_000; 5];
+        assert_eq!(fit(BatchSize::FIRST, &large), (2, true, 2));
+        assert_eq!(fit(BatchSize::FIRST, &[1_000_000, 1]), (1, true, 1));
     }
 }

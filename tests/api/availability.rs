@@ -25,11 +25,11 @@ async fn a_search_that_takes_too_long_says_what_to_narrow() {
         let advice = answer.detail()["q"][0].as_str().unwrap().to_owned();
         assert!(advice.contains("narrow"), "{path}: {advice}");
     }
-    tenant.owner.get("/api/v1/tasks").expect(200).await; // what is no search has another deadline
+    tenant.owner.get("/api/v1/auth/me").expect(200).await; // what is found by its key has another deadline
 }
 
 #[tokio::test]
-async fn on_sqlite_every_search_export_and_feed_looks_at_its_deadline() {
+async fn on_sqlite_every_list_search_export_and_feed_looks_at_its_deadline() {
     if Kind::of_this_run() != Kind::Sqlite {
         return; // the other databases do that for every statement
     }
@@ -43,11 +43,11 @@ async fn on_sqlite_every_search_export_and_feed_looks_at_its_deadline() {
     let late = app.replica_with(|config| config.database.long_read_timeout = Duration::ZERO).await;
     let owner = tenant.almighty().await.at(&late);
     let document = document();
-    let has_search = |path: &str| {
+    let takes = |path: &str, wanted: &str| {
         let parameters = document["paths"][path]["get"]["parameters"].as_array().cloned().unwrap_or_default();
         parameters.iter().any(|parameter| {
             let name = parameter["$ref"].as_str().or(parameter["name"].as_str()).unwrap_or_default();
-            name == "q" || name.ends_with("/q")
+            name.rsplit('/').next() == Some(wanted)
         })
     };
     let mut seen = 0;
@@ -56,14 +56,16 @@ async fn on_sqlite_every_search_export_and_feed_looks_at_its_deadline() {
             "/calendar/{file}" => feed["url"].as_str().unwrap().to_owned(),
             "/api/v1/users/me/export" => continue, // which is under way already when it meets its first list
             path if path.ends_with("/export") => path.to_owned(),
-            path if has_search(path) => format!("{path}?q=nothing-has-this"),
+            path if path.contains('{') => continue, // the lists below a record are read by the same macro
+            path if takes(path, "q") => format!("{path}?q=nothing-has-this"),
+            path if takes(path, "per_page") => path.to_owned(),
             _ => continue,
         };
         owner.get(&url).expect(503).await;
         seen += 1;
     }
-    assert!(seen >= 12, "{seen}: {:?}", document["paths"]["/api/v1/tasks"]["get"]["parameters"]);
-    owner.get("/api/v1/tasks").expect(200).await;
+    assert!(seen >= 15, "{seen}: {:?}", document["paths"]["/api/v1/tasks"]["get"]["parameters"]);
+    owner.get("/api/v1/auth/me").expect(200).await;
 }
 
 async fn begun(tenant: &Tenant, path: &str) -> Response {

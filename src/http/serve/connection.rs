@@ -1,6 +1,5 @@
 //! One connection, from its first byte to its last.
 use super::Patience;
-use super::activity::Activity;
 use super::frames::{FrameClock, FramedBody, MAX_FRAME, StreamExecutor};
 use super::registry::Registered;
 use super::write_limit::WriteLimit;
@@ -24,6 +23,8 @@ const MAX_HTTP1_HEAD: usize = 64 * 1024;
 const MAX_HTTP2_HEAD: u32 = 64 * 1024;
 /// Each may have one frame waiting in the connection's own buffer.
 const MAX_HTTP2_STREAMS: u32 = 100;
+/// Where another needs the place; long enough for a request that was on its way.
+const QUICK_GOODBYE: Duration = Duration::from_millis(100);
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 
 /// Serves a connection until it ends, or another one needs its place: `close`.
@@ -35,15 +36,15 @@ pub async fn serve<E: Endpoint + 'static>(
     registered: &Registered,
     stop: CancellationToken,
 ) {
-    let speaking = speak(stream, peer, endpoint, patience, registered.activity.clone(), stop);
+    let speaking = speak(stream, peer, endpoint, patience, registered, stop);
     // Over HTTP/1.1 the connection's task serves its streams too, one at a time.
-    let speaking = FrameClock::default().watch(patience.write, speaking);
-    if let Some(None) = registered.close.run_until_cancelled(speaking).await {
+    if FrameClock::default().watch(patience.write, speaking).await.is_none() {
         tracing::debug!(client = %peer, "A client did not take its answer: the connection is closed");
     }
 }
 
-/// Speaks HTTP until the client leaves, `stop` asks for an end, or one of the limits is passed.
+/// Speaks HTTP until the client leaves, `stop` or another's need of this connection's place ask for an end, or one of the
+/// limits is passed.
 ///
 /// hyper's own header timeout begins only once it knows the protocol, and nothing bounds that: a client that sends
 /// nothing, or half of the HTTP/2 preface, would stay for ever. So the limits are kept here, over the whole connection.
@@ -52,9 +53,10 @@ async fn speak<E: Endpoint + 'static>(
     peer: SocketAddr,
     endpoint: Arc<E>,
     patience: Patience,
-    activity: Activity,
+    registered: &Registered,
     stop: CancellationToken,
 ) {
+    let Registered { activity, close, .. } = registered;
     let Ok(local) = stream.local_addr() else { return }; // gone already
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "Could not set TCP_NODELAY");
@@ -76,14 +78,15 @@ async fn speak<E: Endpoint + 'static>(
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut leaving = false;
     loop {
-        let (before, since) =
-            if leaving { (patience.goodbye, patience.goodbye) } else { (patience.first_request, patience.idle) };
+        let goodbye = if close.is_cancelled() { QUICK_GOODBYE } else { patience.goodbye };
+        let (before, since) = if leaving { (goodbye, goodbye) } else { (patience.first_request, patience.idle) };
         tokio::select! {
             biased;
             ended = connection.as_mut() => {
                 return ended.unwrap_or_else(|error| tracing::debug!(%error, client = %peer, "Connection failed"));
             }
             () = stop.cancelled(), if !leaving => {}
+            () = close.cancelled(), if !leaving => {}
             () = activity.quiet_for(before, since) => {
                 if leaving || !activity.has_begun() {
                     return;

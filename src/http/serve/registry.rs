@@ -45,7 +45,7 @@ pub struct Registered {
     address: IpAddr,
     id: u64,
     pub activity: Activity,
-    /// The connection has to make room at once.
+    /// The connection has to make room.
     pub close: CancellationToken,
 }
 
@@ -89,7 +89,7 @@ impl Registry {
     fn room(&self, ip: IpAddr) -> Room {
         let Inner { max, max_per_address, trusted_proxies, .. } = &*self.0;
         let address = subscriber(ip);
-        let is_trusted = trusted_proxies.iter().any(|range| range.contains(&ip));
+        let is_trusted = trusted_proxies.iter().any(|range| range.contains(&ip.to_canonical()));
         let mut state = self.state();
         if let Some(own) = state.by_address.get(&address).filter(|own| !is_trusted && own.len() >= *max_per_address) {
             return if close_quietest(own.values()) { Room::Later } else { Room::Never };

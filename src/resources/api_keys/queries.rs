@@ -10,9 +10,9 @@ use crate::db::types::{ApiKeyId, Instant, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::{Error, Result};
 use crate::list::{Batch, List, Page, PlainSort};
-use crate::paged;
 use crate::resources::users;
 use crate::schema::api_keys;
+use crate::{batch, paged};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
@@ -36,13 +36,8 @@ pub async fn list(tx: &mut ReadTx, list: &List<ApiKeyFilter>) -> Result<Page<Api
 
 /// The next keys that a person made, in the order of their ids.
 pub async fn made_by(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<ApiKey>> {
-    let after = ApiKeyId::from(next.after);
-    let rows = all(tx.tenant()).filter(api_keys::created_by.eq(user)).filter(api_keys::id.gt(after));
-    let rows = rows
-        .order(api_keys::id)
-        .filter(InTime)
-        .limit(next.size.rows())
-        .select((Stored::as_select(), is_good(tx.now())));
+    let rows = batch!(all(tx.tenant()), api_keys::created_by.eq(user), next, (api_keys::id, ApiKeyId));
+    let rows = rows.select((Stored::as_select(), is_good(tx.now())));
     let rows: Vec<(Stored, bool)> = rows.load(tx.conn()).await?;
     Ok(rows.into_iter().map(ApiKey::from).collect())
 }

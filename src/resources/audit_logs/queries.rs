@@ -1,7 +1,6 @@
 //! The audit log in the database.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{AuditEntry, AuditFilter, AuditSort, Stored};
-use crate::db::deadline::InTime;
 use crate::db::sql::{contains, like, text_or};
 use crate::db::types::{AnyId, AuditId, Instant, TenantId, UserId};
 use crate::db::{Any, ReadTx};
@@ -9,7 +8,7 @@ use crate::error::Result;
 use crate::infra::formats::parse_uuid;
 use crate::list::{Batch, List, Page};
 use crate::schema::audit_logs;
-use crate::{narrowed, paged};
+use crate::{batch, narrowed, paged};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
@@ -53,17 +52,10 @@ pub async fn list(tx: &mut ReadTx, list: &List<AuditFilter>) -> Result<Page<Audi
 /// The next entries of what a person did or was done to them, in the order of their ids. Where others are from is not
 /// theirs to know.
 pub async fn about(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<AuditEntry>> {
-    let rows = audit_logs::table
-        .filter(audit_logs::tenant_id.eq(tx.tenant()))
-        .filter(audit_logs::actor_id.eq(user).or(audit_logs::subject_id.eq(AnyId::from(user.0))))
-        .filter(audit_logs::id.gt(AuditId::from(next.after)));
-    let rows: Vec<Stored> = rows
-        .order(audit_logs::id)
-        .filter(InTime)
-        .limit(next.size.rows())
-        .select(Stored::as_select())
-        .load(tx.conn())
-        .await?;
+    let of_user = audit_logs::actor_id.eq(user).or(audit_logs::subject_id.eq(AnyId::from(user.0)));
+    let rows = audit_logs::table.filter(audit_logs::tenant_id.eq(tx.tenant()));
+    let rows = batch!(rows, of_user, next, (audit_logs::id, AuditId));
+    let rows: Vec<Stored> = rows.select(Stored::as_select()).load(tx.conn()).await?;
     let seen = |row: Stored| Stored { ip: row.ip.filter(|_| row.actor_id == user), ..row };
     Ok(rows.into_iter().map(seen).map(AuditEntry::from).collect())
 }

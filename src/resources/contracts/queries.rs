@@ -4,7 +4,6 @@ use super::rules::check_change;
 use super::types::{Contract, ContractFilter, ContractInput, ContractSort, ContractStatus, Row, place_of_amount};
 use super::{Read, SeeAmounts, history};
 use crate::auth::{Granted, Locked, Permission, Role};
-use crate::db::deadline::InTime;
 use crate::db::sql::{JsonListMethods, contains, for_update, insert_many, like, text_or};
 use crate::db::types::{ContractId, Day, Instant, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, Place, ReadTx, Sealed, Unsealer, WriteTx};
@@ -13,7 +12,7 @@ use crate::infra::money::Amount;
 use crate::list::{Batch, List, Page};
 use crate::resources::tenant;
 use crate::schema::contracts;
-use crate::{narrowed, paged};
+use crate::{batch, narrowed, paged};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
@@ -83,15 +82,8 @@ pub async fn made_by(tx: &mut ReadTx, user: UserId, next: Batch, role: Role) -> 
     if role < Read::ROLE {
         return Ok(vec![]);
     }
-    let after = ContractId::from(next.after);
-    let rows = all(tx.tenant()).filter(contracts::created_by.eq(user)).filter(contracts::id.gt(after));
-    let rows = rows
-        .order(contracts::id)
-        .filter(InTime)
-        .limit(next.size.rows())
-        .select(Row::as_select())
-        .load(tx.conn())
-        .await?;
+    let rows = batch!(all(tx.tenant()), contracts::created_by.eq(user), next, (contracts::id, ContractId));
+    let rows = rows.select(Row::as_select()).load(tx.conn()).await?;
     seen(tx, rows, role >= SeeAmounts::ROLE).await
 }
 

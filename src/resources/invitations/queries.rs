@@ -13,10 +13,10 @@ use crate::error::{Detail, Error, Result};
 use crate::http::scalars::Email;
 use crate::infra::formats::normalised;
 use crate::list::{Batch, List, Page, PlainSort};
-use crate::paged;
 use crate::resources::auth::Letters;
 use crate::resources::tenant::{self, Door};
 use crate::schema::{invitations, users};
+use crate::{batch, paged};
 use chrono::Duration;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -43,15 +43,9 @@ pub async fn list(tx: &mut ReadTx, list: &List<InvitationFilter>) -> Result<Page
 
 /// The next open ones that a person made, in the order of their ids.
 pub async fn made_by(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Invitation>> {
-    let after = InvitationId::from(next.after);
-    let rows = open(tx.tenant(), tx.now()).filter(invitations::invited_by.eq(user)).filter(invitations::id.gt(after));
-    let rows: Vec<Stored> = rows
-        .order(invitations::id)
-        .filter(InTime)
-        .limit(next.size.rows())
-        .select(Stored::as_select())
-        .load(tx.conn())
-        .await?;
+    let rows = open(tx.tenant(), tx.now());
+    let rows = batch!(rows, invitations::invited_by.eq(user), next, (invitations::id, InvitationId));
+    let rows: Vec<Stored> = rows.select(Stored::as_select()).load(tx.conn()).await?;
     Ok(rows.into_iter().map(Invitation::from).collect())
 }
 

@@ -3,7 +3,6 @@
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{Item, ItemFilter, ItemInput, ItemSort};
 use crate::auth::{Granted, Locked, NextOwner};
-use crate::db::deadline::InTime;
 use crate::db::error::Constraint;
 use crate::db::generations::Lists;
 use crate::db::sql::{contains, for_update, insert_many, like, text_or};
@@ -13,7 +12,7 @@ use crate::error::Result;
 use crate::list::{Batch, List, Page};
 use crate::resources::{tenant, users};
 use crate::schema::items;
-use crate::{narrowed, paged};
+use crate::{batch, narrowed, paged};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
@@ -54,9 +53,8 @@ pub async fn list(tx: &mut ReadTx, list: &List<ItemFilter>) -> Result<Page<Item>
 
 /// The next items that a person owns, in the order of their ids.
 pub async fn of_owner(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Item>> {
-    let after = ItemId::from(next.after);
-    let rows = all(tx.tenant()).filter(items::owner_id.eq(user)).filter(items::id.gt(after));
-    Ok(rows.order(items::id).filter(InTime).limit(next.size.rows()).select(Item::as_select()).load(tx.conn()).await?)
+    let rows = batch!(all(tx.tenant()), items::owner_id.eq(user), next, (items::id, ItemId));
+    Ok(rows.select(Item::as_select()).load(tx.conn()).await?)
 }
 
 pub async fn find(tx: &mut ReadTx, id: ItemId) -> Result<Item> {

@@ -4,7 +4,6 @@ use super::rules::may_become;
 use super::types::{Meeting, MeetingFilter, MeetingInput, MeetingSort, MeetingStatus};
 use super::{action_items, attendees};
 use crate::auth::{Granted, Locked};
-use crate::db::deadline::InTime;
 use crate::db::sql::{contains, for_update, insert_many, like, text_or};
 use crate::db::types::{Day, Instant, MeetingId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
@@ -13,7 +12,7 @@ use crate::infra::days::{Span, span};
 use crate::list::{Batch, List, Page};
 use crate::resources::tenant;
 use crate::schema::{meeting_attendees, meetings};
-use crate::{narrowed, paged};
+use crate::{batch, narrowed, paged};
 use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -73,15 +72,8 @@ pub async fn list(tx: &mut ReadTx, list: &List<MeetingFilter>) -> Result<Page<Me
 
 /// The next meetings that a person made, in the order of their ids; few at once, as they can be long.
 pub async fn made_by(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Meeting>> {
-    let after = MeetingId::from(next.after);
-    let rows = all(tx.tenant()).filter(meetings::created_by.eq(user)).filter(meetings::id.gt(after));
-    Ok(rows
-        .order(meetings::id)
-        .filter(InTime)
-        .limit(next.size.rows())
-        .select(Meeting::as_select())
-        .load(tx.conn())
-        .await?)
+    let rows = batch!(all(tx.tenant()), meetings::created_by.eq(user), next, (meetings::id, MeetingId));
+    Ok(rows.select(Meeting::as_select()).load(tx.conn()).await?)
 }
 
 pub async fn find(tx: &mut ReadTx, id: MeetingId) -> Result<Meeting> {

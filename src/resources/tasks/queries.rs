@@ -3,7 +3,6 @@
 use super::comments;
 use super::types::{Task, TaskFilter, TaskInput, TaskPriority, TaskSort, TaskStatus};
 use crate::auth::{Granted, Locked};
-use crate::db::deadline::InTime;
 use crate::db::error::Constraint;
 use crate::db::sql::{JsonListMethods, contains, day_or_last, for_update, insert_many, like, text_or};
 use crate::db::types::{Day, Instant, TaskId, TenantId, UserId};
@@ -12,7 +11,7 @@ use crate::error::Result;
 use crate::list::{Batch, List, Page};
 use crate::resources::{meetings, users};
 use crate::schema::tasks;
-use crate::{narrowed, paged};
+use crate::{batch, narrowed, paged};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use std::slice;
@@ -60,14 +59,8 @@ pub async fn list(tx: &mut ReadTx, list: &List<TaskFilter>) -> Result<Page<Task>
 
 /// The next tasks that a person made or is to do, in the order of their ids.
 pub async fn about(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Task>> {
-    let after = TaskId::from(next.after);
     let of_user = tasks::created_by.eq(user).or(tasks::assigned_to.eq(user));
-    let rows = all(tx.tenant())
-        .filter(of_user)
-        .filter(tasks::id.gt(after))
-        .order(tasks::id)
-        .filter(InTime)
-        .limit(next.size.rows());
+    let rows = batch!(all(tx.tenant()), of_user, next, (tasks::id, TaskId));
     Ok(rows.select(Task::as_select()).load(tx.conn()).await?)
 }
 

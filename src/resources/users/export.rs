@@ -89,8 +89,13 @@ impl PersonalData {
             let kind: Kind = KINDS[index];
             let role = caller.recheck().await?;
             let rows = batch(&sign_in, &caller, role, kind, next).await?;
+            // What is few in number has no id to go on after, and fits.
+            let (rows, _, size) = match last_id(kind, &rows) {
+                Some(_) => next.size.fit(rows.into_iter()),
+                None => (rows, false, next.size),
+            };
             let place = match last_id(kind, &rows) {
-                Some(last) => Some((index, Batch { after: last, size: next.size.after(&rows) })),
+                Some(last) => Some((index, Batch { after: last, size })),
                 None => Some((index + 1, Batch::first())).filter(|(index, _)| *index < KINDS.len()),
             };
             Ok(Some((print(kind, rows), (sign_in, caller, place, slot))))

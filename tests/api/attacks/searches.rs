@@ -121,4 +121,13 @@ async fn on_sqlite_slow_searches_end_with_their_requests() {
     let began = Instant::now();
     assert_eq!(attacker.get("/api/v1/auth/me").await.status(), 200);
     assert!(began.elapsed() < Duration::from_secs(1), "a statement went on after its request");
+
+    // A client that leaves ends its statement, long before the deadline.
+    let left = tokio::time::timeout(Duration::from_millis(300), attacker.get(&worst_query())).await;
+    assert!(left.is_err(), "the search was too fast to be left");
+    let began = Instant::now();
+    while server.metric("bizcenter_queue_turns{queue=\"long_reads\"}").await > 0 {
+        assert!(began.elapsed() < Duration::from_secs(1), "a statement went on after its client had left");
+        sleep(Duration::from_millis(10)).await;
+    }
 }

@@ -9,11 +9,11 @@ use crate::db::types::{ActionItemId, Instant, MeetingId, TaskId, TenantId, UserI
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::{Detail, Error, Result};
 use crate::list::{Batch, List, Page};
-use crate::paged;
 use crate::resources::meetings::queries as meetings;
 use crate::resources::tasks::{self, Task};
 use crate::resources::users;
 use crate::schema::meeting_action_items as items;
+use crate::{batch, paged};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use std::slice;
@@ -44,16 +44,9 @@ pub async fn list(tx: &mut ReadTx, meeting: MeetingId, list: &List<ActionItemFil
 
 /// The next action items that a person wrote or is to do, in the order of their ids.
 pub async fn about(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<ActionItem>> {
-    let after = ActionItemId::from(next.after);
     let of_user = items::created_by.eq(user).or(items::assignee_id.eq(user));
-    let rows = items::table.filter(items::tenant_id.eq(tx.tenant())).filter(of_user).filter(items::id.gt(after));
-    Ok(rows
-        .order(items::id)
-        .filter(InTime)
-        .limit(next.size.rows())
-        .select(ActionItem::as_select())
-        .load(tx.conn())
-        .await?)
+    let rows = batch!(items::table.filter(items::tenant_id.eq(tx.tenant())), of_user, next, (items::id, ActionItemId));
+    Ok(rows.select(ActionItem::as_select()).load(tx.conn()).await?)
 }
 
 pub async fn find(tx: &mut ReadTx, meeting: MeetingId, id: ActionItemId) -> Result<ActionItem> {

@@ -11,10 +11,10 @@ use crate::error::{Error, Result};
 use crate::http::scalars::Email;
 use crate::infra::formats::normalised;
 use crate::list::{Batch, List, Page};
-use crate::paged;
 use crate::resources::meetings::queries as meetings;
 use crate::resources::users;
 use crate::schema::meeting_attendees as attendees;
+use crate::{batch, paged};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use std::slice;
@@ -48,27 +48,15 @@ pub async fn list(tx: &mut ReadTx, meeting: MeetingId, list: &List<AttendeeFilte
 
 /// The next invitations of a person, in the order of their ids.
 pub async fn of_user(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Attendee>> {
-    let after = AttendeeId::from(next.after);
     let of_user = attendees::tenant_id.eq(tx.tenant()).and(attendees::user_id.eq(user));
-    let rows = attendees::table
-        .filter(of_user)
-        .filter(attendees::id.gt(after))
-        .order(attendees::id)
-        .filter(InTime)
-        .limit(next.size.rows());
+    let rows = batch!(attendees::table, of_user, next, (attendees::id, AttendeeId));
     Ok(rows.select(Attendee::as_select()).load(tx.conn()).await?)
 }
 
 /// The same of somebody who was invited by their address, perhaps before there was a user who has it.
 pub async fn of_guest(tx: &mut ReadTx, email: &str, next: Batch) -> Result<Vec<Attendee>> {
-    let after = AttendeeId::from(next.after);
     let of_guest = attendees::tenant_id.eq(tx.tenant()).and(attendees::email.eq(email.to_owned()));
-    let rows = attendees::table
-        .filter(of_guest)
-        .filter(attendees::id.gt(after))
-        .order(attendees::id)
-        .filter(InTime)
-        .limit(next.size.rows());
+    let rows = batch!(attendees::table, of_guest, next, (attendees::id, AttendeeId));
     Ok(rows.select(Attendee::as_select()).load(tx.conn()).await?)
 }
 

@@ -11,9 +11,9 @@ use crate::db::types::{CommentId, Instant, TaskId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::{Error, Result};
 use crate::list::{Batch, List, Page};
-use crate::paged;
 use crate::resources::users;
 use crate::schema::{task_comment_mentions as mentions, task_comments as comments};
+use crate::{batch, paged};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use std::collections::HashMap;
@@ -45,17 +45,12 @@ pub async fn list(tx: &mut ReadTx, task: TaskId, list: &List<CommentFilter>) -> 
 
 /// The next comments that a person wrote or is mentioned in, in the order of their ids.
 pub async fn about(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Comment>> {
-    let (tenant, after) = (tx.tenant(), CommentId::from(next.after));
+    let tenant = tx.tenant();
     let naming = mentions::table.filter(mentions::tenant_id.eq(tenant)).filter(mentions::user_id.eq(user));
     let of_user = comments::author_id.eq(user).or(comments::id.eq_any(naming.select(mentions::comment_id)));
-    let rows = comments::table.filter(comments::tenant_id.eq(tenant)).filter(of_user).filter(comments::id.gt(after));
-    let rows = rows
-        .order(comments::id)
-        .filter(InTime)
-        .limit(next.size.rows())
-        .select(Stored::as_select())
-        .load(tx.conn())
-        .await?;
+    let rows = comments::table.filter(comments::tenant_id.eq(tenant));
+    let rows = batch!(rows, of_user, next, (comments::id, CommentId));
+    let rows = rows.select(Stored::as_select()).load(tx.conn()).await?;
     with_mentions(tx, rows).await
 }
 
