@@ -353,6 +353,7 @@ pub fn server(parts: &Parts, config: &Config) -> impl Endpoint<Output = Response
 pub fn serve_options(config: &ServerConfig) -> ServeOptions {
     ServeOptions {
         header_timeout: config.header_timeout,
+        write_timeout: config.write_timeout,
         drain_timeout: config.drain_timeout,
         max_connections: config.max_connections,
         max_connections_per_address: config.max_connections_per_address,

@@ -18,6 +18,8 @@ pub struct ServerConfig {
     pub header_timeout: Duration,
     /// How long a request may take in all.
     pub request_timeout: Duration,
+    /// How long a client may take nothing of its answer.
+    pub write_timeout: Duration,
     /// How long requests under way are given at shutdown.
     pub drain_timeout: Duration,
     /// How many connections may be open at once.
@@ -47,6 +49,7 @@ impl ServerConfig {
         let max_body_bytes = reader.number("server.max_body_bytes", 1024..=104_857_600);
         let header_timeout = reader.seconds("server.header_timeout_seconds", 1..=300);
         let request_timeout = reader.seconds("server.request_timeout_seconds", 1..=3600);
+        let write_timeout = reader.seconds("server.write_timeout_seconds", 1..=300);
         let drain_timeout = reader.seconds("server.drain_timeout_seconds", 0..=3600);
         let max_connections = reader.number("server.max_connections", 1..=1_000_000);
         let max_connections_per_address = reader.optional_number("server.max_connections_per_address", 1..=1_000_000);
@@ -62,6 +65,7 @@ impl ServerConfig {
             max_body_bytes: max_body_bytes?,
             header_timeout: header_timeout?,
             request_timeout: request_timeout?,
+            write_timeout: write_timeout?,
             drain_timeout: drain_timeout?,
             max_connections,
             max_connections_per_address: max_connections_per_address?.unwrap_or((max_connections / 4).max(1)),
@@ -80,6 +84,7 @@ impl ServerConfig {
             max_body_bytes: 1_048_576,
             header_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(5),
             max_connections: 10_000,
             max_connections_per_address: 10_000, // all tests come from one

@@ -32,6 +32,8 @@ use registry::{Registered, Registry};
 pub struct ServeOptions {
     /// A connection must bring its first whole request head within this, whatever it speaks.
     pub header_timeout: Duration,
+    /// How long a client may take nothing of an answer.
+    pub write_timeout: Duration,
     /// How long a stopping server waits for what has begun.
     pub drain_timeout: Duration,
     pub max_connections: usize,
@@ -54,8 +56,8 @@ struct Patience {
 }
 
 impl Patience {
-    fn new(first_request: Duration) -> Self {
-        let [idle, write, goodbye] = [75, 30, 2].map(Duration::from_secs);
+    fn new(first_request: Duration, write: Duration) -> Self {
+        let [idle, goodbye] = [75, 2].map(Duration::from_secs);
         Self { first_request, idle, write, goodbye }
     }
 }
@@ -67,7 +69,7 @@ pub async fn serve<E: Endpoint + 'static>(
     options: ServeOptions,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let patience = Patience::new(options.header_timeout);
+    let patience = Patience::new(options.header_timeout, options.write_timeout);
     serve_with(listener, endpoint, options, patience, stop).await
 }
 

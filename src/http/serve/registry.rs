@@ -111,11 +111,11 @@ impl Registry {
     }
 }
 
-/// Closes the connection that has been without a request for longest; one that is being closed already counts as well.
+/// Closes the connection that has been without a request for longest, unless one is being closed already.
 fn close_quietest<'a>(entries: impl Iterator<Item = &'a Entry>) -> bool {
-    let quiet = entries.filter_map(|entry| Some((entry.activity.quiet_since()?, entry)));
-    let quietest = quiet.min_by_key(|(since, _)| *since);
-    quietest.inspect(|(_, entry)| entry.close.cancel()).is_some()
+    let quiet = entries.filter_map(|entry| Some((!entry.close.is_cancelled(), entry.activity.quiet_since()?, entry)));
+    let quietest = quiet.min_by_key(|(is_staying, since, _)| (*is_staying, *since));
+    quietest.inspect(|(.., entry)| entry.close.cancel()).is_some()
 }
 
 impl Drop for Registered {
@@ -163,6 +163,16 @@ mod tests {
         let newcomer = registry.register(BOB).await.unwrap();
         assert!(second.is_finished() && !first.is_finished() && !busy.close.is_cancelled());
         drop(newcomer);
+    }
+
+    #[tokio::test]
+    async fn one_newcomer_costs_one_connection_however_long_that_takes_to_close() {
+        let registry = Registry::new(2, 2, vec![]);
+        let (slow, other) = (registered(&registry, ADA).await, registered(&registry, ADA).await);
+        assert!(timeout(LOOK_AGAIN * 3, registry.register(BOB)).await.is_err());
+        slow.activity.touch(); // it says goodbye, and looks as if it had just come to rest
+        assert!(timeout(LOOK_AGAIN * 3, registry.register(BOB)).await.is_err());
+        assert!(slow.close.is_cancelled() && !other.close.is_cancelled());
     }
 
     #[tokio::test]

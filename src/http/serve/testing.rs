@@ -24,6 +24,7 @@ impl TestServer {
     pub async fn start(endpoint: impl Endpoint + 'static) -> Self {
         let options = ServeOptions {
             header_timeout: LONG,
+            write_timeout: SHORT,
             drain_timeout: LONG,
             max_connections: 100,
             max_connections_per_address: 100,
@@ -35,7 +36,8 @@ impl TestServer {
     pub async fn start_with(endpoint: impl Endpoint + 'static, options: ServeOptions, idle: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let patience = Patience { first_request: options.header_timeout, idle, write: SHORT, goodbye: SHORT };
+        let patience =
+            Patience { first_request: options.header_timeout, idle, write: options.write_timeout, goodbye: SHORT };
         let task = tokio::spawn(serve_with(listener, endpoint, options, patience, stop.clone()));
         Self { address, stop, task }
     }

@@ -24,6 +24,7 @@ fn app() -> impl Endpoint + 'static {
 fn options() -> ServeOptions {
     ServeOptions {
         header_timeout: LONG,
+        write_timeout: SHORT,
         drain_timeout: LONG,
         max_connections: 100,
         max_connections_per_address: 100,

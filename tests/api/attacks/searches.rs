@@ -46,14 +46,14 @@ async fn bystanders(accounts: &[Account], lasting: Duration) -> (Vec<Duration>, 
 #[tokio::test]
 async fn searches_of_one_tenant_take_nothing_from_the_others() {
     let Some(server) = Server::start(&[]).await else { return };
-    let attacker = attacker(&server, size(300, 3000)).await;
+    let attacker = attacker(&server, size(200, 3000)).await;
     let mut others = vec![];
     for index in 0..3 {
         let other = server.account(&format!("bystander-{index}")).await;
         other.fill("/api/v1/tasks", json!({"title": "Short"}), 30).await;
         others.push(other);
     }
-    let lasting = Duration::from_secs(size(2, 15) as u64);
+    let lasting = Duration::from_secs(size(1, 15) as u64);
     let (mut calm, errors) = bystanders(&others, lasting).await;
     assert_eq!(errors, 0);
     let (is_over, slow, answered) = (Arc::new(AtomicBool::new(false)), AtomicUsize::new(0), AtomicUsize::new(0));
@@ -106,7 +106,7 @@ async fn on_sqlite_slow_searches_end_with_their_requests() {
         return; // the other databases stop statements by themselves
     }
     let Some(server) = Server::start(&[("BIZCENTER_SERVER__REQUEST_TIMEOUT_SECONDS", "3")]).await else { return };
-    let attacker = attacker(&server, size(800, 20_000)).await;
+    let attacker = attacker(&server, size(500, 20_000)).await;
     let began = Instant::now();
     let searches = join_all((0..6).map(|_| async {
         let response = attacker.get(&worst_query()).await;

@@ -1,5 +1,5 @@
 //! Clients that ask for much and read nothing.
-use super::{Account, MIB, Server, figure, size};
+use super::{Account, MIB, Server, figure, is_full_size, size};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use http_body_util::{BodyExt, Empty};
@@ -11,8 +11,15 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-/// When all of it has to be cut off: frames may wait for 30 s.
-const CUT_WITHIN: Duration = Duration::from_secs(45);
+/// For how long frames may wait: in `scripts/prove` as by default.
+fn write_timeout() -> (&'static str, &'static str) {
+    ("BIZCENTER_SERVER__WRITE_TIMEOUT_SECONDS", if is_full_size() { "30" } else { "3" })
+}
+
+/// When all of it has to be cut off.
+fn cut_within() -> Duration {
+    Duration::from_secs(size(6, 45) as u64)
+}
 
 /// An answer that nobody reads, and the connection that it is on.
 struct Stalled {
@@ -74,7 +81,7 @@ async fn attack(server: &Server, accounts: &[Account], path: &str, count: usize)
         grown / MIB
     );
     let held = stalled.len();
-    sleep_until(asked + CUT_WITHIN).await;
+    sleep_until(asked + cut_within()).await;
     for Stalled { body, .. } in stalled {
         let read = timeout(Duration::from_secs(10), body.collect()).await.expect("the stream goes on");
         assert!(read.is_err(), "{path}: the whole answer was still there after {:?}", asked.elapsed());
@@ -84,8 +91,10 @@ async fn attack(server: &Server, accounts: &[Account], path: &str, count: usize)
 
 #[tokio::test]
 async fn stalled_exports_hold_little_and_are_cut_off() {
-    let Some(server) = Server::start(&[("BIZCENTER_SERVER__MAX_EXPORTS", "1000")]).await else { return };
-    let accounts = accounts(&server, size(4, 50), size(12, 60)).await;
+    let Some(server) = Server::start(&[write_timeout(), ("BIZCENTER_SERVER__MAX_EXPORTS", "1000")]).await else {
+        return;
+    };
+    let accounts = accounts(&server, size(2, 50), size(12, 60)).await;
     let count = 2 * accounts.len();
     let (held, grown) = attack(&server, &accounts, "/api/v1/meetings/export?format=ndjson", count).await;
     assert_eq!(held, count, "two of each account are let through");
@@ -94,10 +103,13 @@ async fn stalled_exports_hold_little_and_are_cut_off() {
 
 #[tokio::test]
 async fn stalled_lists_hold_what_the_process_may_and_are_cut_off() {
-    let (bound, bound_bytes) = if super::is_full_size() { (256, "268435456") } else { (32, "33554432") };
-    let Some(server) = Server::start(&[("BIZCENTER_SERVER__MAX_UNSENT_BYTES", bound_bytes)]).await else { return };
-    let accounts = accounts(&server, size(4, 50), size(30, 60)).await;
-    let (held, grown) = attack(&server, &accounts, "/api/v1/meetings?per_page=100", size(60, 1000)).await;
+    let (bound, bound_bytes) = if is_full_size() { (256, "268435456") } else { (32, "33554432") };
+    let Some(server) = Server::start(&[write_timeout(), ("BIZCENTER_SERVER__MAX_UNSENT_BYTES", bound_bytes)]).await
+    else {
+        return;
+    };
+    let accounts = accounts(&server, size(3, 50), size(20, 60)).await;
+    let (held, grown) = attack(&server, &accounts, "/api/v1/meetings?per_page=100", size(40, 1000)).await;
     assert!(held >= 4, "{held}");
     assert!(grown < (bound + 64) * MIB, "memory grew by {} MiB", grown / MIB);
 }
