@@ -50,7 +50,7 @@ impl<T: Type + ToJSON + Send + Sync + 'static> CachedList<T> {
         // The generation once more, as somebody may have written meanwhile: it has to be that of the page.
         let read = async |tx: &mut ReadTx| Ok((tx.generation(lists).await?, page(tx, list).await?));
         let (generation, found) = list.read(db, caller, read).await?;
-        let text = Listed(found).to_text();
+        let text = Listed(found).into_text();
         cache.put(key(generation), &text, LIFETIME).await;
         Ok(Self { text, of: PhantomData })
     }

@@ -9,7 +9,6 @@ use poem::{Body, IntoResponse, Response};
 use poem_openapi::ApiResponse;
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::{ToJSON, Type};
-use serde_json::json;
 use uuid::Uuid;
 
 /// What has an address and versions.
@@ -238,15 +237,23 @@ impl ApiResponse for Deleted {
 pub struct Listed<T>(pub Page<T>);
 
 impl<T: ToJSON> Listed<T> {
-    pub fn to_text(&self) -> String {
-        let Page { items, meta } = &self.0;
-        json!({"items": items.to_json(), "meta": meta.to_json()}).to_string()
+    /// Printed row by row, each of which is freed then: as one value, a page would be in memory three times.
+    pub fn into_text(self) -> String {
+        let Page { items, meta } = self.0;
+        let mut text = String::from("{\"items\":[");
+        for (index, item) in items.into_iter().enumerate() {
+            if index > 0 {
+                text.push(',');
+            }
+            text.push_str(&item.to_json_string());
+        }
+        text + "],\"meta\":" + &meta.to_json_string() + "}"
     }
 }
 
 impl<T: ToJSON> IntoResponse for Listed<T> {
     fn into_response(self) -> Response {
-        json_response(StatusCode::OK, self.to_text())
+        json_response(StatusCode::OK, self.into_text())
     }
 }
 impl<T: Type + ToJSON> ApiResponse for Listed<T> {
