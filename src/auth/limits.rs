@@ -134,7 +134,7 @@ pub struct Limits {
     config: Arc<RateLimitConfig>,
     redis: Option<Redis>,
     local: Cache<String, i64>,
-    /// Who was just refused, how their limits stood, and until when that is good.
+    /// The users and API keys that were just refused: how their limits stood, and until when that is good.
     refused: Cache<(TenantId, Uuid, bool), (i64, Vec<Taken>)>,
     world: World,
 }
@@ -146,8 +146,8 @@ impl Limits {
         Self { config: Arc::new(config), redis, local, refused, world }
     }
 
-    /// How the limits of a user, or of an API key, stand that was refused within the last second and has to wait still. Nothing is looked up for
-    /// them meanwhile: who they are and what they may costs the database a turn, however often they ask.
+    /// How the limits of a user or an API key stand, if it was refused within the last second and still has to wait. Nothing
+    /// is looked up for it meanwhile: to find out its role and state takes a turn at the database, however often it asks.
     pub fn still_refused(&self, tenant: TenantId, who: Uuid, writes: bool) -> Option<Vec<Taken>> {
         let (until, taken) = self.refused.get(&(tenant, who, writes))?;
         (self.now() < until).then_some(taken)

@@ -320,7 +320,7 @@ impl Db {
         self.read_at(Cost::Ordinary, scope, work).await
     }
 
-    /// As [`Db::read`], of whatever cost. Error::SlowStatement where a statement took too long.
+    /// As [`Db::read`], at the given cost. `SlowStatement` if a statement took longer than its deadline.
     pub async fn read_at<R, F>(&self, cost: Cost, scope: &impl Scope, work: F) -> Result<R>
     where
         for<'tx> F: AsyncFnOnce(&'tx mut ReadTx) -> Result<R> + AsyncFunc<&'tx mut ReadTx, Result<R>, Fut: Send>,

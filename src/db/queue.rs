@@ -1,4 +1,4 @@
-//! Fair queues: who gets the next turn where more ask than there are turns.
+//! Fair queues: they decide which request gets the next turn where more requests wait than there are turns.
 //!
 //! Turns go round-robin over parties (tenants; addresses, for visitors), and within a party over its users: however many
 //! requests one of them sends, the next turn but one belongs to somebody else. A queue may also cap what one party holds
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 /// Those among whom turns are shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Party {
-    /// All users of a tenant who have proven who they are.
+    /// All users of a tenant whose token or key was verified.
     Tenant(TenantId),
     /// All visitors from one address (IPv6: from one network); `None` where it is not known.
     Address(Option<IpAddr>),
@@ -21,7 +21,7 @@ pub enum Party {
     Server,
 }
 
-/// Somebody who asks for a turn.
+/// The user, or the visitor, for whom a turn is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Claimant {
     pub party: Party,

@@ -23,7 +23,7 @@ impl<K> Default for Shares<K> {
 
 impl<K: Hash + Eq + Clone> Shares<K> {
     /// Takes an amount in the name of all these holders, each of whom may have so much; nothing where one of them has not
-    /// enough left, who is named then. One that has nothing may take a single amount larger than its share.
+    /// enough left: that holder is the error. A holder that has nothing in use may take one amount larger than its share.
     pub fn take(&self, holders: &[(K, u64)], amount: u64) -> Result<Share<K>, K> {
         let mut in_use = self.lock();
         let is_full = |(holder, max): &&(K, u64)| {

@@ -83,8 +83,8 @@ impl FeedApi {
             return Err(Error::NotFound.into());
         };
         let limit = charge.limits().feed(token.tenant, token.id);
-        // A secret that is known to be right pays before the database is asked. Another one pays as a guess: who knows the
-        // feed's id alone must not use up its reads.
+        // A secret that is known to be right pays before the database is asked. Another one pays as a guess: a visitor who
+        // knows only the feed's id must not use up its reads.
         let is_proven = charge.is_proven(&token.hash());
         let find = async {
             if is_proven {
