@@ -58,7 +58,7 @@ impl<T: Type + ToJSON + Send + Sync + 'static> CachedList<T> {
 
 impl<T> IntoResponse for CachedList<T> {
     fn into_response(self) -> Response {
-        super::response::json_response(StatusCode::OK, self.text)
+        super::response::json_response(StatusCode::OK, &self.text)
     }
 }
 impl<T: Type + ToJSON> ApiResponse for CachedList<T> {

@@ -15,6 +15,7 @@ pub mod limit_report;
 pub mod negotiate;
 pub mod old_paths;
 pub mod paths;
+pub mod pieces;
 pub mod query;
 pub mod response;
 pub mod scalars;

@@ -1,6 +1,7 @@
 //! The answers that every resource gives: one place for `ETag`, `Location` and the shape of a page.
 use super::error::header;
 use super::headers::{IfNoneMatch, etag};
+use super::pieces::Pieces;
 use super::schema::{amend, complete};
 use crate::db::idempotency::Once;
 use crate::list::{Page, PageMeta};
@@ -84,14 +85,18 @@ fn header_value(text: String) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-pub fn json_response(status: StatusCode, body: impl Into<String>) -> Response {
-    let mut body = body.into();
-    body.shrink_to_fit(); // it may wait for its client for a while
-    Response::builder().status(status).content_type("application/json").body(Body::from_string(body))
+pub fn json_response(status: StatusCode, text: &str) -> Response {
+    let mut pieces = Pieces::default();
+    pieces.push(text);
+    json_pieces(status, pieces)
+}
+
+fn json_pieces(status: StatusCode, pieces: Pieces) -> Response {
+    Response::builder().status(status).content_type("application/json").body(pieces.into_body())
 }
 
 fn resource_response<T: Resource>(status: StatusCode, resource: &T) -> Response {
-    let mut response = json_response(status, resource.to_json_string());
+    let mut response = json_response(status, &resource.to_json_string());
     response.headers_mut().insert("cache-control", if T::IS_CONFIDENTIAL { NOT_STORED } else { REVALIDATED });
     response.headers_mut().insert("vary", HeaderValue::from_static("Authorization"));
     response.headers_mut().insert("etag", header_value(etag(&resource.tag())));
@@ -191,7 +196,7 @@ pub struct Told<T>(pub T);
 
 impl<T: ToJSON> IntoResponse for Told<T> {
     fn into_response(self) -> Response {
-        json_response(StatusCode::OK, self.0.to_json_string())
+        json_response(StatusCode::OK, &self.0.to_json_string())
     }
 }
 impl<T: Type + ToJSON> ApiResponse for Told<T> {
@@ -237,23 +242,34 @@ impl ApiResponse for Deleted {
 pub struct Listed<T>(pub Page<T>);
 
 impl<T: ToJSON> Listed<T> {
-    /// Printed row by row, each of which is freed then: as one value, a page would be in memory three times.
-    pub fn into_text(self) -> String {
+    /// Prints row by row, and frees each row then: as one value, a page would be in memory three times.
+    fn print(self, mut put: impl FnMut(&str)) {
         let Page { items, meta } = self.0;
-        let mut text = String::from("{\"items\":[");
+        put("{\"items\":[");
         for (index, item) in items.into_iter().enumerate() {
             if index > 0 {
-                text.push(',');
+                put(",");
             }
-            text.push_str(&item.to_json_string());
+            put(&item.to_json_string());
         }
-        text + "],\"meta\":" + &meta.to_json_string() + "}"
+        put("],\"meta\":");
+        put(&meta.to_json_string());
+        put("}");
+    }
+
+    /// The whole text, to be kept.
+    pub fn into_text(self) -> String {
+        let mut text = String::new();
+        self.print(|part| text.push_str(part));
+        text
     }
 }
 
 impl<T: ToJSON> IntoResponse for Listed<T> {
     fn into_response(self) -> Response {
-        json_response(StatusCode::OK, self.into_text())
+        let mut pieces = Pieces::default();
+        self.print(|part| pieces.push(part));
+        json_pieces(StatusCode::OK, pieces)
     }
 }
 impl<T: Type + ToJSON> ApiResponse for Listed<T> {

@@ -44,7 +44,7 @@ impl SignedIn {
 
 impl IntoResponse for SignedIn {
     fn into_response(self) -> Response {
-        let mut response = json_response(StatusCode::OK, self.answer.to_json_string());
+        let mut response = json_response(StatusCode::OK, &self.answer.to_json_string());
         response.headers_mut().extend(self.cookie.map(|cookie| (SET_COOKIE, cookie)));
         response
     }
