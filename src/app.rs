@@ -1,4 +1,6 @@
 //! What is wired to what, once.
+pub mod check;
+
 use crate::auth::Authenticator;
 use crate::auth::access_token::AccessTokens;
 use crate::auth::attempts::Attempts;
@@ -12,14 +14,14 @@ use crate::auth::signing::SigningKeys;
 use crate::config::{
     self, AuditConfig, AuthConfig, Config, DatabaseConfig, JwtAlgorithm, MailConfig, ServerConfig, SessionStoreChoice,
 };
-use crate::contract::pages::pages;
+use crate::contract::{self, pages::pages};
 use crate::db::audit_chain::{CheckpointKey, PruneAudit, SealAudit};
 use crate::db::connect::Target;
 use crate::db::removal::{RemoveExpired, RemoveTenant};
 use crate::db::{Db, DbOptions};
 use crate::http::Guarded;
-use crate::http::cors::Origins;
-use crate::http::edge::{EdgeOptions, edge};
+use crate::http::cors::{Origins, exposed_headers};
+use crate::http::edge::{EdgeOptions, Ids, edge, refusal};
 use crate::http::guard::{self, OperationLine};
 use crate::http::paths::Paths;
 use crate::http::serve::ServeOptions;
@@ -185,15 +187,25 @@ fn redis(config: &Config) -> anyhow::Result<Option<Redis>> {
 }
 
 fn signing_keys(auth: &AuthConfig) -> anyhow::Result<SigningKeys> {
-    let pem = || Ok::<_, anyhow::Error>(auth.jwt_key.as_ref().context("auth.jwt_key is missing")?.expose_secret());
     let previous = auth.jwt_key_previous.as_ref().map(|key| key.expose_secret());
-    match auth.jwt_algorithm {
-        JwtAlgorithm::Hs256 => {
+    match key_pairs(auth.jwt_algorithm) {
+        Some(read) => {
+            let pem = auth.jwt_key.as_ref().context("auth.jwt_key is missing")?;
+            read(pem.expose_secret(), previous).context("auth.jwt_key or auth.jwt_key_previous")
+        }
+        None => {
             let previous = auth.jwt_secret_previous.as_ref().map(|secret| secret.expose_secret().as_bytes());
             Ok(SigningKeys::hs256(auth.jwt_secret.expose_secret().as_bytes(), previous))
         }
-        JwtAlgorithm::EdDsa => SigningKeys::eddsa(pem()?, previous).context("auth.jwt_key or auth.jwt_key_previous"),
-        JwtAlgorithm::Rs256 => SigningKeys::rs256(pem()?, previous).context("auth.jwt_key or auth.jwt_key_previous"),
+    }
+}
+
+/// What reads the key pairs of an algorithm, today's and the one before; none where it has a secret.
+fn key_pairs(algorithm: JwtAlgorithm) -> Option<fn(&str, Option<&str>) -> anyhow::Result<SigningKeys>> {
+    match algorithm {
+        JwtAlgorithm::Hs256 => None,
+        JwtAlgorithm::EdDsa => Some(SigningKeys::eddsa),
+        JwtAlgorithm::Rs256 => Some(SigningKeys::rs256),
     }
 }
 
@@ -275,6 +287,14 @@ impl Parts {
             Err(error) => tracing::warn!(?error, "The database role can't be looked at"),
         }
     }
+
+    /// A server whose Redis user may not do what it needs goes on by itself, which nobody would notice. `/readyz` says so too.
+    pub async fn warn_of_missing_rights(&self) {
+        let Some(redis) = &self.redis else { return };
+        if let Ok(Some(rights)) = redis.missing_rights().await {
+            tracing::warn!(redis.missing_rights = rights, "The Redis user has not all rights that the server needs");
+        }
+    }
 }
 
 fn service(parts: &Parts) -> OpenApiService<Guarded<Api>, ()> {
@@ -330,7 +350,6 @@ pub fn server(parts: &Parts, config: &Config) -> impl Endpoint<Output = Response
         Route::new()
     };
     let paths = Paths::new(methods);
-    let ids = parts.world.clone();
     let options = EdgeOptions {
         trusted_proxies: config.server.trusted_proxies.clone(),
         max_body_bytes: config.server.max_body_bytes as u64,
@@ -340,8 +359,9 @@ pub fn server(parts: &Parts, config: &Config) -> impl Endpoint<Output = Response
             config::Origins::Any => Origins::Any,
             config::Origins::List(origins) => Origins::List(origins.clone()),
         },
+        exposed_headers: exposed_headers(contract::response_headers(contract::document())),
         hsts: !config.environment.is_development(),
-        ids: Arc::new(move || ids.uuid().to_string()),
+        ids: request_ids(parts),
         allow: Arc::new(move |path| paths.allowed(path)),
         old_paths: config.server.old_paths_enabled,
         unsent: Unsent::new(config.server.max_unsent_bytes),
@@ -350,7 +370,7 @@ pub fn server(parts: &Parts, config: &Config) -> impl Endpoint<Output = Response
 }
 
 /// How connections are served.
-pub fn serve_options(config: &ServerConfig) -> ServeOptions {
+pub fn serve_options(parts: &Parts, config: &ServerConfig) -> ServeOptions {
     ServeOptions {
         header_timeout: config.header_timeout,
         write_timeout: config.write_timeout,
@@ -358,7 +378,13 @@ pub fn serve_options(config: &ServerConfig) -> ServeOptions {
         max_connections: config.max_connections,
         max_connections_per_address: config.max_connections_per_address,
         trusted_proxies: config.trusted_proxies.clone(),
+        refusal: refusal(request_ids(parts)),
     }
+}
+
+fn request_ids(parts: &Parts) -> Ids {
+    let world = parts.world.clone();
+    Arc::new(move || world.uuid().to_string())
 }
 
 /// The document that the code makes of itself; the checks hold it against `openapi/`.

@@ -47,6 +47,9 @@ pub enum Error {
     PayloadTooLarge,
     #[error("The body's media type is not supported here.")]
     UnsupportedMediaType,
+    /// The body was compressed, or otherwise encoded, for its way.
+    #[error("A body with a Content-Encoding is not supported here; send it as it is.")]
+    UnsupportedEncoding,
     /// The schema is kept, but the request can't be carried out.
     #[error("The request can't be carried out.")]
     Unprocessable(Detail),

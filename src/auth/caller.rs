@@ -178,10 +178,12 @@ pub fn origin_of(request: &Request) -> Origin {
     }
 }
 
-/// The token of `Authorization: Bearer …`; the scheme's case does not matter (RFC 9110, 11.1).
+/// The token of `Authorization: Bearer …`; the scheme's case does not matter (RFC 9110, 11.1). One that is no text is an empty one,
+/// which is wrong, rather than none.
 pub fn bearer(request: &Request) -> Option<&str> {
-    let (scheme, token) = request.headers().get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    let value = request.headers().get(AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = value.split_at(value.iter().position(|byte| *byte == b' ')?);
+    scheme.eq_ignore_ascii_case(b"bearer").then(|| std::str::from_utf8(token).unwrap_or_default().trim())
 }
 
 /// Finds out who a request is from. The server puts one into every request's data.
@@ -323,8 +325,10 @@ fn writes(request: &Request) -> bool {
     request.method() != Method::GET
 }
 
+/// As with [`bearer`], one that is no text is a wrong one.
 fn api_key(request: &Request) -> Option<&str> {
-    request.headers().get("x-api-key")?.to_str().ok().map(str::trim)
+    let key = request.headers().get("x-api-key")?.as_bytes();
+    Some(std::str::from_utf8(key).unwrap_or_default().trim())
 }
 
 /// The key of a service account.

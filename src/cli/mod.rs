@@ -13,6 +13,7 @@ mod prompt;
 mod seed;
 mod serve;
 
+use crate::app;
 use crate::config::{Config, ConfigError, Loaded, MissingSecrets, Sources};
 use crate::db::audit_chain::KnownHead;
 use crate::infra::world::World;
@@ -275,7 +276,7 @@ fn run(file: Option<PathBuf>, command: Command) -> anyhow::Result<()> {
         Command::Openapi(args) => openapi::run(&args),
         Command::Completions { shell } => completions::run(shell),
         Command::Config(ConfigCommand::Default) => config::print_default(),
-        Command::Config(ConfigCommand::Check) => config::print_effective(&look(file)?),
+        Command::Config(ConfigCommand::Check) => config::print_effective(&checked(look(file)?)?),
         Command::Health(HealthArgs { url: Some(url) }) => block_on(health::run(health::Target::parse(&url)?)),
         Command::Health(HealthArgs { url: None }) => {
             block_on(health::run(health::Target::of(&look(file)?.config.server)))
@@ -294,7 +295,13 @@ fn run(file: Option<PathBuf>, command: Command) -> anyhow::Result<()> {
 fn load(file: Option<PathBuf>) -> Result<Config, ConfigError> {
     let world = World::real();
     let random = Box::new(move || world.random_bytes());
-    Ok(Config::load(&Sources::of_process(file, MissingSecrets::Make(random))?)?.config)
+    Ok(checked(Config::load(&Sources::of_process(file, MissingSecrets::Make(random))?)?)?.config)
+}
+
+/// The settings, once all that they name can be used too.
+fn checked(loaded: Loaded) -> Result<Loaded, ConfigError> {
+    app::check::check(&loaded)?;
+    Ok(loaded)
 }
 
 /// The settings, for a command that only looks: leaves the disk alone.

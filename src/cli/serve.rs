@@ -19,6 +19,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     migrations::up(&target).await?;
     let parts = app::connect(&config, World::real()).await?;
     parts.warn_of_powerful_role().await;
+    let looking = parts.clone();
+    tokio::spawn(async move { looking.warn_of_missing_rights().await }); // a Redis that is away must not hold up the start
     let endpoint = app::server(&parts, &config);
     let listener = listen("server.port", config.server.address()).await?;
     let metrics = match config.metrics.address {
@@ -37,7 +39,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         stop_signal().await;
         stopping.cancel();
     });
-    let options = app::serve_options(&config.server);
+    let options = app::serve_options(&parts, &config.server);
     if let Some(listener) = metrics {
         tokio::spawn(serve(listener, parts.metrics.endpoint(), options.clone(), stop.clone()));
     }

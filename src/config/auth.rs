@@ -2,6 +2,7 @@
 use super::reader::{Read, Reader};
 use super::weak::{self, Measure};
 use secrecy::SecretString;
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -81,6 +82,16 @@ pub enum JwtAlgorithm {
     EdDsa,
     /// By `jwt_key`, an RSA key.
     Rs256,
+}
+
+impl fmt::Display for JwtAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hs256 => "HS256",
+            Self::EdDsa => "EdDSA",
+            Self::Rs256 => "RS256",
+        })
+    }
 }
 
 impl FromStr for JwtAlgorithm {
@@ -209,6 +220,8 @@ fn unless_idle(reader: &mut Reader, path: &'static str, algorithm: Read<JwtAlgor
 /// key, a certificate or a path, shows here.
 fn private_key(reader: &mut Reader, path: &'static str) -> Read<Option<SecretString>> {
     let Some(key) = reader.optional_text(path)? else { return Ok(None) };
+    // What holds variables has often no room for several lines, so that people write their ends as `\n`. PEM has no backslash.
+    let key = key.replace("\\r", "").replace("\\n", "\n");
     let inside = key.trim().strip_prefix("-----BEGIN PRIVATE KEY-----");
     if inside.is_none_or(|rest| !rest.ends_with("-----END PRIVATE KEY-----")) {
         return Err(reader.report(path, "must be a private key (PKCS#8) in PEM: -----BEGIN PRIVATE KEY-----…"));

@@ -1,36 +1,64 @@
-//! Reads `.env`: `NAME=value` lines, comments, `export`, quotes. Nothing is substituted, so that a `$` in a password
-//! stays a `$`.
+//! Reads `.env`: `NAME=value` lines, comments, `export`, quotes, which may hold several lines. Nothing is substituted, so that a
+//! `$` in a password stays a `$`.
 
 /// One variable, or the number (from 1) of a line that is none.
 pub type Line = Result<(String, String), usize>;
 
 /// The variables of a `.env` file, in its order.
 pub fn parse(text: &str) -> Vec<Line> {
-    let numbered = text.lines().zip(1..).map(|(line, number)| (line.trim(), number));
-    let meaningful = numbered.filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
-    meaningful.map(|(line, number)| variable(line).ok_or(number)).collect()
+    let lines: Vec<&str> = text.lines().collect();
+    let (mut found, mut at) = (vec![], 0);
+    while let Some((line, more)) = lines.get(at..).and_then(<[&str]>::split_first) {
+        at += 1;
+        let line = line.trim_start();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match variable(line, more) {
+            Some((variable, used)) => {
+                found.push(Ok(variable));
+                at += used;
+            }
+            // The next line is looked at by itself: a quote that was forgotten does not hide what follows.
+            None => found.push(Err(at)),
+        }
+    }
+    found
 }
 
-fn variable(line: &str) -> Option<(String, String)> {
+/// The variable that begins on this line, and how many of the lines after it belong to it.
+fn variable(line: &str, more: &[&str]) -> Option<((String, String), usize)> {
     let line = line.strip_prefix("export ").unwrap_or(line);
     let (name, value) = line.split_once('=')?;
     let name = name.trim();
     let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     is_name.then_some(())?;
-    Some((name.to_owned(), unquoted(value.trim())?))
+    let (value, used) = unquoted(value.trim_start(), more)?;
+    Some(((name.to_owned(), value), used))
 }
 
 /// The value without its quotes or, where it has none, without the comment after it.
-fn unquoted(value: &str) -> Option<String> {
+fn unquoted(value: &str, more: &[&str]) -> Option<(String, usize)> {
     match value.chars().next() {
-        Some(quote @ ('"' | '\'')) => {
-            let (inside, after) = value[1..].split_once(quote)?;
-            let after = after.trim();
-            (after.is_empty() || after.starts_with('#')).then(|| inside.to_owned())
-        }
-        Some('#') => Some(String::new()),
-        _ => Some(value.split(" #").next().unwrap_or(value).trim_end().to_owned()),
+        Some(quote @ ('"' | '\'')) => quoted(quote, &value[1..], more),
+        Some('#') => Some((String::new(), 0)),
+        _ => Some((value.split(" #").next().unwrap_or(value).trim_end().to_owned(), 0)),
     }
+}
+
+/// The value up to the closing quote, on this line or on one of those after it.
+fn quoted(quote: char, first: &str, more: &[&str]) -> Option<(String, usize)> {
+    let mut value = String::new();
+    for (used, line) in std::iter::once(&first).chain(more).enumerate() {
+        if let Some((end, after)) = line.split_once(quote) {
+            let after = after.trim();
+            value.push_str(end);
+            return (after.is_empty() || after.starts_with('#')).then_some((value, used));
+        }
+        value.push_str(line);
+        value.push('\n');
+    }
+    None
 }
 
 #[cfg(test)]
@@ -53,6 +81,20 @@ mod tests {
         assert_eq!(value("A='b # c' # d"), "b # c");
         assert_eq!(value("A=\"it's\""), "it's");
         assert_eq!(value("A="), "");
+    }
+
+    #[test]
+    fn a_value_in_quotes_may_have_several_lines() {
+        let pem = "-----BEGIN PRIVATE KEY-----\nMC4CAQAw\n\n# no comment\n-----END PRIVATE KEY-----";
+        for (before, quote, after) in
+            [("KEY=", '"', ""), ("export KEY = ", '\'', " # a comment"), ("  KEY=", '"', "  ")]
+        {
+            let text = format!("A=1\n{before}{quote}{pem}{quote}{after}\nB='2'\n");
+            let of = |name: &str, value: &str| Ok((name.to_owned(), value.to_owned()));
+            assert_eq!(parse(&text), [of("A", "1"), of("KEY", pem), of("B", "2")]);
+            assert_eq!(parse(&text.replace('\n', "\r\n")), [of("A", "1"), of("KEY", pem), of("B", "2")]);
+        }
+        assert_eq!(value("KEY='\n  a \n'"), "\n  a \n");
     }
 
     #[test]

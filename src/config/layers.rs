@@ -222,7 +222,11 @@ impl Collector<'_> {
         for (name, value) in all.filter(|(name, value)| !names::is_service_link(name, value)) {
             match (names::find_variable(&name), names::nested_path(&name)) {
                 (Some(_), _) if value.is_empty() => {}
-                (Some(found), _) => given.push(Given { name, found, value: value.into() }),
+                (Some(found), _) => {
+                    let value =
+                        if matches!(place, Place::Environment) { self.unquoted(&name, found, value) } else { value };
+                    given.push(Given { name, found, value: value.into() });
+                }
                 (None, Some(path)) => {
                     let hint = names::nearest_path(&path).map(names::nested_variable);
                     self.unknown(&name, hint, place);
@@ -231,6 +235,22 @@ impl Collector<'_> {
             }
         }
         self.resolve(given, place)
+    }
+
+    /// Refuses a value in quotation marks: shells and `.env` take these away, but docker's `--env-file` does not, and a secret would
+    /// silently be another one. What is within them is looked at all the same, so that all problems are found.
+    fn unquoted(&mut self, name: &str, found: Found, value: String) -> String {
+        let inside = ['"', '\''].into_iter().find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
+        let Some(inside) = inside.map(str::to_owned) else { return value };
+        let otherwise = match found.in_file {
+            true => String::new(),
+            false => format!(", or put a value that really has them into a file, which {name}_FILE names"),
+        };
+        let message = format!(
+            "is in quotation marks, which are part of the value here (docker's --env-file keeps them): leave them out{otherwise}"
+        );
+        self.report(joined_into(found.setting.path), Some(name), message);
+        inside
     }
 
     /// Reads the files that `…_FILE` names, and refuses a setting that this source has twice.
@@ -287,6 +307,15 @@ impl Collector<'_> {
             }
         }
         entries
+    }
+}
+
+/// The setting that a part is joined into; the path itself for what is no part.
+fn joined_into(path: &str) -> &str {
+    match path.split_once(".parts.") {
+        Some(("database", _)) => "database.url",
+        Some(_) => "rate_limit.user_per_hour",
+        None => path,
     }
 }
 

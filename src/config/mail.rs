@@ -1,6 +1,6 @@
 //! `[mail]`: how mail is sent, in whose name, and where its links lead.
 use super::reader::{Read, Reader};
-use email_address::EmailAddress;
+use crate::infra::mail;
 use secrecy::SecretString;
 use std::net::IpAddr;
 use url::Url;
@@ -54,6 +54,10 @@ fn smtp_url(reader: &mut Reader) -> Read<Option<SecretString>> {
     if !is_safe && !reader.environment.is_development() {
         return Err(reader.report(PATH, "would send mail in the clear: add ?tls=required, or start with smtps://"));
     }
+    // By what reads it when mail is sent. Its errors don't repeat the URL.
+    if let Err(error) = mail::transport(url.as_str()) {
+        return Err(reader.report(PATH, format!("can't be used: {error}")));
+    }
     Ok(Some(String::from(url).into()))
 }
 
@@ -62,10 +66,10 @@ fn is_loopback(url: &Url) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Checked here, because otherwise no mail would ever leave, and nobody be told.
+/// Checked here by what reads it when mail is sent: otherwise the server would not start after all.
 fn from(reader: &mut Reader) -> Read<String> {
     let from = reader.word("mail.from")?;
-    if from.contains(char::is_control) || !EmailAddress::is_valid(&from) {
+    if mail::sender(&from).is_none() {
         return Err(reader.report("mail.from", "must be like BizCenter <no-reply@example.com>"));
     }
     Ok(from)

@@ -1,5 +1,6 @@
 //! `[redis]`: what several servers share; without it, the database does.
 use super::reader::{Read, Reader};
+use crate::infra::redis;
 use secrecy::SecretString;
 use std::time::Duration;
 
@@ -15,14 +16,24 @@ pub struct RedisConfig {
 
 impl RedisConfig {
     pub(super) fn read(reader: &mut Reader) -> Read<Self> {
-        let url = reader.optional_url("redis.url", &["redis", "rediss"]);
+        let url = url(reader);
         let pool_size = reader.number("redis.pool_size", 1..=1000);
         // Within a second, so that a request survives a Redis that is silent.
         let timeout = reader.milliseconds("redis.timeout_ms", 50..=800);
-        Ok(Self { url: url?.map(|url| String::from(url).into()), pool_size: pool_size?, timeout: timeout? })
+        Ok(Self { url: url?, pool_size: pool_size?, timeout: timeout? })
     }
 
     pub(super) fn for_tests() -> Self {
         Self { url: None, pool_size: 10, timeout: Duration::from_millis(500) }
+    }
+}
+
+/// Checked by what connects later on, too: the database, say, must be a number.
+fn url(reader: &mut Reader) -> Read<Option<SecretString>> {
+    const PATH: &str = "redis.url";
+    let Some(url) = reader.optional_url(PATH, &["redis", "rediss"])? else { return Ok(None) };
+    match redis::manager(url.as_str()) {
+        Ok(_) => Ok(Some(String::from(url).into())),
+        Err(error) => Err(reader.report(PATH, format!("can't be used: {error}"))),
     }
 }

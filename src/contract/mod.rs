@@ -22,6 +22,7 @@ pub mod normalise;
 pub mod pages;
 
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 /// The contract as one document, as `build.rs` bundled it.
@@ -78,6 +79,13 @@ pub fn operations(document: &Value) -> Vec<Operation> {
             statuses: keys(&operation["responses"]).map(str::to_owned).collect(),
         })
         .collect()
+}
+
+/// The names of all headers that any answer of any operation is declared to have.
+pub fn response_headers(document: &Value) -> BTreeSet<&str> {
+    let responses = raw_operations(document).flat_map(|(_, _, operation)| operation["responses"].as_object());
+    let responses = responses.flatten().map(|(_, response)| dereference(document, response));
+    responses.flat_map(|response| keys(&response["headers"])).collect()
 }
 
 /// `(method in lower case, path, operation)`.
@@ -155,6 +163,18 @@ mod tests {
         assert_eq!((put.secured, put.request.as_ref()), (true, Some(&request)));
         assert_eq!(put.statuses, ["200", "404"]);
         assert_eq!(put.success().collect::<Vec<_>>(), ["200"]);
+    }
+
+    #[test]
+    fn headers_of_all_responses_are_found() {
+        let document = json!({
+            "components": {"responses": {"Busy": {"headers": {"Retry-After": {}}}}},
+            "paths": {"/tasks": {
+                "get": {"responses": {"200": {"headers": {"ETag": {}}}, "429": {"$ref": "#/components/responses/Busy"}}},
+                "post": {"responses": {"201": {"headers": {"ETag": {}, "Location": {}}}, "400": {}}},
+            }},
+        });
+        assert_eq!(response_headers(&document).into_iter().collect::<Vec<_>>(), ["ETag", "Location", "Retry-After"]);
     }
 
     #[test]

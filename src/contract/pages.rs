@@ -4,6 +4,7 @@
 //! each page makes the browser insist on that. poem-openapi gives one HTML file with everything inlined and with its
 //! own document in it. We take the script and the style out of it and serve them as files, which browsers keep and
 //! which need no `'unsafe-inline'`, and let the page load our document.
+use crate::http::IfNoneMatch;
 use poem::http::{StatusCode, header};
 use poem::web::Html;
 use poem::{IntoResponse, Request, Response, Route, RouteMethod, endpoint::make_sync, get};
@@ -63,10 +64,7 @@ impl File {
             .header(header::ETAG, &etag)
             .header(header::CACHE_CONTROL, self.cache_control)
             .header(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-        let known = request.headers().get(header::IF_NONE_MATCH).and_then(|known| known.to_str().ok());
-        // A proxy that compresses makes the tag weak.
-        let is_known = |known: &str| known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag);
-        if known.is_some_and(is_known) {
+        if IfNoneMatch::of(request).has(&self.version) {
             return response.status(StatusCode::NOT_MODIFIED).finish();
         }
         response.content_type(self.content_type).body(self.content)

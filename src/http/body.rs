@@ -2,6 +2,7 @@
 use super::query::pairs;
 use super::schema::{Schema, partial};
 use crate::error::{Detail, Error, Result};
+use poem::http::header;
 use poem::{Request, RequestBody};
 use poem_openapi::payload::{ParsePayload, Payload};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchemaRef, Registry};
@@ -29,6 +30,15 @@ fn essence(content_type: &str) -> String {
     content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
+/// Refuses a body that was compressed for its way: read as it is, it would be taken for something else (RFC 9110, 8.4). Everything
+/// that reads a body asks here.
+fn refuse_coding(request: &Request) -> Result<()> {
+    let lines = request.headers().get_all(header::CONTENT_ENCODING).iter();
+    let mut codings = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let is_none = |coding: &[u8]| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity");
+    if codings.all(is_none) { Ok(()) } else { Err(Error::UnsupportedEncoding) }
+}
+
 /// A JSON body. Once a handler has it, it is valid.
 pub struct Json<T>(pub T);
 
@@ -50,7 +60,8 @@ impl<T: Type> Payload for Json<T> {
 impl<T: Input> ParsePayload for Json<T> {
     const IS_REQUIRED: bool = true;
 
-    async fn from_request(_: &Request, body: &mut RequestBody) -> poem::Result<Self> {
+    async fn from_request(request: &Request, body: &mut RequestBody) -> poem::Result<Self> {
+        refuse_coding(request)?;
         let bytes = body.take()?.into_vec().await?; // the edge has limited it
         Ok(Self(parse(&bytes)?))
     }
@@ -90,11 +101,12 @@ impl<'a, T: Input> ApiExtractor<'a> for OptionalJson<T> {
     ) -> poem::Result<Self> {
         let bytes = body.take()?.into_vec().await?;
         if bytes.is_empty() {
-            return Ok(Self(None));
+            return Ok(Self(None)); // whatever its headers say of it
         }
         if !request.content_type().is_some_and(Json::<T>::check_content_type) {
             return Err(Error::UnsupportedMediaType.into());
         }
+        refuse_coding(request)?;
         Ok(Self(Some(parse(&bytes)?)))
     }
 }
@@ -119,7 +131,8 @@ impl<T: Type> Payload for Form<T> {
 impl<T: Input> ParsePayload for Form<T> {
     const IS_REQUIRED: bool = true;
 
-    async fn from_request(_: &Request, body: &mut RequestBody) -> poem::Result<Self> {
+    async fn from_request(request: &Request, body: &mut RequestBody) -> poem::Result<Self> {
+        refuse_coding(request)?;
         let bytes = body.take()?.into_vec().await?;
         let pairs = pairs(&bytes).ok_or_else(|| Error::Malformed("The body can't be read as a form.".into()))?;
         let mut members = Map::new();

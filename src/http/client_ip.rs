@@ -25,8 +25,10 @@ pub fn client_ip(request: &Request, trusted: &[IpNet]) -> Option<ClientIp> {
         return Some(ClientIp(peer));
     }
     // Proxies append, so that the list is believed from its right end, as far as trusted proxies have written it.
-    let lines: Vec<_> = request.headers().get_all("x-forwarded-for").iter().collect();
-    let hops = lines.iter().rev().flat_map(|line| line.to_str().unwrap_or("unreadable").rsplit(','));
+    // What a client sent before them may be any bytes, and must not hide what they have written.
+    let lines = request.headers().get_all("x-forwarded-for").iter();
+    let lines: Vec<_> = lines.map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
+    let hops = lines.iter().rev().flat_map(|line| line.rsplit(','));
     let mut client = peer;
     for hop in hops.map_while(parse) {
         client = hop;
@@ -39,7 +41,8 @@ pub fn client_ip(request: &Request, trusted: &[IpNet]) -> Option<ClientIp> {
 
 pub fn forwarded_scheme(request: &Request, trusted: &[IpNet]) -> ForwardedScheme {
     let last = request.headers().get_all("x-forwarded-proto").iter().next_back();
-    let named = last.and_then(|value| value.to_str().ok()?.rsplit(',').next());
+    let last = last.map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let named = last.as_deref().and_then(|value| value.rsplit(',').next());
     let believed = peer(request).is_some_and(|peer| is_trusted(peer, trusted));
     match named.map(str::trim).filter(|_| believed) {
         Some(name) if name.eq_ignore_ascii_case("https") => ForwardedScheme(Scheme::HTTPS),
@@ -123,15 +126,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_client_sent_hides_nothing_that_a_proxy_put_after_it() {
+        assert_eq!(client("10.0.0.1:1", &["é, 198.51.100.7"]), "198.51.100.7");
+        assert_eq!(client("10.0.0.1:1", &["\u{ac00}, 198.51.100.7, 10.0.0.2"]), "198.51.100.7");
+    }
+
+    #[test]
     fn only_a_trusted_proxy_names_the_scheme() {
         let trusted = ["10.0.0.0/8".parse().unwrap()];
         let https = |peer: &str, value: &str| {
             let mut request = asked_by(peer, &[]);
-            request.headers_mut().insert("x-forwarded-proto", value.parse().unwrap());
+            let value = poem::http::HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            request.headers_mut().insert("x-forwarded-proto", value);
             forwarded_scheme(&request, &trusted).is_https()
         };
         assert!(https("10.0.0.1:1", "https"));
-        assert!(https("10.0.0.1:1", "http, HTTPS"));
+        assert!(https("10.0.0.1:1", "http, HTTPS") && https("10.0.0.1:1", "é, https"));
         assert!(!https("10.0.0.1:1", "https, http"));
         assert!(!https("192.0.2.9:1", "https"));
     }

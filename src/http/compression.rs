@@ -2,8 +2,7 @@
 //! unpacks request bodies without a limit.
 //!
 //! A strong `ETag` names one sequence of bytes, so a compressed answer needs a tag of its own: `"5"` becomes
-//! `"5--gzip"`. It can't just be made weak, as nginx does: `If-Match` takes strong tags only, and ours guards against
-//! lost updates. What clients send back loses the suffix again, so that endpoints see nothing but their own tags.
+//! `"5--gzip"`. What clients send back loses the suffix again, so that a 304 names the copy that the client has.
 //! Not so in `If-Range`: a part of the plain bytes must never be joined to a compressed copy.
 use super::negotiate::weight;
 use crate::error::Error;
@@ -124,8 +123,11 @@ fn untag(request: &mut HeaderMap) -> Option<Coding> {
     let mut held = None;
     for (_, value) in request.iter_mut().filter(|(name, _)| is_condition(name)) {
         for coding in Coding::ALL {
-            let tags = value.to_str().ok().filter(|tags| tags.contains(coding.tag_suffix()));
-            if let Some(plain) = tags.and_then(|tags| tags.replace(coding.tag_suffix(), "\"").parse().ok()) {
+            // Tags of others, which match nothing here, may be no text.
+            let tags = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            let tags = Some(tags).filter(|tags| tags.contains(coding.tag_suffix()));
+            let plain = tags.map(|tags| tags.replace(coding.tag_suffix(), "\""));
+            if let Some(plain) = plain.and_then(|plain| HeaderValue::from_bytes(plain.as_bytes()).ok()) {
                 *value = plain;
                 held = Some(coding);
             }

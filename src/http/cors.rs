@@ -1,6 +1,7 @@
 //! Which web pages of other origins may read our answers. poem's `Cors` reflects any origin, with credentials, when it
 //! has no list, and panics at an origin that is not ASCII.
 use poem::http::{HeaderMap, HeaderValue, header};
+use std::collections::BTreeSet;
 
 /// The origins whose pages may call us from a browser.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,20 +18,30 @@ const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
     "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, X-API-Key, X-Request-Id, Accept, Range, \
      Last-Event-ID",
 );
-const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
-    "ETag, Location, X-Request-Id, RateLimit, RateLimit-Policy, Retry-After, Idempotency-Replayed",
-);
+/// The headers that answers get whatever operation they are of, so that the contract tells of them in words and declares them with
+/// none.
+const OF_EVERY_ANSWER: [&str; 6] =
+    ["X-Request-Id", "X-Process-Time", "RateLimit", "RateLimit-Policy", "Deprecation", "Link"];
 /// As long as browsers may remember a preflight, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
+/// The headers that a page may read, of those that the contract declares: all but the cookies, which no page may.
+pub fn exposed_headers<'a>(declared: impl IntoIterator<Item = &'a str>) -> HeaderValue {
+    let readable = declared.into_iter().filter(|name| !name.eq_ignore_ascii_case(header::SET_COOKIE.as_str()));
+    let names: BTreeSet<&str> = readable.chain(OF_EVERY_ANSWER).collect();
+    let list = names.into_iter().collect::<Vec<_>>().join(", ");
+    HeaderValue::try_from(list).unwrap_or_else(|_| HeaderValue::from_static("")) // names of headers are ASCII
+}
+
 impl Origins {
-    /// Lets the page read the answer. A foreign origin gets nothing, and its browser keeps the answer from it.
-    pub fn expose(&self, origin: Option<&HeaderValue>, answer: &mut HeaderMap) {
+    /// Lets the page read the answer, and these headers of it. A foreign origin gets nothing, and its browser keeps the answer
+    /// from it.
+    pub fn expose(&self, origin: Option<&HeaderValue>, headers: &HeaderValue, answer: &mut HeaderMap) {
         if *self != Self::None {
             answer.append(header::VARY, HeaderValue::from_static("Origin")); // or a cache mixes up the origins
         }
         if self.admit(origin, answer) {
-            answer.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
+            answer.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, headers.clone());
         }
     }
 

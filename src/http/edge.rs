@@ -7,7 +7,7 @@ use crate::http::body_limit::BodyLimit;
 use crate::http::cors::Origins;
 use crate::http::old_paths::{self, Path};
 use crate::http::unsent::Unsent;
-use crate::http::{compression, security};
+use crate::http::{compression, head_limit, security};
 use futures_util::FutureExt;
 use ipnet::IpNet;
 use poem::error::ResponseError;
@@ -25,15 +25,20 @@ mod asked;
 #[cfg(test)]
 mod body_tests;
 mod failure;
+mod refusal;
 #[cfg(test)]
 mod tests;
 
 use access_line::AccessLine;
 use asked::Asked;
 pub use asked::RequestId;
+pub use refusal::refusal;
 
 /// The methods of a path, as `Allow` lists them; None for a path that nothing serves.
 pub type Allow = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Makes request ids.
+pub type Ids = Arc<dyn Fn() -> String + Send + Sync>;
 
 #[derive(Clone)]
 pub struct EdgeOptions {
@@ -43,10 +48,11 @@ pub struct EdgeOptions {
     /// Until the head of the answer is there: streams may go on.
     pub request_timeout: Duration,
     pub cors: Origins,
+    /// What pages of these origins may read besides the body.
+    pub exposed_headers: HeaderValue,
     /// Tell browsers to stay with HTTPS, once they came by it.
     pub hsts: bool,
-    /// Makes request ids.
-    pub ids: Arc<dyn Fn() -> String + Send + Sync>,
+    pub ids: Ids,
     pub allow: Allow,
     /// Whether paths of earlier systems are served too.
     pub old_paths: bool,
@@ -93,6 +99,9 @@ impl<E: Endpoint> Edge<E> {
         let limit = BodyLimit::wrap(&mut request, self.options.max_body_bytes, self.options.request_timeout);
         if asked.method == Method::OPTIONS {
             return self.methods(asked);
+        }
+        if let Some(status) = head_limit::excess(&request) {
+            return Response::builder().status(status).finish();
         }
         let is_http1 = request.version() < Version::HTTP_2;
         let result = self.in_time(request, &limit).await;
@@ -146,7 +155,7 @@ impl<E: Endpoint> Edge<E> {
         if let Ok(unread) = counted {
             unread.stay_with(&mut response);
         }
-        self.options.cors.expose(asked.origin.as_ref(), response.headers_mut());
+        self.options.cors.expose(asked.origin.as_ref(), &self.options.exposed_headers, response.headers_mut());
         security::harden(response.headers_mut(), self.options.hsts && asked.is_https);
         if let Ok(id) = HeaderValue::from_str(&asked.id) {
             response.headers_mut().insert("x-request-id", id);

@@ -86,7 +86,9 @@ impl Error {
             Self::Conflict(_) => (StatusCode::CONFLICT, ErrorType::Conflict),
             Self::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, ErrorType::PreconditionFailed),
             Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, ErrorType::PayloadTooLarge),
-            Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorType::UnsupportedMediaType),
+            Self::UnsupportedMediaType | Self::UnsupportedEncoding => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorType::UnsupportedMediaType)
+            }
             Self::Unprocessable(_) => (StatusCode::UNPROCESSABLE_ENTITY, ErrorType::Unprocessable),
             Self::IdempotencyMismatch => (StatusCode::UNPROCESSABLE_ENTITY, ErrorType::IdempotencyMismatch),
             Self::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, ErrorType::RateLimited),
@@ -104,6 +106,8 @@ impl Error {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }
             Self::MethodNotAllowed(allow) => Some((header::ALLOW, HeaderValue::from_str(allow).ok()?)),
+            // Not so for another media type: that would say that its encoding was wrong (RFC 9110, 12.5.3).
+            Self::UnsupportedEncoding => Some((header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))),
             Self::RateLimited { retry_after } => {
                 Some((header::RETRY_AFTER, HeaderValue::from(whole_seconds(*retry_after))))
             }
@@ -201,6 +205,7 @@ impl<const A: u16, const B: u16> ApiResponse for Also<A, B> {
 pub fn declare(status: u16) -> MetaResponse {
     let headers = match status {
         401 => vec![header("WWW-Authenticate", "string")],
+        415 => vec![MetaHeader { required: false, ..header("Accept-Encoding", "string") }],
         429 => vec![header("Retry-After", "integer")],
         _ => vec![],
     };

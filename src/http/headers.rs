@@ -2,6 +2,7 @@
 use crate::db::idempotency::RequestKey;
 use crate::error::{Error, Result};
 use crate::infra::crypto::sha256;
+use poem::http::HeaderMap;
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaParamIn, MetaSchemaRef};
 use poem_openapi::types::{ToJSON, Type};
@@ -12,11 +13,41 @@ pub fn etag(tag: &str) -> String {
     format!("\"{tag}\"")
 }
 
-fn lists(value: &str, tag: &str) -> bool {
-    value.split(',').map(str::trim).any(|listed| listed == "*" || listed == etag(tag))
+/// The names that proxies put after the tag of an answer which they have compressed, as in `"3-gzip"`, `"3--gzip"`, `"3;br"`.
+const PROXY_CODINGS: [&str; 5] = ["gzip", "gz", "br", "zstd", "deflate"];
+
+/// The tag as it was before a proxy compressed the answer.
+fn without_proxy_suffix(tag: &str) -> Option<&str> {
+    let tag = PROXY_CODINGS.iter().find_map(|coding| tag.strip_suffix(coding))?;
+    ["--", "-", ";"].into_iter().find_map(|separator| tag.strip_suffix(separator))
 }
 
-/// `If-Match`: change the resource only if it still is what the caller saw.
+/// Whether a list of entity tags (RFC 9110, 8.8.3) names this one. A proxy that compresses an answer makes its tag weak, or puts a
+/// suffix on it. Both are passed over: a tag of ours stands for a version and not for bytes, and none of ours is another one of
+/// ours with such a suffix.
+fn lists(list: &str, tag: &str) -> bool {
+    let mut rest = list;
+    loop {
+        rest = rest.trim_start_matches([',', ' ', '\t']);
+        if rest.is_empty() {
+            return false;
+        }
+        let strong = rest.strip_prefix("W/").unwrap_or(rest);
+        let quoted = strong.strip_prefix('"').and_then(|opened| opened.split_once('"'));
+        let (end, is_listed) = match quoted {
+            Some((listed, after)) => (after, listed == tag || without_proxy_suffix(listed) == Some(tag)),
+            None => (rest, false),
+        };
+        let (extra, others) = end.split_once(',').unwrap_or((end, ""));
+        match (quoted.is_some(), extra.trim()) {
+            (true, "") if is_listed => return true,
+            (false, "*") => return true,
+            _ => rest = others, // another tag, or what is none
+        }
+    }
+}
+
+/// `If-Match`: change the resource only if it still is the version that the caller saw.
 pub struct IfMatch(Option<String>);
 
 impl IfMatch {
@@ -32,8 +63,12 @@ impl IfMatch {
 pub struct IfNoneMatch(Option<String>);
 
 impl IfNoneMatch {
+    pub fn of(request: &Request) -> Self {
+        Self(joined(request.headers(), Self::NAME))
+    }
+
     pub fn has(&self, tag: &str) -> bool {
-        self.0.as_deref().is_some_and(|value| lists(&value.replace("W/", ""), tag)) // here weak ones count too
+        self.0.as_deref().is_some_and(|value| lists(value, tag))
     }
 }
 
@@ -85,38 +120,79 @@ macro_rules! header_argument {
         }
     };
 }
-header_argument!(IfMatch, "If-Match", |request| Self(joined(request, Self::NAME)));
-header_argument!(IfNoneMatch, "If-None-Match", |request| Self(joined(request, Self::NAME)));
+header_argument!(IfMatch, "If-Match", |request| Self(joined(request.headers(), Self::NAME)));
+header_argument!(IfNoneMatch, "If-None-Match", |request| Self::of(request));
 header_argument!(IdempotencyKey, "Idempotency-Key", |request| Self {
-    key: joined(request, Self::NAME),
+    key: joined(request.headers(), Self::NAME),
     path: request.uri().path().to_owned(),
 });
 
-/// A header that may come in several lines is one list (RFC 9110, 5.3). Bytes that are no text match nothing.
-fn joined(request: &Request, name: &str) -> Option<String> {
-    let lines: Vec<_> =
-        request.headers().get_all(name).iter().map(|line| line.to_str().unwrap_or("\u{fffd}")).collect();
+/// A header that may come in several lines is one list (RFC 9110, 5.3). Bytes that are no text become U+FFFD, so that they match
+/// nothing and hide nothing that stands beside them.
+fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
+    let lines: Vec<_> = headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
     (!lines.is_empty()).then(|| lines.join(","))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use poem::http::HeaderValue;
 
     #[test]
-    fn if_match_compares_strongly() {
+    fn if_match_names_a_version_whatever_a_proxy_made_of_its_tag() {
         let check = |value: &str| IfMatch(Some(value.to_owned())).check("3").is_ok();
-        assert!(check("\"3\"") && check("\"1\", \"3\"") && check("*"));
-        assert!(!check("\"2\"") && !check("W/\"3\"") && !check("3") && !check(""));
+        for same in
+            ["\"3\"", "\"1\", \"3\"", "*", "W/\"3\"", "\"1\",W/\"3\"", " ,, \"3\" ,", "\"a,b\", \"3\"", "x, \"3\""]
+        {
+            assert!(check(same), "{same}");
+        }
+        for suffix in ["-gzip", "--gzip", ";gzip", ";gz", "-br", "--br", ";br", "-zstd", "-deflate"] {
+            assert!(check(&format!("\"3{suffix}\"")) && check(&format!("W/\"3{suffix}\"")), "{suffix}");
+            assert!(!check(&format!("\"2{suffix}\"")) && !check(&format!("\"33{suffix}\"")), "{suffix}");
+        }
+        let others = [
+            "\"2\"",
+            "W/\"2\"",
+            "3",
+            "W/3",
+            "w/\"3\"",
+            "",
+            "\"3",
+            "\"3\"x",
+            "\"a,\"3\"",
+            "\"3gzip\"",
+            "\"3-\"",
+            "\"3-gzi\"",
+        ];
+        for other in others {
+            assert!(!check(other), "{other}");
+        }
         assert!(IfMatch(None).check("3").is_ok());
+    }
+
+    #[test]
+    fn a_suffix_of_ours_is_no_proxys() {
+        let check = |value: &str, tag: &str| IfMatch(Some(value.to_owned())).check(tag).is_ok();
+        assert!(check("\"3.all\"", "3.all") && check("\"3.all-gzip\"", "3.all"));
+        assert!(!check("\"3.all\"", "3") && !check("\"3.all-gzip\"", "3") && !check("\"3-gzip\"", "3.all"));
     }
 
     #[test]
     fn if_none_match_compares_weakly() {
         let has = |value: &str| IfNoneMatch(Some(value.to_owned())).has("3");
-        assert!(has("\"3\"") && has("W/\"3\"") && has("\"1\",W/\"3\"") && has("*"));
-        assert!(!has("\"2\"") && !has(""));
+        assert!(has("\"3\"") && has("W/\"3\"") && has("\"1\",W/\"3\"") && has("*") && has("W/\"3-gzip\""));
+        assert!(!has("\"2\"") && !has("") && !has("W/\"2-gzip\""));
         assert!(!IfNoneMatch(None).has("3"));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_hide_nothing() {
+        let mut headers = HeaderMap::new();
+        headers.append("if-match", HeaderValue::from_bytes(b"\"\xff\", \"3\"").unwrap());
+        headers.append("if-match", HeaderValue::from_bytes(b"\"\xea\xb0\x80\"").unwrap());
+        let given = IfMatch(joined(&headers, IfMatch::NAME));
+        assert!(given.check("3").is_ok() && given.check("\u{ac00}").is_ok() && given.check("4").is_err());
     }
 
     #[test]

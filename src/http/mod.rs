@@ -9,6 +9,7 @@ pub mod edge;
 pub mod error;
 pub mod export;
 pub mod guard;
+pub mod head_limit;
 pub mod headers;
 pub mod json;
 pub mod limit_report;

@@ -3,12 +3,15 @@ use poem::http::{HeaderMap, HeaderName};
 
 /// The weight that the client gives to exactly this name, if it names it. Wildcards are names too: ask for `*/*`.
 pub fn weight(headers: &HeaderMap, list: HeaderName, name: &str) -> Option<f32> {
-    let lines = headers.get_all(list).into_iter().filter_map(|line| line.to_str().ok());
-    let mut named = lines.flat_map(|line| line.split(',')).filter_map(|entry| {
+    // An entry that is no text hides none of the others.
+    headers.get_all(list).into_iter().find_map(|line| weight_in(&String::from_utf8_lossy(line.as_bytes()), name))
+}
+
+fn weight_in(line: &str, name: &str) -> Option<f32> {
+    line.split(',').find_map(|entry| {
         let (entry, parameters) = entry.split_once(';').unwrap_or((entry, ""));
         entry.trim().eq_ignore_ascii_case(name).then(|| quality(parameters))
-    });
-    named.next()
+    })
 }
 
 fn quality(parameters: &str) -> f32 {
@@ -21,6 +24,7 @@ fn quality(parameters: &str) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use poem::http::HeaderValue;
     use poem::http::header::ACCEPT;
 
     #[test]
@@ -35,5 +39,12 @@ mod tests {
         assert_eq!(weight("text/html"), Some(1.0));
         assert_eq!(weight("text/plain"), Some(1.0));
         assert_eq!(weight("image/png"), None);
+    }
+
+    #[test]
+    fn an_entry_that_is_no_text_hides_no_other() {
+        let mut headers = HeaderMap::new();
+        headers.append(ACCEPT, HeaderValue::from_bytes(b"text/\xff;q=1, text/csv;q=0.5;a=\"\xed\x95\x9c\"").unwrap());
+        assert_eq!(weight(&headers, ACCEPT, "text/csv"), Some(0.5));
     }
 }

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 mod activity;
 mod connection;
 mod frames;
+mod own_answers;
 mod registry;
 #[cfg(test)]
 pub(super) mod testing;
@@ -26,9 +27,10 @@ mod write_limit;
 /// After an `accept` that failed for want of something (file descriptors, memory): time for connections to end.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(200);
 
+pub use own_answers::Refusal;
 use registry::{Registered, Registry};
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ServeOptions {
     /// A connection must bring its first whole request head within this, whatever it speaks.
     pub header_timeout: Duration,
@@ -40,6 +42,8 @@ pub struct ServeOptions {
     /// Of these, from one address; trusted proxies may have more.
     pub max_connections_per_address: usize,
     pub trusted_proxies: Vec<IpNet>,
+    /// Answers what never becomes a request.
+    pub refusal: Refusal,
 }
 
 /// How long a connection may keep us waiting.
@@ -81,14 +85,17 @@ async fn serve_with<E: Endpoint + 'static>(
     stop: CancellationToken,
 ) -> io::Result<()> {
     tracing::info!(address = %listener.local_addr()?, "Listening");
-    let ServeOptions { drain_timeout, max_connections, max_connections_per_address, trusted_proxies, .. } = options;
+    let ServeOptions { drain_timeout, max_connections, max_connections_per_address, trusted_proxies, refusal, .. } =
+        options;
     let endpoint = Arc::new(endpoint);
     let registry = Registry::new(max_connections, max_connections_per_address, trusted_proxies);
     let mut connections = JoinSet::new();
     while let Some(accepted) = stop.run_until_cancelled(accept(&listener, &registry)).await {
         let Accepted { stream, peer, registered } = accepted;
-        let (endpoint, stop) = (endpoint.clone(), stop.clone());
-        connections.spawn(async move { connection::serve(stream, peer, endpoint, patience, &registered, stop).await });
+        let (endpoint, refusal, stop) = (endpoint.clone(), refusal.clone(), stop.clone());
+        connections.spawn(async move {
+            connection::serve(stream, peer, endpoint, patience, refusal, &registered, stop).await;
+        });
         while connections.try_join_next().is_some() {} // forget those that have ended
     }
     drop(listener); // whoever comes now is refused at once, and a balancer looks elsewhere

@@ -5,6 +5,7 @@ use crate::infra::jobs::JobOf;
 use anyhow::Context;
 use lettre::message::Mailbox;
 use lettre::message::header::ContentType;
+use lettre::transport::smtp::AsyncSmtpTransportBuilder;
 use lettre::transport::smtp::response::{Category, Code};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,28 @@ pub enum Mailer {
     Nowhere,
 }
 
+/// Reads the URL of a mail server. The settings are checked by it too.
+pub fn transport(url: &str) -> Result<AsyncSmtpTransportBuilder, lettre::transport::smtp::Error> {
+    AsyncSmtpTransport::<Tokio1Executor>::from_url(url)
+}
+
+/// Reads a sender, an address with or without a name before it: `BizCenter <no-reply@example.com>`. The settings are checked by it
+/// too. The name may be written as RFC 5322 has it, in quotes where it needs them, or simply as it is: `Acme, Inc. <a@b.example>`.
+pub fn sender(text: &str) -> Option<Mailbox> {
+    let text = text.trim();
+    if text.contains(char::is_control) {
+        return None;
+    }
+    if let Ok(mailbox) = text.parse() {
+        return Some(mailbox);
+    }
+    let (name, address) = text.strip_suffix('>')?.rsplit_once('<')?;
+    let name = name.trim();
+    let is_plain = !name.is_empty() && !name.contains(['"', '<', '>', '\\']);
+    let address = address.trim().parse().ok().filter(|_| is_plain)?;
+    Some(Mailbox::new(Some(name.to_owned()), address))
+}
+
 impl Mailer {
     /// Without a server, only development reads mail in the log.
     pub fn new(url: Option<&str>, from: &str, is_development: bool) -> anyhow::Result<Self> {
@@ -58,8 +81,8 @@ impl Mailer {
 
     /// `url`: `smtp://user:password@host:port?tls=required` or `smtps://…`.
     fn smtp(url: &str, from: &str) -> anyhow::Result<Self> {
-        let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url).context("mail.smtp_url can't be read")?;
-        let from = from.parse().context("mail.from is no address")?;
+        let transport = transport(url).context("mail.smtp_url can't be read")?;
+        let from = sender(from).context("mail.from is no address")?;
         Ok(Self::Smtp { transport: transport.timeout(Some(TIMEOUT)).build(), from })
     }
 
@@ -112,6 +135,41 @@ mod tests {
     use super::*;
     use crate::infra::test_log::TestLog;
     use uuid::Uuid;
+
+    #[test]
+    fn a_sender_is_an_address_with_or_without_a_name() {
+        for (text, name, address) in [
+            ("a@b.example", None, "a@b.example"),
+            ("<a@b.example>", None, "a@b.example"),
+            ("BizCenter <no-reply@localhost>", Some("BizCenter"), "no-reply@localhost"),
+            (" B\u{fc} & Co. <a@b.example> ", Some("B\u{fc} & Co."), "a@b.example"),
+            ("Acme, Inc. <a@b.example>", Some("Acme, Inc."), "a@b.example"),
+            ("\"Acme, Inc.\" <a@b.example>", Some("Acme, Inc."), "a@b.example"),
+            ("Acme (Sales): we <a@b.example>", Some("Acme (Sales): we"), "a@b.example"),
+            (
+                "\u{ac74}\u{c124} \u{d68c}\u{c0ac} <a@b.example>",
+                Some("\u{ac74}\u{c124} \u{d68c}\u{c0ac}"),
+                "a@b.example",
+            ),
+        ] {
+            let sender = sender(text).unwrap_or_else(|| panic!("{text} is a sender"));
+            assert_eq!((sender.name.as_deref(), sender.email.to_string().as_str()), (name, address), "{text}");
+            let mail = Message::builder().from(sender).to("c@d.example".parse().unwrap()).body(String::new());
+            assert!(mail.is_ok(), "{text}");
+        }
+        for wrong in ["", "BizCenter", "BizCenter <a>", "BizCenter <>", "a@b.example, c@d.example", "a <a@b.example> b"]
+        {
+            assert_eq!(sender(wrong), None, "{wrong}");
+        }
+        for wrong in [
+            "x\r\nBcc: c@d.example <a@b.example>",
+            "\"a <a@b.example>",
+            "a <b> <a@b.example>",
+            "<c@d.example> <a@b.example>",
+        ] {
+            assert_eq!(sender(wrong), None, "{wrong}");
+        }
+    }
 
     #[tokio::test]
     async fn a_token_is_in_the_log_of_development_alone() {

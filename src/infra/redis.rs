@@ -7,6 +7,7 @@ use bb8_redis::RedisConnectionManager;
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocation, ServerErrorKind};
 use std::sync::Arc;
+use std::sync::LazyLock;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,7 +44,7 @@ impl Redis {
     /// Connects when it is first used, so that a server can start while Redis is away.
     pub fn new(url: &str, options: RedisOptions) -> anyhow::Result<Self> {
         let RedisOptions { pool_size, timeout } = options;
-        let inner = RedisConnectionManager::new(url).context("redis.url can't be read")?;
+        let inner = manager(url).context("redis.url can't be read")?;
         let lines = Arc::new(AtomicU64::new(0));
         let manager = Manager { inner, lines: lines.clone() };
         let pool = Pool::builder()
@@ -59,13 +60,13 @@ impl Redis {
     /// Runs a script, atomically and in one round trip. A line that was cut since its last use is replaced, once: what
     /// scripts do here may be done twice.
     pub async fn run<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<T> {
-        Ok(self.ask(invocation).await?)
+        Ok(self.ask(invocation, false).await?)
     }
 
     /// The same; none where Redis is away, for what a server can count by itself then. Where it is only busy that would be a
     /// way around the limits: who keeps all connections in use would be counted from nothing, on each server.
     pub async fn run_unless_away<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<Option<T>> {
-        match self.ask(invocation).await {
+        match self.ask(invocation, false).await {
             Ok(value) => Ok(Some(value)),
             Err(Failure::Busy) => Err(Failure::Busy.into()),
             Err(failure) => {
@@ -75,13 +76,14 @@ impl Redis {
         }
     }
 
-    async fn ask<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<T, Failure> {
+    /// `loads`: hands the script over first, also where Redis has it already.
+    async fn ask<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>, loads: bool) -> Result<T, Failure> {
         self.check_not_away()?;
         let _turn = self.turn().await?;
         self.check_not_away()?; // those whose turn was before may have found out
         let attempts = async {
-            match self.attempt(invocation).await {
-                Err(Failure::Line(_)) => self.attempt(invocation).await,
+            match self.attempt(invocation, loads).await {
+                Err(Failure::Line(_)) => self.attempt(invocation, loads).await,
                 done => done,
             }
         };
@@ -106,10 +108,15 @@ impl Redis {
         }
     }
 
-    async fn attempt<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<T, Failure> {
+    async fn attempt<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>, loads: bool) -> Result<T, Failure> {
         let line = self.0.pool.get().await;
         let mut line = line.map_err(|error| Failure::Line(anyhow!("no connection to Redis: {error}")))?;
-        match invocation.invoke_async(&mut line.conn).await {
+        let loaded = if loads { invocation.load_async(&mut line.conn).await.map(drop) } else { Ok(()) };
+        let answer = match loaded {
+            Ok(()) => invocation.invoke_async(&mut line.conn).await,
+            Err(error) => Err(error),
+        };
+        match answer {
             Ok(value) => Ok(value),
             Err(error) if is_of_line(&error) => {
                 // Where one line is gone, those that lie in the pool probably are too.
@@ -132,12 +139,74 @@ impl Redis {
         away.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Whether it answers.
-    pub async fn ping(&self) -> Result<()> {
-        let script = Script::new("return 1");
-        let _: i64 = self.run(&script.prepare_invoke()).await?;
-        Ok(())
+    /// Asks for all that the server needs, writes among it: a Redis that is full, or that lets our user do less, is of no use.
+    /// Answers which rights are missing; none where it is fit.
+    pub async fn missing_rights(&self) -> Result<Option<String>> {
+        let mut invocation = REHEARSAL.prepare_invoke();
+        invocation.key(rehearsal_key("text")).key(rehearsal_key("hash")).key(rehearsal_key("set"));
+        match self.ask::<Vec<String>>(&invocation, true).await {
+            Ok(commands) if commands.is_empty() => Ok(None),
+            Ok(commands) => Ok(Some(format!("+{}", commands.join(" +").to_lowercase()))),
+            // It was the script itself: EVALSHA, SCRIPT LOAD, or our keys.
+            Err(Failure::Answer(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => {
+                Ok(Some(format!("one of ~{PREFIX}* +evalsha +script|load ({error})")))
+            }
+            Err(failure) => Err(failure.into()),
+        }
     }
+}
+
+/// Reads the URL of a Redis. The settings are checked by it too.
+pub fn manager(url: &str) -> anyhow::Result<RedisConnectionManager> {
+    Ok(RedisConnectionManager::new(url)?)
+}
+
+/// What the names of all our keys begin with.
+pub const PREFIX: &str = "bc:";
+
+/// Each command that our scripts use, once, with arguments that do no harm. The README names them for operators who give the server
+/// a user of its own, besides `EVALSHA` and `SCRIPT LOAD`, by which scripts are run; a test holds both to the scripts.
+const COMMANDS: [(&str, &str); 14] = [
+    ("SET", "KEYS[1], '', 'PX', 1000"),
+    ("GET", "KEYS[1]"),
+    ("EXISTS", "KEYS[1]"),
+    ("PTTL", "KEYS[1]"),
+    ("HSET", "KEYS[2], 'a', ''"),
+    ("PEXPIRE", "KEYS[2], 1000"),
+    ("HGET", "KEYS[2], 'a'"),
+    ("HMGET", "KEYS[2], 'a'"),
+    ("ZADD", "KEYS[3], 1, 'a'"),
+    ("ZCOUNT", "KEYS[3], 1, 1"),
+    ("ZRANGE", "KEYS[3], 0, -1"),
+    ("ZREM", "KEYS[3], 'a'"),
+    ("ZREMRANGEBYSCORE", "KEYS[3], 1, 1"),
+    ("DEL", "KEYS[1], KEYS[2], KEYS[3]"),
+];
+
+/// Tries each command, and answers those that the user may not use. Redis 6, 7 and later say so in different words.
+static REHEARSAL: LazyLock<Script> = LazyLock::new(|| {
+    let tries: Vec<String> = COMMANDS.iter().map(|(name, arguments)| format!("{{'{name}', {arguments}}}")).collect();
+    let main = r"
+local missing = {}
+for _, try in ipairs(tries) do
+    local answer = redis.pcall(unpack(try))
+    local problem = type(answer) == 'table' and answer.err
+    if problem then
+        local is_right = false
+        for _, words in ipairs({'NOPERM', 'ACL failure', 'user executing the script'}) do
+            is_right = is_right or string.find(problem, words, 1, true)
+        end
+        if not is_right then return answer end
+        missing[#missing + 1] = try[1]
+    end
+end
+return missing";
+    Script::new(&format!("local tries = {{{}}}{main}", tries.join(", ")))
+});
+
+/// All in one place of a cluster, by their hash tag. They are gone when the script is over.
+fn rehearsal_key(kind: &str) -> String {
+    format!("{PREFIX}{{rehearsal}}:{kind}")
 }
 
 #[derive(Debug)]
@@ -206,6 +275,7 @@ impl ManageConnection for Manager {
 mod tests {
     use super::*;
     use futures_util::future::{join, join_all};
+    use std::collections::BTreeSet;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
@@ -254,6 +324,33 @@ mod tests {
         let (asking, waiting) = join(ask(&redis), ask(&redis)).await;
         assert_eq!((asking.unwrap(), waiting.unwrap()), (None, None));
         assert!(redis.is_away());
+    }
+
+    /// The commands in all our scripts, found in the sources.
+    fn commands_in(folder: &std::path::Path, found: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                commands_in(&path, found);
+            } else {
+                let text = std::fs::read_to_string(&path).unwrap_or_default();
+                let calls = text.split("redis.call('").skip(1).filter_map(|rest| rest.split_once('\''));
+                found.extend(calls.map(|(command, _)| command.to_owned()).filter(|command| !command.is_empty()));
+            }
+        }
+    }
+
+    #[test]
+    fn the_commands_that_are_tried_and_documented_are_those_of_the_scripts() {
+        let mut used = BTreeSet::new();
+        commands_in(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut used);
+        used.retain(|command| command.chars().all(|c| c.is_ascii_uppercase())); // this test names some too
+        let tried: BTreeSet<String> = COMMANDS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(used, tried);
+        let readme = include_str!("../../README.md");
+        let granted = tried.iter().map(|name| format!(" +{}", name.to_lowercase()));
+        let line = granted.fold(format!("~{PREFIX}* +evalsha +script|load"), |line, right| line + &right);
+        assert!(readme.contains(&line), "the README must have: {line}");
     }
 
     #[test]

@@ -215,6 +215,57 @@ async fn bodies_of_other_media_types_are_refused_unread() {
 }
 
 #[tokio::test]
+async fn a_body_with_a_content_encoding_is_refused_and_told_what_is_taken() {
+    let tenant = tenant().await;
+    let mut client = client(&tenant).await;
+    for target in targets(&tenant).await {
+        let (body, media_type) = (target.example(), &target.request.media_type);
+        let (length, media_type) = (format!("Content-Length: {}", body.len()), format!("Content-Type: {media_type}"));
+        let lines: [&[&[u8]]; 6] = [
+            &[b"Content-Encoding: gzip"],
+            &[b"content-encoding: BR"],
+            &[b"Content-Encoding: identity, deflate"],
+            &[b"Content-Encoding: identity", b"Content-Encoding: zstd"],
+            &[b"Content-Encoding: made-up"],
+            &[b"Content-Encoding: \xff"],
+        ];
+        for lines in lines {
+            let headers = [&[length.as_bytes(), media_type.as_bytes()][..], lines].concat();
+            let (method, path) = (&target.operation.method, target.path.as_bytes());
+            let reply = client.call(method, path, &headers, body.as_bytes()).await;
+            assert_eq!(reply.kind(), (415, "unsupported_media_type".into()), "{}", target.operation.id);
+            assert_eq!(reply.header("accept-encoding"), Some("identity"), "{}", target.operation.id);
+        }
+        let reply = target.send(&mut client, b"text/plain", body.as_bytes()).await;
+        assert_eq!((reply.status, reply.header("accept-encoding")), (415, None), "{}", target.operation.id);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_content_encoding_of_a_body_is_passed_over() {
+    let tenant = tenant().await;
+    let mut client = client(&tenant).await;
+    let headers = |line: &'static str| [line.as_bytes(), b"Content-Type: application/json", b"Content-Length: 13"];
+    for none in ["Content-Encoding: identity", "Content-Encoding: Identity ,, identity", "Content-Encoding:"] {
+        let reply = client.call("POST", b"/api/v1/tasks", &headers(none), b"{\"title\":\"x\"}").await;
+        assert_eq!(reply.status, 201, "{none}: {}", reply.text());
+    }
+    let gzip = b"Content-Encoding: gzip".as_slice();
+    assert_eq!(client.call("GET", b"/api/v1/tasks", &[gzip], b"").await.status, 200);
+    let refresh = client.call("POST", b"/api/v1/auth/refresh", &[gzip, b"Content-Length: 0"], b"").await;
+    assert_eq!(refresh.kind().0, 401, "there is no body");
+    let old = client.send(&raw_post("/auth/login", "Content-Encoding: gzip"), false).await;
+    assert_eq!((old.kind().0, old.header("accept-encoding")), (415, Some("identity")), "by an old path, too");
+}
+
+/// A POST without anybody's token to a path that the contract does not have.
+fn raw_post(path: &str, header: &str) -> Vec<u8> {
+    let head =
+        format!("POST {path} HTTP/1.1\r\nHost: x\r\n{header}\r\nContent-Type: application/json\r\nContent-Length: 2");
+    format!("{head}\r\n\r\n{{}}").into_bytes()
+}
+
+#[tokio::test]
 async fn a_body_that_is_needed_must_be_there() {
     let tenant = tenant().await;
     let mut client = client(&tenant).await;

@@ -30,7 +30,7 @@ pub async fn serve(database: &TestDatabase) -> (Child, String) {
 }
 
 /// The server, and what its log says after these words.
-async fn started(command: &mut Command, words: &str) -> (Child, String) {
+pub async fn started(command: &mut Command, words: &str) -> (Child, String) {
     let mut child = command.env("PORT", "0").stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     while let Some(line) = lines.next_line().await.unwrap() {

@@ -113,7 +113,8 @@ async fn a_session_is_called_as_its_device_says() {
         current(&person).await["device_name"].clone()
     };
     assert_eq!(sign_in(None, None).await, json!(null));
-    assert_eq!(sign_in(None, Some("Browser/1.0 (안)")).await, json!(null)); // bytes that are no text in a header
+    assert_eq!(sign_in(None, Some("Browser/1.0 (안)")).await, json!("Browser/1.0 (안)"));
+    assert_eq!(sign_in(None, Some("Browser\t1.0 \u{85}\u{2028}")).await, json!("Browser 1.0   "), "on one line");
     assert_eq!(sign_in(None, Some("Browser/1.0")).await, json!("Browser/1.0"));
     assert_eq!(sign_in(Some("Olga's phone"), Some("Browser/1.0")).await, json!("Olga's phone"));
     assert_eq!(sign_in(None, Some(&"x".repeat(500))).await, json!("x".repeat(120)));

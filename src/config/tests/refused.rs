@@ -157,6 +157,54 @@ fn production_has_a_secret_for_each_purpose() {
 }
 
 #[test]
+fn quotes_that_docker_kept_are_named() {
+    let told = |setting: &str, name: &str, file: &str| {
+        let message =
+            "is in quotation marks, which are part of the value here (docker's --env-file keeps them): leave them out";
+        format!("{setting} (from {name}): {message}{file}")
+    };
+    let (secret, single) = (format!("\"{STRONG}\""), format!("'{STRONG}'"));
+    let redis = "\"redis://:hunter2@h\"";
+    for (name, value, setting) in [
+        ("JWT_SECRET", secret.as_str(), "auth.jwt_secret"),
+        ("JWT_SECRET", &single, "auth.jwt_secret"),
+        ("CONTRACT_ENCRYPTION_KEY", &secret, "encryption.key"),
+        ("PORT", "'8000'", "server.port"),
+        ("MAIL_FROM", "\"BizCenter <a@b.example>\"", "mail.from"),
+        ("BIZCENTER_AUTH__ISSUER", "\"us\"", "auth.issuer"),
+        ("REDIS_URL", redis, "redis.url"),
+        ("RATE_LIMIT_PER_MINUTE", "\"20\"", "rate_limit.user_per_hour"),
+        ("APP_ENV", "\"development\"", "environment"),
+    ] {
+        let file = format!(", or put a value that really has them into a file, which {name}_FILE names");
+        assert_eq!(refused(&[(name, value)], &[]), told(setting, name, &file));
+    }
+    let parts = [("DB_HOST", "h"), ("DB_NAME", "d"), ("DB_USER", "u"), ("DB_PASSWORD", "'hunter2'")];
+    assert!(refused(&parts, &[]).starts_with("database.url (from DB_PASSWORD): is in quotation marks"));
+    let key = ("/run/jwt", STRONG);
+    assert_eq!(refused(&[("JWT_SECRET_FILE", "\"/run/jwt\"")], &[key]), told("auth.jwt_secret", "JWT_SECRET_FILE", ""));
+    let problems = refused(&production(&[("JWT_SECRET", "\"changeme-changeme-changeme-changeme\"")]), &[]);
+    assert!(
+        problems.contains("quotation marks") && problems.contains("looks like a placeholder"),
+        "all of them: {problems}"
+    );
+}
+
+#[test]
+fn quotes_that_are_part_of_a_value_are_left_to_it() {
+    let [first, last, both] = [format!("\"{STRONG}"), format!("{STRONG}'"), format!("\"{STRONG}'")];
+    for secret in [&first, &last, &both] {
+        assert_eq!(load(&[("JWT_SECRET", secret)], &[]).auth.jwt_secret.expose_secret(), secret);
+    }
+    let quoted = format!("\"{STRONG}\"");
+    let in_file = load(&[("JWT_SECRET_FILE", "/run/jwt")], &[("/run/jwt", &quoted)]);
+    assert_eq!(in_file.auth.jwt_secret.expose_secret(), quoted);
+    let in_dotenv = load(&[], &[(".env", &format!("JWT_SECRET={quoted}"))]);
+    assert_eq!(in_dotenv.auth.jwt_secret.expose_secret(), STRONG);
+    assert_eq!(load(&[("MAIL_FROM", "\"Acme, Inc.\" <a@b.example>")], &[]).mail.from, "\"Acme, Inc.\" <a@b.example>");
+}
+
+#[test]
 fn no_secret_is_shown() {
     let password = "hunter2hunter2hunter2hunter2hunter2hunter2";
     let url = format!("postgres://u:{password}@h/d");

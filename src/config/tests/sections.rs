@@ -52,6 +52,28 @@ fn what_is_no_private_key_is_refused_and_not_repeated() {
 }
 
 #[test]
+fn a_private_key_may_stand_on_one_line() {
+    for ends in ["\\n", "\\r\\n"] {
+        let key = PRIVATE_KEY.replace('\n', ends);
+        assert_eq!(
+            load(&[("JWT_ALG", "EdDSA"), ("JWT_KEY", &key)], &[]).auth.jwt_key.unwrap().expose_secret(),
+            PRIVATE_KEY
+        );
+    }
+    let dotenv = format!("JWT_ALG=EdDSA\nJWT_KEY=\"{PRIVATE_KEY}\"\nPORT=1\n");
+    let config = load(&[], &[(".env", &dotenv)]);
+    assert_eq!((config.auth.jwt_key.unwrap().expose_secret(), config.server.port), (PRIVATE_KEY, 1), "nor on one");
+}
+
+#[test]
+fn development_allows_other_origins_only_where_it_is_told() {
+    assert_eq!(load(&[], &[]).cors.origins, Origins::None);
+    assert_eq!(load(&[("CORS_ORIGINS", "*")], &[]).cors.origins, Origins::Any);
+    let told = DEFAULT_FILE.split("\nenvironment = ").next().unwrap();
+    assert!(!told.contains("allows CORS from anywhere") && told.contains("may be told to allow CORS"), "{told}");
+}
+
+#[test]
 fn a_key_ring_is_read_from_files() {
     let (one, two) = ("the first key of the ring: 5f3a9c", "the second key of the ring: 8b1d7e");
     let files = [("/run/one", &*format!("{one}\n")), ("/run/two", two)];
@@ -117,6 +139,8 @@ fn bad_urls_are_refused_and_not_repeated() {
         ("REDIS_URL", "redis.url", "redis://u:hunter2/x@h"),
         ("REDIS_URL", "redis.url", "redis://u:2#hunter2@h"),
         ("REDIS_URL", "redis.url", "redis:///hunter2"),
+        ("REDIS_URL", "redis.url", "redis://h/hunter2"),
+        ("SMTP_URL", "mail.smtp_url", "smtps://u:%ffhunter2@h"),
         ("SMTP_URL", "mail.smtp_url", "hunter2@h:587"),
         ("SMTP_URL", "mail.smtp_url", "http://u:hunter2@h"),
         ("SMTP_URL", "mail.smtp_url", "smtp://u:hunter2@h:port"),
@@ -141,7 +165,9 @@ fn mail_has_a_sender_and_links_have_an_address() {
     assert_eq!(mail.smtp_url.unwrap().expose_secret(), smtp);
     assert_eq!((mail.from.as_str(), mail.app_url.as_deref()), (env[1].1, Some("https://app.example.com/biz")));
     assert_eq!(load(&[("MAIL_FROM", "a@b.example")], &[]).mail.from, "a@b.example");
-    for wrong in ["BizCenter", "BizCenter <a>", "Biz\r\nBcc: x@y.example <a@b.example>"] {
+    let acme = "Acme, Inc. <a@b.example>"; // in whose name nothing was sent, as the parser of mails took no such names
+    assert_eq!(load(&[("MAIL_FROM", acme)], &[]).mail.from, acme);
+    for wrong in ["BizCenter", "BizCenter <a>", "Biz \"Center <a@b.example>", "Biz\r\nBcc: x@y.example <a@b.example>"] {
         let problems = refused(&[("MAIL_FROM", wrong)], &[]);
         assert_eq!(problems, "mail.from (from MAIL_FROM): must be like BizCenter <no-reply@example.com>");
     }

@@ -31,6 +31,7 @@ pub struct RequestId(pub String);
 impl Asked {
     /// Notes what is asked, and tells the endpoint what only the edge can know.
     pub fn of(request: &mut Request, options: &EdgeOptions) -> Self {
+        keep_media_type(request.headers_mut());
         let id = given_id(request.headers()).unwrap_or_else(|| (options.ids)());
         let client = client_ip::client_ip(request, &options.trusted_proxies);
         let scheme = client_ip::forwarded_scheme(request, &options.trusted_proxies);
@@ -69,6 +70,15 @@ impl Asked {
 
 fn visitor(client: Option<ClientIp>) -> Claimant {
     Claimant { party: Party::Address(client.map(|ClientIp(ip)| subscriber(ip))), user: Uuid::nil().into() }
+}
+
+/// Leaves of a `Content-Type` what endpoints read, the media type, where its parameters are no text: poem would not see any of it.
+fn keep_media_type(headers: &mut HeaderMap) {
+    let value = headers.get(header::CONTENT_TYPE).filter(|value| value.to_str().is_err());
+    let media_type = value.and_then(|value| value.as_bytes().split(|byte| *byte == b';').next());
+    if let Some(media_type) = media_type.and_then(|media_type| HeaderValue::from_bytes(media_type).ok()) {
+        headers.insert(header::CONTENT_TYPE, media_type);
+    }
 }
 
 /// The client's own id, if it is harmless in headers and logs.

@@ -93,7 +93,7 @@ fn complete(response: &mut Response, asked: &Asked, allow: &Allow) {
 }
 
 /// What we say for an answer that brought nothing but its status.
-fn stand_in(status: StatusCode) -> Failure {
+pub(super) fn stand_in(status: StatusCode) -> Failure {
     let (kind, message) = match status.as_u16() {
         401 => (ErrorType::Unauthenticated, Error::Unauthenticated.to_string()),
         403 => (ErrorType::Forbidden, Error::Forbidden.to_string()),
@@ -103,10 +103,12 @@ fn stand_in(status: StatusCode) -> Failure {
         409 => (ErrorType::Conflict, Error::Conflict(Detail::default()).to_string()),
         412 => (ErrorType::PreconditionFailed, Error::PreconditionFailed.to_string()),
         413 => (ErrorType::PayloadTooLarge, Error::PayloadTooLarge.to_string()),
+        414 => (ErrorType::MalformedRequest, "The address of the request is too long.".to_owned()),
         415 => (ErrorType::UnsupportedMediaType, Error::UnsupportedMediaType.to_string()),
         416 => (ErrorType::RangeNotSatisfiable, "The range is outside of the file.".to_owned()),
         422 => (ErrorType::Unprocessable, Error::Unprocessable(Detail::default()).to_string()),
         429 => (ErrorType::RateLimited, "Too many requests.".to_owned()),
+        431 => (ErrorType::MalformedRequest, "The headers of the request are too large, or too many.".to_owned()),
         502..=504 => (ErrorType::Unavailable, Error::Unavailable(anyhow::anyhow!("")).to_string()),
         507 => (ErrorType::StorageFull, "There is no room left to store it.".to_owned()),
         500.. => (ErrorType::InternalError, Error::Internal(anyhow::anyhow!("")).to_string()),

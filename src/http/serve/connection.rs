@@ -1,8 +1,10 @@
 //! One connection, from its first byte to its last.
 use super::Patience;
 use super::frames::{FrameClock, FramedBody, MAX_FRAME, StreamExecutor};
+use super::own_answers::{OwnAnswers, Refusal, Requests};
 use super::registry::Registered;
 use super::write_limit::WriteLimit;
+use crate::http::head_limit::MAX_HEAD;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -19,8 +21,8 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-const MAX_HTTP1_HEAD: usize = 64 * 1024;
-const MAX_HTTP2_HEAD: u32 = 64 * 1024;
+/// Twice of what the edge takes, which says so in the one error body: beyond this hyper's answer is a bare 431.
+pub const MAX_HTTP2_HEAD: u32 = 128 * 1024;
 /// Each may have one frame waiting in the connection's own buffer.
 const MAX_HTTP2_STREAMS: u32 = 100;
 /// Where another needs the place; long enough for a request that was on its way.
@@ -33,10 +35,11 @@ pub async fn serve<E: Endpoint + 'static>(
     peer: SocketAddr,
     endpoint: Arc<E>,
     patience: Patience,
+    refusal: Refusal,
     registered: &Registered,
     stop: CancellationToken,
 ) {
-    let speaking = speak(stream, peer, endpoint, patience, registered, stop);
+    let speaking = speak(stream, peer, endpoint, patience, refusal, registered, stop);
     // Over HTTP/1.1 the connection's task serves its streams too, one at a time.
     if FrameClock::default().watch(patience.write, speaking).await.is_none() {
         tracing::debug!(client = %peer, "A client did not take its answer: the connection is closed");
@@ -53,6 +56,7 @@ async fn speak<E: Endpoint + 'static>(
     peer: SocketAddr,
     endpoint: Arc<E>,
     patience: Patience,
+    refusal: Refusal,
     registered: &Registered,
     stop: CancellationToken,
 ) {
@@ -61,9 +65,11 @@ async fn speak<E: Endpoint + 'static>(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "Could not set TCP_NODELAY");
     }
-    let io = TokioIo::new(WriteLimit::new(stream, patience.write, activity.clone()));
+    let requests = Requests::default();
+    let stream = WriteLimit::new(stream, patience.write, activity.clone());
+    let io = TokioIo::new(OwnAnswers::new(stream, requests.clone(), refusal, peer.ip()));
     let service = service_fn(|request| {
-        let ongoing = activity.begin();
+        let ongoing = (activity.begin(), requests.begin());
         let answer = answer(endpoint.clone(), request, local, peer);
         async move {
             // The body holds `ongoing`: a request is over only once its answer is handed over to the last byte.
@@ -113,7 +119,7 @@ async fn answer<E: Endpoint>(
 fn builder(patience: Patience) -> Builder<StreamExecutor> {
     let mut builder = Builder::new(StreamExecutor { frame_limit: patience.write });
     // This timer also runs between requests, so it must be as long as an idle connection may last.
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(patience.idle).max_buf_size(MAX_HTTP1_HEAD);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(patience.idle).max_buf_size(MAX_HEAD);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -1,8 +1,10 @@
 //! A server on a real socket, and clients that say exactly what a test wants them to.
 use super::{Patience, ServeOptions, serve_with};
+use crate::http::edge;
 use poem::Endpoint;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -29,6 +31,7 @@ impl TestServer {
             max_connections: 100,
             max_connections_per_address: 100,
             trusted_proxies: vec![],
+            refusal: edge::refusal(Arc::new(|| "made-id".to_owned())),
         };
         Self::start_with(endpoint, options, Duration::from_secs(75)).await
     }

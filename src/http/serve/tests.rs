@@ -1,5 +1,6 @@
 use super::testing::{LONG, SHORT, TestServer, read_some, read_to_end};
 use super::*;
+use crate::http::edge;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use poem::{Request, Response, endpoint};
@@ -29,6 +30,7 @@ fn options() -> ServeOptions {
         max_connections: 100,
         max_connections_per_address: 100,
         trusted_proxies: vec![],
+        refusal: edge::refusal(Arc::new(|| "made-id".to_owned())),
     }
 }
 
@@ -190,11 +192,63 @@ async fn a_drain_has_an_end() {
     assert_eq!(read_to_end(&mut stream).await, "");
 }
 
-#[tokio::test]
-async fn heads_have_a_size_limit() {
-    let server = TestServer::start(app()).await;
-    let head = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Big: {}\r\n\r\n", "x".repeat(100 * 1024));
+/// What the server says to this, whole, with the body of an error.
+async fn refused(server: &TestServer, request: &str) -> String {
     let mut stream = server.connect().await;
-    let _ = stream.write_all(head.as_bytes()).await;
-    assert!(read_some(&mut stream).await.starts_with("HTTP/1.1 431"));
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let answer = read_to_end(&mut stream).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    for line in
+        ["content-type: application/json", "x-request-id: made-id", "connection: close", "cache-control: no-store"]
+    {
+        assert!(head.lines().any(|found| found == line), "{line} is not in {head}");
+    }
+    assert_eq!(head.lines().filter(|line| line.starts_with("date: ")).count(), 1, "{head}");
+    assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(
+        (&body["error"]["type"], &body["error"]["request_id"]),
+        (&"malformed_request".into(), &"made-id".into())
+    );
+    head.lines().next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn heads_have_a_size_limit_that_is_told_in_the_one_error_body() {
+    let server = TestServer::start(app()).await;
+    let get = |headers: &str| format!("GET / HTTP/1.1\r\nHost: x\r\n{headers}\r\n\r\n");
+    let too_large = "HTTP/1.1 431 Request Header Fields Too Large";
+    for size in [70_000, 100_000, 1_000_000] {
+        assert_eq!(refused(&server, &get(&format!("X-Big: {}", "x".repeat(size)))).await, too_large);
+        let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(size));
+        assert_eq!(refused(&server, &long).await, "HTTP/1.1 414 URI Too Long");
+    }
+    assert_eq!(refused(&server, &get(&"a: b\r\n".repeat(101))).await, too_large);
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_refused_in_the_one_error_body() {
+    let server = TestServer::start(app()).await;
+    for line in ["GET /a b HTTP/1.1", "G\u{e9}T / HTTP/1.1", "GET / HTTP/9.9", "GET /\u{1} HTTP/1.1"] {
+        let request = format!("{line}\r\nHost: x\r\n\r\n");
+        assert_eq!(refused(&server, &request).await, "HTTP/1.1 400 Bad Request", "{line}");
+    }
+}
+
+#[tokio::test]
+async fn requests_before_one_that_is_refused_have_their_own_answers() {
+    let server = TestServer::start(app()).await;
+    let head = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Big: {}\r\n\r\n", "x".repeat(100_000));
+    let answers = server.exchange(&[GET, GET, &head].concat()).await;
+    assert_eq!((answers.matches("HTTP/1.1 200").count(), answers.matches("hello").count()), (2, 2), "{answers}");
+    assert!(answers.contains("HTTP/1.1 431") && answers.ends_with('}'), "{answers}");
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 3);
+
+    let mut stream = server.connect().await;
+    for _ in 0..3 {
+        stream.write_all(GET.as_bytes()).await.unwrap();
+        assert!(read_some(&mut stream).await.contains("hello"));
+    }
+    stream.write_all(b"nonsense\r\n\r\n").await.unwrap();
+    assert!(read_to_end(&mut stream).await.starts_with("HTTP/1.1 400"));
 }

@@ -17,10 +17,11 @@ use crate::db::{Action, Once};
 use crate::error::{Error, Result};
 use crate::http::scalars::Email;
 use crate::http::{Accepted, Also, Created, Deleted, Form, Found, IfNoneMatch, Json, Listed, OptionalJson, Query};
-use crate::infra::formats::normalised;
+use crate::infra::formats::{is_one_line, normalised};
 use crate::list::List;
 use crate::resources::users::{self, User};
 use poem::Request;
+use poem::http::header;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
 
@@ -174,8 +175,10 @@ impl AuthApi {
     }
 }
 
-/// What a device is called that has not said it: its `User-Agent`, as far as that is text.
+/// What a device is called that has not said it: its `User-Agent`, on one line. Bytes that are no UTF-8 are shown as U+FFFD.
 fn user_agent(request: &Request) -> Option<String> {
-    let agent: String = request.header("user-agent")?.chars().take(120).collect();
+    let agent = String::from_utf8_lossy(request.headers().get(header::USER_AGENT)?.as_bytes());
+    let on_one_line = |c: char| if is_one_line(c.encode_utf8(&mut [0; 4])) { c } else { ' ' };
+    let agent: String = agent.chars().map(on_one_line).take(120).collect();
     (!agent.trim().is_empty()).then_some(agent)
 }

@@ -2,7 +2,6 @@
 use super::answers::COOKIE;
 use crate::auth::caller::bearer;
 use crate::auth::refresh_token::PREFIX;
-use cookie::Cookie;
 use poem::http::header::COOKIE as COOKIE_HEADER;
 use poem::{Request, RequestBody};
 use poem_openapi::auth::ApiKey;
@@ -42,8 +41,63 @@ impl<'a> ApiExtractor<'a> for Presented {
     }
 }
 
+/// The value of our cookie. The cookies of others on the same site, which browsers send along, may hold any bytes, and over HTTP/2
+/// come in a header each.
+///
+/// Where several have our cookie's name, they were set for different paths or domains, and a server should not rely on their
+/// order (RFC 6265, 4.2.2): the first that has the form of a refresh token is meant, and if none has, the first is refused.
 fn cookie(request: &Request) -> Option<String> {
-    let lines = request.headers().get_all(COOKIE_HEADER).iter().filter_map(|line| line.to_str().ok());
-    let cookies = lines.flat_map(|line| Cookie::split_parse(line.to_owned())).flatten();
-    cookies.into_iter().find(|cookie| cookie.name() == COOKIE).map(|cookie| cookie.value().to_owned())
+    let lines = request.headers().get_all(COOKIE_HEADER).iter();
+    let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    let values: Vec<&str> = pairs.filter_map(value_of_ours).collect();
+    let is_token = |value: &&&str| value.starts_with(PREFIX);
+    values.iter().find(is_token).or(values.first()).map(|value| (*value).to_owned())
+}
+
+fn value_of_ours(pair: &[u8]) -> Option<&str> {
+    let (name, value) = std::str::from_utf8(pair).ok()?.split_once('=')?;
+    (name.trim() == COOKIE).then(|| value.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use poem::http::HeaderValue;
+
+    fn found(lines: &[&[u8]]) -> Option<String> {
+        let mut request = Request::builder().finish();
+        for line in lines {
+            request.headers_mut().append(COOKIE_HEADER, HeaderValue::from_bytes(line).unwrap());
+        }
+        cookie(&request)
+    }
+
+    #[test]
+    fn cookies_of_others_do_not_hide_ours() {
+        let cases: [&[&[u8]]; 5] = [
+            &[b"refresh_token=bcr_a"],
+            &["city=\u{c11c}\u{c6b8}; refresh_token=bcr_a".as_bytes()],
+            &[b"city=\xff\xfe;refresh_token=bcr_a; \xe9=\xe9"],
+            &[b" ; =x; x; refresh_token = bcr_a ;"],
+            &[b"other=1", b"city=\xff", b"refresh_token=bcr_a"],
+        ];
+        for lines in cases {
+            assert_eq!(found(lines).as_deref(), Some("bcr_a"), "{lines:?}");
+        }
+        let cases: [&[&[u8]]; 5] =
+            [&[b"refresh_token"], &[b"xrefresh_token=bcr_a"], &[b"Refresh_Token=bcr_a"], &[b"refresh_token=\xff"], &[]];
+        for lines in cases {
+            assert_eq!(found(lines), None, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn of_several_with_our_name_the_first_that_can_be_one_is_meant() {
+        assert_eq!(
+            found(&[b"refresh_token=theirs; refresh_token=bcr_a; refresh_token=bcr_b"]).as_deref(),
+            Some("bcr_a")
+        );
+        assert_eq!(found(&[b"refresh_token=\xff", b"refresh_token=bcr_a"]).as_deref(), Some("bcr_a"));
+        assert_eq!(found(&[b"refresh_token=theirs; refresh_token=others"]).as_deref(), Some("theirs"));
+    }
 }

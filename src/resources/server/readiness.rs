@@ -84,19 +84,34 @@ impl ReadinessProbe {
                 problems.add("database", "does not answer");
             }
         }
-        let cache = match &self.redis {
-            None => State::Unused,
-            Some(redis) => match redis.ping().await {
-                Ok(()) => State::Up,
-                Err(error) => {
-                    tracing::warn!(?error, "Redis is not ready");
-                    if self.needs_redis {
-                        problems.add("cache", "does not answer");
-                    }
-                    State::Down
+        let cache = match self.cache().await {
+            Ok(state) => state,
+            Err(problem) => {
+                if self.needs_redis {
+                    problems.add("cache", problem);
                 }
-            },
+                State::Down
+            }
         };
         Findings { problems, cache }
+    }
+
+    /// How Redis is, or in what way it is of no use.
+    async fn cache(&self) -> Result<State, &'static str> {
+        let Some(redis) = &self.redis else { return Ok(State::Unused) };
+        match redis.missing_rights().await {
+            Ok(None) => Ok(State::Up),
+            Ok(Some(rights)) => {
+                tracing::warn!(
+                    redis.missing_rights = rights,
+                    "Redis is not ready: its user has not all rights that the server needs"
+                );
+                Err("does not let its user do what is needed")
+            }
+            Err(error) => {
+                tracing::warn!(?error, "Redis is not ready");
+                Err("does not answer")
+            }
+        }
     }
 }

@@ -108,7 +108,7 @@ impl TestApp {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let options = app::serve_options(&config.server);
+        let options = app::serve_options(&parts, &config.server);
         tokio::spawn(serve(listener, endpoint, options, stop.clone()));
         let (config, stop) = (Arc::new(config), Arc::new(stop.drop_guard()));
         Self { address, clock, database, parts, config, http: client(), mailbox, _stop: stop }

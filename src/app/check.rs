@@ -1,0 +1,65 @@
+//! What `serve` would find out only when it starts: settings that are in order by themselves, and can't be used all the same. The
+//! code that serves reads them here too, so that `config check` refuses what `serve` refuses, with the setting's name.
+use super::key_pairs;
+use crate::config::{Config, ConfigError, DatabaseConfig, DatabaseKind, Loaded, Problem};
+use crate::db::connect::Target;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use secrecy::{ExposeSecret, SecretString};
+use std::path::Path;
+
+/// Reads what the settings name. Nothing is connected to.
+pub fn check(loaded: &Loaded) -> Result<(), ConfigError> {
+    let found = database(&loaded.config.database).into_iter().chain(keys(&loaded.config));
+    let origin = |path: &str| {
+        let setting = loaded.settings.iter().find(|setting| setting.path == path);
+        setting.and_then(|setting| setting.origin.clone())
+    };
+    let problem =
+        |(setting, message): (&str, String)| Problem { setting: setting.to_owned(), origin: origin(setting), message };
+    let problems: Vec<Problem> = found.map(problem).collect();
+    if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
+}
+
+/// A setting and what is wrong with it.
+type Fault = (&'static str, String);
+
+fn database(DatabaseConfig { url, ca_file, .. }: &DatabaseConfig) -> Vec<Fault> {
+    let mut faults = vec![];
+    if let Err(error) = Target::parse(url.expose(), None) {
+        faults.push(("database.url", format!("can't be used: {error:#}")));
+    }
+    let ca_file = ca_file.as_deref().filter(|_| url.kind() != DatabaseKind::Sqlite);
+    if let Some(problem) = ca_file.and_then(problem_of_authorities) {
+        faults.push(("database.ca_file", problem));
+    }
+    faults
+}
+
+/// As the drivers read it: MariaDB's does so only when it connects.
+fn problem_of_authorities(file: &Path) -> Option<String> {
+    let certificates = match CertificateDer::pem_file_iter(file) {
+        Ok(certificates) => certificates.collect::<Result<Vec<_>, _>>(),
+        Err(error) => return Some(format!("{} can't be read: {error}", file.display())),
+    };
+    let mut roots = rustls::RootCertStore::empty();
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => Some(format!("{} holds no certificate in PEM", file.display())),
+        Ok(certificates) => {
+            let refused = certificates.into_iter().find_map(|certificate| roots.add(certificate).err())?;
+            Some(format!("{} holds what is no certificate of an authority: {refused}", file.display()))
+        }
+        Err(error) => Some(format!("{} can't be read: {error}", file.display())),
+    }
+}
+
+/// Each key by itself, so that it is named.
+fn keys(Config { auth, .. }: &Config) -> Vec<Fault> {
+    let Some(read) = key_pairs(auth.jwt_algorithm) else { return vec![] };
+    let given = [("auth.jwt_key", &auth.jwt_key), ("auth.jwt_key_previous", &auth.jwt_key_previous)];
+    let fault = |(setting, key): (&'static str, &Option<SecretString>)| {
+        let error = read(key.as_ref()?.expose_secret(), None).err()?;
+        Some((setting, format!("can't be used for {}: {error}", auth.jwt_algorithm)))
+    };
+    given.into_iter().filter_map(fault).collect()
+}
