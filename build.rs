@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 #[path = "src/contract/bundle.rs"]
 mod bundle;
+#[path = "src/http/pack.rs"]
+mod pack;
 
 const CONTRACT: &str = "openapi";
 
@@ -12,6 +14,7 @@ fn main() {
     println!("cargo:rerun-if-changed=migrations");
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=src/contract/bundle.rs");
+    println!("cargo:rerun-if-changed=src/http/pack.rs");
     if let Err(error) = write_contract() {
         eprintln!("\nThe API contract in {CONTRACT}/ can't be bundled:\n  {error:#}\n");
         std::process::exit(1);
@@ -22,8 +25,15 @@ fn write_contract() -> Result<()> {
     watch(Path::new(CONTRACT))?;
     let out = PathBuf::from(std::env::var("OUT_DIR").context("cargo sets OUT_DIR")?);
     let document = bundle::bundle(Path::new(CONTRACT))?;
-    std::fs::write(out.join("openapi.json"), serde_json::to_string(&document)?)?;
-    std::fs::write(out.join("openapi.yaml"), serde_yaml_ng::to_string(&document)?)?;
+    write_with_copies(&out.join("openapi.json"), &serde_json::to_string(&document)?)?;
+    write_with_copies(&out.join("openapi.yaml"), &serde_yaml_ng::to_string(&document)?)
+}
+
+/// Beside the file, what clients get that accept it in brotli or in gzip: nothing is compressed while we run.
+fn write_with_copies(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text)?;
+    std::fs::write(path.with_added_extension("br"), pack::brotli(text.as_bytes())?)?;
+    std::fs::write(path.with_added_extension("gz"), pack::gzip(text.as_bytes())?)?;
     Ok(())
 }
 

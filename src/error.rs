@@ -24,6 +24,12 @@ pub enum Error {
     InvalidToken,
     #[error("Your role does not allow this.")]
     Forbidden,
+    /// The caller is an API key, whatever its role.
+    #[error(
+        "This is not for API keys: a key has no profile and no sessions, and gives nobody rights that outlive it. Sign in as a \
+         person."
+    )]
+    NotForApiKeys,
     /// Or their tenant is suspended.
     #[error("This user is disabled.")]
     InactiveUser,

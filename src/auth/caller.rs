@@ -89,6 +89,16 @@ enum Credential {
     ApiKey(ApiKeyId),
 }
 
+impl Credential {
+    /// 403 for an API key, where the right is for people alone.
+    fn check<P: Permission>(self) -> Result<()> {
+        match self {
+            Self::ApiKey(_) if P::IS_FOR_PEOPLE => Err(Error::NotForApiKeys),
+            Self::ApiKey(_) | Self::Session(_) => Ok(()),
+        }
+    }
+}
+
 /// Somebody who has the permission `P`, as of now: neither role nor state are the token's.
 #[derive(Clone)]
 pub struct Caller<P> {
@@ -116,7 +126,7 @@ impl<P> Caller<P> {
     pub fn session(&self) -> Result<SessionId> {
         match self.credential {
             Credential::Session(session) => Ok(session),
-            Credential::ApiKey(_) => Err(Error::Forbidden),
+            Credential::ApiKey(_) => Err(Error::NotForApiKeys),
         }
     }
 }
@@ -129,10 +139,18 @@ impl<P: Permission> Caller<P> {
 
     /// The same caller by another right of their role; none who has not got it.
     pub fn with<O: Permission>(&self) -> Option<Caller<O>> {
+        self.require().ok()
+    }
+
+    /// As [`Self::with`]: 403 for who has not got the right, which says whether that is because the caller is an API key.
+    pub fn require<O: Permission>(&self) -> Result<Caller<O>> {
         let (actor, authenticator) = (self.actor.clone(), self.authenticator.clone());
         let (role, credential, permission) = (self.role, self.credential, PhantomData);
-        let has_right = role >= O::ROLE && !O::IS_FOR_OPERATORS;
-        has_right.then_some(Caller { actor, role, credential, authenticator, permission })
+        credential.check::<O>()?;
+        match role >= O::ROLE && !O::IS_FOR_OPERATORS {
+            true => Ok(Caller { actor, role, credential, authenticator, permission }),
+            false => Err(Error::Forbidden),
+        }
     }
 
     /// Asks again, for answers that take their time: whether the caller still is to be served.
@@ -369,12 +387,16 @@ impl<'a, P: Permission> ApiExtractor<'a> for Caller<P> {
     }
     fn security_schemes() -> Vec<&'static str> {
         debug_assert!(P::NAME.starts_with(PERMISSION));
-        vec!["bearerAuth", "passwordAuth", "apiKeyAuth", P::NAME]
+        match P::IS_FOR_PEOPLE {
+            true => vec!["bearerAuth", "passwordAuth", P::NAME],
+            false => vec!["bearerAuth", "passwordAuth", "apiKeyAuth", P::NAME],
+        }
     }
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
         let authenticator = request.data::<Authenticator>();
         let authenticator = authenticator.ok_or_else(|| Error::Internal(anyhow::anyhow!("no authenticator")))?;
         let (actor, standing, credential) = authenticator.authenticate(request).await?;
+        credential.check::<P>()?;
         if !may::<P>(&standing) {
             return Err(Error::Forbidden.into());
         }

@@ -184,6 +184,11 @@ impl Limits {
         let (key, quota) = (key_of(tenant, user, "email-changes"), self.config.email_changes_per_hour);
         Limit { policy: "email-changes", key, quota, window: HOUR }
     }
+    /// New usernames that a user tries.
+    pub fn username_changes(&self, tenant: TenantId, user: UserId) -> Limit {
+        let (key, quota) = (key_of(tenant, user, "username-changes"), self.config.username_changes_per_hour);
+        Limit { policy: "username-changes", key, quota, window: HOUR }
+    }
     /// Invitations of a tenant.
     pub fn invitations(&self, tenant: TenantId) -> Limit {
         let (key, quota) = (format!("bc:{{{tenant}}}:limit:invitations"), self.config.invitations_per_day);

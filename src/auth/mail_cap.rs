@@ -1,4 +1,5 @@
-//! How much mail one address gets through us, whoever asks for it, and how many strangers somebody has us write to.
+//! How much mail one address gets through us, whoever asks for it; how many strangers somebody has us write to, and how many
+//! names they try to take.
 use super::limits::{HOUR, Limit, Limits, check};
 use crate::db::types::{TenantId, UserId};
 use crate::error::{Error, Result};
@@ -29,6 +30,11 @@ impl MailCap {
     /// 429 where this user has had enough new addresses.
     pub async fn take_email_change(&self, tenant: TenantId, user: UserId) -> Result<()> {
         check(&self.limits.take(&[self.limits.email_changes(tenant, user)]).await?)
+    }
+
+    /// 429 where this user has tried enough new usernames.
+    pub async fn take_username_change(&self, tenant: TenantId, user: UserId) -> Result<()> {
+        check(&self.limits.take(&[self.limits.username_changes(tenant, user)]).await?)
     }
 
     /// 429 where this tenant has sent, or this address got, enough invitations.

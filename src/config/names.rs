@@ -72,6 +72,7 @@ pub const SETTINGS: &[Setting] = &[
     open("rate_limit.feed_per_hour", &[]),
     open("rate_limit.email_changes_per_hour", &[]),
     open("rate_limit.invitations_per_day", &[]),
+    open("rate_limit.username_changes_per_hour", &[]),
     secret("encryption.key", &["CONTRACT_ENCRYPTION_KEY"]),
     secret("encryption.keys", &[]),
     open("encryption.active", &[]),
@@ -183,7 +184,7 @@ mod tests {
     fn no_name_is_in_the_table_twice() {
         let names: Vec<&str> = all().flat_map(|setting| setting.names).copied().collect();
         let paths: Vec<&str> = all().map(|setting| setting.path).collect();
-        assert_eq!((SETTINGS.len(), names.len()), (67, 34), "the table has grown: this test sees all of it");
+        assert_eq!((SETTINGS.len(), names.len()), (68, 34), "the table has grown: this test sees all of it");
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
         assert_eq!(paths.iter().collect::<BTreeSet<_>>().len(), paths.len());
     }

@@ -29,6 +29,8 @@ pub struct RateLimitConfig {
     pub feed_per_hour: u32,
     /// New addresses of one user: each gets a letter.
     pub email_changes_per_hour: u32,
+    /// New usernames that one user tries, taken ones among them: each try tells whether somebody has it.
+    pub username_changes_per_hour: u32,
     /// Invitations that one tenant mails.
     pub invitations_per_day: u32,
 }
@@ -45,6 +47,7 @@ impl RateLimitConfig {
         let writes_per_minute = reader.number("rate_limit.writes_per_minute", LIMITS);
         let feed_per_hour = reader.number("rate_limit.feed_per_hour", LIMITS);
         let email_changes_per_hour = reader.number("rate_limit.email_changes_per_hour", LIMITS);
+        let username_changes_per_hour = reader.number("rate_limit.username_changes_per_hour", LIMITS);
         let invitations_per_day = reader.number("rate_limit.invitations_per_day", LIMITS);
         Ok(Self {
             enabled: enabled?,
@@ -57,6 +60,7 @@ impl RateLimitConfig {
             writes_per_minute: writes_per_minute?,
             feed_per_hour: feed_per_hour?,
             email_changes_per_hour: email_changes_per_hour?,
+            username_changes_per_hour: username_changes_per_hour?,
             invitations_per_day: invitations_per_day?,
         })
     }
@@ -74,6 +78,7 @@ impl RateLimitConfig {
             writes_per_minute: 60,
             feed_per_hour: 60,
             email_changes_per_hour: 5,
+            username_changes_per_hour: 5,
             invitations_per_day: 100,
         }
     }

@@ -1,9 +1,8 @@
 //! Development's own secrets: made once, in the data folder, readable by nobody else.
+use crate::infra::private_files::{self, FILE, FOLDER};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The settings that development fills by itself, and the files (in `data_dir`) that it keeps them in.
@@ -13,11 +12,15 @@ pub(super) const DEVELOPMENT_SECRETS: [(&str, &str); 2] =
 /// Reads the secret in this file; makes it first, of 32 random bytes in base64url, where the file does not exist.
 /// Any number of processes may start at once: all of them get the same secret.
 pub fn ensure_development_secret(path: &Path, random: &dyn Fn() -> [u8; 32]) -> io::Result<String> {
+    let folder = path.parent().unwrap_or(Path::new("."));
     if let Some(secret) = existing(path)? {
+        // Somebody may have copied them here as their umask had it. Where they are not ours to change, they still are good.
+        for (place, mode) in [(path, FILE), (folder, FOLDER)] {
+            let _ = private_files::restrict(place, mode);
+        }
         return Ok(secret);
     }
-    let folder = path.parent().unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    private_files::create_folder(folder)?;
     let draft = draft_path(path, random);
     write_private(&draft, &URL_SAFE_NO_PAD.encode(random()))?;
     let published = publish(&draft, path);
@@ -45,7 +48,7 @@ fn draft_path(path: &Path, random: &dyn Fn() -> [u8; 32]) -> PathBuf {
 }
 
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = private_files::create_new(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
@@ -62,11 +65,12 @@ fn publish(draft: &Path, path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+    use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
     use std::sync::atomic::{AtomicU8, Ordering};
 
     fn mode(path: &Path) -> u32 {
-        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+        private_files::mode_of(path).unwrap()
     }
 
     #[test]
@@ -78,6 +82,10 @@ mod tests {
         assert_eq!(ensure_development_secret(&path, &|| [8; 32]).unwrap(), made);
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft is left");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        std::fs::set_permissions(path.parent().unwrap(), Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(ensure_development_secret(&path, &|| [8; 32]).unwrap(), made);
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700), "they are closed to others again");
     }
 
     #[test]

@@ -10,12 +10,15 @@ Printed from the code: `UPDATE=1 cargo test --test api contract` writes it, and 
 
 Each role may do all that the ones to its left may. *own* is what the caller made; another user's needs the role that has
 ✓. *Public* operations need no sign-in. Operators (`is_superuser`) have the operations below `/admin` alone, whatever their
-role; they see no tenant's rows. In their own tenant, operators alone change or remove them. An API key acts with the role that
-it was given, but has no sessions, no password and no profile to change. Editors read contracts without amounts, which are for
-admins and owners.
+role; they see no tenant's rows. In their own tenant, operators alone change or remove them. Editors read contracts without
+amounts, which are for admins and owners.
 
-| operation | | viewer | analyst | editor | admin | owner | operator |
-| --- | --- | --- | --- | --- | --- | --- | --- |
+An API key acts with the role that it was given, where the last column has ✓. It has no sessions, no password and no profile, and
+it gives nobody rights that outlive it. So of what it may otherwise do, it is refused these parts: to change a user's role, to let a
+disabled user in again (`user_change`), and to open registration (`tenant_change`).
+
+| operation | | viewer | analyst | editor | admin | owner | operator | API key |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |
 ";
 
 /// The whole page.
@@ -36,8 +39,13 @@ pub fn page(operations: &[OperationLine]) -> String {
             Some("Operator") => "✓",
             Some(_) => "",
         };
+        let key = match role {
+            None => "public",
+            Some(_) if permission.ends_with(" people") => "",
+            Some(_) => "✓",
+        };
         // Writing to a String does not fail.
-        let _ = writeln!(page, "| `{id}` | {method} `{path}` | {} | {operator} |", cells.join(" | "));
+        let _ = writeln!(page, "| `{id}` | {method} `{path}` | {} | {operator} | {key} |", cells.join(" | "));
     }
     page
 }

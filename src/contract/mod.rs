@@ -29,6 +29,16 @@ use std::sync::LazyLock;
 pub const JSON: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
 pub const YAML: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.yaml"));
 
+/// The same in brotli and in gzip, for [`pages`].
+const JSON_PACKED: [&[u8]; 2] = [
+    include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json.br")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json.gz")),
+];
+const YAML_PACKED: [&[u8]; 2] = [
+    include_bytes!(concat!(env!("OUT_DIR"), "/openapi.yaml.br")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/openapi.yaml.gz")),
+];
+
 #[expect(clippy::expect_used, reason = "proven when it was built")]
 pub fn document() -> &'static Value {
     static DOCUMENT: LazyLock<Value> =

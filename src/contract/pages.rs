@@ -3,8 +3,10 @@
 //! The pages' scripts come with poem-openapi, so that nothing is loaded from elsewhere; the content security policy of
 //! each page makes the browser insist on that. poem-openapi gives one HTML file with everything inlined and with its
 //! own document in it. We take the script and the style out of it and serve them as files, which browsers keep and
-//! which need no `'unsafe-inline'`, and let the page load our document.
+//! which need no `'unsafe-inline'`, and let the page load our document. All files are compressed once, and not for each visitor:
+//! the document by `build.rs`, the scripts and styles (which are at hand only when we run) for the first visitor.
 use crate::http::IfNoneMatch;
+use crate::http::copies::Copies;
 use poem::http::{StatusCode, header};
 use poem::web::Html;
 use poem::{IntoResponse, Request, Response, Route, RouteMethod, endpoint::make_sync, get};
@@ -24,8 +26,14 @@ pub fn pages() -> Route {
     route
 }
 
-static JSON: LazyLock<File> = LazyLock::new(|| File::new("/openapi.json", "application/json", super::JSON, REVALIDATE));
-static YAML: LazyLock<File> = LazyLock::new(|| File::new("/openapi.yaml", "application/yaml", super::YAML, REVALIDATE));
+static JSON: LazyLock<File> = LazyLock::new(|| {
+    let [brotli, gzip] = super::JSON_PACKED;
+    File::new("/openapi.json", "application/json", Copies::built(super::JSON, brotli, gzip), REVALIDATE)
+});
+static YAML: LazyLock<File> = LazyLock::new(|| {
+    let [brotli, gzip] = super::YAML_PACKED;
+    File::new("/openapi.yaml", "application/yaml", Copies::built(super::YAML, brotli, gzip), REVALIDATE)
+});
 
 /// The address stays while the content changes with each release.
 const REVALIDATE: &str = "no-cache";
@@ -38,27 +46,28 @@ const CSS: &str = "text/css; charset=utf-8";
 struct File {
     path: String,
     content_type: &'static str,
-    content: &'static str,
+    copies: Copies,
     cache_control: &'static str,
     version: String,
 }
 
 impl File {
-    fn new(path: &str, content_type: &'static str, content: &'static str, cache_control: &'static str) -> Self {
-        let digest = Sha256::digest(content.as_bytes());
+    fn new(path: &str, content_type: &'static str, copies: Copies, cache_control: &'static str) -> Self {
+        let digest = Sha256::digest(copies.plain());
         let version = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Self { path: path.to_owned(), content_type, content, cache_control, version }
+        Self { path: path.to_owned(), content_type, copies, cache_control, version }
     }
 
     fn asset(name: &str, content_type: &'static str, content: &'static str) -> Self {
-        Self::new(&format!("/docs/assets/{name}"), content_type, content, FOREVER)
+        Self::new(&format!("/docs/assets/{name}"), content_type, Copies::of(content), FOREVER)
     }
 
     fn address(&self) -> String {
         format!("{}?v={}", self.path, self.version)
     }
 
-    fn response(&self, request: &Request) -> Response {
+    /// The plain file, and where its copies are: the edge knows what the client accepts.
+    fn response(&'static self, request: &Request) -> Response {
         let etag = format!("\"{}\"", self.version);
         let response = Response::builder()
             .header(header::ETAG, &etag)
@@ -67,7 +76,9 @@ impl File {
         if IfNoneMatch::of(request).has(&self.version) {
             return response.status(StatusCode::NOT_MODIFIED).finish();
         }
-        response.content_type(self.content_type).body(self.content)
+        let mut response = response.content_type(self.content_type).body(self.copies.plain().clone());
+        response.set_data(&self.copies);
+        response
     }
 }
 
@@ -199,6 +210,7 @@ fn element(html: &'static str, start: &str, end: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::compression::WORTHWHILE;
     use poem::Endpoint;
 
     async fn ask(path: &str, if_none_match: &str) -> Response {
@@ -211,8 +223,8 @@ mod tests {
         let least = [("/docs", [100_000, 1_000_000]), ("/redoc", [10, 900_000]), ("/scalar", [10, 2_000_000])];
         for (page, (path, [style, script])) in PAGES.iter().zip(least) {
             assert_eq!(page.path, path);
-            assert!(page.files[0].content.len() > style, "the style of {path}");
-            assert!(page.files[1].content.len() > script, "the script of {path}");
+            assert!(page.files[0].copies.plain().len() > style, "the style of {path}");
+            assert!(page.files[1].copies.plain().len() > script, "the script of {path}");
         }
     }
 
@@ -225,6 +237,7 @@ mod tests {
             assert!(policy.contains("script-src 'self';"), "{policy}");
             let html = response.into_body().into_string().await.unwrap();
             assert!(html.starts_with("<!doctype html>") && html.contains("<title>BizCenter API"));
+            assert!((html.len() as u64) < WORTHWHILE, "a page is not compressed at all: only its files are");
             assert!(!html.contains("http:") && !html.contains("https:"), "{html}");
             assert_eq!(html.matches("<script").count(), html.matches("defer></script>").count());
         }

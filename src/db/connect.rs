@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::any::{AnyConnection, AsyncSqliteConnection};
 use super::deadline::Deadline;
-use super::sql;
+use super::{sql, sqlite_files};
 use anyhow::Context;
 use diesel::{ConnectionError, ConnectionResult};
 use diesel_async::{AsyncConnection, AsyncMysqlConnection, AsyncPgConnection, SimpleAsyncConnection};
@@ -276,9 +276,9 @@ fn switch_to_wal(conn: &mut diesel::SqliteConnection) -> diesel::QueryResult<()>
 }
 
 async fn establish_sqlite(path: &std::path::Path) -> ConnectionResult<AnyConnection> {
-    if let Some(folder) = path.parent() {
-        tokio::fs::create_dir_all(folder).await.map_err(bad_connection)?;
-    }
+    let file = path.to_owned();
+    let prepared = tokio::task::spawn_blocking(move || sqlite_files::prepare(&file)).await.map_err(bad_connection)?;
+    prepared.map_err(bad_connection)?;
     let mut conn = AsyncSqliteConnection::establish(&path.to_string_lossy()).await?;
     let deadline = Deadline::default();
     let (of_rows, of_texts) = (deadline.clone(), deadline.clone());

@@ -26,6 +26,7 @@ pub mod rotation;
 mod row_security;
 pub mod sessions;
 pub mod sql;
+mod sqlite_files;
 pub mod standing;
 mod transactions;
 pub mod types;

@@ -4,6 +4,7 @@
 //! A strong `ETag` names one sequence of bytes, so a compressed answer needs a tag of its own: `"5"` becomes
 //! `"5--gzip"`. What clients send back loses the suffix again, so that a 304 names the copy that the client has.
 //! Not so in `If-Range`: a part of the plain bytes must never be joined to a compressed copy.
+use super::copies::Copies;
 use super::negotiate::weight;
 use crate::error::Error;
 use poem::error::ResponseError;
@@ -12,7 +13,7 @@ use poem::web::{Compress, CompressionAlgo, CompressionLevel};
 use poem::{IntoResponse, Response};
 
 /// Below this, the headers weigh more than what is saved.
-const WORTHWHILE: u64 = 1024;
+pub const WORTHWHILE: u64 = 1024;
 
 /// Up to this size an answer is compressed at once: while a client does not read, the compressor would take more memory
 /// than the answer.
@@ -42,14 +43,14 @@ pub struct Compression {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Coding {
+pub enum Coding {
     Brotli,
     Gzip,
 }
 
 impl Coding {
     /// In our order of preference.
-    const ALL: [Self; 2] = [Self::Brotli, Self::Gzip];
+    pub const ALL: [Self; 2] = [Self::Brotli, Self::Gzip];
 
     fn name(self) -> &'static str {
         match self {
@@ -102,6 +103,9 @@ impl Compression {
         match self.accepted {
             Some(coding) if length.is_none_or(|length| length >= WORTHWHILE) => {
                 coding.tag(response.headers_mut());
+                if let Some(copies) = response.data::<&'static Copies>().copied() {
+                    return replaced(response, copies, coding).await;
+                }
                 let response = coding.apply(response);
                 if length.is_some_and(|length| length <= AT_ONCE) { whole(response).await } else { response }
             }
@@ -145,6 +149,19 @@ fn is_compressible(response: &Response) -> bool {
     let media_type = media_type.trim().to_ascii_lowercase();
     let shrinks = COMPRESSIBLE.contains(&media_type.as_str()) || media_type.ends_with("+json");
     shrinks && !fixed && !forbidden && !no_body && response.status() != StatusCode::PARTIAL_CONTENT
+}
+
+/// The answer with a copy of the file that it is, which is compressed already.
+async fn replaced(mut response: Response, copies: &'static Copies, coding: Coding) -> Response {
+    match copies.packed(coding).await {
+        Ok(copy) => {
+            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+            response.set_body(copy);
+            response
+        }
+        Err(error) => error.as_response(),
+    }
 }
 
 /// Reads the body to its end, which is at hand.

@@ -82,7 +82,8 @@ pub struct OperationLine {
     pub id: &'static str,
     pub method: Method,
     pub path: String,
-    /// `public`, or as in `tasks::Delete Editor/Admin`: the least role for one's own, and for what others made (or Nobody).
+    /// `public`, or as in `tasks::Delete Editor/Admin`: the least role for one's own, and for what others made (or Nobody). With
+    /// `people` behind it, API keys are refused.
     pub permission: String,
 }
 

@@ -1,4 +1,4 @@
-//! What the server stands on besides its database: time, randomness, keys, formats, Redis, caches, mail, jobs, metrics.
+//! What the server stands on besides its database: time, randomness, keys, formats, files, Redis, caches, mail, jobs, metrics.
 pub mod cache;
 pub mod crypto;
 pub mod days;
@@ -8,6 +8,7 @@ pub mod key_ring;
 pub mod mail;
 pub mod metrics;
 pub mod money;
+pub mod private_files;
 pub mod redis;
 pub mod shares;
 #[cfg(test)]

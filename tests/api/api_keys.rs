@@ -197,6 +197,7 @@ async fn what_is_for_people_is_not_for_keys() {
         (Method::POST, "/api/v1/auth/logout", json!(null)),
         (Method::POST, "/api/v1/auth/logout-all", json!(null)),
         (Method::POST, KEYS, json!({"name": "Offspring", "role": "viewer"})),
+        (Method::POST, "/api/v1/users/me/calendar", json!(null)),
         (Method::GET, "/api/v1/admin/tenants", json!(null)),
     ];
     for (method, path, body) in calls {

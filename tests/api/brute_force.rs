@@ -26,6 +26,7 @@ fn guarded(config: &mut Config) {
         writes_per_minute: 1_000_000,
         feed_per_hour: 1_000_000,
         email_changes_per_hour: 1_000_000,
+        username_changes_per_hour: 1_000_000,
         invitations_per_day: 1_000_000,
     };
     config.server.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];

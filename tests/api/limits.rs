@@ -2,6 +2,7 @@
 mod credentials;
 mod in_redis;
 mod rules;
+mod usernames;
 
 use crate::support::{Answer, Person, TestApp};
 use bizcenter::config::{Config, RateLimitConfig};
@@ -27,6 +28,7 @@ const HIGH: RateLimitConfig = RateLimitConfig {
     writes_per_minute: 1_000_000,
     feed_per_hour: 1_000_000,
     email_changes_per_hour: 1_000_000,
+    username_changes_per_hour: 1_000_000,
     invitations_per_day: 1_000_000,
 };
 

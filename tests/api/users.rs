@@ -1,4 +1,5 @@
 //! Users: one's own profile, and what colleagues and admins see of each other. What admins do is in `managed`.
+mod former_rights;
 mod managed;
 
 use crate::support::{Answer, Person, TestApp};

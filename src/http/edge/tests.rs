@@ -2,12 +2,14 @@
 use super::*;
 use crate::error::Detail;
 use crate::http::client_ip::{ClientIp, ForwardedScheme};
+use crate::http::copies::Copies;
 use crate::http::unsent::Unsent;
 use poem::http::{HeaderMap, HeaderName};
 use poem::web::sse::{Event, SSE};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, RequestParts, Route, endpoint, get};
 use serde_json::{Value, json};
+use std::sync::LazyLock;
 
 pub const DEADLINE: Duration = Duration::from_millis(600);
 
@@ -53,6 +55,11 @@ async fn case(request: Request) -> poem::Result<Response> {
         "/short" => file().body("x".repeat(500)),
         "/stream" => file().body(Body::from_async_read(std::io::Cursor::new(long))),
         "/part" => file().status(StatusCode::PARTIAL_CONTENT).header("Content-Range", "bytes 0-4999/9999").body(long),
+        "/file" => {
+            let mut response = file().body(COPIES.plain().clone());
+            response.set_data(&*COPIES);
+            response
+        }
         "/packed" => file().header("Content-Encoding", "gzip").body(long),
         "/final" => file().header("Cache-Control", "public, no-transform").body(long),
         "/picture" => status(200).content_type("image/png").body(long),
@@ -64,6 +71,10 @@ async fn case(request: Request) -> poem::Result<Response> {
         _ => return Err(poem::error::NotFoundError.into()),
     })
 }
+
+/// A file whose copies no compressor of ours would make: where they are sent, none has run.
+static COPIES: LazyLock<Copies> =
+    LazyLock::new(|| Copies::built("x".repeat(5000).leak(), b"made by brotli", b"made by gzip"));
 
 fn facts(request: &Request) -> String {
     let id = request.data::<RequestId>().map(|RequestId(id)| id.as_str());
@@ -323,6 +334,22 @@ async fn answers_are_compressed_where_it_helps() {
         assert_eq!(answer.body.len() < 1000, !coding.is_empty());
     }
     assert_eq!(ask("GET /stream", &[("Accept-Encoding", "gzip")]).await.header("content-encoding"), "gzip");
+}
+
+#[tokio::test]
+async fn a_file_is_not_compressed_anew_for_each_client() {
+    for (accept, coding, copy) in [("gzip", "gzip", "made by gzip"), ("br, gzip;q=0.5", "br", "made by brotli")] {
+        let answer = ask("GET /file", &[("Accept-Encoding", accept)]).await;
+        assert_eq!((answer.header("content-encoding"), &answer.body[..]), (coding, copy.as_bytes()));
+        assert_eq!(
+            (answer.header("etag"), answer.vary()),
+            (format!("\"5--{coding}\"").as_str(), vec!["Accept-Encoding"])
+        );
+    }
+    for accept in ["", "identity", "gzip;q=0"] {
+        let answer = ask("GET /file", &[("Accept-Encoding", accept)]).await;
+        assert_eq!((answer.header("content-encoding"), answer.body.len(), answer.header("etag")), ("", 5000, "\"5\""));
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ pub use queries::made_by;
 
 crate::permissions! {
     Read(read): Admin,
-    /// To make keys, of no role above one's own, and to delete them.
-    Write: Admin,
+    /// To make keys, of no role above one's own. A key that made keys would outlive being deleted.
+    Write(people): Admin,
+    Delete: Admin,
 }

@@ -5,6 +5,7 @@ mod types;
 
 pub use handlers::AuditApi;
 pub use queries::about;
+pub use types::AuditEntry;
 
 crate::permissions! {
     Read(read): Admin,

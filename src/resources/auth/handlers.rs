@@ -7,7 +7,7 @@ use super::types::{
     ForgotInput, LoginInput, PasswordInput, RefreshInput, RegisterInput, ResetInput, SessionFilter, SessionInfo,
     TokenForm, VerifyInput,
 };
-use super::{Own, Read, queries};
+use super::{Own, Read, Sessions, queries};
 use crate::app::Tag;
 use crate::auth::visitor::{Anonymous, Login, Refresh, Register};
 use crate::auth::{Caller, Visitor};
@@ -104,7 +104,6 @@ impl AuthApi {
     /// Sign out everywhere
     #[oai(path = "/logout-all", method = "post", operation_id = "auth_logout_all")]
     async fn logout_all(&self, caller: Caller<Own>) -> Result<SignedOut> {
-        caller.session()?; // a service account is stopped by deleting its key
         self.sign_in.sessions.end_all(caller.as_actor()).await?;
         Ok(SignedOut(self.sign_in.options))
     }
@@ -120,7 +119,7 @@ impl AuthApi {
     #[oai(path = "/sessions", method = "get", operation_id = "auth_session_list")]
     async fn sessions(
         &self,
-        caller: Caller<Read>,
+        caller: Caller<Sessions>,
         Query(list): Query<List<SessionFilter>>,
     ) -> Result<Listed<SessionInfo>> {
         let current = caller.session()?;
@@ -137,7 +136,6 @@ impl AuthApi {
     /// End a session
     #[oai(path = "/sessions/:session_id", method = "delete", operation_id = "auth_session_end")]
     async fn end_session(&self, caller: Caller<Own>, Path(session_id): Path<SessionId>) -> Result<Deleted> {
-        caller.session()?;
         let sessions = &self.sign_in.sessions;
         sessions.end(caller.as_actor(), session_id, Action::SignOut, EndReason::Revoked).await?;
         Ok(Deleted)

@@ -19,6 +19,8 @@ pub use types::{SessionInfo, check_password};
 crate::permissions! {
     /// One's own profile and sessions.
     Read(read): Viewer,
+    /// The list of one's own sessions.
+    Sessions(read, people): Viewer,
     /// To end one's own sessions, to change one's own password.
-    Own: Viewer,
+    Own(people): Viewer,
 }

@@ -1,6 +1,6 @@
 //! Invitations over HTTP.
 use super::types::{Invitation, InvitationFilter, InvitationInput, NewInvitation};
-use super::{Read, Write, may_invite, queries};
+use super::{Read, Withdraw, Write, may_invite, queries};
 use crate::app::Tag;
 use crate::auth::Caller;
 use crate::auth::mail_cap::MailCap;
@@ -77,7 +77,7 @@ impl InvitationsApi {
 
     /// Withdraw an invitation
     #[oai(path = "/invitations/:invitation_id", method = "delete", operation_id = "invitation_delete")]
-    async fn delete(&self, caller: Caller<Write>, Path(invitation_id): Path<InvitationId>) -> Result<Deleted> {
+    async fn delete(&self, caller: Caller<Withdraw>, Path(invitation_id): Path<InvitationId>) -> Result<Deleted> {
         self.db
             .write(&caller, async |tx: &mut WriteTx| queries::delete(tx, invitation_id, caller.role()).await)
             .await?;

@@ -11,8 +11,9 @@ pub use types::{InvitationInput, NewInvitation};
 
 crate::permissions! {
     Read(read): Admin,
-    /// To invite, as nothing above oneself, and to withdraw.
-    Write: Admin,
+    /// To invite, as nothing above oneself.
+    Write(people): Admin,
+    Withdraw: Admin,
 }
 
 /// Whether somebody in this role may invite as `role`, or withdraw such an invitation. One that was made is good while its

@@ -24,14 +24,15 @@ impl MeetingsApi {
     /// List meetings
     #[oai(path = "/meetings", method = "get", operation_id = "meeting_list")]
     async fn list(&self, caller: Caller<Read>, Query(list): Query<List<MeetingFilter>>) -> Result<Listed<Meeting>> {
-        let page = list.read(&self.db, &caller, async |tx| queries::list(tx, &list).await).await?;
+        let page = list.read(&self.db, &caller, async |tx| queries::list(tx, &list, caller.user()).await).await?;
         Ok(Listed(page))
     }
 
     /// Export meetings
     #[oai(path = "/meetings/export", method = "get", operation_id = "meeting_export")]
     async fn export(&self, caller: Caller<Read>, Query(export): Query<ExportOf<MeetingFilter>>) -> Result<Export> {
-        Export::stream(self.db.clone(), caller, export, |tx, list| queries::list(tx, list).boxed()).await
+        let reader = caller.user();
+        Export::stream(self.db.clone(), caller, export, move |tx, list| queries::list(tx, list, reader).boxed()).await
     }
 
     /// Create a meeting

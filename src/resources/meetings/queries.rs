@@ -38,12 +38,15 @@ async fn days(tx: &mut ReadTx, filter: &MeetingFilter) -> Result<Span> {
     }
 }
 
-/// The meetings that a list is about, in no order yet.
-fn matching(tenant: TenantId, list: &List<MeetingFilter>, (from, until): Span) -> meetings::BoxedQuery<'static, Any> {
+type Matching = meetings::BoxedQuery<'static, Any>;
+
+/// The meetings that a list is about, in no order yet; `address` is one that the wanted attendee is invited by, too.
+fn matching(tenant: TenantId, list: &List<MeetingFilter>, (from, until): Span, address: Option<&String>) -> Matching {
     let MeetingFilter { status, from_date: _, to_date: _, attendee } = list.filter.clone();
     let search = list.q.as_deref().map(contains);
     let invited = attendee.map(|user| {
-        let of_meeting = meeting_attendees::meeting_id.eq(meetings::id).and(meeting_attendees::user_id.eq(user));
+        let is_wanted = meeting_attendees::user_id.eq(user).or(meeting_attendees::email.eq(address.cloned()));
+        let of_meeting = meeting_attendees::meeting_id.eq(meetings::id).and(is_wanted);
         meeting_attendees::table.filter(meeting_attendees::tenant_id.eq(tenant)).filter(of_meeting)
     });
     narrowed!(
@@ -58,9 +61,12 @@ fn matching(tenant: TenantId, list: &List<MeetingFilter>, (from, until): Span) -
     )
 }
 
-pub async fn list(tx: &mut ReadTx, list: &List<MeetingFilter>) -> Result<Page<Meeting>> {
+/// Who looks for their own meetings finds those that their verified address is invited to. Nobody else does: that would tell
+/// whose address it is.
+pub async fn list(tx: &mut ReadTx, list: &List<MeetingFilter>, reader: UserId) -> Result<Page<Meeting>> {
     let (tenant, days) = (tx.tenant(), days(tx, &list.filter).await?);
-    let (rows, total) = paged!(tx, list, matching(tenant, list, days), Meeting::as_select(), (meetings::id, MeetingId), {
+    let address = attendees::address_to_find(tx, list.filter.attendee, reader).await?;
+    let (rows, total) = paged!(tx, list, matching(tenant, list, days, address.as_ref()), Meeting::as_select(), (meetings::id, MeetingId), {
         MeetingSort::Title => (meetings::title, String),
         MeetingSort::Status => (meetings::status, MeetingStatus),
         MeetingSort::StartsAt => (meetings::starts_at, Instant),

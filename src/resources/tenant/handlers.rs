@@ -1,6 +1,6 @@
 //! One's own tenant over HTTP.
 use super::types::{Confirmation, Tenant, TenantInput};
-use super::{Own, Read, queries};
+use super::{OpenRegistration, Own, Read, queries};
 use crate::app::Tag;
 use crate::auth::Caller;
 use crate::auth::sessions::Sessions;
@@ -33,6 +33,9 @@ impl TenantApi {
         let change = async |tx: &mut WriteTx| {
             let tenant = caller.grant(queries::find_to_change(tx).await?, &if_match)?;
             let input = patch.apply(&tenant.input)?;
+            if input.open_registration && !tenant.input.open_registration {
+                caller.require::<OpenRegistration>()?; // whoever comes in stays when the caller's key is gone
+            }
             queries::update(tx, tenant, input).await
         };
         Ok(Saved(self.db.write(&caller, change).await?))

@@ -11,4 +11,6 @@ crate::permissions! {
     Read(read): Viewer,
     /// The settings, and to delete all of it.
     Own: Owner,
+    /// To let anybody join.
+    OpenRegistration(people): Owner,
 }

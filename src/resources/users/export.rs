@@ -1,7 +1,7 @@
 //! Everything that is held about a person, as NDJSON: one object a line, its kind beside it. Batch by batch, each in a lease
 //! of its own, so that nothing is held while a slow client reads.
-use super::{Read, queries};
-use crate::auth::{Caller, Role};
+use super::{Read, audited, queries};
+use crate::auth::{Caller, Permission, Role};
 use crate::db::types::UserId;
 use crate::db::{Cost, ReadTx, WriteScope};
 use crate::error::Result;
@@ -31,7 +31,7 @@ enum Kind {
     Comment,
     Meeting,
     Attendance,
-    /// As a guest, by the address.
+    /// As a guest, by the address that they have proved to be theirs.
     GuestAttendance,
     ActionItem,
     CalendarFeed,
@@ -142,7 +142,10 @@ async fn batch(sign_in: &SignIn, caller: &Caller<Read>, role: Role, kind: Kind, 
         Ok(match kind {
             Kind::User => values(vec![queries::find(tx, user).await?]),
             Kind::Session => vec![],
+            // What only admins see is not for somebody who was one.
+            Kind::ApiKey if role < api_keys::Read::ROLE => vec![],
             Kind::ApiKey => values(api_keys::made_by(tx, user, next).await?),
+            Kind::Invitation if role < invitations::Read::ROLE => vec![],
             Kind::Invitation => values(invitations::made_by(tx, user, next).await?),
             Kind::Item => values(items::of_owner(tx, user, next).await?),
             Kind::Task => values(tasks::about(tx, user, next).await?),
@@ -150,13 +153,16 @@ async fn batch(sign_in: &SignIn, caller: &Caller<Read>, role: Role, kind: Kind, 
             Kind::Comment => values(tasks::comments::about(tx, user, next).await?),
             Kind::Meeting => values(meetings::made_by(tx, user, next).await?),
             Kind::Attendance => values(attendees::of_user(tx, user, next).await?),
-            Kind::GuestAttendance => {
-                let email = queries::find(tx, user).await?.email;
-                values(attendees::of_guest(tx, &email, next).await?)
-            }
+            Kind::GuestAttendance => match queries::verified_address(tx, user).await? {
+                Some(address) => values(attendees::of_guest(tx, &address, next).await?),
+                None => vec![], // an address that nobody has proved may be a stranger's
+            },
             Kind::ActionItem => values(action_items::about(tx, user, next).await?),
             Kind::CalendarFeed => values(calendar::feed_of(tx, user).await?.into_iter().collect()),
-            Kind::AuditEntry => values(audit_logs::about(tx, user, next).await?),
+            Kind::AuditEntry => {
+                let entries = audit_logs::about(tx, user, next).await?;
+                values(entries.into_iter().map(|entry| audited::seen_by(entry, user, role)).collect())
+            }
         })
     };
     sign_in.db.read_at(Cost::Long, caller, read).await

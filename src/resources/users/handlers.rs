@@ -91,8 +91,8 @@ impl UsersApi {
             let (actor, account) = queries::find_to_change(tx, user_id).await?;
             let account = caller.grant(account, &if_match)?;
             let input = patch.apply(&account.as_input())?;
-            rules::may_change(actor, account.user.rank(), input.role)?;
-            queries::update(tx, account, input).await
+            let change = rules::allow(&caller, actor, &account, input)?;
+            queries::update(tx, account, change).await
         };
         let sign_in = &self.sign_in;
         Ok(Saved(sign_in.sessions.fenced(caller.tenant(), sign_in.db.write(&caller, change)).await?))
@@ -126,12 +126,15 @@ impl UsersApi {
         if_match: &IfMatch,
         change: impl Fn(&User) -> Result<ProfileInput> + Send + Sync,
     ) -> Result<User> {
-        let (sign_in, session) = (&self.sign_in, caller.session()?); // an API key is no person
+        let (sign_in, session) = (&self.sign_in, caller.session()?);
         let actor = caller.as_actor();
         let known = sign_in.db.read(caller, async |tx| queries::find(tx, caller.user()).await).await?;
         let asked = change(&known)?;
         let Email(email) = &asked.email;
         let moves = normalised(email) != known.email;
+        let renames =
+            |before: &User, input: &ProfileInput| input.username.is_some() && input.username != before.username;
+        let renames_known = renames(&known, &asked);
         let is_sensitive = asked.password.is_some() || moves;
         let checked = match is_sensitive {
             true => Some(sign_in.check_current(actor, asked.current_password.as_ref()).await?),
@@ -140,6 +143,10 @@ impl UsersApi {
         if moves {
             // Also where it is taken: else this would be a fast way to find out whose there are.
             sign_in.mail_cap.take_email_change(caller.tenant(), caller.user()).await?;
+        }
+        if renames_known {
+            // The same: names are unique on the whole server.
+            sign_in.mail_cap.take_username_change(caller.tenant(), caller.user()).await?;
         }
         let new_hash = match &asked.password {
             Some(password) => {
@@ -154,9 +161,10 @@ impl UsersApi {
             let input = change(&user)?;
             let Email(email) = &input.email;
             if is_sensitive != (input.password.is_some() || normalised(email) != user.email)
+                || (renames(&user, &input) && !renames_known)
                 || !queries::still_has(tx, checked.clone()).await?
             {
-                return Err(Error::PreconditionFailed); // it was changed since the password was checked
+                return Err(Error::PreconditionFailed); // it was changed since it was checked and charged
             }
             let (former, name, was_verified) = (user.email.clone(), user.name.clone(), user.email_verified);
             let saved: Audited<User> = queries::update_profile(tx, user, input, new_hash.clone()).await?;

@@ -1,4 +1,5 @@
 //! Users: the people of a tenant, and the service accounts of its API keys.
+mod audited;
 mod export;
 mod handlers;
 mod queries;
@@ -8,15 +9,19 @@ mod types;
 pub use handlers::UsersApi;
 pub use queries::{
     Credentials, credentials, find, has_operators, insert, insert_service, must_be_active, must_exist, named,
-    replace_password, retire, set_password, verify_email, with_email,
+    replace_password, retire, set_password, verified_address, verify_email, with_email,
 };
 pub use types::{NewUser, User, UserKind};
 
 crate::permissions! {
     /// One's own profile, and the names of the others.
     Read(read): Viewer,
+    /// Decides what a reader is shown of others: addresses, roles, states.
+    SeeAddresses(read): Admin,
     /// To change one's own profile.
-    Own: Viewer,
+    Own(people): Viewer,
     /// To change and remove others, never above oneself.
     Manage: Admin,
+    /// To change what others may do.
+    GiveRights(people): Admin,
 }

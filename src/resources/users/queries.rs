@@ -1,6 +1,6 @@
 //! Users in the database, and their names in the sign-in directory.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
-use super::rules::{Rank, ends_sessions, loses_owner};
+use super::rules::{AllowedChange, Rank, ends_sessions, loses_owner};
 use super::types::{Account, Member, NewUser, ProfileInput, User, UserFilter, UserInput, UserKind, UserSort};
 use crate::auth::sessions::ForgetSessions;
 use crate::auth::{Granted, Locked, Role};
@@ -106,7 +106,14 @@ pub async fn named(tx: &mut ReadTx, usernames: Vec<String>) -> Result<Vec<UserId
     Ok(named.order(users::id).select(users::id).load(tx.conn()).await?)
 }
 
-/// The person of the tenant who has this normalised address.
+/// The address that a person has proved to be theirs.
+pub async fn verified_address(tx: &mut ReadTx, id: UserId) -> Result<Option<String>> {
+    let verified = users::email_verified.eq(true).and(users::kind.eq(UserKind::Person));
+    let address = one(tx.tenant(), id).filter(verified).select(users::email);
+    Ok(address.first(tx.conn()).await.optional()?)
+}
+
+/// The person of the tenant who has this normalised address. For callers who may [see addresses](super::SeeAddresses) alone.
 pub async fn with_email(tx: &mut ReadTx, email: &str) -> Result<Option<UserId>> {
     let person = all(tx.tenant()).filter(users::email.eq(email.to_owned())).filter(users::kind.eq(UserKind::Person));
     Ok(person.select(users::id).first(tx.conn()).await.optional()?)
@@ -322,8 +329,8 @@ pub async fn update_profile(
 }
 
 /// Changes another user, as an admin does.
-pub async fn update(tx: &mut WriteTx, before: Granted<Account>, input: UserInput) -> Result<Audited<Member>> {
-    let was = before.as_input();
+pub async fn update(tx: &mut WriteTx, before: Granted<Account>, change: AllowedChange) -> Result<Audited<Member>> {
+    let (was, input) = (before.as_input(), change.into_input());
     if before.user.kind == UserKind::Person && loses_owner(&was, Some(&input)) {
         keep_an_owner(tx, before.user.id).await?;
     }
@@ -362,7 +369,9 @@ pub async fn delete(tx: &mut WriteTx, account: Granted<Account>) -> Result<Audit
     diesel::delete(idempotency_keys::table.filter(of_user)).execute(tx.conn()).await?;
     tx.end_sessions(id, None).await?;
     tx.enqueue(&ForgetSessions { user: id }).await?;
-    attendees::forget_guest(tx, &account.user.email, &format!("{id}@removed.invalid")).await?;
+    // Not their id: it would tell everybody whose address it was.
+    let nobody = format!("{}@removed.invalid", tx.world().uuid());
+    attendees::forget_guest(tx, &account.user.email, &nobody).await?;
     let nobody = (
         users::email.eq(format!("{id}@removed.invalid")),
         users::username.eq(None::<String>),

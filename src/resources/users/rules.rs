@@ -1,7 +1,7 @@
 //! Who may make what of whom.
-use super::Manage;
-use super::types::UserInput;
-use crate::auth::{Permission, Role};
+use super::types::{Account, UserInput};
+use super::{GiveRights, Manage};
+use crate::auth::{Caller, Permission, Role};
 use crate::error::{Error, Result};
 
 /// How high somebody stands.
@@ -18,6 +18,30 @@ pub fn may_change(actor: Rank, target: Rank, new: Role) -> Result<()> {
     let is_below = actor.role < target.role || (target.is_superuser && !actor.is_superuser);
     let may_manage = actor.role >= Manage::ROLE; // still, as it may have changed since they were let in
     if may_manage && !is_below && actor.role >= new { Ok(()) } else { Err(Error::Forbidden) }
+}
+
+/// A change of a user that its caller may make: [`allow`] alone makes one.
+pub struct AllowedChange(UserInput);
+
+impl AllowedChange {
+    pub fn into_input(self) -> UserInput {
+        self.0
+    }
+}
+
+/// 403 where the caller may not change the user like this: not by their rank, or because they are an API key, which changes
+/// names and limits but not what somebody may do.
+pub fn allow(caller: &Caller<Manage>, actor: Rank, account: &Account, input: UserInput) -> Result<AllowedChange> {
+    may_change(actor, account.user.rank(), input.role)?;
+    if gives_rights(&account.as_input(), &input) {
+        caller.require::<GiveRights>()?;
+    }
+    Ok(AllowedChange(input))
+}
+
+/// Whether a change has the user in another role, or lets them in again. To disable somebody gives nobody anything.
+fn gives_rights(before: &UserInput, after: &UserInput) -> bool {
+    before.role != after.role || (!before.is_active && after.is_active)
 }
 
 /// Whether the tenant has one active owner less afterwards.
@@ -49,6 +73,19 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_name_and_an_end_give_no_rights() {
+        let user =
+            |name: &str, role, is_active| UserInput { name: name.into(), role, is_active, requests_per_hour: None };
+        let editor = user("x", Role::Editor, true);
+        let disabled = user("x", Role::Editor, false);
+        assert!(!gives_rights(&editor, &user("y", Role::Editor, true)) && !gives_rights(&editor, &disabled));
+        assert!(!gives_rights(&disabled, &user("y", Role::Editor, false)) && gives_rights(&disabled, &editor));
+        for role in [Role::Viewer, Role::Admin] {
+            assert!(gives_rights(&editor, &user("x", role, true)) && gives_rights(&disabled, &user("x", role, false)));
         }
     }
 

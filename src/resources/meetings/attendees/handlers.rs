@@ -10,6 +10,7 @@ use crate::http::{
     Also, Created, Deleted, Found, IdempotencyKey, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Saved,
 };
 use crate::list::List;
+use crate::resources::users::SeeAddresses;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
 
@@ -41,7 +42,8 @@ impl AttendeesApi {
         Json(new): Json<NewAttendee>,
     ) -> Result<Created<Attendee>, Also<409>> {
         let key = idempotency_key.of(&new)?;
-        let insert = async |tx: &mut _| queries::insert(tx, meeting_id, new).await;
+        let sees_addresses = caller.with::<SeeAddresses>().is_some();
+        let insert = async |tx: &mut _| queries::insert(tx, meeting_id, new, sees_addresses).await;
         Ok(Created(self.db.write_once(&caller, key, insert).await?))
     }
 
@@ -71,7 +73,7 @@ impl AttendeesApi {
         let change = async |tx: &mut _| {
             let attendee = queries::find_to_change(tx, meeting_id, attendee_id).await?;
             let attendee = caller.grant(attendee, &if_match)?;
-            let input = patch.apply(&AttendeeInput { rsvp: attendee.rsvp })?;
+            let input = patch.apply(&AttendeeInput { rsvp: attendee.attendee.rsvp })?;
             queries::update(tx, attendee, input).await
         };
         Ok(Saved(self.db.write(&caller, change).await?))

@@ -1,8 +1,10 @@
 //! Who is asked to come to a meeting: users, and people outside by their address.
+mod by_address;
 mod handlers;
 mod queries;
 mod types;
 
+pub use by_address::address_to_find;
 pub use handlers::AttendeesApi;
 pub use queries::{delete_all, forget_guest, of_guest, of_user, store};
 pub use types::{Attendee, Rsvp};

@@ -1,5 +1,6 @@
 //! Attendees in the database.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
+use super::by_address::Invited;
 use super::types::{Attendee, AttendeeFilter, AttendeeInput, AttendeeSort, NewAttendee, Rsvp};
 use crate::auth::{Granted, Locked};
 use crate::db::deadline::InTime;
@@ -7,7 +8,7 @@ use crate::db::error::Constraint;
 use crate::db::sql::{for_update, insert_many};
 use crate::db::types::{AttendeeId, Instant, MeetingId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
-use crate::error::{Error, Result};
+use crate::error::{Detail, Error, Result};
 use crate::http::scalars::Email;
 use crate::infra::formats::normalised;
 use crate::list::{Batch, List, Page};
@@ -53,7 +54,8 @@ pub async fn of_user(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<A
     Ok(rows.select(Attendee::as_select()).load(tx.conn()).await?)
 }
 
-/// The same of somebody who was invited by their address, perhaps before there was a user who has it.
+/// The same of somebody who was invited by their address: by somebody who may not see whose it is, or before there was a user
+/// who has it.
 pub async fn of_guest(tx: &mut ReadTx, email: &str, next: Batch) -> Result<Vec<Attendee>> {
     let of_guest = attendees::tenant_id.eq(tx.tenant()).and(attendees::email.eq(email.to_owned()));
     let rows = batch!(attendees::table, of_guest, next, (attendees::id, AttendeeId));
@@ -82,23 +84,37 @@ pub async fn find(tx: &mut ReadTx, meeting: MeetingId, id: AttendeeId) -> Result
 }
 
 /// The meeting first, as who invites does it: no two wait for each other.
-pub async fn find_to_change(tx: &mut WriteTx, meeting: MeetingId, id: AttendeeId) -> Result<Locked<Attendee>> {
+pub async fn find_to_change(tx: &mut WriteTx, meeting: MeetingId, id: AttendeeId) -> Result<Locked<Invited>> {
     meetings::lock(tx, meeting).await?;
     let attendee = one(tx.tenant(), meeting, id).select(Attendee::as_select());
-    Ok(Locked::new(for_update(attendee).get_result(tx.conn()).await?))
+    let attendee = for_update(attendee).get_result(tx.conn()).await?;
+    let actor = tx.actor();
+    let address = users::verified_address(tx, actor).await?;
+    Ok(Locked::new(Invited::new(attendee, actor, address.as_deref())))
 }
 
-/// Invites somebody. An address of a user of the tenant invites that user, who can then answer.
-pub async fn insert(tx: &mut WriteTx, meeting: MeetingId, new: NewAttendee) -> Result<Audited<Attendee>> {
+/// Invites somebody. An address of a user of the tenant invites that user where the inviter sees addresses. For others it is a
+/// guest's, whoever has it: no user is looked for, so that neither the answer, nor a conflict, nor the time that it takes says
+/// whose address it is. The user who has proved it to be theirs can answer either way.
+pub async fn insert(
+    tx: &mut WriteTx,
+    meeting: MeetingId,
+    new: NewAttendee,
+    sees_addresses: bool,
+) -> Result<Audited<Attendee>> {
     meetings::lock(tx, meeting).await?;
     let NewAttendee { user_id, email } = new;
     let member = if user_id.is_some() { "user_id" } else { "email" };
     users::must_exist(tx, "user_id", user_id).await?;
     let email = email.map(|Email(email)| normalised(&email));
     let user_id = match &email {
-        Some(email) => users::with_email(tx, email).await?,
+        Some(email) if sees_addresses => users::with_email(tx, email).await?,
+        Some(_) => None,
         None => user_id,
     };
+    if let (Some(_), Some(email)) = (user_id, &email) {
+        must_be_no_guest(tx, meeting, email).await?;
+    }
     let count: i64 = all(tx.tenant(), meeting).count().get_result(tx.conn()).await?;
     if count >= MOST {
         return Err(Error::unprocessable(member, format!("the meeting has {MOST} attendees already")));
@@ -116,6 +132,15 @@ pub async fn insert(tx: &mut WriteTx, meeting: MeetingId, new: NewAttendee) -> R
     store(tx, slice::from_ref(&attendee)).await.taken(member)?;
     meetings::revise(tx, meeting).await?;
     Ok(tx.audit(Action::Create, attendee.id, Changes::created(&attendee)).await?.with(attendee))
+}
+
+/// 409 where this address is invited already, as a guest's.
+async fn must_be_no_guest(tx: &mut ReadTx, meeting: MeetingId, email: &str) -> Result<()> {
+    let guest = all(tx.tenant(), meeting).filter(attendees::email.eq(email.to_owned()));
+    match guest.count().get_result::<i64>(tx.conn()).await? {
+        0 => Ok(()),
+        _ => Err(Error::Conflict(Detail::of("email", "is taken"))),
+    }
 }
 
 /// Writes the rows of new attendees, at least one. Their audit rows are the caller's matter.
@@ -138,7 +163,8 @@ pub async fn store(tx: &mut WriteTx, new: &[Attendee]) -> QueryResult<usize> {
 }
 
 /// Whatever the role, nobody answers for another user.
-pub async fn update(tx: &mut WriteTx, before: Granted<Attendee>, input: AttendeeInput) -> Result<Audited<Attendee>> {
+pub async fn update(tx: &mut WriteTx, before: Granted<Invited>, input: AttendeeInput) -> Result<Audited<Attendee>> {
+    let before = &before.attendee;
     if before.user_id.is_some_and(|user| user != tx.actor()) {
         return Err(Error::Forbidden);
     }
@@ -152,13 +178,14 @@ pub async fn update(tx: &mut WriteTx, before: Granted<Attendee>, input: Attendee
         ))
         .execute(tx.conn())
         .await?;
-    Ok(tx.audit(Action::Update, attendee.id, Changes::updated(&*before, &attendee)).await?.with(attendee))
+    Ok(tx.audit(Action::Update, attendee.id, Changes::updated(before, &attendee)).await?.with(attendee))
 }
 
-pub async fn delete(tx: &mut WriteTx, attendee: Granted<Attendee>) -> Result<Audited<()>> {
+pub async fn delete(tx: &mut WriteTx, invited: Granted<Invited>) -> Result<Audited<()>> {
+    let attendee = &invited.attendee;
     diesel::delete(one(tx.tenant(), attendee.meeting_id, attendee.id)).execute(tx.conn()).await?;
     meetings::revise(tx, attendee.meeting_id).await?;
-    tx.audit(Action::Delete, attendee.id, Changes::deleted(&*attendee)).await
+    tx.audit(Action::Delete, attendee.id, Changes::deleted(attendee)).await
 }
 
 /// The meeting is going, and has the audit row.

@@ -1,5 +1,4 @@
 //! Attendees as the contract has them.
-use crate::auth::Owned;
 use crate::db::Any;
 use crate::db::types::{AttendeeId, Instant, MeetingId, UserId};
 use crate::error::Detail;
@@ -9,7 +8,6 @@ use crate::list::Filter;
 use crate::schema::meeting_attendees;
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
-use uuid::Uuid;
 
 crate::text_enum! {
     /// Whether they will come.
@@ -29,7 +27,8 @@ crate::text_enum! {
 pub struct NewAttendee {
     #[oai(nullable)]
     pub user_id: Option<UserId>,
-    /// Of somebody outside; a user's own address invites the user.
+    /// Of somebody outside. A user's own address invites the user where the caller may see addresses, and is that of a guest
+    /// otherwise.
     #[oai(nullable, validator(max_length = 255))]
     pub email: Option<Email>,
 }
@@ -58,7 +57,7 @@ impl Input for AttendeeInput {}
 pub struct Attendee {
     pub id: AttendeeId,
     pub meeting_id: MeetingId,
-    /// null: somebody outside.
+    /// null: somebody who was invited by their address.
     #[oai(nullable)]
     pub user_id: Option<UserId>,
     /// null: a user.
@@ -75,13 +74,6 @@ crate::resource!(Attendee, "/api/v1/meetings", {
         format!("{}/{}/attendees/{}", Self::PATH, self.meeting_id, self.id)
     }
 });
-
-/// An answer is the invited user's own; one from outside is nobody's.
-impl Owned for Attendee {
-    fn owner(&self) -> UserId {
-        self.user_id.unwrap_or_else(|| Uuid::nil().into())
-    }
-}
 
 /// Attendees have no filters.
 #[derive(Debug, Clone, Object)]

@@ -11,5 +11,5 @@ pub use queries::{feed_of, revoke};
 crate::permissions! {
     Read(read): Viewer,
     /// One's own feed.
-    Own: Viewer,
+    Own(people): Viewer,
 }

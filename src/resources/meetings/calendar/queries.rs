@@ -8,6 +8,7 @@ use crate::db::types::{CalendarFeedId, Instant, MeetingId, TenantId, UserId};
 use crate::db::{Action, Audited, Changes, ReadTx, WriteTx};
 use crate::error::{Error, Result};
 use crate::resources::meetings::attendees::Rsvp;
+use crate::resources::users as accounts;
 use crate::schema::{calendar_feeds as feeds, meeting_attendees as attendees, meetings, users};
 use chrono::{DateTime, Duration, Utc};
 use diesel::dsl::exists;
@@ -50,13 +51,16 @@ pub async fn event(tx: &mut ReadTx, id: MeetingId) -> Result<Event> {
     Ok(Event { facts, agenda, organizer: Some(organizer), guests: guests.into_iter().map(guest).collect() })
 }
 
-/// The meetings that a person made, or is invited to and has not declined: the nearest, where they are too many.
+/// The meetings that a person made, or is invited to (by name, or by the address that they have proved to be theirs) and has not
+/// declined: the nearest, where they are too many.
 pub async fn events_of(tx: &mut ReadTx, user: UserId) -> Result<Vec<Event>> {
     let (tenant, now) = (tx.tenant(), tx.now().0);
+    let address = accounts::verified_address(tx, user).await?;
     let between = |from: DateTime<Utc>, until: DateTime<Utc>| {
         let is_invited = attendees::table
             .filter(attendees::tenant_id.eq(tenant).and(attendees::meeting_id.eq(meetings::id)))
-            .filter(attendees::user_id.eq(user).and(attendees::rsvp.ne(Rsvp::No)));
+            .filter(attendees::user_id.eq(user).or(attendees::email.eq(address.clone())))
+            .filter(attendees::rsvp.ne(Rsvp::No));
         meetings::table
             .filter(meetings::tenant_id.eq(tenant))
             .filter(meetings::starts_at.ge(Instant::from(from)).and(meetings::starts_at.lt(Instant::from(until))))

@@ -1,0 +1,114 @@
+//! An API key makes no lasting rights: what it gave would still be there when the key is deleted, or found to be stolen.
+use crate::support::{Call, Person, Tenant, TestApp};
+use bizcenter::contract::{document, operations};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+const KEYS: &str = "/api/v1/api-keys";
+const INVITATIONS: &str = "/api/v1/invitations";
+const TENANT: &str = "/api/v1/tenant";
+
+fn user_path(id: impl std::fmt::Display) -> String {
+    format!("/api/v1/users/{id}")
+}
+
+fn path_in(list: &str, made: &Value) -> String {
+    format!("{list}/{}", made["id"].as_str().unwrap())
+}
+
+/// A key of the owner's, with all rights that a key can have.
+async fn mighty_key(tenant: &Tenant) -> Value {
+    tenant.owner.post(KEYS).json(&json!({"name": "Robot", "role": "owner"})).expect(201).await.json()
+}
+
+fn by_key(tenant: &Tenant, key: &Value, method: Method, path: &str) -> Call {
+    tenant.app.visitor().call(method, path).header("x-api-key", key["key"].as_str().unwrap())
+}
+
+async fn member(owner: &Person, path: &str, name: &str) -> Value {
+    owner.get(path).expect(200).await.json()[name].clone()
+}
+
+#[tokio::test]
+async fn a_key_gives_nobody_rights_that_outlive_it() {
+    let tenant = TestApp::start().await.tenant().await;
+    let (owner, key) = (&tenant.owner, mighty_key(&tenant).await);
+    let (editor, disabled) = (tenant.editor().await, tenant.viewer().await);
+    owner.patch(&user_path(disabled.id())).json(&json!({"is_active": false})).expect(200).await;
+    let other = owner.post(KEYS).json(&json!({"name": "Humble", "role": "viewer"})).expect(201).await.json();
+    let account = user_path(other["user_id"].as_str().unwrap());
+    let (editor, disabled) = (user_path(editor.id()), user_path(disabled.id()));
+    let guest = format!("{}@invited.example", tenant.app.unique());
+    let change = |change: Value| (Method::PATCH, change);
+    for (path, (method, body)) in [
+        (INVITATIONS, (Method::POST, json!({"email": guest, "role": "viewer"}))),
+        (KEYS, (Method::POST, json!({"name": "Offspring", "role": "viewer"}))),
+        (&editor, change(json!({"role": "owner"}))),
+        (&editor, change(json!({"role": "viewer"}))),
+        (&editor, change(json!({"name": "With a role", "role": "admin"}))),
+        (&disabled, change(json!({"is_active": true}))),
+        (&account, change(json!({"role": "owner"}))),
+        (TENANT, change(json!({"name": "Open to all", "open_registration": true}))),
+    ] {
+        let answer = by_key(&tenant, &key, method, path).json(&body).send().await;
+        assert_eq!(answer.error(), (403, "forbidden".into()), "{path} {body}");
+        let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("API key") && message.contains("outlive"), "it says why: {message}");
+    }
+    let roles = [member(owner, &editor, "role").await, member(owner, &account, "role").await];
+    assert_eq!(roles, [json!("editor"), json!("viewer")]);
+    assert_eq!(member(owner, &editor, "name").await, "A editor", "a change is made as a whole or not at all");
+    assert_eq!(member(owner, &disabled, "is_active").await, false);
+    assert_eq!(member(owner, TENANT, "open_registration").await, false);
+    for (list, count) in [(INVITATIONS, 0), (KEYS, 2)] {
+        assert_eq!(owner.get(list).expect(200).await.json()["meta"]["total"], count, "{list}");
+    }
+}
+
+/// Scripts may tidy up, and lock out: that is what one wants of them at night.
+#[tokio::test]
+async fn a_key_changes_what_is_no_right_and_takes_rights_away() {
+    let tenant = TestApp::start().await.tenant().await;
+    let (owner, key) = (&tenant.owner, mighty_key(&tenant).await);
+    let editor = user_path(tenant.editor().await.id());
+    for change in [
+        json!({"name": "Renamed"}),
+        json!({"name": "Renamed again", "role": "editor", "is_active": true}), // as they are
+        json!({"requests_per_hour": 10}),
+        json!({"is_active": false}),
+    ] {
+        by_key(&tenant, &key, Method::PATCH, &editor).json(&change).expect(200).await;
+    }
+    assert_eq!(member(owner, &editor, "name").await, "Renamed again");
+    assert_eq!(member(owner, &editor, "is_active").await, false);
+    by_key(&tenant, &key, Method::DELETE, &editor).expect(204).await;
+
+    let guest = json!({"email": format!("{}@invited.example", tenant.app.unique()), "role": "viewer"});
+    let invitation = owner.post(INVITATIONS).json(&guest).expect(201).await.json();
+    by_key(&tenant, &key, Method::DELETE, &path_in(INVITATIONS, &invitation)).expect(204).await;
+    let other = mighty_key(&tenant).await;
+    by_key(&tenant, &key, Method::DELETE, &path_in(KEYS, &other)).expect(204).await;
+
+    owner.patch(TENANT).json(&json!({"open_registration": true})).expect(200).await;
+    for change in [json!({"name": "Renamed", "open_registration": true}), json!({"open_registration": false})] {
+        by_key(&tenant, &key, Method::PATCH, TENANT).json(&change).expect(200).await;
+    }
+    assert_eq!(member(owner, TENANT, "open_registration").await, false);
+}
+
+/// Where the table of operations says `people`, the contract does not offer an API key; elsewhere it does.
+#[test]
+fn the_contract_offers_a_key_where_one_is_taken() {
+    let declared = |id: &str| {
+        let operation = operations(document()).into_iter().find(|operation| operation.id == id).unwrap();
+        let raw = &document()["paths"][&operation.path][operation.method.to_lowercase()];
+        raw["security"].as_array().unwrap().iter().any(|scheme| scheme.get("apiKeyAuth").is_some())
+    };
+    let (mut people, mut keys) = (0, 0);
+    for line in include_str!("../../openapi/operations.txt").lines().filter(|line| !line.ends_with(" public")) {
+        let (id, is_for_people) = (line.split(' ').next().unwrap(), line.ends_with(" people"));
+        assert_eq!(declared(id), !is_for_people, "{line}");
+        *if is_for_people { &mut people } else { &mut keys } += 1;
+    }
+    assert!(people >= 14 && keys >= 60, "{people} for people, {keys} for keys too");
+}
