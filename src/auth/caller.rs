@@ -371,7 +371,11 @@ enum Scopes {
 
 /// Signs in with a password, for the documentation page.
 #[derive(SecurityScheme)]
-#[oai(rename = "passwordAuth", ty = "oauth2", flows(password(token_url = "/api/v1/auth/token", scopes = "Scopes")))]
+#[oai(
+    rename = "passwordAuth",
+    ty = "oauth2",
+    flows(password(token_url = "/api/v1/auth/token", refresh_url = "/api/v1/auth/token", scopes = "Scopes"))
+)]
 #[expect(dead_code, reason = "only its declaration is used")]
 struct PasswordAuth(Bearer);
 

@@ -35,6 +35,10 @@ visitor_limits! {
     Login: |limits, ip| Some(limits.login(ip)),
     /// Refreshing counts for each session.
     Refresh: |_, _| None,
+    /// By a password it counts as signing in does, by a refresh token as refreshing does.
+    Token: |_, _| None,
+    /// By an access token it counts for its user, by a refresh token as refreshing does.
+    SignOut: |_, _| None,
     /// A feed has a limit of its own, and a wrong secret counts for the address.
     Feed: |_, _| None,
 }

@@ -9,6 +9,9 @@ const JSON: &str = "application/json";
 /// On a response of an error status: why its body is not the usual one (a readiness report, say).
 const OTHER_BODY: &str = "x-other-body";
 
+/// On an object that clients send: why it may have members that are not known.
+const OPEN: &str = "x-open";
+
 /// What breaks a rule, each with where it stands.
 pub fn lint(document: &Value) -> Vec<String> {
     let mut lint = Lint { document, ids: HashSet::new(), problems: Vec::new() };
@@ -44,6 +47,8 @@ impl<'a> Lint<'a> {
         self.expect(is_new, at, "operationId must be used once");
         let summary = operation["summary"].as_str().unwrap_or_default();
         self.expect(is_verb_and_noun(summary), at, "summary must be a verb and a noun, without a full stop");
+        let says_security = operation.get("security").or_else(|| self.document.get("security")).is_some();
+        self.expect(says_security, at, "must say which credentials it needs; `security: []` where it needs none");
         self.tags(at, &operation["tags"]);
         self.parameters(at, &operation["parameters"]);
         self.request_body(at, operation);
@@ -89,7 +94,7 @@ impl<'a> Lint<'a> {
         if schema["type"] == "object" || schema["properties"].is_object() {
             let additional = &schema["additionalProperties"];
             let is_map = additional.as_object().is_some_and(|schema| !schema.is_empty());
-            let holds = is_map || *additional == json!(false);
+            let holds = is_map || *additional == json!(false) || has_text(schema, OPEN);
             self.expect(holds, &at, "is sent by clients, so it must have additionalProperties: false");
         }
         for (name, inner) in inner_schemas(schema) {
@@ -187,6 +192,7 @@ mod tests {
                     "operationId": "task_replace",
                     "summary": "Replace a task",
                     "tags": ["tasks"],
+                    "security": [],
                     "requestBody": {"content": {JSON: {"schema": task}}},
                     "responses": {"200": {"content": {JSON: {"schema": task}}}, "404": error},
                 },
@@ -260,6 +266,16 @@ mod tests {
     }
 
     #[test]
+    fn operations_say_what_credentials_they_need() {
+        let problem = ": must say which credentials it needs; `security: []` where it needs none";
+        assert_operation_problem("security", Value::Null, problem);
+        let mut document = good();
+        document.pointer_mut(PUT).and_then(Value::as_object_mut).unwrap().remove("security");
+        document["security"] = json!([{"bearerAuth": []}]);
+        assert_eq!(lint(&document), [""; 0], "the document says it for them");
+    }
+
+    #[test]
     fn parameters_are_described() {
         let problem = ": parameter q must have a description";
         assert_operation_problem("parameters", json!([{"name": "q", "in": "query", "description": " "}]), problem);
@@ -295,6 +311,10 @@ mod tests {
         let nested = json!({"type": "array", "items": {"type": "object", "additionalProperties": {}}});
         let expected = format!("schemas › Task › notes › items: {rule}");
         assert_problem(&format!("{TASK}/properties/notes"), nested, &expected);
+        let mut document = good();
+        document.pointer_mut(TASK).and_then(Value::as_object_mut).unwrap().remove("additionalProperties");
+        document.pointer_mut(TASK).unwrap()[OPEN] = json!("A standard has it so");
+        assert_eq!(lint(&document), [""; 0]);
     }
 
     #[test]

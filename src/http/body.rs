@@ -10,6 +10,7 @@ use poem_openapi::types::{ParseFromJSON, ParseResult, ToJSON, Type};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::marker::PhantomData;
 
 /// What people may send as a body.
@@ -111,11 +112,23 @@ impl<'a, T: Input> ApiExtractor<'a> for OptionalJson<T> {
     }
 }
 
-/// An HTML form as a body (`application/x-www-form-urlencoded`), checked as [`Json`] is.
+/// An HTML form as a body (`application/x-www-form-urlencoded`), read as OAuth 2.0 has it (RFC 6749, 3.2): parameters that are not
+/// known are ignored, one without a value counts as left out, none is given twice. What is left is checked as [`Json`] is.
 pub struct Form<T>(pub T);
 
+/// Whether the body is said to be a form.
+pub fn is_form(request: &Request) -> bool {
+    request.content_type().is_some_and(|content_type| essence(content_type) == FORM)
+}
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// What a form may leave out where it comes by an old path: such a request carries these parameters and their values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FormDefaults(pub &'static [(&'static str, &'static str)]);
+
 impl<T: Type> Payload for Form<T> {
-    const CONTENT_TYPE: &'static str = "application/x-www-form-urlencoded";
+    const CONTENT_TYPE: &'static str = FORM;
 
     fn check_content_type(content_type: &str) -> bool {
         essence(content_type) == Self::CONTENT_TYPE
@@ -135,14 +148,31 @@ impl<T: Input> ParsePayload for Form<T> {
         refuse_coding(request)?;
         let bytes = body.take()?.into_vec().await?;
         let pairs = pairs(&bytes).ok_or_else(|| Error::Malformed("The body can't be read as a form.".into()))?;
-        let mut members = Map::new();
-        for (name, text) in pairs {
-            if members.insert(name.clone(), text.into()).is_some() {
-                return Err(Error::invalid(&name, "must be given once").into());
-            }
-        }
-        Ok(Self(validated(Value::Object(members))?))
+        let FormDefaults(defaults) = request.data().copied().unwrap_or(FormDefaults(&[]));
+        Ok(Self(parse_form(pairs, defaults)?))
     }
+}
+
+fn parse_form<T: Input>(pairs: Vec<(String, String)>, defaults: &[(&str, &str)]) -> Result<T> {
+    let schema = Schema::of::<T>();
+    let (mut names, mut repeated, mut members) = (HashSet::new(), Detail::default(), Map::new());
+    for (name, text) in pairs {
+        if !text.is_empty() && schema.member(&name).is_some() {
+            members.entry(name.clone()).or_insert_with(|| text.into());
+        }
+        if let Some(name) = names.replace(name) {
+            repeated.add(&name, "must be given once");
+        }
+    }
+    for (name, text) in defaults {
+        members.entry(*name).or_insert_with(|| Value::from(*text));
+    }
+    let value = Value::Object(members);
+    let mut problems = schema.check(&value).err().unwrap_or_default();
+    for (name, messages) in repeated.0 {
+        problems.0.entry(name).or_default().extend(messages);
+    }
+    if problems.is_empty() { checked(value) } else { Err(Error::Invalid(problems)) }
 }
 poem_openapi::impl_apirequest_for_payload!(Form<T>, T: Input);
 

@@ -44,7 +44,9 @@ impl<F: Filter> QueryParams for ExportOf<F> {
             let names = columns::<F::Item>().into_iter().map(Value::from).collect();
             let items = MetaSchema { enum_items: names, ..MetaSchema::new("string") };
             let items = Some(Box::new(MetaSchemaRef::Inline(Box::new(items))));
-            *fields = MetaSchemaRef::Inline(Box::new(MetaSchema { items, ..fields.unwrap_inline().clone() }));
+            let (min_items, unique_items) = (Some(1), Some(true)); // `parse` sees to the latter
+            let schema = MetaSchema { items, min_items, unique_items, ..fields.unwrap_inline().clone() };
+            *fields = MetaSchemaRef::Inline(Box::new(schema));
         }
         properties.push(sort_member::<F::Column>(registry));
         properties.extend(members_of::<Search>(registry));

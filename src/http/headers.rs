@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::infra::crypto::sha256;
 use poem::http::HeaderMap;
 use poem::{Request, RequestBody};
-use poem_openapi::registry::{MetaParamIn, MetaSchemaRef};
+use poem_openapi::registry::{MetaParamIn, MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
@@ -81,6 +81,16 @@ pub struct IdempotencyKey {
 impl IdempotencyKey {
     const MAX_CHARACTERS: usize = 255;
 
+    /// What [`Self::of`] takes, as the contract says it: visible ASCII.
+    fn schema() -> MetaSchemaRef {
+        MetaSchemaRef::Inline(Box::new(MetaSchema {
+            min_length: Some(1),
+            max_length: Some(Self::MAX_CHARACTERS),
+            pattern: Some("^[!-~]+$".into()),
+            ..MetaSchema::new("string")
+        }))
+    }
+
     /// The key, bound to what is asked for: 400 where it is not one.
     pub fn of(self, input: &impl ToJSON) -> Result<Option<RequestKey>> {
         let Some(key) = self.key else { return Ok(None) };
@@ -94,7 +104,7 @@ impl IdempotencyKey {
 }
 
 macro_rules! header_argument {
-    ($type:ident, $name:literal, |$request:ident| $extract:expr) => {
+    ($type:ident, $name:literal, $schema:expr, |$request:ident| $extract:expr) => {
         impl $type {
             pub const NAME: &'static str = $name;
         }
@@ -107,7 +117,7 @@ macro_rules! header_argument {
                 Some(MetaParamIn::Header)
             }
             fn param_schema_ref() -> Option<MetaSchemaRef> {
-                Some(String::schema_ref())
+                Some($schema)
             }
             async fn from_request(
                 request: &'a Request,
@@ -120,9 +130,9 @@ macro_rules! header_argument {
         }
     };
 }
-header_argument!(IfMatch, "If-Match", |request| Self(joined(request.headers(), Self::NAME)));
-header_argument!(IfNoneMatch, "If-None-Match", |request| Self::of(request));
-header_argument!(IdempotencyKey, "Idempotency-Key", |request| Self {
+header_argument!(IfMatch, "If-Match", String::schema_ref(), |request| Self(joined(request.headers(), Self::NAME)));
+header_argument!(IfNoneMatch, "If-None-Match", String::schema_ref(), |request| Self::of(request));
+header_argument!(IdempotencyKey, "Idempotency-Key", Self::schema(), |request| Self {
     key: joined(request.headers(), Self::NAME),
     path: request.uri().path().to_owned(),
 });

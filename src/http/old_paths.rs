@@ -1,7 +1,8 @@
 //! Paths of earlier systems, served in place: programs that still call them go on working, and are told where to go.
+use super::body::{FormDefaults, is_form};
 use poem::Request;
 use poem::http::uri::PathAndQuery;
-use poem::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 /// Old beginning → new beginning; a beginning ends where a segment does.
 const BEGINNINGS: [(&str, &str); 9] = [
@@ -23,6 +24,14 @@ const WHOLE: [(&str, &str); 4] = [
     ("/api/v1/users/usage", "/api/v1/users/me/usage"),
     ("/api/v1/health", "/health"),
 ];
+
+const LOGIN: &str = "/api/v1/auth/login";
+const LOGOUT: &str = "/api/v1/auth/logout";
+
+/// Where earlier systems took the form of a sign-in at their `/auth/login`. Their clients often leave `grant_type` out, as those
+/// systems did not ask for it.
+const FORM_LOGIN: &str = "/api/v1/auth/token";
+const FORM_DEFAULTS: FormDefaults = FormDefaults(&[("grant_type", "password")]);
 
 /// Old page → new page; people have these in their bookmarks, so they are sent on.
 const PAGES: [(&str, &str); 1] = [("/api/docs", "/docs")];
@@ -64,7 +73,15 @@ pub fn look_up(path: &str) -> Path {
 
 /// Has the request ask for the new path, and gives that back.
 pub fn rewrite(request: &mut Request) -> Path {
-    let found = look_up(request.uri().path());
+    let mut found = look_up(request.uri().path());
+    if found == Path::Old(LOGIN.to_owned()) && is_form(request) {
+        found = Path::Old(FORM_LOGIN.to_owned());
+        request.set_data(FORM_DEFAULTS);
+    }
+    if signs_out_by_get(request, &found) {
+        found = Path::Old(LOGOUT.to_owned());
+        request.set_method(Method::POST);
+    }
     if let Path::Slash(new) | Path::Old(new) = &found {
         let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
         let mut parts = request.uri().clone().into_parts();
@@ -74,6 +91,24 @@ pub fn rewrite(request: &mut Request) -> Path {
         }
     }
     found
+}
+
+/// Earlier systems signed out by GET, at any of the paths of sign-out. A GET should change nothing, as programs send it by
+/// themselves: browsers that fetch pages ahead, scanners of mails. It is acceptable here: `SameSite=Strict` keeps the cookie away
+/// from requests that other sites cause, links in mails among them, and no link carries an access token. A browser that fetches
+/// ahead on this site says so, and is not heard. What remains is a device that has to sign in again.
+fn signs_out_by_get(request: &Request, path: &Path) -> bool {
+    let is_of_sign_out = match path {
+        Path::Current => request.uri().path() == LOGOUT,
+        Path::Slash(new) | Path::Old(new) => new == LOGOUT,
+        Path::Moved(_) => false,
+    };
+    is_of_sign_out && request.method() == Method::GET && !is_ahead(request.headers())
+}
+
+/// Whether a browser fetches this before anybody has asked for it.
+fn is_ahead(headers: &HeaderMap) -> bool {
+    ["sec-purpose", "purpose", "x-moz"].iter().any(|name| headers.contains_key(*name))
 }
 
 /// Where the cookie of sign-in is sent to.
@@ -164,5 +199,45 @@ mod tests {
         for path in ["/api/v1/auth/login", "/authors/1", "/users/me", "/auth"] {
             assert!(cookies(path).is_empty(), "{path}");
         }
+    }
+
+    fn rewritten(method: Method, path: &str, headers: &[(&str, &str)]) -> (Path, String) {
+        let builder = Request::builder().method(method).uri_str(path);
+        let builder = headers.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value));
+        let mut request = builder.finish();
+        let path = rewrite(&mut request);
+        (path, format!("{} {}", request.method(), request.uri()))
+    }
+
+    #[test]
+    fn a_form_at_the_old_login_asks_for_a_token() {
+        let form = [("content-type", "Application/X-WWW-Form-urlencoded; charset=utf-8")];
+        for path in ["/auth/login", "/auth/login/", "/api/auth/login?x=1"] {
+            let (found, asked) = rewritten(Method::POST, path, &form);
+            assert_eq!(found, Path::Old(FORM_LOGIN.into()), "{path}");
+            assert!(asked.starts_with("POST /api/v1/auth/token"), "{asked}");
+            let (found, asked) = rewritten(Method::POST, path, &[("content-type", "application/json")]);
+            assert_eq!(found, Path::Old(LOGIN.into()), "{path}");
+            assert!(asked.starts_with("POST /api/v1/auth/login"), "{asked}");
+        }
+        for (path, expected) in [(LOGIN, Path::Current), ("/api/v1/auth/login/", Path::Slash(LOGIN.into()))] {
+            assert_eq!(rewritten(Method::POST, path, &form), (expected, format!("POST {LOGIN}")));
+        }
+    }
+
+    #[test]
+    fn sign_out_by_get_is_an_old_path_unless_a_browser_fetches_ahead() {
+        for path in [LOGOUT, "/api/v1/auth/logout/", "/auth/logout", "/api/auth/logout/"] {
+            let posted = format!("POST {LOGOUT}");
+            assert_eq!(rewritten(Method::GET, path, &[]), (Path::Old(LOGOUT.into()), posted), "{path}");
+            for method in [Method::HEAD, Method::PUT, Method::OPTIONS] {
+                assert_eq!(rewritten(method.clone(), path, &[]).1, format!("{method} {LOGOUT}"), "{path}");
+            }
+            for header in [("sec-purpose", "prefetch;prerender"), ("purpose", "prefetch"), ("x-moz", "prefetch")] {
+                assert_eq!(rewritten(Method::GET, path, &[header]).1, format!("GET {LOGOUT}"), "{path}: {header:?}");
+            }
+        }
+        assert_eq!(rewritten(Method::POST, LOGOUT, &[]).0, Path::Current);
+        assert_eq!(rewritten(Method::GET, "/api/v1/auth/logout-all", &[]).0, Path::Current);
     }
 }

@@ -86,7 +86,7 @@ async fn members_of(tenant: &Tenant, person: &Person, operation: &Operation) -> 
         }
         "auth_login" => json!({"email": email, "password": PASSWORD}),
         "auth_token" => json!({"username": email, "password": PASSWORD}),
-        "auth_refresh" => json!({"refresh_token": tenant.owner.refresh_token()}),
+        "auth_refresh" | "auth_logout" => json!({"refresh_token": tenant.owner.refresh_token()}),
         "auth_password" => json!({"current_password": PASSWORD}),
         "auth_password_forgot" => json!({"email": email}),
         "auth_password_reset" => {
@@ -112,8 +112,7 @@ async fn call(tenant: &Tenant, operation: &Operation) -> Call {
         _ => tenant.almighty().await,
     };
     let path = path_of(tenant, &person, operation).await;
-    let is_for_visitors = !operation.secured || operation.id == "auth_refresh";
-    let caller = if is_for_visitors { tenant.app.visitor() } else { person.clone() };
+    let caller = if !operation.secured { tenant.app.visitor() } else { person.clone() };
     let call = caller.call(operation.method.parse::<Method>().unwrap(), &path);
     let Some(request) = &operation.request else { return call };
     let mut body: Map<String, Value> = request.example.clone().unwrap().as_object().unwrap().clone();

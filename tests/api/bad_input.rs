@@ -269,7 +269,9 @@ fn raw_post(path: &str, header: &str) -> Vec<u8> {
 async fn a_body_that_is_needed_must_be_there() {
     let tenant = tenant().await;
     let mut client = client(&tenant).await;
-    for target in targets(&tenant).await {
+    // The access token that is sent along is enough to sign out by.
+    let targets = targets(&tenant).await.into_iter().filter(|target| target.operation.id != "auth_logout");
+    for target in targets {
         let reply = target.send(&mut client, target.request.media_type.as_bytes(), b"").await;
         let (status, kind) = reply.kind();
         match (target.request.required, target.takes_json()) {
@@ -351,8 +353,11 @@ async fn a_form_is_read_strictly() {
     for (body, detail) in [
         (format!("{sign_in}a%00b"), json!({"username": ["must not contain a NUL character"]})),
         (format!("{sign_in}a&username=b"), json!({"username": ["must be given once"]})),
-        (format!("{sign_in}a&&=&x=1"), json!({"": ["is not known"], "x": ["is not known"]})),
-        (format!("{sign_in}a").replacen("password", "implicit", 1), json!({"grant_type": ["must be one of password"]})),
+        (format!("{sign_in}a&&=&x=1&="), json!({"": ["must be given once"]})),
+        (
+            format!("{sign_in}a").replacen("password", "implicit", 1),
+            json!({"grant_type": ["must be one of password, refresh_token"]}),
+        ),
         ("{}".to_owned(), Value::Null),
     ] {
         let (status, kind, found) = send(body.as_bytes()).await;

@@ -79,7 +79,7 @@ fn nothing_released_is_broken() {
 }
 
 /// The derive can't say `additionalProperties: false`; this proves it: each example of a request, with one member more at
-/// each place that the contract closes, is refused there.
+/// each place that the contract closes, is refused there. The one form that it leaves open passes over what it does not know.
 #[tokio::test]
 async fn closed_objects_refuse_unknown_members() {
     let tenant = TestApp::start().await.tenant().await;
@@ -101,6 +101,11 @@ async fn closed_objects_refuse_unknown_members() {
                 _ => call.body(&request.media_type, serde_urlencoded::to_string(&probe).unwrap()),
             };
             let answer = call.send().await;
+            if operation.id == "auth_token" {
+                // The contract leaves it open, as RFC 6749 wants: the parameter is passed over, and the example signs nobody in.
+                assert_eq!(answer.error(), (401, "invalid_credentials".to_owned()));
+                continue;
+            }
             let member = format!("{}/not_a_member", place).trim_start_matches('/').replace('/', ".");
             assert_eq!(answer.error(), (400, "validation_error".to_owned()), "{}: {member}", operation.id);
             assert_eq!(answer.detail(), json!({member: ["is not known"]}), "{}", operation.id);

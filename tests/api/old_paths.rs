@@ -184,6 +184,73 @@ async fn people_register_sign_in_and_go_by_old_paths() {
     faulty.names(REGISTER);
 }
 
+async fn send(app: &TestApp, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Told {
+    let request = app.http.request(method, app.url(path)).body(body.to_owned());
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or_default();
+    Told { status, headers, body }
+}
+
+#[tokio::test]
+async fn a_form_at_the_old_login_gets_a_token() {
+    const TOKEN: &str = "/api/v1/auth/token";
+    let app = TestApp::start().await;
+    let tenant = app.tenant().await;
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let sign_in = serde_urlencoded::to_string([("username", &*tenant.owner.email()), ("password", PASSWORD)]).unwrap();
+    for path in ["/auth/login", "/api/auth/login", "/auth/login/"] {
+        for with_grant in [sign_in.clone(), format!("grant_type=password&{sign_in}&client_id=x")] {
+            let told = send(&app, Method::POST, path, &[form], &with_grant).await;
+            assert_eq!(told.status, 200, "{path}: {}", told.body);
+            told.names(TOKEN);
+            assert!(told.body["refresh_token"].is_string() && told.header("set-cookie").is_none(), "{path}");
+            assert_eq!(get(&app, &app.visitor().with_tokens(told.body), ME).await.status, 200);
+        }
+        let wrong = send(&app, Method::POST, path, &[form], "username=nobody&password=wrong").await;
+        assert_eq!((wrong.status.as_u16(), &wrong.body["error"]["type"]), (401, &json!("invalid_credentials")));
+        wrong.names(TOKEN);
+    }
+    let strict = send(&app, Method::POST, TOKEN, &[form], &sign_in).await;
+    assert_eq!((strict.status.as_u16(), strict.body["error"]["detail"].get("grant_type").is_some()), (400, true));
+    let current = send(&app, Method::POST, "/api/v1/auth/login", &[form], &sign_in).await;
+    assert_eq!((current.status.as_u16(), &current.body["error"]["type"]), (415, &json!("unsupported_media_type")));
+    current.is_current();
+}
+
+#[tokio::test]
+async fn sign_out_by_get_is_an_old_path() {
+    const LOGOUT: &str = "/api/v1/auth/logout";
+    let app = TestApp::start().await;
+    let tenant = app.tenant().await;
+    for path in [LOGOUT, "/api/v1/auth/logout/", "/auth/logout", "/api/auth/logout"] {
+        let [by_token, by_cookie] =
+            [app.visitor().sign_in(&tenant.owner.email()).await, app.visitor().sign_in(&tenant.owner.email()).await];
+        let ahead = HeaderMap::from_iter([("sec-purpose".parse().unwrap(), "prefetch".parse().unwrap())]);
+        let not_asked = ask_with(&app, &by_token, Method::GET, path, &Value::Null, ahead).await;
+        assert_eq!(not_asked.status, 405, "a browser that fetches ahead signs nobody out");
+        let head = ask(&app, &by_token, Method::HEAD, path, &Value::Null).await;
+        assert_eq!(head.status, 405);
+        assert_eq!(get(&app, &by_token, ME).await.status, 200);
+        let out = get(&app, &by_token, path).await;
+        assert_eq!(out.status, 204, "{path}: {}", out.body);
+        out.names(LOGOUT);
+        assert!(out.header("set-cookie").unwrap().starts_with("refresh_token=;"));
+        let cookie = format!("refresh_token={}", by_cookie.refresh_token());
+        let out = send(&app, Method::GET, path, &[("cookie", &cookie)], "").await;
+        assert_eq!(out.status, 204, "{path}: {}", out.body);
+        out.names(LOGOUT);
+        for person in [&by_token, &by_cookie] {
+            assert_eq!(get(&app, person, ME).await.status, 401, "{path}");
+        }
+        let nobody = send(&app, Method::GET, path, &[], "").await;
+        assert_eq!((nobody.status.as_u16(), &nobody.body["error"]["type"]), (401, &json!("unauthenticated")));
+        assert!(nobody.header("set-cookie").unwrap().starts_with("refresh_token=;"));
+        nobody.names(LOGOUT);
+    }
+}
+
 #[tokio::test]
 async fn the_methods_of_an_old_path_are_those_of_the_new_one() {
     let app = TestApp::start().await;
@@ -272,6 +339,7 @@ async fn turned_off_old_paths_lead_nowhere() {
         (Method::GET, "/users/profile", &Value::Null),
         (Method::GET, "/status", &Value::Null),
         (Method::GET, "/status/", &Value::Null),
+        (Method::GET, "/auth/logout", &Value::Null),
         (Method::GET, "/api/v1/health", &Value::Null),
         (Method::GET, "/api/docs", &Value::Null),
     ] {
@@ -279,6 +347,7 @@ async fn turned_off_old_paths_lead_nowhere() {
         assert_eq!((told.status.as_u16(), &told.body["error"]["type"]), (404, &json!("not_found")), "{path}");
         told.is_current();
     }
+    assert_eq!(get(&app, &owner, "/api/v1/auth/logout").await.status, 405);
     for path in ["/health", "/api/v1/status", ME, "/docs"] {
         let told = get(&app, &owner, path).await;
         assert_eq!(told.status, 200, "{path}");

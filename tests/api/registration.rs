@@ -202,6 +202,33 @@ async fn who_is_late_does_not_slip_through_a_door_that_closes() {
     assert_eq!(answer.error(), (422, "unprocessable".into()));
 }
 
+// --- what one is called
+
+#[tokio::test]
+async fn without_a_name_one_is_called_by_the_username_or_by_what_is_before_the_at_sign() {
+    let app = TestApp::start().await;
+    let register = async |members: Value| {
+        let mut input = json!({"email": format!("{}@example.com", app.unique()), "password": PASSWORD});
+        input.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        app.visitor().post(REGISTER).json(&input).expect(201).await.json()
+    };
+    let unique = app.unique();
+    let by_address = register(json!({"email": format!(" Nora.{unique}@Example.com")})).await;
+    assert_eq!(by_address["name"], json!(format!("nora.{unique}")));
+    assert_eq!(tenant_of(&app, &by_address).await[1], format!("nora.{unique}"), "the tenant is called after its owner");
+    let username = app.unique();
+    assert_eq!(register(json!({"username": username})).await["name"], json!(username));
+    let all = json!({"name": "Nora New", "username": app.unique(), "tenant_name": "Engines"});
+    assert_eq!(register(all).await["name"], json!("Nora New"));
+
+    let tenant = app.tenant().await;
+    let email = format!("{}@example.com", app.unique());
+    let invitation = json!({"email": email, "role": "editor"});
+    let invited = tenant.owner.post("/api/v1/invitations").json(&invitation).expect(201).await.json();
+    let joined = register(json!({"email": email, "invitation_token": invited["token"]})).await;
+    assert_eq!(joined["name"], json!(email.split('@').next().unwrap()));
+}
+
 // --- names that are taken
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 const TABLE: [(&str, &str, &[&str]); 17] = [
     (
-        "see whether the server is well, come in, prove an address, fetch a feed by its secret",
+        "see whether the server is well, come in and go, prove an address, fetch a feed by its secret",
         "public",
         &[
             "server_welcome",
@@ -18,6 +18,7 @@ const TABLE: [(&str, &str, &[&str]); 17] = [
             "auth_login",
             "auth_token",
             "auth_refresh",
+            "auth_logout",
             "auth_password_forgot",
             "auth_password_reset",
             "auth_email_verify",
@@ -51,7 +52,6 @@ const TABLE: [(&str, &str, &[&str]); 17] = [
         "own profile, sessions, feed",
         "Viewer",
         &[
-            "auth_logout",
             "auth_logout_all",
             "auth_me",
             "auth_session_list",

@@ -1,9 +1,11 @@
 //! The answers of sign-in: tokens in the body, the refresh token in a cookie.
 use super::sign_in::{SignInOptions, Tokens};
 use super::types::TokenAnswer;
-use crate::http::error::header;
+use crate::error::{Error, Result};
+use crate::http::error::{self, header};
 use crate::http::response::{declare, json_response};
 use cookie::{Cookie, SameSite, time::Duration};
+use poem::error::ResponseError;
 use poem::http::{HeaderValue, StatusCode, header::SET_COOKIE};
 use poem::{IntoResponse, Response};
 use poem_openapi::ApiResponse;
@@ -64,9 +66,7 @@ pub struct SignedOut(pub SignInOptions);
 
 impl IntoResponse for SignedOut {
     fn into_response(self) -> Response {
-        let mut response = StatusCode::NO_CONTENT.into_response();
-        response.headers_mut().extend(cookie(String::new(), 0, &self.0).map(|cookie| (SET_COOKIE, cookie)));
-        response
+        taking_cookie_back(StatusCode::NO_CONTENT.into_response(), &self.0)
     }
 }
 impl ApiResponse for SignedOut {
@@ -74,6 +74,50 @@ impl ApiResponse for SignedOut {
         MetaResponses { responses: vec![with_cookie(declare(204, "Signed out", &[], None))] }
     }
     fn register(_: &mut Registry) {}
+}
+
+fn taking_cookie_back(mut response: Response, options: &SignInOptions) -> Response {
+    response.headers_mut().extend(cookie(String::new(), 0, options).map(|cookie| (SET_COOKIE, cookie)));
+    response
+}
+
+/// As [`SignedOut`], or 401 where no credential was good. The cookie is taken back then too, as it is of no use.
+pub struct SignedOutOrRefused {
+    refused: Option<Error>,
+    options: SignInOptions,
+}
+
+impl SignedOutOrRefused {
+    /// All errors but those of credentials stay errors.
+    pub fn new(signed_out: Result<()>, options: SignInOptions) -> Result<Self> {
+        match signed_out {
+            Ok(()) => Ok(Self { refused: None, options }),
+            Err(refused @ (Error::Unauthenticated | Error::InvalidToken)) => {
+                Ok(Self { refused: Some(refused), options })
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl IntoResponse for SignedOutOrRefused {
+    fn into_response(self) -> Response {
+        let response = match self.refused {
+            None => StatusCode::NO_CONTENT.into_response(),
+            Some(refused) => refused.as_response(),
+        };
+        taking_cookie_back(response, &self.options)
+    }
+}
+impl ApiResponse for SignedOutOrRefused {
+    fn meta() -> MetaResponses {
+        let MetaResponses { mut responses } = SignedOut::meta();
+        responses.push(with_cookie(error::declare(401)));
+        MetaResponses { responses }
+    }
+    fn register(registry: &mut Registry) {
+        SignedOut::register(registry);
+    }
 }
 
 fn with_cookie(mut response: MetaResponse) -> MetaResponse {

@@ -1,22 +1,24 @@
 //! Sign-in over HTTP.
-use super::answers::{SignedIn, SignedOut};
+use super::answers::{SignedIn, SignedOut, SignedOutOrRefused};
+use super::grant::Grant;
 use super::presented::Presented;
 use super::recovery::SendReset;
 use super::sign_in::SignIn;
+use super::sign_out::SigningOut;
 use super::types::{
-    ForgotInput, LoginInput, PasswordInput, RefreshInput, RegisterInput, ResetInput, SessionFilter, SessionInfo,
-    TokenForm, VerifyInput,
+    ForgotInput, LoginInput, LogoutInput, PasswordInput, RefreshInput, RegisterInput, ResetInput, SessionFilter,
+    SessionInfo, VerifyInput,
 };
 use super::{Own, Read, Sessions, queries};
 use crate::app::Tag;
-use crate::auth::visitor::{Anonymous, Login, Refresh, Register};
+use crate::auth::visitor::{Anonymous, Login, Refresh, Register, SignOut, Token};
 use crate::auth::{Caller, Visitor};
 use crate::db::sessions::EndReason;
 use crate::db::types::SessionId;
 use crate::db::{Action, Once};
 use crate::error::{Error, Result};
 use crate::http::scalars::Email;
-use crate::http::{Accepted, Also, Created, Deleted, Form, Found, IfNoneMatch, Json, Listed, OptionalJson, Query};
+use crate::http::{Accepted, Also, Created, Deleted, Found, IfNoneMatch, Json, Listed, OptionalJson, Query};
 use crate::infra::formats::{is_one_line, normalised};
 use crate::list::List;
 use crate::resources::users::{self, User};
@@ -59,13 +61,17 @@ impl AuthApi {
     #[oai(path = "/token", method = "post", operation_id = "auth_token")]
     async fn token(
         &self,
-        visitor: Visitor<Login>,
+        visitor: Visitor<Token>,
         request: &Request,
-        Form(form): Form<TokenForm>,
+        grant: Grant,
     ) -> Result<SignedIn, Also<401, 403>> {
-        let TokenForm { grant_type: _, username, password, scope: _, client_id: _, client_secret: _ } = form;
-        let (login, device) = (normalised(&username), user_agent(request));
-        let tokens = self.sign_in.login(&login, &password, device, visitor.origin).await?;
+        let tokens = match grant {
+            Grant::Password { username, password } => {
+                let (login, device) = (normalised(&username), user_agent(request));
+                self.sign_in.login(&login, &password, device, visitor.origin).await?
+            }
+            Grant::RefreshToken(token) => self.sign_in.refresh(&token, &visitor).await?,
+        };
         Ok(SignedIn::new(tokens, true, &self.sign_in.options))
     }
 
@@ -92,13 +98,15 @@ impl AuthApi {
 
     /// Sign out
     #[oai(path = "/logout", method = "post", operation_id = "auth_logout")]
-    async fn logout(&self, caller: Caller<Own>) -> Result<SignedOut> {
-        let ended =
-            self.sign_in.sessions.end(caller.as_actor(), caller.session()?, Action::SignOut, EndReason::SignedOut);
-        match ended.await {
-            Ok(()) | Err(Error::NotFound) => Ok(SignedOut(self.sign_in.options)), // ended meanwhile: that is what was asked for
-            Err(error) => Err(error),
-        }
+    async fn logout(
+        &self,
+        visitor: Visitor<SignOut>,
+        signing_out: SigningOut,
+        OptionalJson(input): OptionalJson<LogoutInput>,
+    ) -> Result<SignedOutOrRefused> {
+        let in_body = input.and_then(|LogoutInput { refresh_token }| refresh_token);
+        let signed_out = self.sign_in.sign_out(signing_out, in_body, &visitor).await;
+        SignedOutOrRefused::new(signed_out, self.sign_in.options)
     }
 
     /// Sign out everywhere

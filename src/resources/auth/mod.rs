@@ -1,5 +1,6 @@
 //! Sign-in: registration, tokens, sessions, passwords.
 mod answers;
+mod grant;
 mod handlers;
 mod mails;
 mod presented;
@@ -7,6 +8,7 @@ mod queries;
 mod recovery;
 mod registration;
 mod sign_in;
+mod sign_out;
 mod types;
 
 pub use handlers::AuthApi;

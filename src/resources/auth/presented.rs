@@ -32,6 +32,10 @@ impl<'a> ApiExtractor<'a> for Presented {
     fn security_schemes() -> Vec<&'static str> {
         vec!["refreshCookie"]
     }
+    /// The token may be in the body, where no security scheme is.
+    fn has_security_fallback() -> bool {
+        true
+    }
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
         // Programs send their access token along with everything; it is not meant here.
         if let Some(token) = bearer(request).filter(|token| token.starts_with(PREFIX)) {

@@ -32,8 +32,8 @@ impl SignIn {
     pub async fn register(&self, input: RegisterInput, origin: Origin) -> Result<User> {
         self.refuse_common("password", &input.password)?;
         let tenancy = self.tenancy_of(&input, &origin).await?;
-        let again = input.clone();
-        let RegisterInput { email: Email(email), password, name, username, .. } = input;
+        let (again, name) = (input.clone(), input.name());
+        let RegisterInput { email: Email(email), password, username, .. } = input;
         let password_hash = self.passwords.hash(password.secret()).await?;
         let role = Role::Viewer; // `add_user` decides
         let new = NewUser { email, username, name, role, password_hash, is_superuser: false, email_verified: false };
@@ -54,7 +54,7 @@ impl SignIn {
             let token = OpaqueToken::read(TokenKind::Invitation, token).ok_or_else(invitations::invalid)?;
             return Ok(Tenancy::Invited(token));
         }
-        let name = input.tenant_name.clone().unwrap_or_else(|| input.name.clone());
+        let name = input.tenant_name.clone().unwrap_or_else(|| input.name());
         let Some(slug) = &input.tenant_id else {
             return Ok(Tenancy::New(NewTenant {
                 slug: self.free_slug(&name, origin).await?,

@@ -10,7 +10,6 @@ use crate::auth::mail_cap::MailCap;
 use crate::auth::passwords::Passwords;
 use crate::auth::refresh_token::{RefreshToken, RefreshTokens};
 use crate::auth::sessions::{Device, Sessions, Verdict, judge};
-use crate::auth::visitor::Refresh;
 use crate::auth::{Actor, Visitor};
 use crate::db::sessions::{EndReason, NewSession, Rotation};
 use crate::db::types::{Instant, SessionId, TenantId, UserId};
@@ -202,19 +201,26 @@ impl SignIn {
     }
 
     /// The next tokens of a session, for its current refresh token.
-    pub async fn refresh(&self, presented: &str, visitor: &Visitor<Refresh>) -> Result<Tokens> {
-        let Some(presented) = self.refresh.read(presented) else {
-            visitor.charge.take(&[visitor.charge.limits().anonymous(visitor.origin.ip)]).await?;
-            return Err(Error::InvalidToken);
-        };
-        let limit = visitor.charge.limits().refresh(presented.tenant, presented.session);
-        visitor.charge.take(&[limit]).await?;
+    pub async fn refresh<L>(&self, presented: &str, visitor: &Visitor<L>) -> Result<Tokens> {
+        let presented = self.read_refresh_token(presented, visitor).await?;
         for _ in 0..ROTATION_TRIES {
             if let Some(tokens) = self.try_refresh(presented, &visitor.origin).await? {
                 return Ok(tokens);
             }
         }
         Err(Error::Unavailable(anyhow::anyhow!("a session was refreshed {ROTATION_TRIES} times meanwhile")))
+    }
+
+    /// What a refresh token says, at the cost of a turn of its session. `InvalidToken` if we did not make it: that is a guess,
+    /// and costs a turn of the visitor's address.
+    pub async fn read_refresh_token<L>(&self, text: &str, visitor: &Visitor<L>) -> Result<RefreshToken> {
+        let (charge, read) = (&visitor.charge, self.refresh.read(text));
+        let limit = match &read {
+            Some(token) => charge.limits().refresh(token.tenant, token.session),
+            None => charge.limits().anonymous(visitor.origin.ip),
+        };
+        charge.take(&[limit]).await?;
+        read.ok_or(Error::InvalidToken)
     }
 
     /// `None`: another request rotated the token between our look and our swap.

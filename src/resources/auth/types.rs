@@ -10,6 +10,9 @@ use crate::list::Filter;
 use crate::resources::users::User;
 use poem_openapi::{Enum, Object};
 
+/// How many characters a name has at most.
+const MAX_NAME: usize = 120;
+
 /// Makes a user, and with a new `tenant_id` (or none) a tenant that the user owns.
 #[derive(Debug, Clone, Object)]
 pub struct RegisterInput {
@@ -18,7 +21,7 @@ pub struct RegisterInput {
     #[oai(validator(min_length = 8, max_length = 72))]
     pub password: Password,
     #[oai(validator(min_length = 1, max_length = 120))]
-    pub name: String,
+    pub name: Option<String>,
     #[oai(validator(min_length = 3, max_length = 50, pattern = "^[a-z0-9._-]+$"))]
     pub username: Option<String>,
     #[oai(validator(min_length = 1, max_length = 120))]
@@ -34,10 +37,26 @@ pub struct RegisterInput {
 impl Input for RegisterInput {
     fn check(&self, problems: &mut Detail) {
         check_password(&self.password, "password", problems);
-        problems.one_line("name", &self.name);
+        if let Some(name) = &self.name {
+            problems.one_line("name", name);
+        }
         if let Some(name) = &self.tenant_name {
             problems.one_line("tenant_name", name);
         }
+    }
+}
+
+impl RegisterInput {
+    /// What the user is called: as they say, else by their username, else by the part of their address before the `@`, in the
+    /// form in which the address is kept.
+    pub fn name(&self) -> String {
+        let Email(email) = &self.email;
+        let given = self.name.clone().or_else(|| self.username.clone());
+        given.unwrap_or_else(|| {
+            let email = normalised(email);
+            let local = email.rsplit_once('@').map_or(email.as_str(), |(local, _)| local);
+            local.chars().take(MAX_NAME).collect()
+        })
     }
 }
 
@@ -88,17 +107,20 @@ impl LoginInput {
 #[oai(rename_all = "snake_case")]
 pub enum GrantType {
     Password,
+    RefreshToken,
 }
 
-/// The password grant of OAuth 2.0 (RFC 6749, 4.3.2). Scopes and clients are taken and not used.
+/// The grants of OAuth 2.0 that there are (RFC 6749, 4.3.2 and 6). Scopes and clients are taken and not used.
 #[derive(Debug, Clone, Object)]
 pub struct TokenForm {
     pub grant_type: GrantType,
     /// An e-mail address or a username.
     #[oai(validator(max_length = 255))]
-    pub username: String,
+    pub username: Option<String>,
     #[oai(validator(max_length = 200))]
-    pub password: Password,
+    pub password: Option<Password>,
+    #[oai(validator(max_length = 1000))]
+    pub refresh_token: Option<String>,
     #[oai(validator(max_length = 1000))]
     pub scope: Option<String>,
     #[oai(validator(max_length = 1000))]
@@ -116,6 +138,15 @@ pub struct RefreshInput {
 }
 
 impl Input for RefreshInput {}
+
+/// For clients that keep their refresh token themselves, and whose access token may have expired.
+#[derive(Debug, Clone, Object)]
+pub struct LogoutInput {
+    #[oai(validator(max_length = 1000))]
+    pub refresh_token: Option<String>,
+}
+
+impl Input for LogoutInput {}
 
 #[derive(Debug, Clone, Object)]
 pub struct PasswordInput {

@@ -134,3 +134,66 @@ async fn who_guesses_keys_is_refused_before_the_database_is_asked() {
     app.run("ALTER TABLE api_keys RENAME TO gone").await;
     wait(&by_key(&app, &known, &here).await);
 }
+
+#[tokio::test]
+async fn a_grant_of_a_token_counts_as_what_it_stands_for() {
+    let limits = RateLimitConfig { login_per_minute: 3, refresh_per_minute: 2, anonymous_per_hour: 2, ..HIGH };
+    let app = limited(limits).await;
+    let (owner, here) = (app.tenant().await.owner, address(&app));
+    let (email, token) = (owner.email(), owner.refresh_token());
+    let ask = async |form: &[(&str, &str)]| {
+        app.visitor().post("/api/v1/auth/token").header(FORWARDED, &here).form(form).send().await
+    };
+    let refresh = [("grant_type", "refresh_token"), ("refresh_token", &token)];
+    for remaining in [1, 0] {
+        assert_eq!(counts(&ask(&refresh).await.expect(200)), [format!("refresh 2/60: {remaining}")]);
+    }
+    wait(&ask(&refresh).await);
+    let forged = [("grant_type", "refresh_token"), ("refresh_token", "bcr_forged")];
+    for remaining in [1, 0] {
+        assert_eq!(counts(&ask(&forged).await.expect(401)), [format!("anonymous 2/3600: {remaining}")]);
+    }
+    wait(&ask(&forged).await);
+    assert_eq!(counts(&ask(&[("grant_type", "implicit")]).await.expect(400)), ["login 3/60: 2"]);
+    assert_eq!(counts(&ask(&[("grant_type", "refresh_token")]).await.expect(400)), ["login 3/60: 1"]);
+    let password = [("grant_type", "password"), ("username", &email), ("password", "correct horse battery")];
+    let signed_in = ask(&password).await.expect(200);
+    assert_eq!(counts(&signed_in), ["login 3/60: 0"]);
+    wait(&ask(&password).await);
+    let token = signed_in.json()["refresh_token"].as_str().unwrap().to_owned();
+    let other = ask(&[("grant_type", "refresh_token"), ("refresh_token", &token)]).await;
+    assert_eq!(
+        counts(&other.expect(200)),
+        ["refresh 2/60: 1"],
+        "those of another session, whatever its address has used up"
+    );
+}
+
+#[tokio::test]
+async fn signing_out_costs_the_one_that_the_credential_is_of() {
+    let limits = RateLimitConfig {
+        user_per_hour: 10,
+        writes_per_minute: 5,
+        refresh_per_minute: 2,
+        anonymous_per_hour: 3,
+        ..HIGH
+    };
+    let app = limited(limits).await;
+    let (owner, here) = (app.tenant().await.owner, address(&app));
+    let other = app.visitor().sign_in(&owner.email()).await;
+    let logout = |person: &Person| person.post("/api/v1/auth/logout").header(FORWARDED, &here);
+    let by_access_token = logout(&owner).expect(204).await;
+    assert_eq!(counts(&by_access_token), ["user 10/3600: 9", "writes 5/60: 4"]);
+    let token = json!({"refresh_token": other.refresh_token()});
+    for remaining in [1, 0] {
+        let answer = logout(&app.visitor()).json(&token).expect(204).await;
+        assert_eq!(counts(&answer), [format!("refresh 2/60: {remaining}")]);
+    }
+    wait(&logout(&app.visitor()).json(&token).send().await);
+    let forged = logout(&app.visitor()).json(&json!({"refresh_token": "bcr_forged"})).expect(401).await;
+    assert_eq!(counts(&forged), ["anonymous 3/3600: 2"]);
+    assert_eq!(counts(&logout(&app.visitor()).expect(401).await), ["anonymous 3/3600: 1"]);
+    let both =
+        logout(&app.visitor()).header("authorization", "Bearer a.b.c").header("cookie", "refresh_token=bcr_forged");
+    wait(&both.send().await); // two guesses, of which the second is one too many
+}

@@ -1,0 +1,69 @@
+//! What the token endpoint is asked for (RFC 6749): a sign-in by a password, or the next tokens of a session.
+use super::types::{GrantType, TokenForm};
+use crate::auth::caller::origin_of;
+use crate::auth::visitor::Charge;
+use crate::error::{Detail, Error, Result};
+use crate::http::Form;
+use crate::http::scalars::Password;
+use poem::{Request, RequestBody};
+use poem_openapi::registry::{MetaRequest, Registry};
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+
+/// A form of the token endpoint that has what its grant needs.
+pub enum Grant {
+    Password { username: String, password: Password },
+    RefreshToken(String),
+}
+
+impl TokenForm {
+    /// The schema can't say that the grant decides which parameters are needed. To a client of RFC 6749 it is all the same an
+    /// `invalid_request`, which is 400.
+    fn grant(self) -> Result<Grant> {
+        let Self { grant_type, username, password, refresh_token, scope: _, client_id: _, client_secret: _ } = self;
+        match (grant_type, username, password, refresh_token) {
+            (GrantType::Password, Some(username), Some(password), _) => Ok(Grant::Password { username, password }),
+            (GrantType::RefreshToken, _, _, Some(token)) => Ok(Grant::RefreshToken(token)),
+            (GrantType::RefreshToken, _, _, None) => Err(Error::invalid("refresh_token", IS_REQUIRED)),
+            (GrantType::Password, username, password, _) => {
+                let mut missing = Detail::default();
+                if username.is_none() {
+                    missing.add("username", IS_REQUIRED);
+                }
+                if password.is_none() {
+                    missing.add("password", IS_REQUIRED);
+                }
+                Err(Error::Invalid(missing))
+            }
+        }
+    }
+}
+
+const IS_REQUIRED: &str = "is required";
+
+/// Which limit a request counts against is known once its form is read: a refresh token's is that of its session. All else counts
+/// as a sign-in does, also what is refused, so that faults are not free.
+impl<'a> ApiExtractor<'a> for Grant {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        <Form<TokenForm> as ApiExtractor>::register(registry);
+    }
+    fn request_meta() -> Option<MetaRequest> {
+        <Form<TokenForm> as ApiExtractor>::request_meta()
+    }
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let form = <Form<TokenForm> as ApiExtractor>::from_request(request, body, options).await;
+        let grant = form.and_then(|Form(form)| Ok(form.grant()?));
+        if !matches!(grant, Ok(Self::RefreshToken(_))) {
+            let charge = Charge::of(request)?;
+            charge.take(&[charge.limits().login(origin_of(request).ip)]).await?;
+        }
+        grant
+    }
+}

@@ -1,0 +1,119 @@
+//! How a device signs out: by its access token, else by a refresh token.
+use super::Own;
+use super::presented::Presented;
+use super::sign_in::SignIn;
+use crate::auth::caller::bearer;
+use crate::auth::refresh_token::PREFIX;
+use crate::auth::{Actor, Caller, Visitor};
+use crate::db::Action;
+use crate::db::sessions::EndReason;
+use crate::db::types::{Instant, SessionId};
+use crate::error::{Error, Result};
+use poem::{Request, RequestBody};
+use poem_openapi::registry::Registry;
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+use uuid::Uuid;
+
+/// The credentials of a request to sign out, as far as they are not in its body.
+pub struct SigningOut {
+    /// The caller of an access token that is good, or of an API key.
+    caller: Option<Caller<Own>>,
+    /// Whether a token or a key was sent that is not good. When somebody signs out, an access token that has expired is the usual
+    /// case, so that the next credential is tried.
+    is_refused: bool,
+    refresh_token: Option<String>,
+}
+
+impl<'a> ApiExtractor<'a> for SigningOut {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        <Caller<Own> as ApiExtractor>::register(registry);
+        <Presented as ApiExtractor>::register(registry);
+    }
+    /// An API key is not among them, as it has no session; a caller who sends one is told so (403).
+    fn security_schemes() -> Vec<&'static str> {
+        vec!["bearerAuth", "passwordAuth", "refreshCookie"]
+    }
+    /// A refresh token in the body is enough.
+    fn has_security_fallback() -> bool {
+        true
+    }
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let refresh_token = match Presented::from_request(request, body, options).await? {
+            Presented::InAuthorization(token) | Presented::InCookie(token) => Some(token),
+            Presented::Nowhere => None,
+        };
+        let names_caller = match bearer(request) {
+            Some(token) => !token.starts_with(PREFIX),
+            None => request.headers().contains_key("x-api-key"),
+        };
+        if !names_caller {
+            return Ok(Self { caller: None, is_refused: false, refresh_token });
+        }
+        match <Caller<Own> as ApiExtractor>::from_request(request, body, ExtractParamOptions::default()).await {
+            Ok(caller) => Ok(Self { caller: Some(caller), is_refused: false, refresh_token }),
+            Err(error) if matches!(error.downcast_ref(), Some(Error::InvalidToken)) => {
+                Ok(Self { caller: None, is_refused: true, refresh_token })
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl SignIn {
+    /// Ends the session of the first credential that is good: the access token, a refresh token in the body, one that came
+    /// otherwise. 401 where there is none.
+    pub async fn sign_out<L>(
+        &self,
+        signing_out: SigningOut,
+        in_body: Option<String>,
+        visitor: &Visitor<L>,
+    ) -> Result<()> {
+        let SigningOut { caller, mut is_refused, refresh_token } = signing_out;
+        if let Some(caller) = caller {
+            return self.end_session(caller.as_actor(), caller.session()?).await;
+        }
+        for token in in_body.into_iter().chain(refresh_token) {
+            match self.end_session_of(&token, visitor).await {
+                Err(Error::InvalidToken) => is_refused = true,
+                ended => return ended,
+            }
+        }
+        if is_refused {
+            return Err(Error::InvalidToken);
+        }
+        visitor.charge.take(&[visitor.charge.limits().anonymous(visitor.origin.ip)]).await?;
+        Err(Error::Unauthenticated)
+    }
+
+    /// Any refresh token that we made will do, also one that was used before or has expired: nobody but its device, or a thief
+    /// whom signing out keeps from more, has one. A session that is over stays so, without another row in the audit log.
+    async fn end_session_of<L>(&self, refresh_token: &str, visitor: &Visitor<L>) -> Result<()> {
+        let token = self.read_refresh_token(refresh_token, visitor).await?;
+        let nobody_yet = Actor::unproven(token.tenant, Uuid::nil().into(), visitor.origin.clone());
+        let Some(session) = self.sessions.find(&nobody_yet, token.session).await? else { return Ok(()) };
+        if session.state.has_ended || session.state.expires_at <= Instant::from(self.db.world().now()) {
+            return Ok(());
+        }
+        let actor = Actor::vouched(token.tenant, session.user, visitor.origin.clone());
+        let standing = self.db.standing(&actor, session.user).await?;
+        if standing.is_some_and(|standing| session.epoch < standing.epoch) {
+            return Ok(()); // all sessions of that time were ended
+        }
+        self.end_session(&actor, token.session).await
+    }
+
+    async fn end_session(&self, actor: &Actor, session: SessionId) -> Result<()> {
+        match self.sessions.end(actor, session, Action::SignOut, EndReason::SignedOut).await {
+            Ok(()) | Err(Error::NotFound) => Ok(()), // ended meanwhile: that is what was asked for
+            Err(error) => Err(error),
+        }
+    }
+}
