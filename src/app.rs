@@ -1,7 +1,6 @@
 //! What is wired to what, once.
 pub mod check;
 
-use crate::auth::Authenticator;
 use crate::auth::access_token::AccessTokens;
 use crate::auth::attempts::Attempts;
 use crate::auth::export_slots::ExportSlots;
@@ -11,6 +10,8 @@ use crate::auth::passwords::Passwords;
 use crate::auth::refresh_token::RefreshTokens;
 use crate::auth::sessions::{ForgetSessions, RedisSessions, Sessions};
 use crate::auth::signing::SigningKeys;
+use crate::auth::verified::SendVerification;
+use crate::auth::{Authenticator, Verification};
 use crate::config::{
     self, AuditConfig, AuthConfig, Config, DatabaseConfig, JwtAlgorithm, MailConfig, ServerConfig, SessionStoreChoice,
 };
@@ -36,7 +37,7 @@ use crate::infra::world::World;
 use crate::resources::admin::AdminApi;
 use crate::resources::api_keys::ApiKeysApi;
 use crate::resources::audit_logs::AuditApi;
-use crate::resources::auth::{AuthApi, Letters, MOST_NOTES, SendReset, SendVerification, SignIn, SignInOptions};
+use crate::resources::auth::{AuthApi, Letters, MOST_NOTES, SendReset, SignIn, SignInOptions};
 use crate::resources::contracts::history::HistoryApi;
 use crate::resources::contracts::{ContractsApi, ExpireContracts, expire_all};
 use crate::resources::invitations::InvitationsApi;
@@ -105,6 +106,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// `development`, `staging`, `production`.
     pub environment: String,
+    /// Who needs a verified address.
+    pub verification: Verification,
     /// How long an invitation is good.
     pub invitation_lifetime: Duration,
     pub world: World,
@@ -150,7 +153,7 @@ pub async fn connect(config: &Config, world: World) -> anyhow::Result<Parts> {
         },
         attempts: Attempts::new(config.rate_limit.enabled.then_some(thresholds), redis.clone(), world.clone()),
         notes: Arc::new(Semaphore::new(MOST_NOTES)),
-        mail_cap: MailCap::new(limits.clone(), config.mail.per_recipient_per_hour),
+        mail_cap: MailCap::new(limits.clone(), &config.mail),
         letters: Letters { app_url: config.mail.app_url.clone() },
         options: SignInOptions {
             session_lifetime: Duration::from_std(auth.refresh_lifetime)?,
@@ -165,6 +168,7 @@ pub async fn connect(config: &Config, world: World) -> anyhow::Result<Parts> {
     let jobs = jobs(config, &sign_in, &checkpoint_key)?;
     let invitation_lifetime = Duration::from_std(auth.invitation_lifetime)?;
     let environment = environment.to_string();
+    let verification = Verification::new(db.clone(), config.mail.is_set_up());
     Ok(Parts {
         db,
         sign_in,
@@ -175,6 +179,7 @@ pub async fn connect(config: &Config, world: World) -> anyhow::Result<Parts> {
         checkpoint_key,
         metrics,
         environment,
+        verification,
         invitation_lifetime,
         world,
     })
@@ -229,10 +234,10 @@ fn jobs(config: &Config, sign_in: &SignIn, checkpoint_key: &CheckpointKey) -> an
             let mailer = mailer.clone();
             async move { mailer.send(of, mail).await }
         })
-        .on(move |of, Notice(mail)| {
+        .on(move |of, Notice { mail, is_verified }| {
             let (mailer, mail_cap) = (notice_by.clone(), mail_cap.clone());
             async move {
-                match of.is_repeat || mail_cap.allows(MailKind::Notice, &mail.to).await? {
+                match of.is_repeat || mail_cap.allows(MailKind::Notice, mail.to(), is_verified).await? {
                     true => mailer.send(of, mail).await,
                     false => Ok(()),
                 }
@@ -299,7 +304,7 @@ impl Parts {
 
 fn service(parts: &Parts) -> OpenApiService<Guarded<Api>, ()> {
     let Parts { db, sign_in, redis, cache, environment, world, .. } = parts;
-    let (sessions, letters) = (&sign_in.sessions, &sign_in.letters);
+    let (sessions, letters, verification) = (&sign_in.sessions, &sign_in.letters, &parts.verification);
     let lifetime = parts.invitation_lifetime;
     let server = ServerApi {
         readiness: ReadinessProbe::new(
@@ -317,9 +322,15 @@ fn service(parts: &Parts) -> OpenApiService<Guarded<Api>, ()> {
         server,
         AuthApi { sign_in: sign_in.clone() },
         UsersApi { sign_in: sign_in.clone() },
-        TenantApi { db: db.clone(), sessions: sessions.clone() },
-        InvitationsApi { db: db.clone(), mail_cap: sign_in.mail_cap.clone(), letters: letters.clone(), lifetime },
-        ApiKeysApi { db: db.clone(), sessions: sessions.clone() },
+        TenantApi { db: db.clone(), sessions: sessions.clone(), verification: verification.clone() },
+        InvitationsApi {
+            db: db.clone(),
+            verification: verification.clone(),
+            mail_cap: sign_in.mail_cap.clone(),
+            letters: letters.clone(),
+            lifetime,
+        },
+        ApiKeysApi { db: db.clone(), sessions: sessions.clone(), verification: verification.clone() },
         AdminApi { db: db.clone(), sessions: sessions.clone(), letters: letters.clone(), lifetime },
         AuditApi { db: db.clone() },
         ItemsApi { db: db.clone(), cache: cache.clone() },

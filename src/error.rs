@@ -36,6 +36,12 @@ pub enum Error {
     /// Told only to who knows the password, as is the one before.
     #[error("The e-mail address has to be verified first; a mail with a token is on its way.")]
     UnverifiedEmail,
+    /// A caller who wants what only people with a verified address may do, where mail is set up.
+    #[error(
+        "Your e-mail address has to be verified first: to invite people, to make API keys and to open registration takes a \
+         verified one. A mail with a token is on its way."
+    )]
+    UnverifiedCaller,
     #[error("This tenant is closed for registration.")]
     RegistrationClosed,
     #[error("Not found.")]

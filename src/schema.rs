@@ -43,6 +43,7 @@ tables! {
         session_epoch -> BigInt,
         requests_per_hour -> Nullable<Integer>,
         deleted_at -> Nullable<UtcInstant>,
+        first_verified_at -> Nullable<UtcInstant>,
     }
 }
 tables! {

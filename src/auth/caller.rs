@@ -104,6 +104,7 @@ impl Credential {
 pub struct Caller<P> {
     actor: Actor,
     role: Role,
+    epoch: i64,
     credential: Credential,
     authenticator: Authenticator,
     permission: PhantomData<P>,
@@ -120,6 +121,12 @@ impl<P> Caller<P> {
 
     pub fn as_actor(&self) -> &Actor {
         &self.actor
+    }
+
+    /// The epoch of the caller's account when the request was let in. What outlives a session compares it with that of its own
+    /// transaction: a request that was under way when the sessions were ended leaves nothing behind.
+    pub fn epoch(&self) -> i64 {
+        self.epoch
     }
 
     /// The session that the access token belongs to: 403 for an API key, which has none.
@@ -145,10 +152,10 @@ impl<P: Permission> Caller<P> {
     /// As [`Self::with`]: 403 for who has not got the right, which says whether that is because the caller is an API key.
     pub fn require<O: Permission>(&self) -> Result<Caller<O>> {
         let (actor, authenticator) = (self.actor.clone(), self.authenticator.clone());
-        let (role, credential, permission) = (self.role, self.credential, PhantomData);
+        let (role, epoch, credential, permission) = (self.role, self.epoch, self.credential, PhantomData);
         credential.check::<O>()?;
         match role >= O::ROLE && !O::IS_FOR_OPERATORS {
-            true => Ok(Caller { actor, role, credential, authenticator, permission }),
+            true => Ok(Caller { actor, role, epoch, credential, authenticator, permission }),
             false => Err(Error::Forbidden),
         }
     }
@@ -284,6 +291,15 @@ impl Authenticator {
         Ok((actor, standing, Credential::Session(claims.sid), taken))
     }
 
+    /// The user of an access token, as of now, and its session. It costs no turn: the caller has charged one.
+    pub(super) async fn session_of(&self, token: &str, origin: Origin) -> Result<(Actor, SessionId, i64)> {
+        let Inner { db, tokens, sessions, .. } = &*self.0;
+        let claims = tokens.verify(token, db.world().now()).map_err(|_| Error::InvalidToken)?;
+        let actor = Actor::vouched(claims.tenant_id, claims.sub, origin);
+        let standing = sessions.goes_on(&actor, claims.sid).await?.ok_or(Error::InvalidToken)?;
+        Ok((actor, claims.sid, standing.epoch))
+    }
+
     async fn by_key(&self, request: &Request) -> Result<Identified> {
         let Inner { db, limits, .. } = &*self.0;
         let Some(key) = api_key(request) else { return self.refuse(request, Error::Unauthenticated).await };
@@ -409,6 +425,7 @@ impl<'a, P: Permission> ApiExtractor<'a> for Caller<P> {
             recipient.identify(actor.claimant())?;
         }
         let authenticator = authenticator.clone();
-        Ok(Self { actor, role: standing.role, credential, authenticator, permission: PhantomData })
+        let (role, epoch) = (standing.role, standing.epoch);
+        Ok(Self { actor, role, epoch, credential, authenticator, permission: PhantomData })
     }
 }

@@ -161,6 +161,10 @@ impl Limits {
         }
     }
 
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
     pub fn are_on(&self) -> bool {
         self.config.enabled
     }
@@ -189,10 +193,20 @@ impl Limits {
         let (key, quota) = (key_of(tenant, user, "username-changes"), self.config.username_changes_per_hour);
         Limit { policy: "username-changes", key, quota, window: HOUR }
     }
-    /// Invitations of a tenant.
-    pub fn invitations(&self, tenant: TenantId) -> Limit {
-        let (key, quota) = (format!("bc:{{{tenant}}}:limit:invitations"), self.config.invitations_per_day);
-        Limit { policy: "invitations", key, quota, window: DAY }
+    /// Invitations of a tenant, which are fewer while it is new.
+    pub fn invitations(&self, tenant: TenantId, is_new: bool) -> Limit {
+        let RateLimitConfig { invitations_per_day: quota, invitations_per_day_new_tenant: of_new, .. } = *self.config;
+        let quota = if is_new { quota.min(of_new) } else { quota };
+        Limit { policy: "invitations", key: format!("bc:{{{tenant}}}:limit:invitations"), quota, window: DAY }
+    }
+    /// Invitations that are made from one address, of whichever tenants.
+    pub fn invitations_from(&self, ip: Option<IpAddr>) -> Limit {
+        self.of_address("invitations-address", ip, self.config.invitations_per_day_per_ip, DAY)
+    }
+    /// All invitations of the server, which other mail does not count against.
+    pub fn all_invitations(&self) -> Limit {
+        let (key, quota) = ("bc:limit:invitations-all".to_owned(), self.config.invitations_per_day_in_all);
+        Limit { policy: "invitations-all", key, quota, window: DAY }
     }
 
     /// Reads of a calendar feed.

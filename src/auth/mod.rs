@@ -8,14 +8,17 @@ pub mod grant;
 pub mod limits;
 pub mod mail_cap;
 pub mod opaque;
+pub mod optional_session;
 pub mod passwords;
 pub mod permissions;
 pub mod refresh_token;
 pub mod sessions;
 pub mod signing;
+pub mod verified;
 pub mod visitor;
 
 pub use caller::{Actor, Authenticator, Caller};
 pub use grant::{Granted, Locked, NextOwner, Owned};
 pub use permissions::{MayWrite, Permission, Role};
+pub use verified::{Verification, VerifiedCaller};
 pub use visitor::Visitor;

@@ -15,25 +15,34 @@ pub struct MailConfig {
     pub app_url: Option<String>,
     /// How many mails of one kind an address gets in an hour.
     pub per_recipient_per_hour: u32,
+    /// The same for all addresses of one mailbox together that nobody has verified.
+    pub per_mailbox_per_hour: u32,
 }
 
 impl MailConfig {
+    /// Whether mail reaches anybody: only then can an address be verified.
+    pub fn is_set_up(&self) -> bool {
+        self.smtp_url.is_some()
+    }
+
     pub(super) fn read(reader: &mut Reader) -> Read<Self> {
         let smtp_url = smtp_url(reader);
         let from = from(reader);
         let app_url = app_url(reader);
         let per_recipient_per_hour = reader.number("mail.per_recipient_per_hour", 1..=1000);
+        let per_mailbox_per_hour = reader.number("mail.per_mailbox_per_hour", 1..=1000);
         Ok(Self {
             smtp_url: smtp_url?,
             from: from?,
             app_url: app_url?,
             per_recipient_per_hour: per_recipient_per_hour?,
+            per_mailbox_per_hour: per_mailbox_per_hour?,
         })
     }
 
     pub(super) fn for_tests() -> Self {
         let from = "BizCenter <no-reply@localhost>".to_owned();
-        Self { smtp_url: None, from, app_url: None, per_recipient_per_hour: 5 }
+        Self { smtp_url: None, from, app_url: None, per_recipient_per_hour: 5, per_mailbox_per_hour: 20 }
     }
 }
 

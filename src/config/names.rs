@@ -72,6 +72,9 @@ pub const SETTINGS: &[Setting] = &[
     open("rate_limit.feed_per_hour", &[]),
     open("rate_limit.email_changes_per_hour", &[]),
     open("rate_limit.invitations_per_day", &[]),
+    open("rate_limit.invitations_per_day_new_tenant", &[]),
+    open("rate_limit.invitations_per_day_per_ip", &[]),
+    open("rate_limit.invitations_per_day_in_all", &[]),
     open("rate_limit.username_changes_per_hour", &[]),
     secret("encryption.key", &["CONTRACT_ENCRYPTION_KEY"]),
     secret("encryption.keys", &[]),
@@ -81,6 +84,7 @@ pub const SETTINGS: &[Setting] = &[
     open("mail.from", &["MAIL_FROM"]),
     open("mail.app_url", &["APP_URL"]),
     open("mail.per_recipient_per_hour", &[]),
+    open("mail.per_mailbox_per_hour", &[]),
     open("jobs.enabled", &[]),
     open("jobs.poll_ms", &[]),
     open("audit.retention_days", &[]),
@@ -184,7 +188,7 @@ mod tests {
     fn no_name_is_in_the_table_twice() {
         let names: Vec<&str> = all().flat_map(|setting| setting.names).copied().collect();
         let paths: Vec<&str> = all().map(|setting| setting.path).collect();
-        assert_eq!((SETTINGS.len(), names.len()), (68, 34), "the table has grown: this test sees all of it");
+        assert_eq!((SETTINGS.len(), names.len()), (72, 34), "the table has grown: this test sees all of it");
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
         assert_eq!(paths.iter().collect::<BTreeSet<_>>().len(), paths.len());
     }

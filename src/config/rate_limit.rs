@@ -33,6 +33,12 @@ pub struct RateLimitConfig {
     pub username_changes_per_hour: u32,
     /// Invitations that one tenant mails.
     pub invitations_per_day: u32,
+    /// The same for one that was made within the last 7 days.
+    pub invitations_per_day_new_tenant: u32,
+    /// Invitations that are made from one address.
+    pub invitations_per_day_per_ip: u32,
+    /// Invitations that the server mails.
+    pub invitations_per_day_in_all: u32,
 }
 
 impl RateLimitConfig {
@@ -49,6 +55,9 @@ impl RateLimitConfig {
         let email_changes_per_hour = reader.number("rate_limit.email_changes_per_hour", LIMITS);
         let username_changes_per_hour = reader.number("rate_limit.username_changes_per_hour", LIMITS);
         let invitations_per_day = reader.number("rate_limit.invitations_per_day", LIMITS);
+        let invitations_per_day_new_tenant = reader.number("rate_limit.invitations_per_day_new_tenant", LIMITS);
+        let invitations_per_day_per_ip = reader.number("rate_limit.invitations_per_day_per_ip", LIMITS);
+        let invitations_per_day_in_all = reader.number("rate_limit.invitations_per_day_in_all", LIMITS);
         Ok(Self {
             enabled: enabled?,
             anonymous_per_hour: anonymous_per_hour?,
@@ -62,6 +71,9 @@ impl RateLimitConfig {
             email_changes_per_hour: email_changes_per_hour?,
             username_changes_per_hour: username_changes_per_hour?,
             invitations_per_day: invitations_per_day?,
+            invitations_per_day_new_tenant: invitations_per_day_new_tenant?,
+            invitations_per_day_per_ip: invitations_per_day_per_ip?,
+            invitations_per_day_in_all: invitations_per_day_in_all?,
         })
     }
 
@@ -80,6 +92,9 @@ impl RateLimitConfig {
             email_changes_per_hour: 5,
             username_changes_per_hour: 5,
             invitations_per_day: 100,
+            invitations_per_day_new_tenant: 20,
+            invitations_per_day_per_ip: 50,
+            invitations_per_day_in_all: 1000,
         }
     }
 }

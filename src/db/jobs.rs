@@ -4,7 +4,7 @@
 use super::directory::Server;
 use super::sql::{for_update, skip_locked};
 use super::types::{Instant, JobId, TenantId};
-use super::{Audited, Db, Origin, WriteTx};
+use super::{Audited, Db, Origin, WriteScope, WriteTx};
 use crate::error::{Error, Result};
 use crate::infra::crypto::Sealer;
 use crate::schema::jobs;
@@ -93,6 +93,15 @@ impl Db {
         self.write(&Server::asked_by(origin), async |tx: &mut WriteTx| {
             tx.enqueue(&job).await?;
             Ok(Audited::without_row(())) // nothing of a tenant is changed
+        })
+        .await
+    }
+
+    /// Has this done soon, for the actor's tenant, where no change of theirs goes along with it.
+    pub async fn enqueue_for<J: Job + Sync>(&self, scope: &impl WriteScope, job: J) -> Result<()> {
+        self.write(scope, async |tx: &mut WriteTx| {
+            tx.enqueue(&job).await?;
+            Ok(Audited::without_row(())) // what the job does changes nothing of the tenant, or is audited then
         })
         .await
     }

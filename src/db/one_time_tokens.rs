@@ -53,9 +53,17 @@ pub struct Redeemed {
     pub email: String,
 }
 
-/// Address and name of a user who is to have such a mail; none who is not, or had one just now, unless it is to be
-/// `at_once`: the one just now may never have arrived.
-async fn recipient(tx: &mut ReadTx, user: UserId, purpose: Purpose, at_once: bool) -> Result<Option<(String, String)>> {
+/// Who is to have such a mail.
+pub struct Recipient {
+    pub email: String,
+    pub name: String,
+    /// Whether they have proved that the address is theirs.
+    pub is_verified: bool,
+}
+
+/// The user, if they are to have such a mail; none who is not, or had one just now, unless it is to be `at_once`: the one just
+/// now may never have arrived.
+async fn recipient(tx: &mut ReadTx, user: UserId, purpose: Purpose, at_once: bool) -> Result<Option<Recipient>> {
     let (tenant, now) = (tx.tenant(), tx.now());
     let row = users::table
         .filter(users::tenant_id.eq(tenant).and(users::id.eq(user)))
@@ -70,20 +78,19 @@ async fn recipient(tx: &mut ReadTx, user: UserId, purpose: Purpose, at_once: boo
     let of_user = tokens::tenant_id.eq(tenant).and(tokens::user_id.eq(user)).and(tokens::purpose.eq(purpose));
     let is_recent = tokens::created_at.gt(Instant::from(now.0 - PAUSE)).and(tokens::email.eq(&email));
     let recent: i64 = tokens::table.filter(of_user).filter(is_recent).count().get_result(tx.conn()).await?;
-    Ok((recent == 0 || at_once).then_some((email, name)))
+    Ok((recent == 0 || at_once).then_some(Recipient { email, name, is_verified }))
 }
 
 impl Db {
-    /// The address that the actor's token of this purpose would go to.
+    /// Whom the actor's token of this purpose would go to.
     pub async fn token_recipient(
         &self,
         scope: &impl WriteScope,
         purpose: Purpose,
         at_once: bool,
-    ) -> Result<Option<String>> {
+    ) -> Result<Option<Recipient>> {
         let user = scope.actor();
-        let find = async |tx: &mut ReadTx| recipient(tx, user, purpose, at_once).await;
-        Ok(self.read(scope, find).await?.map(|(email, _)| email))
+        self.read(scope, async |tx: &mut ReadTx| recipient(tx, user, purpose, at_once).await).await
     }
 
     /// Makes the actor's token of this purpose, in the place of an earlier one.
@@ -96,7 +103,7 @@ impl Db {
         let issue = async |tx: &mut WriteTx| {
             tx.lock_actor().await?; // their address must not be changed meanwhile
             let (tenant, user, now) = (tx.tenant(), tx.actor(), tx.now());
-            let Some((email, name)) = recipient(tx, user, purpose, at_once).await? else {
+            let Some(Recipient { email, name, .. }) = recipient(tx, user, purpose, at_once).await? else {
                 return Ok(Audited::without_row(None));
             };
             tx.void_tokens(user, &[purpose]).await?;

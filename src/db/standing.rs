@@ -99,6 +99,25 @@ impl ReadTx {
     }
 }
 
+/// What has become of an account since a request was let in.
+#[derive(Debug, Clone, Copy)]
+pub struct AccountState {
+    /// Whether the user has proved that their address is theirs.
+    pub is_verified: bool,
+    /// Sessions of an earlier epoch are over.
+    pub epoch: i64,
+}
+
+impl ReadTx {
+    /// The state of an account in this transaction; none where it was removed.
+    pub async fn account_of(&mut self, user: UserId) -> Result<Option<AccountState>> {
+        let row = users::table.filter(users::tenant_id.eq(self.tenant()).and(users::id.eq(user)));
+        let row = row.filter(users::deleted_at.is_null()).select((users::email_verified, users::session_epoch));
+        let row: Option<(bool, i64)> = row.first(self.conn()).await.optional()?;
+        Ok(row.map(|(is_verified, epoch)| AccountState { is_verified, epoch }))
+    }
+}
+
 impl Db {
     /// The standing of a user who is to be served.
     pub async fn standing(&self, scope: &impl Scope, user: UserId) -> Result<Option<Standing>> {

@@ -77,7 +77,9 @@ impl Error {
             Self::Unauthenticated => (StatusCode::UNAUTHORIZED, ErrorType::Unauthenticated),
             Self::InvalidCredentials => (StatusCode::UNAUTHORIZED, ErrorType::InvalidCredentials),
             Self::InvalidToken => (StatusCode::UNAUTHORIZED, ErrorType::InvalidToken),
-            Self::Forbidden | Self::NotForApiKeys => (StatusCode::FORBIDDEN, ErrorType::Forbidden),
+            Self::Forbidden | Self::NotForApiKeys | Self::UnverifiedCaller => {
+                (StatusCode::FORBIDDEN, ErrorType::Forbidden)
+            }
             Self::InactiveUser | Self::UnverifiedEmail => (StatusCode::FORBIDDEN, ErrorType::InactiveUser),
             Self::RegistrationClosed => (StatusCode::FORBIDDEN, ErrorType::RegistrationClosed),
             Self::NotFound => (StatusCode::NOT_FOUND, ErrorType::NotFound),

@@ -53,7 +53,7 @@ pub fn is_email(text: &str) -> bool {
 
 /// Characters that show nothing: among letters, they make an address that looks like another one. They are those of
 /// `Default_Ignorable_Code_Point` in Unicode 17's `DerivedCoreProperties.txt`.
-fn is_invisible(c: char) -> bool {
+pub fn is_invisible(c: char) -> bool {
     matches!(u32::from(c),
         0xAD | 0x34F | 0x61C | 0x115F..=0x1160 | 0x17B4..=0x17B5 | 0x180B..=0x180F | 0x200B..=0x200F | 0x202A..=0x202E
         | 0x2060..=0x206F | 0x3164 | 0xFE00..=0xFE0F | 0xFEFF | 0xFFA0 | 0xFFF0..=0xFFF8 | 0x1BCA0..=0x1BCA3

@@ -2,6 +2,7 @@
 use crate::db::jobs::Job;
 use crate::error::{Error, Result};
 use crate::infra::jobs::JobOf;
+use crate::infra::mail_text::MailText;
 use anyhow::Context;
 use lettre::message::Mailbox;
 use lettre::message::header::ContentType;
@@ -17,9 +18,28 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// A letter to one person.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Mail {
-    pub to: String,
-    pub subject: String,
-    pub text: String,
+    to: String,
+    subject: String,
+    text: String,
+}
+
+impl Mail {
+    /// The subject is a text of the program: people read it as if we had written all of it, and filters judge us by it.
+    pub fn new(to: &str, subject: &'static str, text: MailText) -> Self {
+        Self { to: to.to_owned(), subject: subject.to_owned(), text: text.into_string() }
+    }
+
+    pub fn to(&self) -> &str {
+        &self.to
+    }
+
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    pub fn text(&self) -> &str {
+        &self.text
+    }
 }
 
 impl Job for Mail {
@@ -28,7 +48,14 @@ impl Job for Mail {
 
 /// A letter that tells somebody what was done to their account.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct Notice(pub Mail);
+pub struct Notice {
+    /// Beside the other members, as it stood alone in jobs of earlier versions.
+    #[serde(flatten)]
+    pub mail: Mail,
+    /// Whether somebody has proved that the address is theirs.
+    #[serde(default)]
+    pub is_verified: bool,
+}
 
 impl Job for Notice {
     const KIND: &'static str = "notice";

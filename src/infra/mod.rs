@@ -6,6 +6,7 @@ pub mod formats;
 pub mod jobs;
 pub mod key_ring;
 pub mod mail;
+pub mod mail_text;
 pub mod metrics;
 pub mod money;
 pub mod private_files;

@@ -137,7 +137,10 @@ async fn every_operation_that_changes_something_leaves_a_row() {
     let app = TestApp::alone().await; // so that nobody else removes the rows of the tenant that is deleted
     let (mut walked, mut excepted) = (0, vec![]);
     for operation in operations(document()).iter().filter(|operation| operation.method != "GET") {
-        let tenant = app.tenant().await;
+        let tenant = match operation.id.as_str() {
+            "auth_email_verify" => app.unverified_tenant().await, // or there would be nothing to verify
+            _ => app.tenant().await,
+        };
         let call = call(&tenant, operation).await;
         let before = rows_of(&app, tenant.id).await;
         let answer = call.send().await;

@@ -28,6 +28,9 @@ fn guarded(config: &mut Config) {
         email_changes_per_hour: 1_000_000,
         username_changes_per_hour: 1_000_000,
         invitations_per_day: 1_000_000,
+        invitations_per_day_new_tenant: 1_000_000,
+        invitations_per_day_per_ip: 1_000_000,
+        invitations_per_day_in_all: 1_000_000,
     };
     config.server.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
 }

@@ -30,6 +30,9 @@ const HIGH: RateLimitConfig = RateLimitConfig {
     email_changes_per_hour: 1_000_000,
     username_changes_per_hour: 1_000_000,
     invitations_per_day: 1_000_000,
+    invitations_per_day_new_tenant: 1_000_000,
+    invitations_per_day_per_ip: 1_000_000,
+    invitations_per_day_in_all: 1_000_000,
 };
 
 /// Tests come from addresses of their own, as all servers of a run may count in one Redis.

@@ -2,6 +2,7 @@
 use crate::support::{Answer, Person, TestApp};
 use bizcenter::config::Config;
 use chrono::Duration;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 const INVITATIONS: &str = "/api/v1/invitations";
@@ -50,11 +51,14 @@ async fn a_name_is_one_line_wherever_one_is_given() {
 
 // --- how many there are
 
-/// Five mails of a kind to one address; no other limit is in the way.
+/// Five mails of a kind to one address, twenty to one mailbox; no other limit is in the way.
 fn capped(config: &mut Config) {
     let limits = &mut config.rate_limit;
     limits.enabled = true;
     for limit in [
+        &mut limits.invitations_per_day_new_tenant,
+        &mut limits.invitations_per_day_per_ip,
+        &mut limits.invitations_per_day_in_all,
         &mut limits.anonymous_per_hour,
         &mut limits.user_per_hour,
         &mut limits.register_per_minute,
@@ -114,11 +118,7 @@ async fn an_address_is_invited_five_times_an_hour_whoever_does_it() {
     for _ in 0..5 {
         invite_in_vain(&tenant.owner, &email).await;
     }
-    for (by, spelling) in [
-        (&tenant.owner, email.clone()),
-        (&other.owner, email.to_uppercase()),
-        (&other.owner, format!("{unique}+more@invited.example")),
-    ] {
+    for (by, spelling) in [(&tenant.owner, email.clone()), (&other.owner, email.to_uppercase())] {
         let answer = invite(by, &spelling).await;
         assert_eq!(answer.error(), (429, "rate_limited".into()), "{spelling}");
         let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
@@ -126,6 +126,7 @@ async fn an_address_is_invited_five_times_an_hour_whoever_does_it() {
         assert_eq!(by.get(INVITATIONS).expect(200).await.json()["items"], json!([]), "{spelling}");
     }
     invite(&tenant.owner, &format!("{}@invited.example", app.unique())).await.expect(201);
+    invite(&other.owner, &format!("{unique}+more@invited.example")).await.expect(201); // until its mailbox has enough
     app.clock.advance(Duration::minutes(12));
     let token = text(&invite(&other.owner, &email).await.expect(201).json(), "token");
     app.run_jobs().await;
@@ -191,6 +192,173 @@ async fn a_tenant_invites_so_many_a_day() {
     app.clock.advance(Duration::hours(8));
     invite(&admin, &new()).await.expect(201);
     assert_eq!(invite(&admin, &new()).await.error(), (429, "rate_limited".into()));
+}
+
+/// As [`capped`], counted in this server alone: in a Redis, the limits of an address and of all are one for all tests of a run.
+fn counted_here(config: &mut Config) {
+    capped(config);
+    config.redis.url = None;
+    config.auth.access_lifetime = std::time::Duration::from_secs(864_000); // tests turn the clock by days
+    config.server.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+}
+
+async fn invite_from(place: &str, by: &Person, app: &TestApp) -> Answer {
+    let input = json!({"email": format!("{}@invited.example", app.unique()), "role": "viewer"});
+    by.post(INVITATIONS).header("x-forwarded-for", place).json(&input).send().await
+}
+
+/// The hours that a refused request has to wait.
+#[track_caller]
+fn wait(answer: &Answer) -> f64 {
+    assert_eq!(answer.error(), (429, "rate_limited".into()), "{answer:?}");
+    answer.header("retry-after").unwrap().parse::<f64>().unwrap() / 3600.0
+}
+
+#[tokio::test]
+async fn a_tenant_invites_fewer_people_in_its_first_week() {
+    let app = TestApp::with(|config| {
+        counted_here(config);
+        config.rate_limit.invitations_per_day_new_tenant = 2;
+        config.rate_limit.invitations_per_day = 4;
+    })
+    .await;
+    let (tenant, other) = (app.tenant().await, app.tenant().await);
+    let new = || format!("{}@invited.example", app.unique());
+    for _ in 0..2 {
+        invite(&tenant.owner, &new()).await.expect(201);
+    }
+    let hours = wait(&invite(&tenant.owner, &new()).await);
+    assert!(hours > 11.0 && hours <= 12.0, "{hours}");
+    invite(&other.owner, &new()).await.expect(201);
+    app.clock.advance(Duration::days(7));
+    for _ in 0..4 {
+        invite(&tenant.owner, &new()).await.expect(201);
+    }
+    let hours = wait(&invite(&tenant.owner, &new()).await);
+    assert!(hours > 5.0 && hours <= 6.0, "{hours}");
+}
+
+/// Many tenants are soon registered; and what is refused costs the tenant nothing.
+#[tokio::test]
+async fn so_many_people_are_invited_from_one_address_in_a_day() {
+    let app = TestApp::with(|config| {
+        counted_here(config);
+        config.rate_limit.invitations_per_day = 3;
+        config.rate_limit.invitations_per_day_per_ip = 2;
+    })
+    .await;
+    let (tenant, other) = (app.tenant().await, app.tenant().await);
+    for by in [&tenant.owner, &other.owner] {
+        invite_from("192.0.2.1", by, &app).await.expect(201);
+    }
+    for by in [&tenant.owner, &other.owner, &tenant.owner, &tenant.owner] {
+        wait(&invite_from("192.0.2.1", by, &app).await);
+    }
+    for _ in 0..2 {
+        invite_from("192.0.2.2", &tenant.owner, &app).await.expect(201);
+    }
+    wait(&invite_from("192.0.2.3", &tenant.owner, &app).await);
+    invite_from("192.0.2.3", &other.owner, &app).await.expect(201);
+}
+
+#[tokio::test]
+async fn the_server_invites_so_many_in_all_and_sends_other_mail_all_the_same() {
+    let app = TestApp::with(|config| {
+        counted_here(config);
+        config.rate_limit.invitations_per_day_in_all = 2;
+    })
+    .await;
+    let (tenant, other) = (app.tenant().await, app.tenant().await);
+    for by in [&tenant.owner, &other.owner] {
+        invite_from("192.0.2.1", by, &app).await.expect(201);
+    }
+    wait(&invite_from("192.0.2.2", &app.tenant().await.owner, &app).await);
+    let viewer = tenant.viewer().await.email();
+    forgot(&app, &viewer).await;
+    assert_eq!(tokens(&app, &viewer, "bcp_").len(), 1);
+    let newcomer = app.unverified_tenant().await.owner.email();
+    app.run_jobs().await;
+    assert_eq!(tokens(&app, &newcomer, "bcv_").len(), 1);
+    let owner = format!("{}@invited.example", app.unique());
+    let by_operator = json!({"slug": app.unique(), "name": "Engines", "owner_email": owner});
+    tenant.operator().await.post("/api/v1/admin/tenants").json(&by_operator).expect(201).await;
+    app.run_jobs().await;
+    assert_eq!(tokens(&app, &owner, "bci_").len(), 1, "an operator is not held back either");
+}
+
+#[tokio::test]
+async fn of_invitations_that_conflict_only_the_one_that_is_made_counts() {
+    let app = TestApp::with(|config| {
+        counted_here(config);
+        config.rate_limit.invitations_per_day = 3;
+    })
+    .await;
+    let owner = app.tenant().await.owner;
+    let email = format!("{}@invited.example", app.unique());
+    let answers = join_all((0..8).map(|_| invite(&owner, &email))).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1, "{answers:?}");
+    for _ in 0..2 {
+        invite_from("192.0.2.1", &owner, &app).await.expect(201);
+    }
+    wait(&invite_from("192.0.2.1", &owner, &app).await);
+}
+
+/// A person without a verified address.
+async fn register(app: &TestApp, email: &str) {
+    let input = json!({"email": email, "password": PASSWORD, "name": "Nora"});
+    app.visitor().post(REGISTER).json(&input).expect(201).await;
+}
+
+#[tokio::test]
+async fn a_verified_address_shares_its_mail_with_no_other_spelling_of_its_mailbox() {
+    let app = TestApp::with(capped).await;
+    let name = app.unique();
+    let email = format!("{name}@example.com");
+    register(&app, &email).await;
+    app.run_jobs().await;
+    let verify = json!({"token": tokens(&app, &email, "bcv_")[0], "password": PASSWORD});
+    app.visitor().post("/api/v1/auth/email/verify").json(&verify).expect(204).await;
+    let others = [0, 1, 2, 3, 4].map(|n| format!("{name}+{n}@example.com"));
+    for other in &others {
+        register(&app, other).await;
+    }
+    for _ in 0..5 {
+        for other in &others {
+            app.visitor().post("/api/v1/auth/password/forgot").json(&json!({"email": other})).expect(202).await;
+        }
+        app.run_jobs().await;
+        app.clock.advance(Duration::seconds(61));
+    }
+    let mailed: usize = others.iter().map(|other| tokens(&app, other, "bcp_").len()).sum();
+    assert!((20..=22).contains(&mailed), "{mailed} mails to one mailbox");
+    for count in 1..=5 {
+        forgot(&app, &email).await;
+        assert_eq!(tokens(&app, &email, "bcp_").len(), count);
+    }
+}
+
+#[tokio::test]
+async fn addresses_of_one_mailbox_that_nobody_verified_share_what_it_gets() {
+    let app = TestApp::with(|config| {
+        capped(config);
+        config.mail.per_mailbox_per_hour = 3;
+    })
+    .await;
+    let (name, owner) = (app.unique(), app.tenant().await.owner);
+    let (first, rest) = name.split_at(1);
+    let spellings = [name.clone(), format!("{name}+1"), format!("{first}.{rest}"), format!("{first}.{rest}+a.b")];
+    let emails = spellings.map(|name| format!("{name}@example.com"));
+    for email in &emails {
+        register(&app, email).await;
+        forgot(&app, email).await;
+    }
+    let mailed = |prefix: &str| -> usize { emails.iter().map(|email| tokens(&app, email, prefix).len()).sum() };
+    assert_eq!([mailed("bcv_"), mailed("bcp_")], [3, 3], "each kind counts by itself");
+    let guest = app.unique();
+    for tag in ["", "+1", "+2"] {
+        invite(&owner, &format!("{guest}{tag}@invited.example")).await.expect(201);
+    }
+    wait(&invite(&owner, &format!("{guest}+3@invited.example")).await);
 }
 
 /// Each of them gets a letter, and taken ones tell that they are.

@@ -136,7 +136,7 @@ async fn a_new_address_needs_the_password_and_is_to_be_verified() {
     let letter = app.letters_to(&new, 1).await.pop().unwrap();
     assert_eq!(letter.subject, "Verify your e-mail address");
     let token = json!({"token": letter.token("bcv_")});
-    app.visitor().post("/api/v1/auth/email/verify").json(&token).expect(204).await;
+    viewer.post("/api/v1/auth/email/verify").json(&token).expect(204).await;
     assert_eq!(viewer.get(ME).expect(200).await.json()["email_verified"], true);
     assert_eq!(login(app, "email", &former, PASSWORD).await.error(), error(401, "invalid_credentials"));
     login(app, "email", &new, PASSWORD).await.expect(200);
@@ -146,12 +146,12 @@ async fn a_new_address_needs_the_password_and_is_to_be_verified() {
 
 #[tokio::test]
 async fn tokens_that_were_mailed_before_a_change_are_good_for_nothing_after_it() {
-    let tenant = TestApp::start().await.tenant().await;
+    let tenant = TestApp::start().await.unverified_tenant().await;
     let (app, owner) = (&tenant.app, &tenant.owner);
     let token = app.letters_to(&owner.email(), 1).await[0].token("bcv_");
     let address = || json!({"email": format!("{}@new.example", app.unique()), "current_password": PASSWORD});
     owner.patch(ME).json(&address()).expect(200).await;
-    let answer = app.visitor().post("/api/v1/auth/email/verify").json(&json!({"token": token})).send().await;
+    let answer = owner.post("/api/v1/auth/email/verify").json(&json!({"token": token})).send().await;
     assert!([204, 422].contains(&answer.status.as_u16()), "{}", answer.text());
     assert_eq!(owner.get(ME).expect(200).await.json()["email_verified"], false);
     for change in [address(), json!({"password": NEW_PASSWORD, "current_password": PASSWORD})] {
@@ -167,7 +167,7 @@ async fn tokens_that_were_mailed_before_a_change_are_good_for_nothing_after_it()
 
 #[tokio::test]
 async fn a_new_password_in_the_profile_keeps_this_session_alone() {
-    let tenant = TestApp::start().await.tenant().await;
+    let tenant = TestApp::start().await.unverified_tenant().await;
     let (app, owner, email) = (&tenant.app, &tenant.owner, tenant.owner.email());
     let elsewhere = app.visitor().sign_in(&email).await;
     let input = |password: &str, current: &str| -> Value {

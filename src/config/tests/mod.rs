@@ -102,7 +102,10 @@ fn the_default_file_holds_exactly_the_defaults_around_requests() {
     assert_eq!((rate_limit.refresh_per_minute, rate_limit.writes_per_minute), (10, 60));
     assert_eq!((rate_limit.email_changes_per_hour, rate_limit.invitations_per_day), (5, 100));
     assert_eq!(rate_limit.username_changes_per_hour, 5);
-    assert_eq!((mail.from.as_str(), mail.per_recipient_per_hour), ("BizCenter <no-reply@localhost>", 5));
+    assert_eq!((rate_limit.invitations_per_day_new_tenant, rate_limit.invitations_per_day_per_ip), (20, 50));
+    assert_eq!(rate_limit.invitations_per_day_in_all, 1000);
+    assert_eq!((mail.from.as_str(), mail.is_set_up()), ("BizCenter <no-reply@localhost>", false));
+    assert_eq!((mail.per_recipient_per_hour, mail.per_mailbox_per_hour), (5, 20));
     assert_eq!((jobs.enabled, jobs.poll, audit.retention_days), (true, Duration::from_secs(1), 90));
     assert_eq!(metrics, MetricsConfig { address: None });
 }

@@ -2,8 +2,8 @@
 use super::types::{NewTenantAccount, TenantAccount, TenantAccountFilter, TenantAccountInput, TenantStandingInput};
 use super::{Read, Write, queries};
 use crate::app::Tag;
-use crate::auth::Caller;
 use crate::auth::sessions::Sessions;
+use crate::auth::{Caller, VerifiedCaller};
 use crate::db::types::TenantId;
 use crate::db::{Db, Scope, WriteTx};
 use crate::error::{Detail, Error, Result};
@@ -47,7 +47,8 @@ impl AdminApi {
         let (letters, lifetime) = (self.letters.clone(), self.lifetime);
         let create = async |tx: &mut WriteTx| {
             tx.enter(&caller, tenant).await?;
-            let made = queries::insert(tx, input, &letters, lifetime).await?;
+            let operator = VerifiedCaller::operator(&caller);
+            let made = queries::insert(tx, input, operator, &letters, lifetime).await?;
             tx.enter(&caller, home).await?; // where the key is
             Ok(made)
         };

@@ -3,7 +3,7 @@
 use super::types::{
     NewTenantAccount, TenantAccount, TenantAccountFilter, TenantAccountInput, TenantAccountSort, TenantStandingInput,
 };
-use crate::auth::{Granted, Locked, Role};
+use crate::auth::{Granted, Locked, Role, VerifiedCaller};
 use crate::db::sql::{contains, for_update, like};
 use crate::db::types::{Instant, TenantId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
@@ -58,13 +58,14 @@ pub async fn find_to_change(tx: &mut WriteTx) -> Result<Locked<TenantAccount>> {
 pub async fn insert(
     tx: &mut WriteTx,
     input: TenantAccountInput,
+    operator: VerifiedCaller,
     letters: &Letters,
     lifetime: Duration,
 ) -> Result<Audited<NewTenantAccount>> {
     let TenantAccountInput { slug, name, owner_email: email } = input;
     let _ = tenant::insert(tx, NewTenant { slug, name, open_registration: false }).await?; // the invitation's is last
     let owner = InvitationInput { email, role: Role::Owner };
-    let invited = invitations::insert(tx, owner, None, letters, lifetime).await?;
+    let invited = invitations::insert(tx, owner, operator, letters, lifetime).await?;
     let id = tx.tenant();
     let tenant = find(tx, id).await?;
     Ok(invited.map(|invitation| NewTenantAccount { tenant, invitation_token: invitation.token }))

@@ -2,8 +2,8 @@
 use super::types::{ApiKey, ApiKeyFilter, ApiKeyInput, NewApiKey};
 use super::{Delete, Read, Write, queries};
 use crate::app::Tag;
-use crate::auth::Caller;
 use crate::auth::sessions::Sessions;
+use crate::auth::{Caller, Verification};
 use crate::db::types::ApiKeyId;
 use crate::db::{Db, Scope, WriteTx};
 use crate::error::{Error, Result};
@@ -15,6 +15,7 @@ use poem_openapi::param::Path;
 pub struct ApiKeysApi {
     pub db: Db,
     pub sessions: Sessions,
+    pub verification: Verification,
 }
 
 #[OpenApi(prefix_path = "/api/v1", tag = "Tag::ApiKeys")]
@@ -37,8 +38,12 @@ impl ApiKeysApi {
             return Err(Error::Forbidden);
         }
         let key = idempotency_key.of(&input)?;
-        let created = self.db.write_once(&caller, key, async |tx: &mut WriteTx| queries::insert(tx, input).await);
-        Ok(Created(created.await?))
+        let create = async |tx: &mut WriteTx| {
+            let maker = self.verification.check(tx, &caller).await?;
+            queries::insert(tx, input, maker).await
+        };
+        let created = self.db.write_once(&caller, key, create).await;
+        Ok(Created(self.verification.remind(&caller, created).await?))
     }
 
     /// Get an API key

@@ -5,7 +5,7 @@ mod queries;
 mod types;
 
 pub use handlers::ApiKeysApi;
-pub use queries::made_by;
+pub use queries::{delete_all, made_by};
 
 crate::permissions! {
     Read(read): Admin,

@@ -1,8 +1,8 @@
 //! API keys in the database.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{ApiKey, ApiKeyFilter, ApiKeyInput, NewApiKey, Stored};
-use crate::auth::Role;
 use crate::auth::opaque::{OpaqueToken, TokenKind};
+use crate::auth::{Role, VerifiedCaller};
 use crate::db::api_keys::is_good;
 use crate::db::deadline::InTime;
 use crate::db::sql::for_update;
@@ -48,7 +48,8 @@ pub async fn find(tx: &mut ReadTx, id: ApiKeyId) -> Result<ApiKey> {
     Ok(row.into())
 }
 
-pub async fn insert(tx: &mut WriteTx, input: ApiKeyInput) -> Result<Audited<NewApiKey>> {
+/// Makes a key of the actor's.
+pub async fn insert(tx: &mut WriteTx, input: ApiKeyInput, _maker: VerifiedCaller) -> Result<Audited<NewApiKey>> {
     let ApiKeyInput { name, role, expires_at } = input;
     let now = tx.now();
     if expires_at.is_some_and(|expires_at| expires_at <= now) {
@@ -87,4 +88,22 @@ pub async fn delete(tx: &mut WriteTx, id: ApiKeyId, by: Role) -> Result<Audited<
     diesel::delete(one(tx.tenant(), id)).execute(tx.conn()).await?;
     users::retire(tx, key.user_id).await?;
     tx.audit(Action::Delete, id, Changes::deleted(&key)).await
+}
+
+/// Deletes all keys of a maker, and gives the service accounts that acted for them.
+pub async fn delete_all(tx: &mut WriteTx, maker: UserId) -> Result<Vec<UserId>> {
+    let (tenant, now) = (tx.tenant(), tx.now());
+    let theirs = api_keys::tenant_id.eq(tenant).and(api_keys::created_by.eq(maker));
+    let locked = for_update(api_keys::table.filter(theirs.clone()).order(api_keys::id).select(api_keys::id));
+    let _: Vec<ApiKeyId> = locked.get_results(tx.conn()).await?;
+    let keys = api_keys::table.filter(theirs.clone()).select((Stored::as_select(), is_good(now)));
+    let keys: Vec<(Stored, bool)> = keys.load(tx.conn()).await?;
+    diesel::delete(api_keys::table.filter(theirs)).execute(tx.conn()).await?;
+    let mut accounts = vec![];
+    for key in keys.into_iter().map(ApiKey::from) {
+        users::retire(tx, key.user_id).await?;
+        let _ = tx.audit(Action::Delete, key.id, Changes::deleted(&key)).await?; // the row of what made it necessary is last
+        accounts.push(key.user_id);
+    }
+    Ok(accounts)
 }

@@ -11,6 +11,7 @@ use super::types::{
 };
 use super::{Own, Read, Sessions, queries};
 use crate::app::Tag;
+use crate::auth::optional_session::OptionalSession;
 use crate::auth::visitor::{Anonymous, Login, Refresh, Register, SignOut, Token};
 use crate::auth::{Caller, Visitor};
 use crate::db::sessions::EndReason;
@@ -175,8 +176,13 @@ impl AuthApi {
 
     /// Verify an address
     #[oai(path = "/email/verify", method = "post", operation_id = "auth_email_verify")]
-    async fn verify(&self, visitor: Visitor<Anonymous>, Json(input): Json<VerifyInput>) -> Result<Deleted> {
-        self.sign_in.verify_email(input, visitor.origin).await?;
+    async fn verify(
+        &self,
+        visitor: Visitor<Anonymous>,
+        session: OptionalSession,
+        Json(input): Json<VerifyInput>,
+    ) -> Result<Deleted> {
+        self.sign_in.verify_email(input, session, visitor.origin).await?;
         Ok(Deleted)
     }
 }

@@ -1,5 +1,6 @@
 //! The letters of sign-in. They say who wrote, what happened, what to do, and what to do if it was not you.
 use crate::infra::mail::{Mail, Notice};
+use crate::infra::mail_text::MailText;
 
 /// Where the links of letters lead: the pages of a front end.
 #[derive(Debug, Clone, Default)]
@@ -8,72 +9,52 @@ pub struct Letters {
 }
 
 impl Letters {
-    /// The token as a link to the front end, or by itself where there is none.
-    fn token(&self, page: &str, token: &str) -> String {
-        match &self.app_url {
-            Some(url) => format!("{url}/{page}?token={token}"),
-            None => token.to_owned(),
-        }
-    }
-
     pub fn reset(&self, to: &str, name: &str, token: &str) -> Mail {
-        let token = self.token("reset-password", token);
-        Mail {
-            to: to.to_owned(),
-            subject: "Reset your password".into(),
-            text: format!(
-                "Hello {name},\n\nsomebody asked for a new password for this address. Within 30 minutes, once:\n\n{token}\n\n\
-                 If it was not you, do nothing: your password stays as it is.\n"
-            ),
-        }
+        let text = hello(name)
+            .say("somebody asked for a new password for this address. Within 30 minutes, once:\n\n")
+            .token(self.app_url.as_deref(), "reset-password", token)
+            .say("\n\nIf it was not you, do nothing: your password stays as it is.\n");
+        Mail::new(to, "Reset your password", text)
     }
 
     pub fn verification(&self, to: &str, name: &str, token: &str) -> Mail {
-        let token = self.token("verify-email", token);
-        Mail {
-            to: to.to_owned(),
-            subject: "Verify your e-mail address".into(),
-            text: format!(
-                "Hello {name},\n\nplease confirm that this address is yours. Within 3 days, once:\n\n{token}\n\n\
-                 If you know nothing of this, do nothing.\n"
-            ),
-        }
+        let text = hello(name)
+            .say("please confirm that this address is yours, while you are signed in or with your password. Within 3 days, once:\n\n")
+            .token(self.app_url.as_deref(), "verify-email", token)
+            .say("\n\nIf you know nothing of this, do nothing.\n");
+        Mail::new(to, "Verify your e-mail address", text)
     }
 
     pub fn invitation(&self, to: &str, tenant: &str, token: &str) -> Mail {
-        let token = self.token("register", token);
-        Mail {
-            to: to.to_owned(),
-            subject: format!("You are invited to {tenant}"),
-            text: format!(
-                "Hello,\n\nyou are invited to join {tenant}. Register with this address, once:\n\n{token}\n\n\
-                 If you know nothing of this, do nothing.\n"
-            ),
-        }
+        let text = MailText::new()
+            .say("Hello,\n\nyou are invited to join a company that calls itself ")
+            .quote(tenant)
+            .say(". Register with this address, once:\n\n")
+            .token(self.app_url.as_deref(), "register", token)
+            .say("\n\nIf you know nothing of this, do nothing.\n");
+        Mail::new(to, "You are invited to join a company", text)
     }
 
-    /// To the former address, so that its owner learns of it.
+    /// To the former address, so that its owner learns of it. It was verified: others are not told.
     pub fn address_changed(&self, to: &str, name: &str) -> Notice {
-        Notice(Mail {
-            to: to.to_owned(),
-            subject: "Your e-mail address was changed".into(),
-            text: format!(
-                "Hello {name},\n\nyour account has another e-mail address now.\n\n\
-                 If it was not you, ask an administrator of your company for help.\n"
-            ),
-        })
+        let text = hello(name).say(
+            "your account has another e-mail address now.\n\n\
+             If it was not you, ask an administrator of your company for help.\n",
+        );
+        Notice { mail: Mail::new(to, "Your e-mail address was changed", text), is_verified: true }
     }
 
-    pub fn password_changed(&self, to: &str, name: &str) -> Notice {
-        Notice(Mail {
-            to: to.to_owned(),
-            subject: "Your password was changed".into(),
-            text: format!(
-                "Hello {name},\n\nyour password was changed, and your other devices were signed out.\n\n\
-                 If it was not you, ask for a new password and tell an administrator of your company.\n"
-            ),
-        })
+    pub fn password_changed(&self, to: &str, name: &str, is_verified: bool) -> Notice {
+        let text = hello(name).say(
+            "your password was changed, and your other devices were signed out.\n\n\
+             If it was not you, ask for a new password and tell an administrator of your company.\n",
+        );
+        Notice { mail: Mail::new(to, "Your password was changed", text), is_verified }
     }
+}
+
+fn hello(name: &str) -> MailText {
+    MailText::new().say("Hello ").quote(name).say(",\n\n")
 }
 
 #[cfg(test)]
@@ -83,10 +64,35 @@ mod tests {
     #[test]
     fn links_lead_to_the_front_end_where_there_is_one() {
         let mail = Letters::default().reset("a@b.c", "Ada", "bcp_x");
-        assert!(mail.text.contains("\n\nbcp_x\n\n"));
+        assert!(mail.text().contains("\n\nbcp_x\n\n"));
         let letters = Letters { app_url: Some("https://app.example.com".into()) };
         let mail = letters.invitation("a@b.c", "Acme", "bci_x");
-        assert!(mail.text.contains("\n\nhttps://app.example.com/register?token=bci_x\n\n"));
-        assert_eq!((mail.to.as_str(), mail.subject.as_str()), ("a@b.c", "You are invited to Acme"));
+        assert!(mail.text().contains("\n\nhttps://app.example.com/register?token=bci_x\n\n"));
+        assert_eq!((mail.to(), mail.subject()), ("a@b.c", "You are invited to join a company"));
+    }
+
+    /// Whatever a caller is called, the subject stays, and only our own link is one.
+    #[test]
+    fn the_words_of_callers_are_quoted_in_every_letter() {
+        let letters = Letters { app_url: Some("https://app.example.com".into()) };
+        let name = "Bank\". Pay at http://evil.example, or write to a@evil.example";
+        let all = [
+            letters.reset("a@b.c", name, "bcp_x"),
+            letters.verification("a@b.c", name, "bcv_x"),
+            letters.invitation("a@b.c", name, "bci_x"),
+            letters.address_changed("a@b.c", name).mail,
+            letters.password_changed("a@b.c", name, false).mail,
+        ];
+        for mail in all {
+            assert!(
+                mail.text().contains("\"Bank'. Pay at http: / / evil. example, or write to a@ evil. exampl…\""),
+                "{}",
+                mail.text()
+            );
+            assert!(!mail.subject().contains("Bank"), "{}", mail.subject());
+            let mut links =
+                mail.text().split_whitespace().filter(|word| word.contains("://") || word.contains("evil.e"));
+            assert!(links.all(|link| link.starts_with("https://app.example.com/")), "{}", mail.text());
+        }
     }
 }

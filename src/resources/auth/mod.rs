@@ -13,7 +13,7 @@ mod types;
 
 pub use handlers::AuthApi;
 pub use mails::Letters;
-pub use recovery::{SendReset, SendVerification};
+pub use recovery::SendReset;
 pub use registration::Tenancy;
 pub use sign_in::{MOST_NOTES, SignIn, SignInOptions};
 pub use types::{SessionInfo, check_password};

@@ -5,14 +5,18 @@ use super::types::{ResetInput, VerifyInput};
 use crate::auth::Actor;
 use crate::auth::mail_cap::MailKind;
 use crate::auth::opaque::OpaqueToken;
+use crate::auth::optional_session::{OpenSession, OptionalSession};
+use crate::auth::verified::SendVerification;
 use crate::db::jobs::Job;
-use crate::db::one_time_tokens::{Issued, Purpose, find_token, invalid};
-use crate::db::types::UserId;
-use crate::db::{Action, Changes, Origin, ReadTx, WriteTx};
-use crate::error::Result;
+use crate::db::one_time_tokens::{Issued, Purpose, Recipient, find_token, invalid};
+use crate::db::{Action, Changes, Origin, ReadTx, WriteScope, WriteTx};
+use crate::error::{Error, Result};
+use crate::http::scalars::Password;
 use crate::infra::jobs::JobOf;
 use crate::infra::mail::Mailer;
-use crate::resources::users;
+use crate::resources::meetings::calendar;
+use crate::resources::users::{self, Proof};
+use crate::resources::{api_keys, invitations};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -28,14 +32,33 @@ impl Job for SendReset {
     const KIND: &'static str = "send_reset";
 }
 
-/// Somebody has an address that nobody has verified.
-#[derive(Serialize, Deserialize)]
-pub struct SendVerification {
-    pub user: UserId,
+/// Why the person who brings a verification token is believed to hold the account too. The token alone would not do: somebody
+/// may have registered with another person's address, and a link in a mail is soon clicked on.
+enum Holder {
+    BySession(OpenSession),
+    /// With the hash of the password that was checked.
+    ByPassword(String),
 }
 
-impl Job for SendVerification {
-    const KIND: &'static str = "send_verification";
+impl Holder {
+    /// What was checked before this transaction still holds in it.
+    async fn check(&self, tx: &mut WriteTx) -> Result<()> {
+        let user = tx.actor();
+        match self {
+            Self::BySession(session) => match tx.account_of(user).await? {
+                Some(account) if account.epoch == session.epoch => Ok(()),
+                _ => Err(Error::InvalidToken),
+            },
+            Self::ByPassword(checked) => match users::still_has(tx, Some(checked.clone())).await? {
+                true => Ok(()),
+                false => Err(wrong_password()),
+            },
+        }
+    }
+}
+
+fn wrong_password() -> Error {
+    Error::unprocessable("password", "is wrong")
 }
 
 impl SignIn {
@@ -71,14 +94,16 @@ impl SignIn {
             Purpose::PasswordReset => MailKind::PasswordReset,
             Purpose::EmailVerification => MailKind::EmailVerification,
         };
-        let Some(email) = self.db.token_recipient(actor, purpose, of.is_repeat).await? else { return Ok(None) };
-        if !of.is_repeat && !self.mail_cap.allows(kind, &email).await? {
+        let recipient = self.db.token_recipient(actor, purpose, of.is_repeat).await?;
+        let Some(Recipient { email, is_verified, .. }) = recipient else { return Ok(None) };
+        if !of.is_repeat && !self.mail_cap.allows(kind, &email, is_verified).await? {
             return Ok(None);
         }
         self.db.issue_token(actor, purpose, of.is_repeat).await
     }
 
-    /// Sets a new password, ends all sessions of its user, and lets them sign in at once.
+    /// Sets a new password, ends all sessions of its user, and lets them sign in at once. It proves the address too. Where nobody
+    /// had proved it, somebody else may have had the account until now, and all that was made with it ends.
     pub async fn reset_password(&self, input: ResetInput, origin: Origin) -> Result<()> {
         let ResetInput { token, password } = input;
         let purpose = Purpose::PasswordReset;
@@ -89,7 +114,16 @@ impl SignIn {
         let change = async |tx: &mut WriteTx| {
             let email = tx.redeem(&token, purpose).await?;
             let user = users::replace_password(tx, hash, &email).await?;
-            tx.enqueue(&letters.password_changed(&user.email, &user.name)).await?;
+            match users::verify_email(tx, &email).await? {
+                // Also where another address was verified before: the person who changed it to this one need not be the one who
+                // reads its mail, and has proved nothing else here.
+                Proof::FirstOfAccount | Proof::FirstOfAddress => {
+                    let _ = tx.audit(Action::EmailVerify, user.id, Changes::none()).await?; // the reset's own row is last
+                    end_all_from_before(tx).await?;
+                }
+                Proof::Repeated => {}
+            }
+            tx.enqueue(&letters.password_changed(&user.email, &user.name, true)).await?;
             tx.end_sessions(user.id, None).await?;
             Ok(tx.audit(Action::PasswordReset, user.id, Changes::none()).await?.with(user))
         };
@@ -99,14 +133,55 @@ impl SignIn {
         Ok(())
     }
 
-    pub async fn verify_email(&self, input: VerifyInput, origin: Origin) -> Result<()> {
+    /// Takes a token as proof of an address, from a person who holds the account as well. Where no address of the account was
+    /// proved before, all that was made with it ends, but for the session that brought the proof. Where one was, its holder has
+    /// only moved: the new address and the account are one person's, as the session or the password shows, and all goes on.
+    pub async fn verify_email(&self, input: VerifyInput, session: OptionalSession, origin: Origin) -> Result<()> {
+        let VerifyInput { token, password } = input;
         let purpose = Purpose::EmailVerification;
-        let (token, actor) = self.read_token(&input.token, purpose, origin).await?;
+        let (token, actor) = self.read_token(&token, purpose, origin).await?;
+        let holder = self.holder(&actor, session, password.as_ref()).await?;
+        let kept = match &holder {
+            Holder::BySession(session) => Some(session.id),
+            Holder::ByPassword(_) => None,
+        };
         let verify = async |tx: &mut WriteTx| {
             let email = tx.redeem(&token, purpose).await?;
-            users::verify_email(tx, &email).await
+            holder.check(tx).await?;
+            let epoch = match users::verify_email(tx, &email).await? {
+                Proof::FirstOfAccount => {
+                    end_all_from_before(tx).await?;
+                    Some(tx.end_sessions(tx.actor(), kept).await?)
+                }
+                Proof::FirstOfAddress | Proof::Repeated => None,
+            };
+            let user = tx.actor();
+            Ok(tx.audit(Action::EmailVerify, user, Changes::none()).await?.with(epoch))
         };
-        self.db.write(&actor, verify).await
+        let epoch = self.sessions.fenced(token.tenant, self.db.write(&actor, verify)).await?;
+        if let (Some(session), Some(epoch)) = (kept, epoch) {
+            self.keep(&actor, session, epoch).await;
+        }
+        Ok(())
+    }
+
+    /// 422 where there is neither a session of the account nor its password; then the token is as good as before. Guesses of the
+    /// password count as those at the door do.
+    async fn holder(&self, actor: &Actor, session: OptionalSession, password: Option<&Password>) -> Result<Holder> {
+        match session.of(actor) {
+            Ok(Some(session)) => return Ok(Holder::BySession(session)),
+            Err(Error::InvalidToken) if password.is_some() => {} // it is not needed
+            Err(error) => return Err(error),
+            Ok(None) => {}
+        }
+        let needed = "is needed here, or an access token of the account that the address belongs to";
+        let password = password.ok_or_else(|| Error::unprocessable("password", needed))?;
+        let known = self.credentials(actor, actor.actor()).await?.ok_or_else(invalid)?;
+        let users::Credentials { user, password_hash } = known;
+        let attempt = self.attempts.begin(&user.email, &user.id.to_string(), actor.origin().ip).await?;
+        let known = password_hash.filter(|_| !attempt.is_in_vain);
+        let checked = self.finish_attempt(attempt, actor, known, password).await?;
+        checked.map(Holder::ByPassword).ok_or_else(wrong_password)
     }
 
     /// The token, and its user to act.
@@ -118,4 +193,16 @@ impl SignIn {
         let actor = Actor::vouched(token.tenant, user, origin);
         Ok((token, actor))
     }
+}
+
+/// Ends what the actor's account made before its address was proved, as it may have been somebody else who made it. The caller
+/// ends the sessions. Who has joined the tenant since stays: they have accounts of their own.
+async fn end_all_from_before(tx: &mut WriteTx) -> Result<()> {
+    let user = tx.actor();
+    let mut inviters = api_keys::delete_all(tx, user).await?;
+    inviters.push(user);
+    invitations::withdraw_all(tx, &inviters).await?;
+    calendar::revoke(tx, user).await?;
+    let _ = tx.audit(Action::SignOut, user, Changes::none()).await?; // the proof's own row is last
+    Ok(())
 }

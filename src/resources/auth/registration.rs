@@ -1,8 +1,8 @@
 //! How people come in: by registration, by invitation, or made by an operator.
-use super::recovery::SendVerification;
 use super::sign_in::SignIn;
 use super::types::RegisterInput;
 use crate::auth::opaque::{OpaqueToken, TokenKind};
+use crate::auth::verified::SendVerification;
 use crate::auth::{Actor, Role};
 use crate::db::types::{TenantId, UserId};
 use crate::db::{Origin, WriteTx};

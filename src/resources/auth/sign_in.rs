@@ -1,15 +1,15 @@
 //! Passwords and tokens: how people sign in, and stay so.
 use super::mails::Letters;
 use super::queries;
-use super::recovery::SendVerification;
 use super::types::{TokenAnswer, TokenType};
 use crate::auth::access_token::{AccessTokens, Bearer};
-use crate::auth::attempts::Attempts;
+use crate::auth::attempts::{Attempt, Attempts};
 use crate::auth::common_passwords::is_common;
 use crate::auth::mail_cap::MailCap;
 use crate::auth::passwords::Passwords;
 use crate::auth::refresh_token::{RefreshToken, RefreshTokens};
 use crate::auth::sessions::{Device, Sessions, Verdict, judge};
+use crate::auth::verified::SendVerification;
 use crate::auth::{Actor, Visitor};
 use crate::db::sessions::{EndReason, NewSession, Rotation};
 use crate::db::types::{Instant, SessionId, TenantId, UserId};
@@ -196,7 +196,7 @@ impl SignIn {
         }
     }
 
-    async fn credentials(&self, actor: &Actor, user: UserId) -> Result<Option<users::Credentials>> {
+    pub(super) async fn credentials(&self, actor: &Actor, user: UserId) -> Result<Option<users::Credentials>> {
         self.db.read(actor, async |tx| users::credentials(tx, user).await).await
     }
 
@@ -270,16 +270,27 @@ impl SignIn {
         let current = current.ok_or_else(|| wrong("is needed for this"))?;
         let attempt = self.attempts.begin_inside(actor.actor(), actor.origin().ip).await?;
         let known = self.credentials(actor, actor.actor()).await?.and_then(|known| known.password_hash);
-        match self.passwords.verify(current.secret(), known.clone()).await {
+        self.finish_attempt(attempt, actor, known, current).await?.ok_or_else(|| wrong("is wrong"))
+    }
+
+    /// The hash, if this is its password. Counts the try by how it ended, and writes a failure down.
+    pub(super) async fn finish_attempt(
+        &self,
+        attempt: Attempt<'_>,
+        actor: &Actor,
+        known: Option<String>,
+        password: &Password,
+    ) -> Result<Option<String>> {
+        match self.passwords.verify(password.secret(), known.clone()).await {
             Ok(true) => {
                 attempt.succeed().await;
-                known.ok_or_else(|| wrong("is wrong"))
+                Ok(known)
             }
             Ok(false) => {
                 let user = actor.actor();
                 let note = async |tx: &mut WriteTx| tx.audit(Action::SignInFailed, user, Changes::none()).await;
                 self.db.write(actor, note).await?;
-                Err(wrong("is wrong"))
+                Ok(None)
             }
             Err(error) => {
                 attempt.forget().await;
@@ -302,7 +313,7 @@ impl SignIn {
         let letters = self.letters.clone();
         let change = async |tx: &mut WriteTx| {
             let user = users::set_password(tx, checked, new).await?;
-            tx.enqueue(&letters.password_changed(&user.email, &user.name)).await?;
+            tx.enqueue(&letters.password_changed(&user.email, &user.name, user.email_verified)).await?;
             let epoch = tx.end_sessions(user.id, Some(session)).await?;
             Ok(tx.audit(Action::PasswordChange, user.id, Changes::none()).await?.with(epoch))
         };

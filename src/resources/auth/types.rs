@@ -186,11 +186,13 @@ impl Input for ResetInput {
     }
 }
 
-/// The token that was mailed to an address.
+/// The token that was mailed to an address, and, without a session, the password of the account that has the address.
 #[derive(Debug, Clone, Object)]
 pub struct VerifyInput {
     #[oai(validator(max_length = 1000))]
     pub token: String,
+    #[oai(validator(max_length = 200))]
+    pub password: Option<Password>,
 }
 
 impl Input for VerifyInput {}

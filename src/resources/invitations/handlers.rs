@@ -2,21 +2,23 @@
 use super::types::{Invitation, InvitationFilter, InvitationInput, NewInvitation};
 use super::{Read, Withdraw, Write, may_invite, queries};
 use crate::app::Tag;
-use crate::auth::Caller;
-use crate::auth::mail_cap::MailCap;
+use crate::auth::mail_cap::{InvitationMail, MailCap};
+use crate::auth::{Caller, Verification};
 use crate::db::types::InvitationId;
-use crate::db::{Db, Scope, WriteTx};
+use crate::db::{Db, ReadTx, Scope, WriteScope, WriteTx};
 use crate::error::{Error, Result};
 use crate::http::{Also, Created, Deleted, Found, IdempotencyKey, IfNoneMatch, Json, Listed, Query};
 use crate::infra::formats::normalised;
 use crate::list::List;
 use crate::resources::auth::Letters;
+use crate::resources::tenant;
 use chrono::Duration;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
 
 pub struct InvitationsApi {
     pub db: Db,
+    pub verification: Verification,
     pub mail_cap: MailCap,
     pub letters: Letters,
     pub lifetime: Duration,
@@ -47,20 +49,32 @@ impl InvitationsApi {
         }
         let key = idempotency_key.of(&input)?;
         let email = normalised(&input.email.0);
-        let is_new = self.db.read(&caller, async |tx| queries::must_be_new(tx, &email).await).await;
+        let look = async |tx: &mut ReadTx| {
+            self.verification.check(tx, &caller).await?;
+            Ok((tenant::founded(tx).await?, queries::must_be_new(tx, &email).await))
+        };
+        let looked = self.db.read(&caller, look).await;
+        let (founded, is_new) = self.verification.remind(&caller, looked).await?;
         // A repeat sends no mail. It is looked for second: where the first request is through only now, it is no conflict.
         if let Some(first) = self.db.find_answer(&caller, key.as_ref()).await? {
             return Ok(Created(first));
         }
         is_new?; // nor does a conflict
         // Before anything is made: without its mail it is of no use.
-        self.mail_cap.take_invitation(caller.tenant(), &email).await?;
+        let from = caller.as_actor().origin().ip;
+        let mail = InvitationMail { tenant: caller.tenant(), founded, from, to: &email };
+        let charged = self.mail_cap.take_invitation(mail).await?;
         let (letters, lifetime) = (self.letters.clone(), self.lifetime);
         let invite = async |tx: &mut WriteTx| {
-            let inviter = Some(tx.actor());
+            let inviter = self.verification.check(tx, &caller).await?;
             queries::insert(tx, input, inviter, &letters, lifetime).await
         };
-        Ok(Created(self.db.write_once(&caller, key, invite).await?))
+        let made = self.db.write_once(&caller, key, invite).await;
+        let is_mailed = made.as_ref().is_ok_and(|made| !made.replayed);
+        if !is_mailed {
+            charged.give_back().await;
+        }
+        Ok(Created(made?))
     }
 
     /// Get an invitation

@@ -6,7 +6,7 @@ mod types;
 use crate::auth::{Permission, Role};
 
 pub use handlers::InvitationsApi;
-pub use queries::{accept, insert, invalid, made_by};
+pub use queries::{accept, insert, invalid, made_by, withdraw_all};
 pub use types::{InvitationInput, NewInvitation};
 
 crate::permissions! {

@@ -2,8 +2,8 @@
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::may_invite;
 use super::types::{Invitation, InvitationFilter, InvitationInput, NewInvitation, Stored};
-use crate::auth::Role;
 use crate::auth::opaque::{OpaqueToken, TokenKind};
+use crate::auth::{Role, VerifiedCaller};
 use crate::db::deadline::InTime;
 use crate::db::error::Constraint;
 use crate::db::sql::for_update;
@@ -69,16 +69,17 @@ pub async fn must_be_new(tx: &mut ReadTx, email: &str) -> Result<()> {
     Ok(())
 }
 
-/// Invites somebody, and has it mailed. `invited_by` answers for it; an operator does where there is nobody.
+/// Invites somebody, and has it mailed.
 pub async fn insert(
     tx: &mut WriteTx,
     input: InvitationInput,
-    invited_by: Option<UserId>,
+    inviter: VerifiedCaller,
     letters: &Letters,
     lifetime: Duration,
 ) -> Result<Audited<NewInvitation>> {
     let InvitationInput { email: Email(email), role } = input;
     let (tenant, now, email) = (tx.tenant(), tx.now(), normalised(&email));
+    let invited_by = inviter.user();
     must_be_new(tx, &email).await?;
     let expired = invitations::email.eq(&email).and(invitations::expires_at.le(now));
     let expired = invitations::table.filter(invitations::tenant_id.eq(tenant)).filter(expired);
@@ -116,12 +117,28 @@ pub async fn delete(tx: &mut WriteTx, id: InvitationId, by: Role) -> Result<Audi
     tx.audit(Action::Delete, id, Changes::deleted(&invitation)).await
 }
 
+/// Withdraws what these users have invited, as if it had never been.
+pub async fn withdraw_all(tx: &mut WriteTx, inviters: &[UserId]) -> Result<()> {
+    let (tenant, now) = (tx.tenant(), tx.now());
+    let theirs = invitations::tenant_id.eq(tenant).and(invitations::invited_by.eq_any(inviters.to_vec()));
+    let locked = for_update(invitations::table.filter(theirs.clone()).order(invitations::id).select(invitations::id));
+    let _: Vec<InvitationId> = locked.get_results(tx.conn()).await?; // one that is just accepted is gone afterwards, or the other way round
+    let open: Vec<Stored> =
+        open(tenant, now).filter(theirs.clone()).select(Stored::as_select()).load(tx.conn()).await?;
+    diesel::delete(invitations::table.filter(theirs)).execute(tx.conn()).await?;
+    for invitation in open.into_iter().map(Invitation::from) {
+        let _ = tx.audit(Action::Delete, invitation.id, Changes::deleted(&invitation)).await?; // the proof's own row is last
+    }
+    Ok(())
+}
+
 /// What whoever shows a bad token is told, whatever is bad about it.
 pub fn invalid() -> Error {
     Error::unprocessable("invitation_token", "is not valid for this address, was used, or has expired")
 }
 
-/// Uses an invitation up, and gives its role. It is good only while who made it could still make it.
+/// Uses an invitation up, and gives its role. It is good only while who made it could still make it. It proves no address: the
+/// inviter was shown the token too.
 pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &str) -> Result<Role> {
     type Row = (Vec<u8>, String, Role, Option<UserId>);
     let (tenant, id) = (tx.tenant(), InvitationId::from(token.id));

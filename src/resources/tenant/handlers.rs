@@ -2,8 +2,8 @@
 use super::types::{Confirmation, Tenant, TenantInput};
 use super::{OpenRegistration, Own, Read, queries};
 use crate::app::Tag;
-use crate::auth::Caller;
 use crate::auth::sessions::Sessions;
+use crate::auth::{Caller, Verification};
 use crate::db::{Db, Scope, WriteTx};
 use crate::error::{Error, Result};
 use crate::http::{Also, Deleted, Found, IfMatch, IfNoneMatch, Json, Patch, Query, Saved};
@@ -12,6 +12,7 @@ use poem_openapi::OpenApi;
 pub struct TenantApi {
     pub db: Db,
     pub sessions: Sessions,
+    pub verification: Verification,
 }
 
 #[OpenApi(prefix_path = "/api/v1", tag = "Tag::Tenant")]
@@ -33,12 +34,17 @@ impl TenantApi {
         let change = async |tx: &mut WriteTx| {
             let tenant = caller.grant(queries::find_to_change(tx).await?, &if_match)?;
             let input = patch.apply(&tenant.input)?;
-            if input.open_registration && !tenant.input.open_registration {
-                caller.require::<OpenRegistration>()?; // whoever comes in stays when the caller's key is gone
-            }
-            queries::update(tx, tenant, input).await
+            let opened_by = match input.opens(&tenant.input) {
+                true => {
+                    caller.require::<OpenRegistration>()?; // whoever comes in stays when the caller's key is gone
+                    Some(self.verification.check(tx, &caller).await?)
+                }
+                false => None,
+            };
+            queries::update(tx, tenant, input, opened_by).await
         };
-        Ok(Saved(self.db.write(&caller, change).await?))
+        let changed = self.db.write(&caller, change).await;
+        Ok(Saved(self.verification.remind(&caller, changed).await?))
     }
 
     /// Delete one's tenant

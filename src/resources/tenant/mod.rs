@@ -4,7 +4,7 @@ mod queries;
 mod types;
 
 pub use handlers::TenantApi;
-pub use queries::{Door, currency_or_own, hold, insert, name, timezone, today};
+pub use queries::{Door, currency_or_own, founded, hold, insert, name, timezone, today};
 pub use types::NewTenant;
 
 crate::permissions! {

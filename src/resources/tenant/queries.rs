@@ -1,11 +1,11 @@
 //! Tenants in the database. Their table has no row-level security: every query names the lease's tenant.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{NewTenant, Tenant, TenantInput};
-use crate::auth::{Granted, Locked};
+use crate::auth::{Granted, Locked, VerifiedCaller};
 use crate::db::error::Constraint;
 use crate::db::removal::RemoveTenant;
 use crate::db::sql::{for_share, for_update};
-use crate::db::types::{Day, TenantId};
+use crate::db::types::{Day, Instant, TenantId};
 use crate::db::{Action, Audited, Changes, ReadTx, WriteTx};
 use crate::error::{Detail, Error, Result};
 use crate::resources::users;
@@ -28,6 +28,12 @@ pub async fn find(tx: &mut ReadTx) -> Result<Tenant> {
 /// What it is called.
 pub async fn name(tx: &mut ReadTx) -> Result<String> {
     Ok(own(tx.tenant()).select(tenants::name).first(tx.conn()).await?)
+}
+
+/// When it was made.
+pub async fn founded(tx: &mut ReadTx) -> Result<Instant> {
+    let founded = own(tx.tenant()).select(tenants::created_at).first(tx.conn()).await.optional()?;
+    founded.ok_or(Error::InvalidToken)
 }
 
 /// The currency that was given, or the one that the tenant calculates in.
@@ -95,7 +101,16 @@ pub async fn insert(tx: &mut WriteTx, tenant: NewTenant) -> Result<Audited<()>> 
     tx.audit(Action::Create, tenant, changes).await
 }
 
-pub async fn update(tx: &mut WriteTx, before: Granted<Tenant>, input: TenantInput) -> Result<Audited<Tenant>> {
+/// Only somebody with a verified address opens it for registration, as `opened_by` proves.
+pub async fn update(
+    tx: &mut WriteTx,
+    before: Granted<Tenant>,
+    input: TenantInput,
+    opened_by: Option<VerifiedCaller>,
+) -> Result<Audited<Tenant>> {
+    if input.opens(&before.input) && opened_by.is_none() {
+        return Err(Error::UnverifiedCaller);
+    }
     let after = Tenant { input, version: before.version + 1, updated_at: tx.now(), ..before.clone() };
     let change = (&after.input, tenants::version.eq(after.version), tenants::updated_at.eq(after.updated_at));
     diesel::update(own(after.id)).set(change).execute(tx.conn()).await?;

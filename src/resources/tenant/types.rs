@@ -28,6 +28,13 @@ pub struct TenantInput {
     pub open_registration: bool,
 }
 
+impl TenantInput {
+    /// Whether it lets people register who could not before.
+    pub fn opens(&self, before: &Self) -> bool {
+        self.open_registration && !before.open_registration
+    }
+}
+
 impl Input for TenantInput {
     fn check(&self, problems: &mut Detail) {
         problems.one_line("name", &self.name);

@@ -3,6 +3,7 @@ use super::export::PersonalData;
 use super::types::{Member, ProfileInput, User, UserInput, UserList};
 use super::{Manage, Own, Read, queries, rules};
 use crate::app::Tag;
+use crate::auth::verified::SendVerification;
 use crate::auth::{Caller, Role};
 use crate::db::types::UserId;
 use crate::db::{Audited, Scope, WriteTx};
@@ -10,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::http::scalars::Email;
 use crate::http::{Also, Deleted, Found, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Saved};
 use crate::infra::formats::normalised;
-use crate::resources::auth::{SendVerification, SignIn};
+use crate::resources::auth::SignIn;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
 
@@ -179,7 +180,7 @@ impl UsersApi {
             let epoch = match new_hash {
                 Some(_) => {
                     if is_told {
-                        tx.enqueue(&letters.password_changed(&former, &name)).await?;
+                        tx.enqueue(&letters.password_changed(&former, &name, was_verified)).await?;
                     }
                     Some(tx.end_sessions(caller.user(), Some(session)).await?)
                 }

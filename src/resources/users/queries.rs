@@ -206,6 +206,7 @@ async fn insert_row(tx: &mut WriteTx, user: &User, password_hash: Option<String>
         users::is_active.eq(user.is_active),
         users::is_superuser.eq(user.is_superuser),
         users::email_verified.eq(user.email_verified),
+        users::first_verified_at.eq(user.email_verified.then_some(user.created_at)), // then an operator answers for it
         users::version.eq(user.version),
         users::created_at.eq(user.created_at),
         users::updated_at.eq(user.updated_at),
@@ -240,33 +241,47 @@ pub async fn set_password(tx: &mut WriteTx, checked: String, new: String) -> Res
     }
 }
 
-/// Sets the actor's password, which a token that was mailed to `email` allows, while that is their address; it proves the
-/// address too. The actor's row is locked. The caller ends sessions and writes the audit row.
+/// Sets the actor's password, which a token that was mailed to `email` allows, while that is their address. Gives the user as
+/// they were before. The actor's row is locked. The caller ends sessions and writes the audit row.
 pub async fn replace_password(tx: &mut WriteTx, new: String, email: &str) -> Result<User> {
     let (id, now) = (tx.actor(), tx.now());
     let user = find(tx, id).await?;
     if user.email != email {
         return Err(one_time_tokens::invalid()); // who reads a former mailbox gets nowhere
     }
-    let change = (
-        users::password_hash.eq(new),
-        users::email_verified.eq(true),
-        users::version.eq(users::version + 1),
-        users::updated_at.eq(now),
-    );
+    let change = (users::password_hash.eq(new), users::version.eq(users::version + 1), users::updated_at.eq(now));
     diesel::update(one(tx.tenant(), id)).set(change).execute(tx.conn()).await?;
     tx.void_tokens(id, &[Purpose::PasswordReset]).await?;
     calendar::revoke(tx, id).await?;
     Ok(user)
 }
 
-/// The actor has proved that this address is theirs; it does not matter if it is no more.
-pub async fn verify_email(tx: &mut WriteTx, email: &str) -> Result<Audited<()>> {
+/// What a proof that the actor reads the mail of an address means for their account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// No address of the account was proved before.
+    FirstOfAccount,
+    /// Another address was: the account has this one since, and nobody had proved it.
+    FirstOfAddress,
+    /// It says nothing new, or is of an address that they have no more.
+    Repeated,
+}
+
+/// The actor has proved that this address is theirs. Their row is locked. The caller writes the audit row.
+pub async fn verify_email(tx: &mut WriteTx, email: &str) -> Result<Proof> {
     let (tenant, id, now) = (tx.tenant(), tx.actor(), tx.now());
-    let user = one(tenant, id).filter(users::email.eq(email.to_owned()));
-    let change = (users::email_verified.eq(true), users::version.eq(users::version + 1), users::updated_at.eq(now));
-    diesel::update(user).set(change).execute(tx.conn()).await?;
-    tx.audit(Action::EmailVerify, id, Changes::none()).await
+    let unproved = users::email.eq(email.to_owned()).and(users::email_verified.eq(false));
+    let first: Option<Option<Instant>> =
+        one(tenant, id).filter(unproved.clone()).select(users::first_verified_at).first(tx.conn()).await.optional()?;
+    let Some(first) = first else { return Ok(Proof::Repeated) };
+    let change = (
+        users::email_verified.eq(true),
+        users::first_verified_at.eq(first.unwrap_or(now)),
+        users::version.eq(users::version + 1),
+        users::updated_at.eq(now),
+    );
+    diesel::update(one(tenant, id).filter(unproved)).set(change).execute(tx.conn()).await?;
+    Ok(if first.is_none() { Proof::FirstOfAccount } else { Proof::FirstOfAddress })
 }
 
 /// Whether the actor's password still is the one that was checked, where one was.

@@ -152,6 +152,11 @@ impl TestApp {
     pub async fn tenant(&self) -> Tenant {
         Tenant::register(self).await
     }
+
+    /// A new tenant with an owner whose address nobody has verified.
+    pub async fn unverified_tenant(&self) -> Tenant {
+        Tenant::register_unverified(self).await
+    }
 }
 
 /// The servers' log on standard error, for whoever looks for a fault: `TEST_LOG=debug`.

@@ -1,5 +1,7 @@
 //! A mail server that keeps what it is handed: enough of SMTP (RFC 5321) for tests to read what was sent. One test talks to
 //! a real one.
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -83,9 +85,17 @@ fn letter(to: &str, data: &[String]) -> Letter {
         let line = head.iter().find_map(|line| line.strip_prefix(name));
         line.unwrap_or_default().trim().to_owned()
     };
-    let is_quoted = head.iter().any(|line| line.eq_ignore_ascii_case("content-transfer-encoding: quoted-printable"));
-    let text = body.join("\n");
-    let text = if is_quoted { unquoted(&text) } else { text };
+    let is_encoded = |how: &str| {
+        let line = format!("content-transfer-encoding: {how}");
+        head.iter().any(|header| header.eq_ignore_ascii_case(&line))
+    };
+    let text = if is_encoded("quoted-printable") {
+        unquoted(&body.join("\n"))
+    } else if is_encoded("base64") {
+        String::from_utf8(BASE64.decode(body.concat()).unwrap()).unwrap().replace("\r\n", "\n")
+    } else {
+        body.join("\n")
+    };
     Letter { to: to.to_owned(), subject: header("Subject:"), id: header("Message-ID:"), text }
 }
 

@@ -21,12 +21,26 @@ pub struct Tenant {
 }
 
 impl Tenant {
+    /// A tenant whose owner has a verified address: only such people invite others and make keys.
     pub async fn register(app: &TestApp) -> Self {
+        Self::register_with(app, true).await
+    }
+
+    /// A tenant as it is right after registration: nobody has verified the owner's address.
+    pub async fn register_unverified(app: &TestApp) -> Self {
+        Self::register_with(app, false).await
+    }
+
+    async fn register_with(app: &TestApp, is_verified: bool) -> Self {
         let slug = format!("t-{}", app.parts.world.uuid().simple());
         let email = format!("owner@{slug}.example");
         let input = json!({"email": email, "password": PASSWORD, "name": "Olga Owner", "tenant_id": slug});
         let user = app.visitor().post("/api/v1/auth/register").json(&input).expect(201).await.json();
-        let id = user["tenant_id"].as_str().unwrap().parse().unwrap();
+        let [id, owner] = ["tenant_id", "id"].map(|member| user[member].as_str().unwrap().parse().unwrap());
+        if is_verified {
+            let verified = "email_verified = TRUE, first_verified_at = created_at";
+            app.run(&format!("UPDATE users SET {verified} WHERE id = {}", app.id(owner))).await;
+        }
         let owner = app.visitor().sign_in(&email).await;
         Self { app: app.clone(), id, slug, owner }
     }

@@ -7,7 +7,7 @@ use crate::auth::opaque::{OpaqueToken, TokenKind};
 use crate::auth::visitor::{self, Visitor};
 use crate::auth::{Actor, Caller};
 use crate::db::types::MeetingId;
-use crate::db::{Cost, Db, Origin, WriteScope};
+use crate::db::{Cost, Db, Origin, WriteScope, WriteTx};
 use crate::error::{Error, Result};
 use crate::http::{Also, Created, Deleted, Found, IdempotencyKey, IfNoneMatch};
 use poem_openapi::OpenApi;
@@ -48,7 +48,8 @@ impl CalendarApi {
         idempotency_key: IdempotencyKey,
     ) -> Result<Created<NewCalendarFeed>, Also<422>> {
         let key = idempotency_key.of(&String::new())?;
-        Ok(Created(self.db.write_once(&caller, key, async |tx| queries::make(tx).await).await?))
+        let make = async |tx: &mut WriteTx| queries::make(tx, caller.epoch()).await;
+        Ok(Created(self.db.write_once(&caller, key, make).await?))
     }
 
     /// Revoke one's calendar feed

@@ -90,11 +90,15 @@ pub async fn reader(tx: &mut ReadTx, token: &OpaqueToken) -> Result<Option<UserI
     Ok(feed.filter(|(hash, _)| token.fits(hash)).map(|(_, user)| user))
 }
 
-/// Makes the actor's feed, in the place of an earlier one.
-pub async fn make(tx: &mut WriteTx) -> Result<Audited<NewCalendarFeed>> {
+/// Makes the actor's feed, in the place of an earlier one. 401 where the actor's sessions were ended since the request was let in,
+/// which was in this epoch: a feed needs no session, and would go on.
+pub async fn make(tx: &mut WriteTx, epoch: i64) -> Result<Audited<NewCalendarFeed>> {
     let (tenant, user) = (tx.tenant(), tx.actor());
-    let own = users::table.filter(users::tenant_id.eq(tenant).and(users::id.eq(user))).select(users::id);
-    let _: UserId = for_update(own).get_result(tx.conn()).await?; // a second request waits here
+    let own = users::table.filter(users::tenant_id.eq(tenant).and(users::id.eq(user))).select(users::session_epoch);
+    let now: i64 = for_update(own).get_result(tx.conn()).await?; // a second request waits here
+    if now != epoch {
+        return Err(Error::InvalidToken);
+    }
     revoke(tx, user).await?;
     let token = OpaqueToken::new(TokenKind::CalendarFeed, tenant, tx.world().uuid(), tx.world());
     let feed = CalendarFeed::from(Stored { id: token.id.into(), created_at: tx.now() });
