@@ -18,6 +18,7 @@ use crate::config::{
 use crate::contract::{self, pages::pages};
 use crate::db::audit_chain::{CheckpointKey, PruneAudit, SealAudit};
 use crate::db::connect::Target;
+use crate::db::queue::FairQueue;
 use crate::db::removal::{RemoveExpired, RemoveTenant};
 use crate::db::{Db, DbOptions};
 use crate::http::Guarded;
@@ -54,7 +55,6 @@ use poem::{Endpoint, EndpointExt, Response, Route};
 use poem_openapi::{OpenApiService, Tags};
 use secrecy::ExposeSecret;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 
 #[derive(Tags)]
 #[oai(rename_all = "kebab-case")]
@@ -141,7 +141,7 @@ pub async fn connect(config: &Config, world: World) -> anyhow::Result<Parts> {
     let lifetime = Duration::from_std(auth.access_lifetime)?;
     let sign_in = SignIn {
         db: db.clone(),
-        passwords: Passwords::new(auth.bcrypt_cost, world.clone()),
+        passwords: Passwords::new(auth.bcrypt_cost, world.clone(), metrics.queue("passwords")),
         access: AccessTokens::new(signing_keys(auth)?, &auth.issuer, &auth.audience, lifetime),
         refresh: RefreshTokens::new(secret, previous),
         sessions: match (&redis, auth.session_store) {
@@ -152,7 +152,7 @@ pub async fn connect(config: &Config, world: World) -> anyhow::Result<Parts> {
             _ => Sessions::Database(db.clone()),
         },
         attempts: Attempts::new(config.rate_limit.enabled.then_some(thresholds), redis.clone(), world.clone()),
-        notes: Arc::new(Semaphore::new(MOST_NOTES)),
+        notes: FairQueue::new(MOST_NOTES, MOST_NOTES, metrics.queue("failed_sign_ins")),
         mail_cap: MailCap::new(limits.clone(), &config.mail),
         letters: Letters { app_url: config.mail.app_url.clone() },
         options: SignInOptions {

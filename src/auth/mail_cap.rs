@@ -4,8 +4,8 @@ use super::limits::{HOUR, Limit, Limits, check};
 use crate::config::MailConfig;
 use crate::db::types::{Instant, TenantId, UserId};
 use crate::error::{Error, Result};
+use crate::infra::addresses::canonical_login;
 use crate::infra::crypto::sha256_hex;
-use crate::infra::formats::normalised;
 use chrono::Duration;
 use std::net::IpAddr;
 use std::slice;
@@ -107,7 +107,7 @@ impl MailCap {
             let key = format!("bc:limit:{policy}:{kind:?}:{}", sha256_hex(of.as_bytes()));
             Limit { policy, key, quota, window: HOUR }
         };
-        let own = limit("mail", self.per_address, &normalised(address));
+        let own = limit("mail", self.per_address, &canonical_login(address));
         match is_verified {
             true => vec![own],
             false => vec![own, limit("mailbox", self.per_mailbox, &mailbox(address))],
@@ -135,7 +135,7 @@ impl MailCap {
 /// Where mail to this address may end up: `ada+anything@…` is read by `ada@…` in most places, and `a.d.a@…` in some. Where it is
 /// not, two strangers share a cap until they have verified their addresses.
 fn mailbox(address: &str) -> String {
-    let address = normalised(address);
+    let address = canonical_login(address);
     match address.rsplit_once('@') {
         Some((name, domain)) => format!("{}@{domain}", name.split('+').next().unwrap_or(name).replace('.', "")),
         None => address,
@@ -148,7 +148,13 @@ mod tests {
 
     #[test]
     fn tags_dots_and_spellings_lead_to_one_mailbox() {
-        for address in ["ada@example.com", " ADA+1@Example.com", "ada+a+b@example.com", "a.d.a+1.2@example.com"] {
+        for address in [
+            "ada@example.com",
+            " ADA+1@Example.com",
+            "ada+a+b@example.com",
+            "a.d.a+1.2@example.com",
+            "ada@example。com",
+        ] {
             assert_eq!(mailbox(address), "ada@example.com");
         }
         assert_eq!(mailbox("ada@mail.example.com"), "ada@mail.example.com");

@@ -1,10 +1,13 @@
 //! Passwords, hashed by bcrypt on threads of their own: at most one a core, so that a storm of sign-ins does not slow
-//! the other requests.
+//! the other requests. Turns go round over tenants and visitors' addresses, so that one of them does not hold up the others'
+//! sign-ins.
+use crate::db::queue::{Claimant, FairQueue};
 use crate::error::{Error, Result};
+use crate::infra::metrics::QueueGauges;
+use crate::infra::password::Password;
 use crate::infra::world::World;
-use secrecy::{ExposeSecret, SecretString};
+use anyhow::anyhow;
 use std::sync::{Arc, OnceLock};
-use tokio::sync::Semaphore;
 
 /// bcrypt reads no more than this of a password.
 pub const MAX_BYTES: usize = 72;
@@ -17,67 +20,93 @@ const QUEUE_PER_CORE: usize = 32;
 pub struct Passwords {
     /// The exponent of bcrypt's work.
     cost: u32,
-    turns: Arc<Semaphore>,
-    /// Who may wait for a turn.
-    queue: Arc<Semaphore>,
+    queue: FairQueue,
+    /// How many may wait for a turn.
+    places: usize,
     world: World,
     nobodys: Arc<OnceLock<String>>,
 }
 
+/// A hash that a password turned out to be right for.
+pub struct Checked {
+    pub hash: String,
+    /// It is of the password as it was typed, and from before passwords were normalised.
+    is_of_typed: bool,
+}
+
 impl Passwords {
-    pub fn new(cost: u32, world: World) -> Self {
+    pub fn new(cost: u32, world: World, gauges: QueueGauges) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let (turns, queue) = (Semaphore::new(cores), Semaphore::new(cores * QUEUE_PER_CORE));
-        Self { cost, turns: Arc::new(turns), queue: Arc::new(queue), world, nobodys: Arc::default() }
+        let queue = FairQueue::new(cores, cores, gauges);
+        Self { cost, queue, places: cores * QUEUE_PER_CORE, world, nobodys: Arc::default() }
     }
 
-    pub async fn hash(&self, password: SecretString) -> Result<String> {
-        let (cost, salt) = (self.cost, self.world.random_bytes());
-        self.on_a_thread(move || hash(&password, cost, salt)).await?
+    /// The password must have at most [`MAX_BYTES`]: none is cut.
+    pub async fn hash(&self, claimant: Claimant, password: &Password) -> Result<String> {
+        if password.bytes() > MAX_BYTES {
+            return Err(Error::Internal(anyhow!("a password of more than {MAX_BYTES} bytes was to be hashed")));
+        }
+        let (cost, salt, password) = (self.cost, self.world.random_bytes(), password.clone());
+        self.on_a_thread(claimant, move || hash(password.exposed(), cost, salt)).await?
     }
 
-    /// The hash of this password at today's cost, where the one that it was checked against has another.
-    pub async fn renewed(&self, password: SecretString, checked: &str) -> Result<Option<String>> {
-        match cost_of(checked)? == self.cost {
+    /// The hash to put in the place of the one that was checked, where that has another cost or is not of the normalised
+    /// password. One that is too long when it is normalised keeps its hash.
+    pub async fn renewed(&self, claimant: Claimant, password: &Password, checked: &Checked) -> Result<Option<String>> {
+        let is_current = !checked.is_of_typed && cost_of(&checked.hash)? == self.cost;
+        match is_current || password.bytes() > MAX_BYTES {
             true => Ok(None),
-            false => self.hash(password).await.map(Some),
+            false => self.hash(claimant, password).await.map(Some),
         }
     }
 
-    /// Whether it is the password of this hash. Without a hash, or with one that was cheaper, it takes as long, and is
-    /// `false`: how long an answer takes must not tell who has an account.
-    pub async fn verify(&self, password: SecretString, against: Option<String>) -> Result<bool> {
+    /// The hash, if this is its password. Without a hash, or with one that was cheaper, it takes as long: how long an answer
+    /// takes must not tell who has an account. Where the password was typed in another form than NFKC, that form gets a
+    /// second try, as older hashes are of it; so how many tries there are depends on what was typed alone.
+    pub async fn verify(
+        &self,
+        claimant: Claimant,
+        password: &Password,
+        against: Option<String>,
+    ) -> Result<Option<Checked>> {
         let (cost, salt, nobodys) = (self.cost, self.world.random_bytes(), self.nobodys.clone());
-        self.on_a_thread(move || {
+        let password = password.clone();
+        let work = move || -> Result<Option<Checked>> {
             let is_known = against.is_some();
-            let against = match against {
+            let hash = match against {
                 Some(hash) => hash,
                 None => match nobodys.get() {
                     Some(hash) => hash.clone(),
                     None => {
-                        let made = hash(&SecretString::from("nobody's password"), cost, salt)?;
+                        let made = hash("nobody's password", cost, salt)?;
                         nobodys.get_or_init(|| made).clone()
                     }
                 },
             };
-            let text = password.expose_secret();
-            let fits = bcrypt::verify(text, &against).map_err(|error| Error::Internal(error.into()))?;
-            let is_right = fits && is_known && text.len() <= MAX_BYTES;
-            if !is_right {
+            let typed = password.as_typed().filter(|typed| typed.len() <= MAX_BYTES); // longer ones were refused
+            let tries = [(Some(password.exposed().as_str()), false), (typed, true)];
+            for (text, is_of_typed) in tries.into_iter().filter_map(|(text, is_of_typed)| Some((text?, is_of_typed))) {
+                let fits = bcrypt::verify(text, &hash).map_err(|error| Error::Internal(error.into()))?;
+                if fits && is_known && text.len() <= MAX_BYTES {
+                    return Ok(Some(Checked { hash, is_of_typed }));
+                }
                 // Each step doubles the time: the steps up to a cost take, together with the last, as long as that cost.
-                for missing in cost_of(&against)?..cost {
-                    hash(&password, missing, salt)?;
+                for missing in cost_of(&hash)?..cost {
+                    self::hash(text, missing, salt)?;
                 }
             }
-            Ok(is_right)
-        })
-        .await?
+            Ok(None)
+        };
+        self.on_a_thread(claimant, work).await?
     }
 
-    async fn on_a_thread<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> Result<R> {
-        let full = |error: tokio::sync::TryAcquireError| Error::Unavailable(error.into());
-        let _place = self.queue.try_acquire().map_err(full)?;
-        let turn = self.turns.clone().acquire_owned().await.map_err(|error| Error::Internal(error.into()))?;
+    async fn on_a_thread<R: Send + 'static>(
+        &self,
+        claimant: Claimant,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R> {
+        let turn = self.queue.turn_among(claimant, self.places).await;
+        let turn = turn.ok_or_else(|| Error::Unavailable(anyhow!("too many passwords wait to be checked")))?;
         let work = move || {
             let result = work();
             drop(turn); // also where nobody waits for the result any more
@@ -92,43 +121,10 @@ fn cost_of(hash: &str) -> Result<u32> {
     Ok(parts.get_cost())
 }
 
-fn hash(password: &SecretString, cost: u32, salt: [u8; 16]) -> Result<String> {
-    let parts = bcrypt::hash_with_salt(password.expose_secret(), cost, salt);
+fn hash(password: &str, cost: u32, salt: [u8; 16]) -> Result<String> {
+    let parts = bcrypt::hash_with_salt(password, cost, salt);
     Ok(parts.map_err(|error| Error::Internal(error.into()))?.format_for_version(bcrypt::Version::TwoB))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn only_the_right_password_fits() {
-        let passwords = Passwords::new(4, World::real());
-        let secret = |text: &str| SecretString::from(text);
-        let hash = passwords.hash(secret("correct horse")).await.unwrap();
-        assert!(hash.starts_with("$2b$04$"));
-        assert!(passwords.verify(secret("correct horse"), Some(hash.clone())).await.unwrap());
-        assert!(!passwords.verify(secret("correct horsE"), Some(hash)).await.unwrap());
-        assert!(!passwords.verify(secret("nobody's password"), None).await.unwrap());
-    }
-
-    #[tokio::test]
-    async fn a_hash_of_another_cost_is_renewed() {
-        let secret = || SecretString::from("correct horse");
-        let (old, new) = (Passwords::new(4, World::real()), Passwords::new(5, World::real()));
-        let hash = old.hash(secret()).await.unwrap();
-        assert_eq!(old.renewed(secret(), &hash).await.unwrap(), None);
-        assert!(new.verify(secret(), Some(hash.clone())).await.unwrap());
-        let renewed = new.renewed(secret(), &hash).await.unwrap().unwrap();
-        assert!(renewed.starts_with("$2b$05$") && old.verify(secret(), Some(renewed)).await.unwrap());
-        assert!(!new.verify(SecretString::from("wrong"), Some(hash)).await.unwrap());
-    }
-
-    #[tokio::test]
-    async fn what_bcrypt_would_cut_off_is_not_ignored() {
-        let passwords = Passwords::new(4, World::real());
-        let hash = passwords.hash(SecretString::from("x".repeat(72))).await.unwrap();
-        assert!(passwords.verify(SecretString::from("x".repeat(72)), Some(hash.clone())).await.unwrap());
-        assert!(!passwords.verify(SecretString::from("x".repeat(73)), Some(hash)).await.unwrap());
-    }
-}
+mod tests;

@@ -4,9 +4,11 @@ use crate::app;
 use crate::auth::Role;
 use crate::config::Config;
 use crate::db::Origin;
+use crate::db::queue::Claimant;
 use crate::db::types::UserId;
 use crate::error::{Detail, Error};
-use crate::infra::formats::{is_email, is_one_line};
+use crate::infra::addresses::canonical_email;
+use crate::infra::formats::is_one_line;
 use crate::infra::world::World;
 use crate::resources::auth::Tenancy;
 use crate::resources::users::NewUser;
@@ -16,8 +18,8 @@ use uuid::Uuid;
 pub async fn run(config: Config, args: CreateUserArgs) -> anyhow::Result<()> {
     let CreateUserArgs { email, name, tenant, role, admin, superuser, password_stdin } = args;
     let email = prompt::value(email, "--email", "E-mail")?;
-    if !is_email(&email) {
-        bail!("--email is not an e-mail address");
+    if let Err(fault) = canonical_email(&email) {
+        bail!("--email {fault}");
     }
     let name = prompt::value(name, "--name", "Name")?;
     if name.chars().count() > 120 || !is_one_line(&name) {
@@ -34,7 +36,8 @@ pub async fn run(config: Config, args: CreateUserArgs) -> anyhow::Result<()> {
         parts.db.find_tenant(&slug, &crate::db::Origin::default()).await.context("the database does not answer")?;
     let (tenant, _) = found
         .with_context(|| format!("there is no tenant {slug}: make it with `bizcenter create-tenant --slug {slug}`"))?;
-    let password_hash = parts.sign_in.passwords.hash(prompt::password(password_stdin)?).await?;
+    let password = prompt::password(password_stdin)?;
+    let password_hash = parts.sign_in.passwords.hash(Claimant::server(), &password).await?;
     let new =
         NewUser { email, username: None, name, role, password_hash, is_superuser: superuser, email_verified: true };
     let operator = UserId::from(Uuid::nil());

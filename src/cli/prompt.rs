@@ -1,12 +1,14 @@
 //! Asks at the terminal for what the options leave out.
 use crate::auth::passwords::MAX_BYTES;
+use crate::infra::password::Password;
 use anyhow::{Context, bail};
-use secrecy::{ExposeSecret, SecretString};
 use std::io::{self, BufRead, IsTerminal, Write};
+use unicode_normalization::UnicodeNormalization;
+use zeroize::Zeroizing;
 
 const MIN_PASSWORD: usize = 8;
 
-/// The option's value, or what is typed.
+/// The option's value, or what is typed, in NFC as the texts of requests are.
 pub fn value(given: Option<String>, option: &str, question: &str) -> anyhow::Result<String> {
     let text = match given {
         Some(text) => text,
@@ -14,7 +16,7 @@ pub fn value(given: Option<String>, option: &str, question: &str) -> anyhow::Res
     };
     match text.trim() {
         "" => bail!("{option} must not be empty"),
-        text => Ok(text.to_owned()),
+        text => Ok(text.nfc().collect()),
     }
 }
 
@@ -34,29 +36,33 @@ pub fn confirm(option: &str, question: &str) -> anyhow::Result<bool> {
 }
 
 /// The first line of standard input, or a password typed twice and not shown.
-pub fn password(from_stdin: bool) -> anyhow::Result<SecretString> {
-    let password = if from_stdin {
-        let mut line = String::new();
+pub fn password(from_stdin: bool) -> anyhow::Result<Password> {
+    let typed = if from_stdin {
+        let mut line = Zeroizing::new(String::new());
         io::stdin().lock().read_line(&mut line).context("standard input can't be read")?;
-        SecretString::from(line.trim_end_matches(['\r', '\n']))
+        line
     } else {
         typed_password()?
     };
-    let (characters, bytes) = (password.expose_secret().chars().count(), password.expose_secret().len());
-    if characters < MIN_PASSWORD || bytes > MAX_BYTES || password.expose_secret().contains('\0') {
+    let password = Password::new(typed.trim_end_matches(['\r', '\n']));
+    let characters = password.exposed().chars().count();
+    if characters < MIN_PASSWORD || password.bytes() > MAX_BYTES || password.exposed().contains('\0') {
         bail!("a password has at least {MIN_PASSWORD} characters and at most {MAX_BYTES} bytes");
     }
     Ok(password)
 }
 
-fn typed_password() -> anyhow::Result<SecretString> {
+fn typed_password() -> anyhow::Result<Zeroizing<String>> {
     if !io::stdin().is_terminal() {
         bail!("--password-stdin is missing, and there is no terminal to ask at");
     }
-    let ask = |question| rpassword::prompt_password(question).context("nothing can be read from the terminal");
+    let ask = |question| {
+        let typed = rpassword::prompt_password(question).context("nothing can be read from the terminal");
+        typed.map(Zeroizing::new)
+    };
     let (first, second) = (ask("Password: ")?, ask("Password again: ")?);
     if first != second {
         bail!("the two passwords differ");
     }
-    Ok(first.into())
+    Ok(first)
 }

@@ -163,6 +163,14 @@ impl WriteTx {
         Ok(())
     }
 
+    /// The user's address is stored in another form now: their tokens are for that one.
+    pub async fn readdress_tokens(&mut self, user: UserId, former: &str, now: &str) -> Result<()> {
+        let of_user = tokens::tenant_id.eq(self.tenant()).and(tokens::user_id.eq(user));
+        let rows = tokens::table.filter(of_user).filter(tokens::email.eq(former.to_owned()));
+        diesel::update(rows).set(tokens::email.eq(now.to_owned())).execute(self.conn()).await?;
+        Ok(())
+    }
+
     /// Uses the actor's token up: 422 where it is not good, or was used meanwhile. Gives the address that it was mailed to.
     pub async fn redeem(&mut self, token: &OpaqueToken, purpose: Purpose) -> Result<String> {
         self.lock_actor().await?; // who comes second waits here

@@ -2,13 +2,15 @@
 //!
 //! Turns go round-robin over parties (tenants; addresses, for visitors), and within a party over its users: however many
 //! requests one of them sends, the next turn but one belongs to somebody else. A queue may also cap what one party holds
-//! at once.
+//! at once, and how many requests wait.
 use super::types::{TenantId, UserId};
+use crate::infra::formats::subscriber;
 use crate::infra::metrics::QueueGauges;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 /// Those among whom turns are shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,6 +29,19 @@ pub struct Claimant {
     pub party: Party,
     /// Nil where the party has no users.
     pub user: UserId,
+}
+
+impl Claimant {
+    /// Somebody who has proven nothing yet, whichever user they name: who waits longer than another would tell whether there
+    /// is such a user.
+    pub fn visitor(ip: Option<IpAddr>) -> Self {
+        Self { party: Party::Address(ip.map(subscriber)), user: Uuid::nil().into() }
+    }
+
+    /// The operator's commands.
+    pub fn server() -> Self {
+        Self { party: Party::Server, user: Uuid::nil().into() }
+    }
 }
 
 /// Hands out a fixed number of turns. A clone is the same queue.
@@ -57,6 +72,12 @@ struct Waiting {
     requests: HashMap<UserId, VecDeque<Request>>,
 }
 
+impl Waiting {
+    fn len(&self) -> usize {
+        self.requests.values().map(VecDeque::len).sum()
+    }
+}
+
 struct Request {
     ticket: u64,
     answer: oneshot::Sender<Turn>,
@@ -84,14 +105,26 @@ impl FairQueue {
 
     /// Waits for a turn. Dropping the future gives the place in the queue up.
     pub async fn turn(&self, claimant: Claimant) -> Turn {
+        match self.request(claimant, usize::MAX).await {
+            Some(turn) => turn,
+            None => std::future::pending().await, // only a withdrawn request loses its sender
+        }
+    }
+
+    /// As [`Self::turn`], where at most `places` requests wait. Where one more comes, the latest request of the party that
+    /// has the most of them waiting gets `None`: a party that fills the queue keeps nobody else out. A queue is asked for
+    /// all its turns in this way, or for none.
+    pub async fn turn_among(&self, claimant: Claimant, places: usize) -> Option<Turn> {
+        self.request(claimant, places).await
+    }
+
+    async fn request(&self, claimant: Claimant, places: usize) -> Option<Turn> {
         let (answer, answered) = oneshot::channel();
         let ticket = self.state().push(claimant, answer);
         let _withdrawal = Withdrawal { queue: self, claimant, ticket };
         self.hand_out();
-        match answered.await {
-            Ok(turn) => turn,
-            Err(_) => std::future::pending().await, // only a withdrawn request loses its sender
-        }
+        self.state().crop(places, claimant);
+        answered.await.ok()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -161,6 +194,24 @@ impl State {
         Some((party, request.answer))
     }
 
+    /// Removes what waits beyond so many places, now that the newcomer has come.
+    fn crop(&mut self, places: usize, newcomer: Claimant) {
+        while self.waiting.values().map(Waiting::len).sum::<usize>() > places {
+            let Some((claimant, ticket)) = self.latest_of_most(newcomer) else { return };
+            self.withdraw(claimant, ticket);
+        }
+    }
+
+    /// The latest request of the user who has the most of them, in the party that has the most: the newcomer's own, where
+    /// others have as many.
+    fn latest_of_most(&self, newcomer: Claimant) -> Option<(Claimant, u64)> {
+        let parties = self.waiting.iter();
+        let (party, waiting) = parties.max_by_key(|(party, waiting)| (waiting.len(), **party == newcomer.party))?;
+        let users = waiting.requests.iter();
+        let (user, requests) = users.max_by_key(|(user, requests)| (requests.len(), **user == newcomer.user))?;
+        Some((Claimant { party: *party, user: *user }, requests.back()?.ticket))
+    }
+
     /// Removes a request, if it still waits.
     fn withdraw(&mut self, claimant: Claimant, ticket: u64) {
         let Claimant { party, user } = claimant;
@@ -205,7 +256,6 @@ mod tests {
     use futures_util::FutureExt;
     use futures_util::future::BoxFuture;
     use proptest::prelude::*;
-    use uuid::Uuid;
 
     fn claimant(tenant: u128, user: u128) -> Claimant {
         Claimant { party: Party::Tenant(Uuid::from_u128(tenant).into()), user: Uuid::from_u128(user).into() }
@@ -277,6 +327,27 @@ mod tests {
         drop(held); // the turn is on its way to the first
         drop(first);
         assert!(second.now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn who_fills_the_places_loses_one_to_a_newcomer() {
+        let queue = FairQueue::new(1, 1, QueueGauges::default());
+        let held = queue.turn_among(claimant(9, 9), 3).await.unwrap();
+        let asked = |tenant: u128, user: u128| {
+            let queue = queue.clone();
+            let mut turn = async move { queue.turn_among(claimant(tenant, user), 3).await }.boxed();
+            assert!((&mut turn).now_or_never().is_none(), "it has to wait");
+            turn
+        };
+        let [first, second, mut third] = [asked(1, 1), asked(1, 2), asked(1, 2)];
+        assert!(queue.turn_among(claimant(1, 2), 3).await.is_none(), "a party that has all places gets no more");
+        let mut other = asked(2, 1);
+        assert!((&mut third).now_or_never().unwrap().is_none(), "the latest of who has most made room");
+        assert!(queue.turn_among(claimant(2, 1), 3).await.is_none(), "nor does another that has as many");
+        drop(held);
+        drop(first.await.unwrap());
+        drop((&mut other).now_or_never().unwrap().unwrap());
+        drop(second.await.unwrap());
     }
 
     proptest! {

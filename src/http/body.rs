@@ -75,8 +75,10 @@ fn parse<T: Input>(json: &[u8]) -> Result<T> {
     validated(value)
 }
 
-fn validated<T: Input>(value: Value) -> Result<T> {
-    Schema::of::<T>().check(&value).map_err(Error::Invalid)?;
+fn validated<T: Input>(mut value: Value) -> Result<T> {
+    let schema = Schema::of::<T>();
+    schema.compose(&mut value);
+    schema.check(&value).map_err(Error::Invalid)?;
     checked(value)
 }
 

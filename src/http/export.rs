@@ -4,6 +4,7 @@ use super::query::{QueryParams, Search, members_of, parse_sort, part, sort_membe
 use crate::auth::{Caller, Permission};
 use crate::db::{Cost, Db, ReadTx};
 use crate::error::{Error, Result};
+use crate::infra::formats::is_invisible;
 use crate::list::{At, BatchSize, Filter, List, Page};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -26,6 +27,9 @@ pub enum Format {
 struct Layout {
     #[oai(default)]
     format: Format,
+    /// Whether the file begins with a byte order mark.
+    #[oai(default)]
+    bom: bool,
     /// The columns, in this order; all of them if it is absent.
     fields: Option<Vec<String>>,
 }
@@ -33,6 +37,8 @@ struct Layout {
 /// The parameters of an export: a list's, without its paging.
 pub struct ExportOf<F: Filter> {
     format: Format,
+    /// Some spreadsheets take a file that begins without it for one in the encoding of their country.
+    bom: bool,
     fields: Vec<String>,
     list: List<F>,
 }
@@ -55,7 +61,10 @@ impl<F: Filter> QueryParams for ExportOf<F> {
     }
 
     fn parse(members: Map<String, Value>) -> Result<Self> {
-        let Layout { format, fields } = part(&members)?;
+        let Layout { format, bom, fields } = part(&members)?;
+        if bom && format != Format::Csv {
+            return Err(Error::invalid("bom", "is for `format=csv` alone: JSON has no byte order mark"));
+        }
         let fields = fields.unwrap_or_else(|| columns::<F::Item>().into_iter().map(str::to_owned).collect());
         if let Some(repeated) = fields.iter().enumerate().find(|(index, field)| fields[..*index].contains(field)) {
             return Err(Error::invalid("fields", format!("names {} twice", repeated.1)));
@@ -63,7 +72,7 @@ impl<F: Filter> QueryParams for ExportOf<F> {
         let Search { q } = part(&members)?;
         let (filter, sort) = (part(&members)?, parse_sort(&members)?);
         let list = List { filter, q, sort, per_page: BatchSize::FIRST.per_page(), at: At::Cursor(None) };
-        Ok(Self { format, fields, list })
+        Ok(Self { format, bom, fields, list })
     }
 }
 
@@ -87,7 +96,7 @@ impl Export {
         A: Permission,
         P: for<'a> Fn(&'a mut ReadTx, &'a List<F>) -> BoxFuture<'a, Result<Page<F::Item>>> + Send + Sync + 'static,
     {
-        let ExportOf { format, fields, mut list } = export;
+        let ExportOf { format, bom, fields, mut list } = export;
         let slot = caller.begin_export()?;
         let first = db.read_at(Cost::Long, &caller, async |tx| page(tx, &list).await).await;
         let first = first.map_err(|error| list.advise(error))?;
@@ -96,7 +105,7 @@ impl Export {
             Format::Ndjson => String::new(),
         };
         let (text, size) = print_batch(format, &fields, first, BatchSize::FIRST, &mut list);
-        let head = head + &text;
+        let head = format!("{}{head}{text}", if bom { "\u{feff}" } else { "" });
 
         let start = (list, db, caller, page, fields, size, slot);
         let rest = stream::try_unfold(start, move |(mut list, db, caller, page, fields, size, slot)| async move {
@@ -140,16 +149,64 @@ fn print_batch<F: Filter>(
     (rows.into_iter().map(print).collect(), size)
 }
 
-/// What a cell shows. A text that a spreadsheet would take for a formula gets an apostrophe before it (OWASP, CSV
-/// Injection).
+/// What a cell shows.
 fn cell(value: Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) => format!("'{text}"),
-        Value::String(text) => text,
+        Value::String(text) => defused(text),
         Value::Array(items) => items.into_iter().map(cell).collect::<Vec<_>>().join(", "),
-        other => other.to_string(),
+        Value::Object(_) => defused(value.to_string()), // the texts within it are no cells of their own, but may hold a `;`
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
     }
+}
+
+/// The text as no spreadsheet takes it for a formula (OWASP, CSV Injection): an apostrophe stands before it where it would
+/// begin one, and before each part of it that would begin one in a spreadsheet that separates cells by `;` or tabs and does
+/// not know our quotation marks then. What begins with apostrophes gets one more, so that the text can be read back.
+fn defused(text: String) -> String {
+    let mut starts = vec![];
+    // Whether the text, and the part of it, that goes on here begins a formula. From the end, so that each character is
+    // looked at once.
+    let (mut text_begins, mut part_begins) = (false, false);
+    for (at, c) in text.char_indices().rev() {
+        if !is_passed_over(c) {
+            (text_begins, part_begins) = (is_formula_sign(c), is_formula_sign(c));
+        }
+        if separates(c) {
+            part_begins = false;
+        }
+        let is_start = match at {
+            0 => text_begins,
+            _ => part_begins && text[..at].ends_with(separates),
+        };
+        if is_start {
+            starts.push(at);
+        }
+    }
+    let mut defused = String::with_capacity(text.len() + starts.len());
+    let mut done = 0;
+    for start in starts.into_iter().rev() {
+        defused.push_str(&text[done..start]);
+        defused.push('\'');
+        done = start;
+    }
+    defused.push_str(&text[done..]);
+    defused
+}
+
+/// Also their full-width and small forms, which spreadsheets of East Asia take for the same.
+fn is_formula_sign(c: char) -> bool {
+    matches!(c, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠' | '﹦' | '﹢' | '﹣' | '﹫')
+}
+
+/// What separates cells or rows, in one spreadsheet or another.
+fn separates(c: char) -> bool {
+    matches!(c, ';' | '\t' | '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}')
+}
+
+/// What may stand before a formula, as spreadsheets drop it or don't see it; and the apostrophes that are put there.
+fn is_passed_over(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || is_invisible(c) || c == '\''
 }
 
 /// One line of CSV (RFC 4180).
@@ -201,23 +258,4 @@ impl ApiResponse for Export {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn cells_can_not_become_formulas() {
-        for text in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1"] {
-            assert_eq!(cell(json!(text)), format!("'{text}"));
-        }
-        assert_eq!(cell(json!("a=1")), "a=1");
-        assert_eq!(cell(json!(-5)), "-5");
-        assert_eq!(cell(json!(["=x", "b"])), "'=x, b");
-        assert_eq!(cell(Value::Null), "");
-    }
-
-    #[test]
-    fn rows_are_quoted_as_rfc_4180_says() {
-        assert_eq!(csv_row(["a,b", "c\"d", "e\nf", ""].iter()), "\"a,b\",\"c\"\"d\",\"e\nf\",\r\n");
-    }
-}
+mod tests;

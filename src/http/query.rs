@@ -63,7 +63,11 @@ fn read(schema: &Schema, query: &str) -> Result<Map<String, Value>> {
             repeated.add(&name, "must be given once");
         }
     }
-    match schema.check(&Value::Object(members.clone())) {
+    let mut members = Value::Object(members);
+    schema.compose(&mut members);
+    let checked = schema.check(&members);
+    let Value::Object(members) = members else { return Err(unreadable()) };
+    match checked {
         Err(mut problems) => {
             for (name, messages) in repeated.0 {
                 problems.0.entry(name).or_default().extend(messages);

@@ -3,15 +3,15 @@ use crate::db::types::{
     ActionItemId, AnyId, ApiKeyId, AttendeeId, AuditId, CalendarFeedId, CommentId, ContractId, Day, HistoryId, Instant,
     InvitationId, ItemId, MeetingId, SessionId, TaskId, TenantId, UserId,
 };
-use crate::infra::formats::{is_email, parse_day, parse_instant, parse_uuid};
+use crate::infra::addresses::canonical_login;
+use crate::infra::formats::{parse_day, parse_instant, parse_uuid};
 use crate::infra::money::{AMOUNT_PATTERN, Amount};
+pub use crate::infra::password::Password;
 use chrono::SecondsFormat;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type};
-use secrecy::SecretString;
 use serde_json::Value;
 use std::borrow::Cow;
-use zeroize::Zeroizing;
 
 macro_rules! string_type {
     ($type:ident, $format:literal, parse: $parse:expr, print: $print:expr) => {
@@ -109,41 +109,21 @@ string_type!(
     print: Amount::reveal
 );
 
-/// An e-mail address as people write it; `infra::formats` makes the form in which two are compared.
+/// An e-mail address in its canonical form (`infra::addresses`). What clients send was checked against the schema before. An
+/// address of a record from before these rules is no fault of who changes another member: it stays as it was stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Email(pub String);
 
 string_type!(
     Email as String, "email",
     raw: |email| &email.0,
-    parse: |text| is_email(text).then(|| Self(text.to_owned())),
+    parse: |text| Some(Self(canonical_login(text))),
     print: |email| email.0.clone()
 );
 
-/// What clients send and never see again: it prints as `***`, and is wiped from memory when it is dropped.
-#[derive(Clone)]
-pub struct Password(Zeroizing<String>);
-
-impl Password {
-    pub fn secret(&self) -> SecretString {
-        self.0.as_str().into()
-    }
-
-    /// Its length in UTF-8, which is what bcrypt counts.
-    pub fn bytes(&self) -> usize {
-        self.0.len()
-    }
-}
-
-impl std::fmt::Debug for Password {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
-}
-
 string_type!(
     Password as String, "password",
-    raw: |password| &password.0,
-    parse: |text| Some(Self(Zeroizing::new(text.to_owned()))),
+    raw: Password::exposed,
+    parse: |text| Some(Self::new(text)),
     print: |_| "***".to_owned()
 );

@@ -2,7 +2,9 @@
 //!
 //! The derive's own parser stops at the first error, takes 5 for a string, and null for anything optional.
 use crate::error::Detail;
-use crate::infra::formats::{is_email, parse_day, parse_instant, parse_uuid};
+use crate::infra::addresses::canonical_email;
+use crate::infra::formats::{parse_day, parse_instant, parse_uuid};
+use crate::infra::password::characters;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::Type;
 use regex::Regex;
@@ -10,6 +12,7 @@ use serde_json::{Map, Value, json};
 use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 /// The schema of one type and of all that it refers to.
 pub struct Schema {
@@ -48,6 +51,32 @@ impl Schema {
         let mut problems = Detail::default();
         self.check_value(&self.root, value, "", &mut problems);
         if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    /// Puts the texts of a value into NFC, so that a text is found, counted and compared alike whether a keyboard composes its
+    /// characters or not. Passwords stay as they were typed: their own type normalises them.
+    pub fn compose(&self, value: &mut Value) {
+        self.compose_value(&self.root, value);
+    }
+
+    fn compose_value(&self, schema: &Value, value: &mut Value) {
+        let schema = self.resolve(schema);
+        match value {
+            Value::String(text) if schema["format"] != "password" && !is_nfc(text) => *text = text.nfc().collect(),
+            Value::Array(items) => {
+                for item in items {
+                    self.compose_value(&schema["items"], item);
+                }
+            }
+            Value::Object(members) => {
+                for (name, member) in members {
+                    if let Some(schema) = schema["properties"].get(name) {
+                        self.compose_value(schema, member);
+                    }
+                }
+            }
+            Value::String(_) | Value::Number(_) | Value::Bool(_) | Value::Null => {}
+        }
     }
 
     /// Follows `$ref`, also where it is wrapped in `allOf` to carry a default or a description.
@@ -120,16 +149,20 @@ fn check_text(schema: &Value, text: &str, at: &str, problems: &mut Detail) {
     if text.contains('\0') {
         problems.add(at, "must not contain a NUL character"); // PostgreSQL can't store one
     }
-    check_count(schema, ["minLength", "maxLength"], text.chars().count(), "characters", at, problems);
+    let format = schema["format"].as_str().unwrap_or_default();
+    let length = if format == "password" { characters(text) } else { text.chars().count() };
+    check_count(schema, ["minLength", "maxLength"], length, "characters", at, problems);
     if let Some(pattern) = schema["pattern"].as_str().filter(|pattern| !regex(pattern).is_match(text)) {
         problems.add(at, format!("must match {pattern}"));
     }
-    let format = schema["format"].as_str().unwrap_or_default();
     let valid = match format {
         "uuid" => parse_uuid(text).is_some(),
         "date" => parse_day(text).is_some(),
         "date-time" => parse_instant(text).is_some(),
-        "email" => is_email(text),
+        "email" => match canonical_email(text) {
+            Ok(_) => true,
+            Err(fault) => return problems.add(at, fault),
+        },
         _ => true,
     };
     if !valid {

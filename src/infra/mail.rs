@@ -1,4 +1,5 @@
 //! Mail. It leaves by a job, after the change that it is about was committed.
+use super::addresses::ascii_domain;
 use crate::db::jobs::Job;
 use crate::error::{Error, Result};
 use crate::infra::jobs::JobOf;
@@ -8,8 +9,9 @@ use lettre::message::Mailbox;
 use lettre::message::header::ContentType;
 use lettre::transport::smtp::AsyncSmtpTransportBuilder;
 use lettre::transport::smtp::response::{Category, Code};
-use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use serde::{Deserialize, Serialize};
+use std::error::Error as _;
 use std::time::Duration;
 
 /// How long the mail server may take for one step of the conversation.
@@ -109,7 +111,8 @@ impl Mailer {
     /// `url`: `smtp://user:password@host:port?tls=required` or `smtps://…`.
     fn smtp(url: &str, from: &str) -> anyhow::Result<Self> {
         let transport = transport(url).context("mail.smtp_url can't be read")?;
-        let from = sender(from).context("mail.from is no address")?;
+        let Mailbox { name, email } = sender(from).context("mail.from is no address")?;
+        let from = Mailbox::new(name, address(email.as_ref()).context("mail.from is no address")?);
         Ok(Self::Smtp { transport: transport.timeout(Some(TIMEOUT)).build(), from })
     }
 
@@ -127,21 +130,18 @@ impl Mailer {
                 return Ok(());
             }
         };
-        let Ok(to) = to.parse() else {
+        let Ok(to) = address(&to) else {
             tracing::warn!(mail.subject = subject, "Mail to an address that SMTP can't carry is dropped");
             return Ok(());
         };
         let id = format!("<{}@{}>", job.id, from.email.domain());
-        let message = Message::builder()
-            .from(from.clone())
-            .to(Mailbox::new(None, to))
-            .subject(subject)
-            .message_id(Some(id))
-            .header(ContentType::TEXT_PLAIN)
-            .body(text)
-            .map_err(|error| Error::Internal(error.into()))?;
+        let message = message(from.clone(), to, id, subject, text).map_err(|error| Error::Internal(error.into()))?;
         match transport.send(message).await {
             Ok(_) => Ok(()),
+            Err(error) if needs_smtputf8(&error) => {
+                tracing::warn!("Mail is dropped: its address needs SMTPUTF8, which the mail server has not got");
+                Ok(())
+            }
             Err(error) if is_of_mailbox(&error) => {
                 tracing::warn!(%error, "The mail server refused a mail for good");
                 Ok(())
@@ -149,6 +149,35 @@ impl Mailer {
             Err(error) => Err(Error::Unavailable(error.into())),
         }
     }
+}
+
+/// The address as SMTP has it, with its domain in ASCII: it may have been stored before all were, or stand in the settings.
+fn address(text: &str) -> Result<Address, lettre::address::AddressError> {
+    let in_ascii = |(local_part, domain)| Some(format!("{local_part}@{}", ascii_domain(domain).ok()?));
+    text.rsplit_once('@').and_then(in_ascii).as_deref().unwrap_or(text).parse()
+}
+
+/// Headers are in ASCII (RFC 2047), and lines short, whatever letters the texts are in.
+fn message(
+    from: Mailbox,
+    to: Address,
+    id: String,
+    subject: String,
+    text: String,
+) -> Result<Message, lettre::error::Error> {
+    Message::builder()
+        .from(from)
+        .to(Mailbox::new(None, to))
+        .subject(subject)
+        .message_id(Some(id))
+        .header(ContentType::TEXT_PLAIN)
+        .body(text)
+}
+
+/// Letters other than ASCII before the `@` need an extension (RFC 6531) that this mail server has not got: another try would
+/// change nothing. lettre says so in words alone; a test holds it to them.
+fn needs_smtputf8(error: &lettre::transport::smtp::Error) -> bool {
+    error.is_client() && error.source().is_some_and(|source| source.to_string().contains("SMTPUTF8"))
 }
 
 /// 55x: this mailbox will never take it. Other permanent errors, such as a refused password, are ours to put right.

@@ -73,7 +73,11 @@ impl Default for Metrics {
         let unsealing_failures = Counter::default();
         registry.register("unsealing_failures", "Sealed values that did not open", unsealing_failures.clone());
         let queue_turns = Family::default();
-        registry.register("queue_turns", "Turns taken in a queue for the database", queue_turns.clone());
+        registry.register(
+            "queue_turns",
+            "Turns taken in a queue: for the database, for the checking of passwords",
+            queue_turns.clone(),
+        );
         let queue_turns_of_one = Family::default();
         let help = "Turns taken by the tenant or the address that has most of them";
         registry.register("queue_turns_of_one", help, queue_turns_of_one.clone());
@@ -113,7 +117,7 @@ impl Metrics {
         }
     }
 
-    /// The gauges of a queue for the database.
+    /// The gauges of a queue.
     pub fn queue(&self, queue: &'static str) -> QueueGauges {
         let gauge = |family: &Family<QueueTurns, Gauge>| family.get_or_create(&QueueTurns { queue }).clone();
         QueueGauges { taken: gauge(&self.queue_turns), taken_by_one: gauge(&self.queue_turns_of_one) }

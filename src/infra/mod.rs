@@ -1,4 +1,5 @@
 //! What the server stands on besides its database: time, randomness, keys, formats, files, Redis, caches, mail, jobs, metrics.
+pub mod addresses;
 pub mod cache;
 pub mod crypto;
 pub mod days;
@@ -9,6 +10,7 @@ pub mod mail;
 pub mod mail_text;
 pub mod metrics;
 pub mod money;
+pub mod password;
 pub mod private_files;
 pub mod redis;
 pub mod shares;

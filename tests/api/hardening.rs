@@ -3,7 +3,9 @@ use crate::support::{Kind, TestApp};
 use bizcenter::auth::Actor;
 use bizcenter::contract::{Operation, document, operations};
 use bizcenter::db::Origin;
+use bizcenter::db::queue::Claimant;
 use bizcenter::db::sessions::NewSession;
+use bizcenter::infra::password::Password;
 use futures_util::future::join_all;
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
@@ -91,7 +93,7 @@ async fn a_password_that_was_changed_meanwhile_opens_no_session() {
     let (sessions, passwords) = (app.parts.sign_in.sessions.clone(), app.parts.sign_in.passwords.clone());
     let opened = app
         .by_hand(async move {
-            let hash = passwords.hash(SecretString::from("another password")).await.unwrap();
+            let hash = passwords.hash(Claimant::server(), &Password::new("another password")).await.unwrap();
             sessions.open(&actor, session(hash)).await
         })
         .await;

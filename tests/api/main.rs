@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on stops")]
 mod access_tokens;
 mod action_items;
+mod addresses;
 mod admin;
 mod api_keys;
 mod attacks;
@@ -41,6 +42,7 @@ mod item_lists;
 mod items;
 mod jobs;
 mod key_rights;
+mod korea;
 mod limits;
 mod mail;
 mod meeting_lists;
@@ -48,6 +50,7 @@ mod meetings;
 mod migrations;
 mod old_paths;
 mod pages;
+mod passwords;
 mod readme;
 mod recovery;
 mod redis_rights;

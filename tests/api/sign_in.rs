@@ -3,10 +3,12 @@ use crate::support::rows::run;
 use crate::support::{Answer, Kind, Tenant, TestApp};
 use bizcenter::auth::passwords::Passwords;
 use bizcenter::config::Environment;
+use bizcenter::db::queue::Claimant;
+use bizcenter::infra::metrics::Metrics;
+use bizcenter::infra::password::Password;
 use bizcenter::resources::auth::MOST_NOTES;
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
-use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -137,8 +139,8 @@ async fn an_unknown_name_takes_as_long_as_a_wrong_password() {
     let without_password = tenant.viewer().await;
     app.run(&format!("UPDATE users SET password_hash = NULL WHERE id = {}", app.id(without_password.id()))).await;
     let from_before = tenant.viewer().await; // when hashes were cheaper
-    let world = app.parts.world.clone();
-    let cheap = Passwords::new(5, world).hash(SecretString::from(PASSWORD)).await.unwrap();
+    let cheap = Passwords::new(5, app.parts.world.clone(), Metrics::default().queue("passwords"));
+    let cheap = cheap.hash(Claimant::server(), &Password::new(PASSWORD)).await.unwrap();
     app.run(&format!("UPDATE users SET password_hash = '{cheap}' WHERE id = {}", app.id(from_before.id()))).await;
     let (known, none, cheap) = (tenant.owner.email(), without_password.email(), from_before.email());
     let [known, unknown, none, cheap] = medians(&app, [&known, "nobody@example.com", &none, &cheap]).await;

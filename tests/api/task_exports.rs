@@ -104,25 +104,68 @@ async fn bad_parameters_are_reported_at_once() {
 #[tokio::test]
 async fn no_cell_becomes_a_formula() {
     let owner = owner().await;
-    let texts =
-        ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "a=1", "'=1", "=\"a\",b", "=HYPERLINK(\"http://x\")"];
-    for text in texts {
-        owner.task(json!({"title": text.trim(), "description": text, "tags": [text, "-x"]})).await;
+    let texts = [
+        ("=1+1", "'=1+1"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("＝1+1", "'＝1+1"),
+        ("＋1", "'＋1"),
+        ("－1", "'－1"),
+        ("＠SUM(A1)", "'＠SUM(A1)"),
+        (" =1", "' =1"),
+        ("\u{a0}\u{3000}=1", "'\u{a0}\u{3000}=1"),
+        ("\u{200b}\u{feff}\u{202e}=1", "'\u{200b}\u{feff}\u{202e}=1"),
+        ("\t=1", "'\t'=1"),
+        ("\r=1", "'\r'=1"),
+        ("\n=1", "'\n'=1"),
+        ("a;=1+1", "a;'=1+1"),
+        ("a; ＝1\t-2\r\n@b", "a;' ＝1\t'-2\r\n'@b"),
+        ("a=1", "a=1"),
+        ("'=1", "''=1"),
+        ("'a", "'a"),
+        ("=\"a\",b", "'=\"a\",b"),
+        ("=HYPERLINK(\"http://x\")", "'=HYPERLINK(\"http://x\")"),
+    ];
+    for (text, _) in texts {
+        owner.task(json!({"title": "a", "description": text, "tags": [text, "-x"]})).await;
     }
+    owner.task(json!({"title": "＝1", "description": "a", "tags": ["b"]})).await;
     let csv = export(&owner, &[("fields", "title,description,tags"), ("sort", "created_at")]).await;
     let mut cells = records(&csv);
     assert_eq!(cells.remove(0), ["title", "description", "tags"]);
-    let shown: Vec<_> = texts
-        .iter()
-        .map(|text| {
-            let cell = |text: &str| if text.starts_with(['a', '\'']) { text.to_owned() } else { format!("'{text}") };
-            vec![cell(text.trim()), cell(text), format!("{}, '-x", cell(text))]
-        })
-        .collect();
+    assert_eq!(cells.pop().unwrap(), ["'＝1", "a", "b"]);
+    let shown = texts.map(|(_, cell)| vec!["a".to_owned(), cell.to_owned(), format!("{cell}, '-x")]);
     assert_eq!(cells, shown);
     let ndjson = export(&owner, &[("fields", "description"), ("sort", "created_at"), ("format", "ndjson")]).await;
-    let plain: Vec<_> = texts.iter().map(|text| json!({"description": text})).collect();
+    let texts = texts.iter().map(|(text, _)| *text).chain(["a"]);
+    let plain: Vec<_> = texts.map(|text| json!({"description": text})).collect();
     assert_eq!(lines(&ndjson), plain, "JSON has no formulas");
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_comes_where_it_is_asked_for() {
+    let owner = owner().await;
+    owner.task(json!({"title": "한글"})).await;
+    for path in ["tasks", "items", "meetings", "contracts", "audit-logs"] {
+        let export = async |parameters: &str| {
+            let path = format!("/api/v1/{path}/export?fields=id{parameters}");
+            owner.get(&path).expect(200).await
+        };
+        let (plain, marked) = (export("").await, export("&bom=true").await);
+        assert!(plain.body.starts_with(b"id\r\n"), "{path}");
+        assert!(marked.body.starts_with(b"\xef\xbb\xbfid\r\n"), "{path}");
+        assert_eq!(marked.body.windows(3).filter(|bytes| *bytes == b"\xef\xbb\xbf").count(), 1, "{path}");
+        assert!(export("&bom=false").await.body.starts_with(b"id\r\n"), "{path}");
+        let json = owner.get(&format!("/api/v1/{path}/export?format=ndjson&bom=true")).send().await;
+        assert_eq!(json.error(), (400, "validation_error".into()), "{path}");
+        let told = "is for `format=csv` alone: JSON has no byte order mark";
+        assert_eq!(json.detail(), json!({"bom": [told]}), "{path}");
+        let unclear = owner.get(&format!("/api/v1/{path}/export?bom=1")).send().await;
+        assert_eq!(unclear.detail(), json!({"bom": ["must be a boolean"]}), "{path}");
+    }
+    let marked = export(&owner, &[("fields", "title"), ("bom", "true")]).await;
+    assert_eq!(marked.text(), "\u{feff}title\r\n한글\r\n");
 }
 
 #[tokio::test]

@@ -14,8 +14,10 @@ use super::{SeedArgs, print, prompt};
 use crate::app::{self, Parts};
 use crate::auth::Role;
 use crate::config::Config;
+use crate::db::queue::Claimant;
 use crate::db::types::{Instant, TenantId};
 use crate::db::{WriteTx, migrations};
+use crate::infra::password::Password;
 use crate::infra::world::World;
 use anyhow::{Context, bail};
 use base64::Engine;
@@ -25,7 +27,6 @@ use dice::Dice;
 use indicatif::{ProgressBar, ProgressStyle};
 use people::Person;
 use poem_openapi::Object;
-use secrecy::{ExposeSecret, SecretString};
 use std::ops::Range;
 
 /// How many records are stored in one statement, and their company in one transaction.
@@ -124,10 +125,10 @@ pub async fn run(config: Config, args: SeedArgs) -> anyhow::Result<()> {
     let parts = app::connect(&config, World::real()).await?;
     let password = match password_stdin {
         true => prompt::password(true)?,
-        false => BASE64.encode(parts.world.random_bytes::<15>()).into(),
+        false => Password::new(&BASE64.encode(parts.world.random_bytes::<15>())),
     };
     // One hash for all: it tells nothing that this command doesn't print, and each takes a third of a second.
-    let hash = parts.sign_in.passwords.hash(password.clone()).await?;
+    let hash = parts.sign_in.passwords.hash(Claimant::server(), &password).await?;
     let amounts = Amounts { tasks, items, meetings, contracts };
     let each: u64 = KINDS.iter().map(|kind| kind.amount(amounts)).sum();
     let progress = ProgressBar::new(each * u64::from(tenants)); // shown at a terminal only
@@ -156,8 +157,8 @@ async fn fill(parts: &Parts, company: &Company, progress: &ProgressBar) -> crate
     Ok(())
 }
 
-fn summary(companies: &[Company], password: &SecretString, was_given: bool) -> String {
-    let password = if was_given { "the password that you gave" } else { password.expose_secret() };
+fn summary(companies: &[Company], password: &Password, was_given: bool) -> String {
+    let password = if was_given { "the password that you gave" } else { password.exposed() };
     let mut text = format!(
         "Everybody signs in with their e-mail address and this password, at POST /api/v1/auth/login or on /docs:\n  {password}\n"
     );

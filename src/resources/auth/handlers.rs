@@ -20,7 +20,8 @@ use crate::db::{Action, Once};
 use crate::error::{Error, Result};
 use crate::http::scalars::Email;
 use crate::http::{Accepted, Also, Created, Deleted, Found, IfNoneMatch, Json, Listed, OptionalJson, Query};
-use crate::infra::formats::{is_one_line, normalised};
+use crate::infra::addresses::canonical_login;
+use crate::infra::formats::is_one_line;
 use crate::list::List;
 use crate::resources::users::{self, User};
 use poem::Request;
@@ -68,7 +69,7 @@ impl AuthApi {
     ) -> Result<SignedIn, Also<401, 403>> {
         let tokens = match grant {
             Grant::Password { username, password } => {
-                let (login, device) = (normalised(&username), user_agent(request));
+                let (login, device) = (canonical_login(&username), user_agent(request));
                 self.sign_in.login(&login, &password, device, visitor.origin).await?
             }
             Grant::RefreshToken(token) => self.sign_in.refresh(&token, &visitor).await?,
@@ -163,7 +164,7 @@ impl AuthApi {
     #[oai(path = "/password/forgot", method = "post", operation_id = "auth_password_forgot")]
     async fn forgot(&self, visitor: Visitor<Anonymous>, Json(input): Json<ForgotInput>) -> Result<Accepted> {
         let ForgotInput { email: Email(email) } = input;
-        self.sign_in.db.enqueue(SendReset { email: normalised(&email) }, &visitor.origin).await?;
+        self.sign_in.db.enqueue(SendReset { email }, &visitor.origin).await?;
         Ok(Accepted)
     }
 

@@ -9,6 +9,7 @@ use crate::auth::optional_session::{OpenSession, OptionalSession};
 use crate::auth::verified::SendVerification;
 use crate::db::jobs::Job;
 use crate::db::one_time_tokens::{Issued, Purpose, Recipient, find_token, invalid};
+use crate::db::types::UserId;
 use crate::db::{Action, Changes, Origin, ReadTx, WriteScope, WriteTx};
 use crate::error::{Error, Result};
 use crate::http::scalars::Password;
@@ -24,7 +25,7 @@ use uuid::Uuid;
 /// takes as long either way.
 #[derive(Serialize, Deserialize)]
 pub struct SendReset {
-    /// Normalised.
+    /// In its canonical form.
     pub email: String,
 }
 
@@ -109,7 +110,7 @@ impl SignIn {
         let purpose = Purpose::PasswordReset;
         self.refuse_common("password", &password)?;
         let (token, actor) = self.read_token(&token, purpose, origin).await?;
-        let hash = self.passwords.hash(password.secret()).await?;
+        let hash = self.passwords.hash(actor.claimant(), &password).await?;
         let letters = self.letters.clone();
         let change = async |tx: &mut WriteTx| {
             let email = tx.redeem(&token, purpose).await?;

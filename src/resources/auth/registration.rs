@@ -4,10 +4,12 @@ use super::types::RegisterInput;
 use crate::auth::opaque::{OpaqueToken, TokenKind};
 use crate::auth::verified::SendVerification;
 use crate::auth::{Actor, Role};
+use crate::db::queue::Claimant;
 use crate::db::types::{TenantId, UserId};
 use crate::db::{Origin, WriteTx};
 use crate::error::{Error, Result};
 use crate::http::scalars::Email;
+use crate::infra::addresses::canonical_login;
 use crate::infra::formats::normalised;
 use crate::resources::invitations;
 use crate::resources::tenant::{self, Door, NewTenant};
@@ -34,7 +36,7 @@ impl SignIn {
         let tenancy = self.tenancy_of(&input, &origin).await?;
         let (again, name) = (input.clone(), input.name());
         let RegisterInput { email: Email(email), password, username, .. } = input;
-        let password_hash = self.passwords.hash(password.secret()).await?;
+        let password_hash = self.passwords.hash(Claimant::visitor(origin.ip), &password).await?;
         let role = Role::Viewer; // `add_user` decides
         let new = NewUser { email, username, name, role, password_hash, is_superuser: false, email_verified: false };
         match self.add_user(tenancy, new.clone(), None, origin.clone()).await {
@@ -92,7 +94,7 @@ impl SignIn {
         by: Option<UserId>,
         origin: Origin,
     ) -> Result<User> {
-        new.email = normalised(&new.email);
+        new.email = canonical_login(&new.email);
         new.username = new.username.as_deref().map(normalised);
         let tenant = match &tenancy {
             Tenancy::Existing(tenant, _) | Tenancy::Open(tenant) => *tenant,

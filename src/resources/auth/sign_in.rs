@@ -6,21 +6,20 @@ use crate::auth::access_token::{AccessTokens, Bearer};
 use crate::auth::attempts::{Attempt, Attempts};
 use crate::auth::common_passwords::is_common;
 use crate::auth::mail_cap::MailCap;
-use crate::auth::passwords::Passwords;
+use crate::auth::passwords::{Checked, Passwords};
 use crate::auth::refresh_token::{RefreshToken, RefreshTokens};
 use crate::auth::sessions::{Device, Sessions, Verdict, judge};
 use crate::auth::verified::SendVerification;
 use crate::auth::{Actor, Visitor};
+use crate::db::queue::{Claimant, FairQueue, Turn};
 use crate::db::sessions::{EndReason, NewSession, Rotation};
 use crate::db::types::{Instant, SessionId, TenantId, UserId};
-use crate::db::{Action, Changes, Db, Origin, Scope, WriteScope, WriteTx};
+use crate::db::{Action, Changes, Db, Origin, ReadTx, Scope, WriteScope, WriteTx};
 use crate::error::{Error, Result};
 use crate::http::scalars::Password;
+use crate::infra::addresses::canonical_login;
 use crate::resources::users::{self, User};
 use chrono::Duration;
-use secrecy::ExposeSecret;
-use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 /// How many failed sign-ins are written down at once. The next ones wait, known or not, so that a flood neither piles up
@@ -39,7 +38,7 @@ pub struct SignIn {
     pub sessions: Sessions,
     pub attempts: Attempts,
     /// [`MOST_NOTES`].
-    pub notes: Arc<Semaphore>,
+    pub notes: FairQueue,
     pub mail_cap: MailCap,
     pub letters: Letters,
     pub options: SignInOptions,
@@ -91,13 +90,14 @@ impl SignIn {
     async fn open(
         &self,
         user: User,
-        checked: String,
+        checked: Checked,
         password: &Password,
         device: Option<String>,
         origin: &Origin,
     ) -> Result<Tokens> {
-        let renewed = self.passwords.renewed(password.secret(), &checked).await.unwrap_or_else(|error| {
-            tracing::debug!(?error, "A password keeps its hash of another cost");
+        let renewed = self.passwords.renewed(Claimant::visitor(origin.ip), password, &checked).await;
+        let renewed = renewed.unwrap_or_else(|error| {
+            tracing::debug!(?error, "A password keeps its former hash");
             None // it was right all the same
         });
         let now = Instant::from(self.db.world().now());
@@ -108,17 +108,37 @@ impl SignIn {
             token_hash: self.refresh.hash(&token),
             device_name: device,
             expires_at: self.expiry(now),
-            checked,
+            checked: checked.hash,
             renewed,
         };
         let actor = Actor::vouched(user.tenant_id, user.id, origin.clone());
         self.sessions.open(&actor, new).await?;
+        let user = self.with_canonical_email(&actor, user).await;
         self.tokens(user, session, self.refresh.print(&token), now)
+    }
+
+    /// The user, whose address is stored in its canonical form from now on. Where that fails, it stays as it was: it is found
+    /// in both forms.
+    async fn with_canonical_email(&self, actor: &Actor, user: User) -> User {
+        if canonical_login(&user.email) == user.email {
+            return user;
+        }
+        match self.db.write(actor, async |tx: &mut WriteTx| users::renew_email(tx).await).await {
+            Ok(renewed) => renewed,
+            Err(Error::PreconditionFailed) => {
+                let renewed = self.db.read(actor, async |tx: &mut ReadTx| users::find(tx, user.id).await).await;
+                renewed.unwrap_or(user)
+            }
+            Err(error) => {
+                tracing::warn!(?error, user.id = %user.id, "An address keeps its former spelling");
+                user
+            }
+        }
     }
 
     /// Lets a try through only where there were not too many, and counts it by how it ended. Where the account waits because of
     /// its other name, even the right password is a wrong one: who types the name that has failed is told of the wait.
-    async fn check_attempt(&self, login: &str, password: &Password, origin: &Origin) -> Result<(User, String)> {
+    async fn check_attempt(&self, login: &str, password: &Password, origin: &Origin) -> Result<(User, Checked)> {
         let found = self.db.find_login(login, origin).await?;
         let account = found.map_or_else(|| login.to_owned(), |(_, user)| user.to_string());
         let attempt = self.attempts.begin(login, &account, origin.ip).await?;
@@ -127,7 +147,7 @@ impl SignIn {
         match &checked {
             Ok(_) | Err(Error::InactiveUser | Error::UnverifiedEmail) => attempt.succeed().await,
             Err(Error::InvalidCredentials) => {
-                let place = self.notes.clone().acquire_owned().await.map_err(|error| Error::Internal(error.into()))?;
+                let place = self.notes.turn(Claimant::visitor(origin.ip)).await;
                 if let Some((tenant, user)) = found {
                     self.note_failure(Actor::unproven(tenant, user, origin.clone()), place);
                 }
@@ -138,7 +158,7 @@ impl SignIn {
     }
 
     /// Writes a failed sign-in into the audit log, beside the answer: how long that takes must not tell who is known.
-    fn note_failure(&self, actor: Actor, place: OwnedSemaphorePermit) {
+    fn note_failure(&self, actor: Actor, place: Turn) {
         let db = self.db.clone();
         tokio::spawn(async move {
             let user = actor.actor();
@@ -156,15 +176,15 @@ impl SignIn {
         found: Option<(TenantId, UserId)>,
         password: &Password,
         origin: &Origin,
-    ) -> Result<(User, String)> {
+    ) -> Result<(User, Checked)> {
         let (tenant, user) = found.unwrap_or_else(|| (Uuid::nil().into(), Uuid::nil().into()));
         let actor = Actor::unproven(tenant, user, origin.clone());
         let (user, hash) = match self.credentials(&actor, user).await? {
             Some(users::Credentials { user, password_hash }) => (Some(user), password_hash),
             None => (None, None),
         };
-        let is_right = self.passwords.verify(password.secret(), hash.clone()).await?;
-        let (Some(user), Some(hash), true) = (user, hash, is_right) else { return Err(Error::InvalidCredentials) };
+        let checked = self.passwords.verify(Claimant::visitor(origin.ip), password, hash).await?;
+        let (Some(user), Some(checked)) = (user, checked) else { return Err(Error::InvalidCredentials) };
         if self.db.standing(&actor, user.id).await?.is_none() {
             self.note_refusal(&actor, None).await?; // or their tenant is suspended
             return Err(Error::InactiveUser);
@@ -173,7 +193,7 @@ impl SignIn {
             self.note_refusal(&actor, Some(SendVerification { user: user.id })).await?;
             return Err(Error::UnverifiedEmail);
         }
-        Ok((user, hash))
+        Ok((user, checked))
     }
 
     /// Writes down that somebody who knows the password is not let in; how long that takes tells them nothing new.
@@ -281,12 +301,12 @@ impl SignIn {
         known: Option<String>,
         password: &Password,
     ) -> Result<Option<String>> {
-        match self.passwords.verify(password.secret(), known.clone()).await {
-            Ok(true) => {
+        match self.passwords.verify(actor.claimant(), password, known).await {
+            Ok(Some(checked)) => {
                 attempt.succeed().await;
-                Ok(known)
+                Ok(Some(checked.hash))
             }
-            Ok(false) => {
+            Ok(None) => {
                 let user = actor.actor();
                 let note = async |tx: &mut WriteTx| tx.audit(Action::SignInFailed, user, Changes::none()).await;
                 self.db.write(actor, note).await?;
@@ -309,7 +329,7 @@ impl SignIn {
     ) -> Result<()> {
         self.refuse_common("new_password", new)?;
         let checked = self.check_current(actor, Some(current)).await?;
-        let new = self.passwords.hash(new.secret()).await?;
+        let new = self.passwords.hash(actor.claimant(), new).await?;
         let letters = self.letters.clone();
         let change = async |tx: &mut WriteTx| {
             let user = users::set_password(tx, checked, new).await?;
@@ -336,7 +356,7 @@ impl SignIn {
 
     /// 422 for the passwords that are tried first.
     pub fn refuse_common(&self, member: &str, password: &Password) -> Result<()> {
-        match self.options.refuse_common_passwords && is_common(password.secret().expose_secret()) {
+        match self.options.refuse_common_passwords && is_common(password.exposed()) {
             true => Err(Error::unprocessable(member, "is among the commonest: choose another one")),
             false => Ok(()),
         }

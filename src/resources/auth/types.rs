@@ -5,7 +5,7 @@ use crate::db::types::{Instant, SessionId};
 use crate::error::Detail;
 use crate::http::Input;
 use crate::http::scalars::{Email, Password};
-use crate::infra::formats::normalised;
+use crate::infra::addresses::canonical_login;
 use crate::list::Filter;
 use crate::resources::users::User;
 use poem_openapi::{Enum, Object};
@@ -53,7 +53,6 @@ impl RegisterInput {
         let Email(email) = &self.email;
         let given = self.name.clone().or_else(|| self.username.clone());
         given.unwrap_or_else(|| {
-            let email = normalised(email);
             let local = email.rsplit_once('@').map_or(email.as_str(), |(local, _)| local);
             local.chars().take(MAX_NAME).collect()
         })
@@ -99,7 +98,7 @@ impl LoginInput {
     /// The name to look up.
     pub fn login(&self) -> String {
         let name = self.email.as_ref().map(|Email(email)| email).or(self.username.as_ref());
-        normalised(name.map_or("", String::as_str))
+        canonical_login(name.map_or("", String::as_str))
     }
 }
 

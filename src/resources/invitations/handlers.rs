@@ -8,7 +8,6 @@ use crate::db::types::InvitationId;
 use crate::db::{Db, ReadTx, Scope, WriteScope, WriteTx};
 use crate::error::{Error, Result};
 use crate::http::{Also, Created, Deleted, Found, IdempotencyKey, IfNoneMatch, Json, Listed, Query};
-use crate::infra::formats::normalised;
 use crate::list::List;
 use crate::resources::auth::Letters;
 use crate::resources::tenant;
@@ -48,7 +47,7 @@ impl InvitationsApi {
             return Err(Error::Forbidden.into());
         }
         let key = idempotency_key.of(&input)?;
-        let email = normalised(&input.email.0);
+        let email = input.email.0.clone();
         let look = async |tx: &mut ReadTx| {
             self.verification.check(tx, &caller).await?;
             Ok((tenant::founded(tx).await?, queries::must_be_new(tx, &email).await))

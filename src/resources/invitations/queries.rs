@@ -11,7 +11,7 @@ use crate::db::types::{Instant, InvitationId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::{Detail, Error, Result};
 use crate::http::scalars::Email;
-use crate::infra::formats::normalised;
+use crate::infra::addresses::{canonical_login, stored_forms};
 use crate::list::{Batch, List, Page, PlainSort};
 use crate::resources::auth::Letters;
 use crate::resources::tenant::{self, Door};
@@ -55,14 +55,15 @@ pub async fn find(tx: &mut ReadTx, id: InvitationId) -> Result<Invitation> {
     Ok(row.into())
 }
 
-/// 409 where a normalised address is a member's, or invited already.
+/// 409 where an address is a member's, or invited already.
 pub async fn must_be_new(tx: &mut ReadTx, email: &str) -> Result<()> {
     let (tenant, now) = (tx.tenant(), tx.now());
-    let members = users::table.filter(users::tenant_id.eq(tenant).and(users::email.eq(email.to_owned())));
+    let members = users::tenant_id.eq(tenant).and(users::email.eq_any(stored_forms(email)));
+    let members = users::table.filter(members);
     if members.count().get_result::<i64>(tx.conn()).await? > 0 {
         return Err(Error::Conflict(Detail::of("email", "is a member's already")));
     }
-    let invited = open(tenant, now).filter(invitations::email.eq(email.to_owned()));
+    let invited = open(tenant, now).filter(invitations::email.eq_any(stored_forms(email)));
     if invited.count().get_result::<i64>(tx.conn()).await? > 0 {
         return Err(Error::Conflict(Detail::of("email", "is taken")));
     }
@@ -78,7 +79,7 @@ pub async fn insert(
     lifetime: Duration,
 ) -> Result<Audited<NewInvitation>> {
     let InvitationInput { email: Email(email), role } = input;
-    let (tenant, now, email) = (tx.tenant(), tx.now(), normalised(&email));
+    let (tenant, now) = (tx.tenant(), tx.now());
     let invited_by = inviter.user();
     must_be_new(tx, &email).await?;
     let expired = invitations::email.eq(&email).and(invitations::expires_at.le(now));
@@ -156,7 +157,7 @@ pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &str) -> Resul
         invitations::invited_by,
     ));
     let row: Option<Row> = row.first(tx.conn()).await.optional()?;
-    let row = row.filter(|(hash, invited, ..)| token.fits(hash) && invited == email);
+    let row = row.filter(|(hash, invited, ..)| token.fits(hash) && canonical_login(invited) == email);
     let (_, _, role, invited_by) = row.ok_or_else(invalid)?;
     if let Some(inviter) = invited_by {
         let inviter = tx.standing_of(inviter).await?;

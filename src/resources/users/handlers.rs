@@ -10,7 +10,7 @@ use crate::db::{Audited, Scope, WriteTx};
 use crate::error::{Error, Result};
 use crate::http::scalars::Email;
 use crate::http::{Also, Deleted, Found, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Saved};
-use crate::infra::formats::normalised;
+use crate::infra::addresses::canonical_login;
 use crate::resources::auth::SignIn;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
@@ -132,7 +132,7 @@ impl UsersApi {
         let known = sign_in.db.read(caller, async |tx| queries::find(tx, caller.user()).await).await?;
         let asked = change(&known)?;
         let Email(email) = &asked.email;
-        let moves = normalised(email) != known.email;
+        let moves = *email != canonical_login(&known.email);
         let renames =
             |before: &User, input: &ProfileInput| input.username.is_some() && input.username != before.username;
         let renames_known = renames(&known, &asked);
@@ -152,7 +152,7 @@ impl UsersApi {
         let new_hash = match &asked.password {
             Some(password) => {
                 sign_in.refuse_common("password", password)?;
-                Some(sign_in.passwords.hash(password.secret()).await?)
+                Some(sign_in.passwords.hash(caller.claimant(), password).await?)
             }
             None => None,
         };
@@ -161,7 +161,7 @@ impl UsersApi {
             let user = caller.grant(queries::find_own_to_change(tx).await?, if_match)?;
             let input = change(&user)?;
             let Email(email) = &input.email;
-            if is_sensitive != (input.password.is_some() || normalised(email) != user.email)
+            if is_sensitive != (input.password.is_some() || *email != canonical_login(&user.email))
                 || (renames(&user, &input) && !renames_known)
                 || !queries::still_has(tx, checked.clone()).await?
             {

@@ -4,14 +4,13 @@ use super::rules::{AllowedChange, Rank, ends_sessions, loses_owner};
 use super::types::{Account, Member, NewUser, ProfileInput, User, UserFilter, UserInput, UserKind, UserSort};
 use crate::auth::sessions::ForgetSessions;
 use crate::auth::{Granted, Locked, Role};
-use crate::db::error::Constraint;
 use crate::db::one_time_tokens::{self, Purpose};
 use crate::db::sql::{contains, for_update, like, text_or};
 use crate::db::types::{Instant, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, Standing, WriteTx};
 use crate::error::{Detail, Error, Result};
 use crate::http::scalars::Email;
-use crate::infra::formats::normalised;
+use crate::infra::addresses::{canonical_login, searched_form, stored_forms};
 use crate::list::{List, Page};
 use crate::resources::meetings::{attendees, calendar};
 use crate::schema::{idempotency_keys, logins, sessions, users};
@@ -33,6 +32,7 @@ fn one(tenant: TenantId, id: UserId) -> _ {
 fn matching(tenant: TenantId, list: &List<UserFilter>, with_email: bool) -> users::BoxedQuery<'static, Any> {
     let UserFilter { role, is_active, kind } = list.filter.clone();
     let search = list.q.as_deref().map(contains);
+    let in_ascii = contains(&list.q.as_deref().map(searched_form).unwrap_or_default());
     let (by_name, by_email) = if with_email { (None, search) } else { (search, None) };
     narrowed!(
         all(tenant).into_boxed(),
@@ -42,7 +42,8 @@ fn matching(tenant: TenantId, list: &List<UserFilter>, with_email: bool) -> user
         by_name => like(users::name, by_name.clone()).or(like(text_or(users::username, ""), by_name)),
         by_email => like(users::name, by_email.clone())
             .or(like(text_or(users::username, ""), by_email.clone()))
-            .or(like(users::email, by_email)),
+            .or(like(users::email, by_email))
+            .or(like(users::email, in_ascii)),
     )
 }
 
@@ -115,7 +116,8 @@ pub async fn verified_address(tx: &mut ReadTx, id: UserId) -> Result<Option<Stri
 
 /// The person of the tenant who has this normalised address. For callers who may [see addresses](super::SeeAddresses) alone.
 pub async fn with_email(tx: &mut ReadTx, email: &str) -> Result<Option<UserId>> {
-    let person = all(tx.tenant()).filter(users::email.eq(email.to_owned())).filter(users::kind.eq(UserKind::Person));
+    let person =
+        all(tx.tenant()).filter(users::email.eq_any(stored_forms(email))).filter(users::kind.eq(UserKind::Person));
     Ok(person.select(users::id).first(tx.conn()).await.optional()?)
 }
 
@@ -163,9 +165,9 @@ pub async fn insert(tx: &mut WriteTx, id: UserId, new: NewUser) -> Result<Audite
         version: 1,
     };
     insert_row(tx, &user, Some(password_hash)).await?;
-    add_login(tx, id, user.email.clone()).await.taken("email")?;
+    tx.add_email(id, &user.email).await?;
     if let Some(username) = user.username.clone() {
-        add_login(tx, id, username).await.taken("username")?;
+        tx.add_username(id, username).await?;
     }
     let audited = tx.audit(Action::Create, user.id, Changes::created(&user)).await?;
     Ok(audited.with(user))
@@ -215,14 +217,24 @@ async fn insert_row(tx: &mut WriteTx, user: &User, password_hash: Option<String>
     Ok(())
 }
 
-async fn add_login(tx: &mut WriteTx, user: UserId, name: String) -> QueryResult<usize> {
-    let row = (logins::name.eq(name), logins::tenant_id.eq(tx.tenant()), logins::user_id.eq(user));
-    diesel::insert_into(logins::table).values(row).execute(tx.conn()).await
-}
-
-async fn remove_login(tx: &mut WriteTx, name: &str) -> QueryResult<usize> {
-    let row = logins::table.filter(logins::tenant_id.eq(tx.tenant()).and(logins::name.eq(name.to_owned())));
-    diesel::delete(row).execute(tx.conn()).await
+/// Stores the actor's address in its canonical form, where it was made before there was one: `PreconditionFailed` where it
+/// is. What was mailed to it stays good.
+pub async fn renew_email(tx: &mut WriteTx) -> Result<Audited<User>> {
+    let (tenant, id, now) = (tx.tenant(), tx.actor(), tx.now());
+    let _: UserId = for_update(one(tenant, id).select(users::id)).get_result(tx.conn()).await?;
+    let before = find(tx, id).await?;
+    let email = canonical_login(&before.email);
+    if email == before.email {
+        return Err(Error::PreconditionFailed); // another sign-in was faster
+    }
+    let after = User { email, updated_at: now, version: before.version + 1, ..before.clone() };
+    tx.remove_login(&before.email).await?;
+    tx.add_email(id, &after.email).await?;
+    tx.readdress_tokens(id, &before.email, &after.email).await?;
+    let change =
+        (users::email.eq(&after.email), users::version.eq(after.version), users::updated_at.eq(after.updated_at));
+    diesel::update(one(tenant, id)).set(change).execute(tx.conn()).await?;
+    Ok(tx.audit(Action::Update, id, Changes::updated(&before, &after)).await?.with(after))
 }
 
 /// Changes the actor's password, if it still is the one that was checked. The caller ends sessions and writes the audit
@@ -300,7 +312,8 @@ pub async fn update_profile(
     new_hash: Option<String>,
 ) -> Result<Audited<User>> {
     let ProfileInput { name, username, email: Email(email), password: _, current_password: _ } = input;
-    let email = normalised(&email);
+    let is_same = email == canonical_login(&before.email);
+    let email = if is_same { before.email.clone() } else { email };
     let after = User {
         email_verified: before.email_verified && before.email == email,
         email,
@@ -316,15 +329,15 @@ pub async fn update_profile(
     }
     if after.email != before.email {
         tx.void_tokens(after.id, &Purpose::ALL).await?;
-        remove_login(tx, &before.email).await?;
-        add_login(tx, after.id, after.email.clone()).await.taken("email")?;
+        tx.remove_login(&before.email).await?;
+        tx.add_email(after.id, &after.email).await?;
     }
     if after.username != before.username {
         if let Some(former) = &before.username {
-            remove_login(tx, former).await?;
+            tx.remove_login(former).await?;
         }
         if let Some(username) = after.username.clone() {
-            add_login(tx, after.id, username).await.taken("username")?;
+            tx.add_username(after.id, username).await?;
         }
     }
     let change = (

@@ -10,10 +10,13 @@ use tokio::net::{TcpListener, TcpStream};
 #[derive(Debug, Clone)]
 pub struct Letter {
     pub to: String,
+    /// Decoded, as the subject and the text are.
+    pub from: String,
     pub subject: String,
     pub id: String,
-    /// The text, decoded.
     pub text: String,
+    /// As they arrived.
+    pub lines: Vec<String>,
 }
 
 impl Letter {
@@ -32,13 +35,18 @@ pub struct Mailbox(Arc<Mutex<Vec<Letter>>>);
 impl Mailbox {
     /// Starts to listen, and says where.
     pub async fn start() -> (Self, String) {
+        Self::start_with(b"250-test\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n").await
+    }
+
+    /// The same, for a server that greets in this way.
+    pub async fn start_with(greeting: &'static [u8]) -> (Self, String) {
         let (mailbox, listener) = (Self::default(), TcpListener::bind("127.0.0.1:0").await.unwrap());
         let url = format!("smtp://{}", listener.local_addr().unwrap());
         let kept = mailbox.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let kept = kept.clone();
-                tokio::spawn(async move { kept.serve(stream).await });
+                tokio::spawn(async move { kept.serve(stream, greeting).await });
             }
         });
         (mailbox, url)
@@ -48,7 +56,7 @@ impl Mailbox {
         self.0.lock().unwrap().iter().filter(|letter| letter.to == address).cloned().collect()
     }
 
-    async fn serve(&self, stream: TcpStream) -> Option<()> {
+    async fn serve(&self, stream: TcpStream, greeting: &[u8]) -> Option<()> {
         let (read, mut write) = stream.into_split();
         let mut lines = BufReader::new(read).lines();
         write.write_all(b"220 test\r\n").await.ok()?;
@@ -56,7 +64,7 @@ impl Mailbox {
         while let Some(line) = lines.next_line().await.ok()? {
             let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
             let reply: &[u8] = match verb.as_str() {
-                "EHLO" => b"250-test\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n",
+                "EHLO" => greeting,
                 "RCPT" => {
                     to = line.split(['<', '>']).nth(1).unwrap_or_default().to_owned();
                     b"250 OK\r\n"
@@ -67,7 +75,8 @@ impl Mailbox {
                     while let Some(line) = lines.next_line().await.ok()?.filter(|line| line != ".") {
                         data.push(line);
                     }
-                    self.0.lock().unwrap().push(letter(&to, &data));
+                    let arrived = letter(&to, &data); // what can't be read stops this before the lock is taken
+                    self.0.lock().unwrap().push(arrived);
                     b"250 kept\r\n"
                 }
                 "QUIT" => b"221 bye\r\n",
@@ -81,22 +90,39 @@ impl Mailbox {
 
 fn letter(to: &str, data: &[String]) -> Letter {
     let (head, body) = data.split_at(data.iter().position(String::is_empty).unwrap_or(data.len()));
+    let unfolded = head.join("\r\n").replace("\r\n ", " ").replace("\r\n\t", " ");
     let header = |name: &str| {
-        let line = head.iter().find_map(|line| line.strip_prefix(name));
-        line.unwrap_or_default().trim().to_owned()
+        let line = unfolded.lines().find_map(|line| line.strip_prefix(name));
+        decoded(line.unwrap_or_default().trim())
     };
-    let is_encoded = |how: &str| {
-        let line = format!("content-transfer-encoding: {how}");
-        head.iter().any(|header| header.eq_ignore_ascii_case(&line))
+    let text = body.join("\n");
+    let text = match header("Content-Transfer-Encoding:").as_str() {
+        "quoted-printable" => unquoted(&text),
+        "base64" => from_base64(&text.replace('\n', "")).replace("\r\n", "\n"),
+        _ => text,
     };
-    let text = if is_encoded("quoted-printable") {
-        unquoted(&body.join("\n"))
-    } else if is_encoded("base64") {
-        String::from_utf8(BASE64.decode(body.concat()).unwrap()).unwrap().replace("\r\n", "\n")
-    } else {
-        body.join("\n")
-    };
-    Letter { to: to.to_owned(), subject: header("Subject:"), id: header("Message-ID:"), text }
+    let [from, subject, id] = ["From:", "Subject:", "Message-ID:"].map(header);
+    Letter { to: to.to_owned(), from, subject, id, text, lines: data.to_vec() }
+}
+
+/// What has to be whole characters: an encoded word may not be cut within one (RFC 2047, 5).
+fn from_base64(text: &str) -> String {
+    String::from_utf8(BASE64.decode(text).unwrap()).unwrap()
+}
+
+/// A header with its encoded words read (RFC 2047). Blanks between two of them are none.
+fn decoded(header: &str) -> String {
+    let mut text = String::new();
+    let (mut rest, mut is_after_word) = (header, false);
+    while let Some((before, word)) = rest.split_once("=?utf-8?b?") {
+        if !(is_after_word && before.trim().is_empty()) {
+            text.push_str(before);
+        }
+        let (word, after) = word.split_once("?=").unwrap();
+        text.push_str(&from_base64(word));
+        (rest, is_after_word) = (after, true);
+    }
+    text + rest
 }
 
 /// Quoted-printable (RFC 2045, 6.7), read back.

@@ -11,5 +11,6 @@ pub mod rows;
 
 pub use app::{TestApp, has_servers, redis_url, shares_redis};
 pub use database::{Kind, TestDatabase};
+pub use mailbox::Mailbox;
 pub use people::{Answer, Call, Person, Tenant};
 pub use redis::redis_call;

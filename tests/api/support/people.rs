@@ -3,10 +3,11 @@ use super::app::TestApp;
 use super::contract::CONTRACT;
 use bizcenter::auth::Role;
 use bizcenter::db::Origin;
+use bizcenter::db::queue::Claimant;
+use bizcenter::infra::password::Password;
 use bizcenter::resources::auth::Tenancy;
 use bizcenter::resources::users::NewUser;
 use reqwest::{Method, StatusCode};
-use secrecy::SecretString;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -74,7 +75,7 @@ impl Tenant {
         };
         let (sign_in, tenant) = (self.app.parts.sign_in.clone(), self.id.into());
         let add = async move {
-            let password_hash = sign_in.passwords.hash(SecretString::from(PASSWORD)).await.unwrap();
+            let password_hash = sign_in.passwords.hash(Claimant::server(), &Password::new(PASSWORD)).await.unwrap();
             let new = NewUser { password_hash, ..new };
             sign_in.add_user(Tenancy::Existing(tenant, role), new, None, Origin::default()).await.unwrap();
         };

@@ -10,7 +10,7 @@ use crate::db::types::{AttendeeId, Instant, MeetingId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::{Detail, Error, Result};
 use crate::http::scalars::Email;
-use crate::infra::formats::normalised;
+use crate::infra::addresses::{canonical_login, stored_forms};
 use crate::list::{Batch, List, Page};
 use crate::resources::meetings::queries as meetings;
 use crate::resources::users;
@@ -57,7 +57,8 @@ pub async fn of_user(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<A
 /// The same of somebody who was invited by their address: by somebody who may not see whose it is, or before there was a user
 /// who has it.
 pub async fn of_guest(tx: &mut ReadTx, email: &str, next: Batch) -> Result<Vec<Attendee>> {
-    let of_guest = attendees::tenant_id.eq(tx.tenant()).and(attendees::email.eq(email.to_owned()));
+    let forms = stored_forms(&canonical_login(email));
+    let of_guest = attendees::tenant_id.eq(tx.tenant()).and(attendees::email.eq_any(forms));
     let rows = batch!(attendees::table, of_guest, next, (attendees::id, AttendeeId));
     Ok(rows.select(Attendee::as_select()).load(tx.conn()).await?)
 }
@@ -65,7 +66,8 @@ pub async fn of_guest(tx: &mut ReadTx, email: &str, next: Batch) -> Result<Vec<A
 /// Whose address it is was removed: they stay guests, as `nobody`. The removal has the audit row. They are looked for first, as
 /// MariaDB would lock all that it looks at.
 pub async fn forget_guest(tx: &mut WriteTx, email: &str, nobody: &str) -> Result<()> {
-    let of_guest = attendees::tenant_id.eq(tx.tenant()).and(attendees::email.eq(email.to_owned()));
+    let forms = stored_forms(&canonical_login(email));
+    let of_guest = attendees::tenant_id.eq(tx.tenant()).and(attendees::email.eq_any(forms));
     let ids: Vec<AttendeeId> = attendees::table.filter(of_guest).select(attendees::id).load(tx.conn()).await?;
     for some in ids.chunks(500) {
         let some = attendees::tenant_id.eq(tx.tenant()).and(attendees::id.eq_any(some.to_vec()));
@@ -106,7 +108,7 @@ pub async fn insert(
     let NewAttendee { user_id, email } = new;
     let member = if user_id.is_some() { "user_id" } else { "email" };
     users::must_exist(tx, "user_id", user_id).await?;
-    let email = email.map(|Email(email)| normalised(&email));
+    let email = email.map(|Email(email)| email);
     let user_id = match &email {
         Some(email) if sees_addresses => users::with_email(tx, email).await?,
         Some(_) => None,
