@@ -13,11 +13,13 @@ use crate::auth::signing::SigningKeys;
 use crate::auth::verified::SendVerification;
 use crate::auth::{Authenticator, Verification};
 use crate::config::{
-    self, AuditConfig, AuthConfig, Config, DatabaseConfig, JwtAlgorithm, MailConfig, ServerConfig, SessionStoreChoice,
+    self, AuditConfig, AuthConfig, Config, ConfigError, DatabaseConfig, EncryptionConfig, JwtAlgorithm, MailConfig,
+    Problem, ServerConfig, SessionStoreChoice,
 };
 use crate::contract::{self, pages::pages};
 use crate::db::audit_chain::{CheckpointKey, PruneAudit, SealAudit};
 use crate::db::connect::Target;
+use crate::db::key_checks::{KeyWatch, MasterKeyState, Verdict};
 use crate::db::queue::FairQueue;
 use crate::db::removal::{RemoveExpired, RemoveTenant};
 use crate::db::{Db, DbOptions};
@@ -284,6 +286,23 @@ fn jobs(config: &Config, sign_in: &SignIn, checkpoint_key: &CheckpointKey) -> an
 }
 
 impl Parts {
+    /// Refuses master keys that don't open what is in the database, before anything is encrypted under them; see
+    /// [`crate::db::key_checks`].
+    pub async fn verify_keys(&self) -> anyhow::Result<()> {
+        let found = self.db.verify_keys().await.context("the encryption keys can't be verified")?;
+        refuse_wrong_keys(&found)?;
+        let ids = found.iter().map(|key| key.id.as_str()).collect::<Vec<_>>().join(", ");
+        tracing::info!(key.ids = ids, "The encryption keys are those of this database");
+        Ok(())
+    }
+
+    /// Says in the log what is unusual about how the database searches.
+    pub async fn probe_search(&self) {
+        if let Err(error) = self.db.folding().await {
+            tracing::warn!(?error, "The database can't be asked how it folds letters");
+        }
+    }
+
     /// Row-level security is the third wall between tenants on PostgreSQL: say so if it does not stand.
     pub async fn warn_of_powerful_role(&self) {
         match self.db.bypasses_row_security().await {
@@ -302,6 +321,28 @@ impl Parts {
     }
 }
 
+/// Refuses master keys that are other ones than this database is encrypted under, each by its setting and its id; says in the
+/// log which keys are missing.
+pub fn refuse_wrong_keys(found: &[MasterKeyState]) -> Result<(), ConfigError> {
+    for key in found.iter().filter(|key| key.verdict == Verdict::Missing) {
+        tracing::error!(key.id = %key.id, key.data_keys, "The settings lack a master key: what is encrypted under it can't be read");
+    }
+    let wrong = found.iter().filter(|key| key.verdict == Verdict::DoesNotOpen);
+    let problem = |key: &MasterKeyState| {
+        tracing::error!(key.id = %key.id, key.data_keys, "The settings have another master key under this id than before");
+        let message = format!(
+            "the key {} is another one than this database is encrypted under. Use the earlier key again (development keeps \
+             its own in data_dir/secrets/encryption_key), or give the new one an id of its own in encryption.keys",
+            key.id
+        );
+        Problem { setting: EncryptionConfig::setting_of(&key.id).to_owned(), origin: None, message }
+    };
+    match wrong.map(problem).collect::<Vec<_>>() {
+        problems if problems.is_empty() => Ok(()),
+        problems => Err(ConfigError { problems }),
+    }
+}
+
 fn service(parts: &Parts) -> OpenApiService<Guarded<Api>, ()> {
     let Parts { db, sign_in, redis, cache, environment, world, .. } = parts;
     let (sessions, letters, verification) = (&sign_in.sessions, &sign_in.letters, &parts.verification);
@@ -311,6 +352,7 @@ fn service(parts: &Parts) -> OpenApiService<Guarded<Api>, ()> {
             db.clone(),
             redis.clone(),
             matches!(sessions, Sessions::Redis(..)),
+            KeyWatch::new(db.clone()),
             parts.metrics.readiness_looks.clone(),
         ),
         world: world.clone(),

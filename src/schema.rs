@@ -236,6 +236,13 @@ tables! {
     }
 }
 tables! {
+    key_checks (master_key_id) {
+        master_key_id -> Text,
+        check_value -> Binary,
+        created_at -> UtcInstant,
+    }
+}
+tables! {
     items (tenant_id, id) {
         tenant_id -> Uid,
         id -> Uid,
@@ -348,6 +355,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     jobs,
     data_key_heads,
     data_keys,
+    key_checks,
     task_comments,
     task_comment_mentions,
     meetings,

@@ -1,13 +1,11 @@
 //! `bizcenter create-tenant`.
 use super::{CreateTenantArgs, print, prompt};
-use crate::app;
 use crate::auth::Actor;
 use crate::config::Config;
 use crate::db::WriteTx;
 use crate::db::types::TenantId;
 use crate::error::Error;
 use crate::infra::formats::is_one_line;
-use crate::infra::world::World;
 use crate::resources::tenant::{self, NewTenant};
 use anyhow::{Context, bail};
 
@@ -23,7 +21,7 @@ pub async fn run(config: Config, args: CreateTenantArgs) -> anyhow::Result<()> {
     if name.chars().count() > 120 || !is_one_line(&name) {
         bail!("--name must be one line of at most 120 characters");
     }
-    let parts = app::connect(&config, World::real()).await?;
+    let parts = super::connect(&config).await?;
     let id: TenantId = parts.world.uuid().into();
     let operator = Actor::operator(id);
     let new = NewTenant { slug: slug.clone(), name, open_registration };

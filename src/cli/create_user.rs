@@ -1,6 +1,5 @@
 //! `bizcenter create-user`.
 use super::{CreateUserArgs, print, prompt};
-use crate::app;
 use crate::auth::Role;
 use crate::config::Config;
 use crate::db::Origin;
@@ -9,7 +8,6 @@ use crate::db::types::UserId;
 use crate::error::{Detail, Error};
 use crate::infra::addresses::canonical_email;
 use crate::infra::formats::is_one_line;
-use crate::infra::world::World;
 use crate::resources::auth::Tenancy;
 use crate::resources::users::NewUser;
 use anyhow::{Context, bail};
@@ -31,7 +29,7 @@ pub async fn run(config: Config, args: CreateUserArgs) -> anyhow::Result<()> {
         Some(name) => Role::ALL.into_iter().find(|role| role.name() == name).context("--role is unknown")?,
         None => Role::Viewer,
     };
-    let parts = app::connect(&config, World::real()).await?;
+    let parts = super::connect(&config).await?;
     let found =
         parts.db.find_tenant(&slug, &crate::db::Origin::default()).await.context("the database does not answer")?;
     let (tenant, _) = found

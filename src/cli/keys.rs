@@ -1,7 +1,8 @@
-//! `bizcenter keys rotate`.
+//! `bizcenter keys`: which master keys there are, and the change from one to another.
 use super::print;
 use crate::app::{self, Parts};
 use crate::config::Config;
+use crate::db::key_checks::{MasterKeyState, Verdict};
 use crate::db::rotation::Rotated;
 use crate::db::types::TenantId;
 use crate::error::Result as DbResult;
@@ -11,8 +12,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeSet;
 
 pub async fn rotate(config: Config, with_data: bool) -> anyhow::Result<()> {
-    let parts = app::connect(&config, World::real()).await?;
+    let parts = super::connect(&config).await?;
     let no_answer = "the database does not answer";
+    let found = parts.db.check_keys().await.context(no_answer)?;
+    let missing: Vec<_> = found.iter().filter(|key| key.verdict == Verdict::Missing).map(|key| &*key.id).collect();
+    if !missing.is_empty() {
+        bail!("there are data keys under {}, which the settings lack: nothing was changed", missing.join(", "));
+    }
     let tenants = parts.db.tenants().await.context(no_answer)?;
     let mut failed = Failed::default();
     let done = wrap(&parts, &tenants, &mut failed).await;
@@ -33,13 +39,44 @@ pub async fn rotate(config: Config, with_data: bool) -> anyhow::Result<()> {
         }
     }
     match (failed.0.len(), not_renewed.0.len()) {
-        (0, 0) => Ok(()),
+        (0, 0) => parts.db.forget_unused_checks().await.context(no_answer),
         (0, count) => bail!(
             "{active} encrypts all data keys, but in {count} of {} tenants values are still encrypted under old ones",
             tenants.len()
         ),
         (count, _) => bail!("{count} of {} tenants are not done: keep the old key", tenants.len()),
     }
+}
+
+/// Prints the master keys. It fails where something does not open.
+pub async fn status(config: Config) -> anyhow::Result<()> {
+    let parts = app::connect(&config, World::real()).await?;
+    let found = parts.db.key_status().await.context("the database does not answer")?;
+    print(&table(&found))?;
+    let is_faulty =
+        |key: &&MasterKeyState| key.broken > 0 || matches!(key.verdict, Verdict::DoesNotOpen | Verdict::Missing);
+    let faulty: Vec<_> = found.iter().filter(is_faulty).map(|key| &*key.id).collect();
+    match faulty.is_empty() {
+        true => Ok(()),
+        false => bail!("not all opens that is encrypted under {}", faulty.join(", ")),
+    }
+}
+
+fn table(found: &[MasterKeyState]) -> String {
+    let width = found.iter().map(|key| key.id.len()).max().unwrap_or_default();
+    let line = |MasterKeyState { id, is_active, data_keys, broken, verdict, .. }: &MasterKeyState| {
+        let active = if *is_active { "active" } else { "" };
+        let keys = if *data_keys == 1 { "data key" } else { "data keys" };
+        let verdict = match verdict {
+            Verdict::Opens if *broken > 0 => format!("opens all but {broken} of them"),
+            Verdict::Opens => "opens".to_owned(),
+            Verdict::DoesNotOpen => "does not open: the settings have another key under this id".to_owned(),
+            Verdict::Missing => "does not open: the settings have no such key".to_owned(),
+            Verdict::Unknown => "unknown: nothing was encrypted under it yet".to_owned(),
+        };
+        format!("{id:width$}  {active:6}  {data_keys:>8} {keys}  {verdict}\n")
+    };
+    found.iter().map(line).collect()
 }
 
 async fn wrap(parts: &Parts, tenants: &[TenantId], failed: &mut Failed) -> Rotated {

@@ -13,7 +13,7 @@ mod prompt;
 mod seed;
 mod serve;
 
-use crate::app;
+use crate::app::{self, Parts};
 use crate::config::{Config, ConfigError, Loaded, MissingSecrets, Sources};
 use crate::db::audit_chain::KnownHead;
 use crate::infra::world::World;
@@ -214,6 +214,8 @@ It can be stopped and begun again.")]
         #[arg(long)]
         data: bool,
     },
+    /// List the master keys, what is encrypted under each, and whether it opens; exit code 1 if something does not
+    Status,
 }
 
 fn parse_head(text: &str) -> Result<KnownHead, &'static str> {
@@ -286,6 +288,7 @@ fn run(file: Option<PathBuf>, command: Command) -> anyhow::Result<()> {
         Command::CreateTenant(args) => block_on(create_tenant::run(load(file)?, args)),
         Command::Audit(AuditCommand::Verify { head, tenant }) => block_on(audit::verify(load(file)?, head, tenant)),
         Command::Keys(KeysCommand::Rotate { data }) => block_on(keys::rotate(load(file)?, data)),
+        Command::Keys(KeysCommand::Status) => block_on(keys::status(load(file)?)),
         Command::Seed(args) => block_on(seed::run(load(file)?, args)),
         Command::CreateUser(args) => block_on(create_user::run(load(file)?, args)),
     }
@@ -307,6 +310,13 @@ fn checked(loaded: Loaded) -> Result<Loaded, ConfigError> {
 /// The settings, for a command that only looks: leaves the disk alone.
 fn look(file: Option<PathBuf>) -> Result<Loaded, ConfigError> {
     Config::load(&Sources::of_process(file, MissingSecrets::Imagine)?)
+}
+
+/// The parts of a server, for a command that encrypts: its keys are those that the database is encrypted under.
+async fn connect(config: &Config) -> anyhow::Result<Parts> {
+    let parts = app::connect(config, World::real()).await?;
+    parts.verify_keys().await?;
+    Ok(parts)
 }
 
 fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {

@@ -18,9 +18,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tracing::info!(environment = %config.environment, database = target.kind(), "Starting");
     migrations::up(&target).await?;
     let parts = app::connect(&config, World::real()).await?;
+    parts.verify_keys().await?;
     parts.warn_of_powerful_role().await;
     let looking = parts.clone();
     tokio::spawn(async move { looking.warn_of_missing_rights().await }); // a Redis that is away must not hold up the start
+    parts.probe_search().await;
     let endpoint = app::server(&parts, &config);
     let listener = listen("server.port", config.server.address()).await?;
     let metrics = match config.metrics.address {

@@ -1,10 +1,10 @@
 //! `[database]`: which one, and how many connections.
-use super::reader::{self, Read, Reader};
+use super::reader::{Read, Reader};
+use crate::infra::database_url::{self, NetworkUrl};
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use url::Url;
 
 #[derive(Debug, Clone)]
 pub struct DatabaseConfig {
@@ -69,8 +69,14 @@ impl DatabaseUrl {
         let scheme = scheme.split('+').next().unwrap_or(scheme).to_ascii_lowercase();
         let (kind, url) = match scheme.as_str() {
             "sqlite" => (DatabaseKind::Sqlite, sqlite(rest, data_dir)?),
-            "postgres" | "postgresql" => (DatabaseKind::Postgres, network(&format!("postgres://{rest}"))?.to_string()),
-            "mysql" | "mariadb" => (DatabaseKind::Mysql, network(&format!("mysql://{rest}"))?.to_string()),
+            "postgres" | "postgresql" => {
+                NetworkUrl::postgres(rest)?;
+                (DatabaseKind::Postgres, format!("postgres://{rest}"))
+            }
+            "mysql" | "mariadb" => {
+                NetworkUrl::mysql(rest)?;
+                (DatabaseKind::Mysql, format!("mysql://{rest}"))
+            }
             _ => return Err(expected.to_owned()),
         };
         Ok(Self { kind, url: url.into() })
@@ -92,10 +98,9 @@ impl DatabaseUrl {
 
     /// The URL for people, `***` instead of passwords.
     pub fn redacted(&self) -> String {
-        match (self.kind, Url::parse(self.expose())) {
-            (DatabaseKind::Sqlite, _) => self.expose().to_owned(),
-            (_, Ok(url)) => without_passwords(url),
-            (_, Err(_)) => "***".to_owned(),
+        match self.kind {
+            DatabaseKind::Sqlite => self.expose().to_owned(),
+            DatabaseKind::Postgres | DatabaseKind::Mysql => database_url::redacted(self.expose()),
         }
     }
 }
@@ -108,40 +113,21 @@ impl fmt::Debug for DatabaseUrl {
 
 // The folder is put in last: its own characters mean nothing.
 fn sqlite(path: &str, data_dir: &Path) -> Result<String, String> {
-    if path.contains(['?', '#']) {
-        return Err("takes no parameters: sqlite:// and the path of a file".to_owned());
+    if let Some((_, parameters)) = path.split_once('?') {
+        let name = parameters.split(['=', '&']).next().unwrap_or_default();
+        let is_name =
+            !name.is_empty() && name.len() <= 40 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let name = if is_name { format!(", and so not {name}") } else { String::new() };
+        return Err(format!("takes no parameters{name}: sqlite:// and the path of a file"));
+    }
+    if path.contains('#') {
+        return Err("must have no # in the path of the file".to_owned());
     }
     if path.is_empty() || path.contains(":memory:") || path.ends_with('/') {
         return Err("must name a file: sqlite:///absolute.db or sqlite://relative.db".to_owned());
     }
     let data_dir = data_dir.to_string_lossy();
     Ok(format!("sqlite://{}", path.replace("{data_dir}", data_dir.trim_end_matches('/'))))
-}
-
-fn network(text: &str) -> Result<Url, String> {
-    let url = reader::url(text)?;
-    // libpq's way of naming a Unix socket's folder.
-    let has_socket = url.scheme() == "postgres" && url.query_pairs().any(|(name, _)| name == "host");
-    if url.host_str().is_none_or(str::is_empty) && !has_socket {
-        return Err("must name the host".to_owned());
-    }
-    if url.path().trim_matches('/').is_empty() {
-        return Err("must end in the database's name: postgres://user:password@host/name".to_owned());
-    }
-    Ok(url)
-}
-
-fn without_passwords(mut url: Url) -> String {
-    if url.password().is_some() && url.set_password(Some("***")).is_err() {
-        return "***".to_owned();
-    }
-    let hidden = |name: &str, value: &str| if name.contains("pass") { "***".to_owned() } else { value.to_owned() };
-    let pairs: Vec<(String, String)> =
-        url.query_pairs().map(|(name, value)| (name.to_string(), hidden(&name, &value))).collect();
-    if !pairs.is_empty() {
-        url.query_pairs_mut().clear().extend_pairs(pairs);
-    }
-    url.to_string()
 }
 
 #[cfg(test)]
@@ -164,6 +150,9 @@ mod tests {
             ("postgresql+asyncpg://u:p@h/d", Postgres, "postgres://u:p@h/d"),
             ("PostgreSQL://u:p%40@h/d?sslmode=require", Postgres, "postgres://u:p%40@h/d?sslmode=require"),
             ("postgres:///d?host=/run/postgresql", Postgres, "postgres:///d?host=/run/postgresql"),
+            ("postgres://u:p@/d?host=/run/pg&port=5433", Postgres, "postgres://u:p@/d?host=/run/pg&port=5433"),
+            ("postgresql://u:p@%2Frun%2Fpg/d", Postgres, "postgres://u:p@%2Frun%2Fpg/d"),
+            ("mariadb://u:p@/d?socket=/run/mysqld.sock", Mysql, "mysql://u:p@/d?socket=/run/mysqld.sock"),
             ("mysql+pymysql://u:p@h:3306/d", Mysql, "mysql://u:p@h:3306/d"),
             ("mariadb://u@[::1]/d", Mysql, "mysql://u@[::1]/d"),
         ] {
@@ -185,6 +174,12 @@ mod tests {
             "postgres://u:hunter2@/d",
             "mysql://u:hunter2@h:port/d",
             "sqlite://hunter2?mode=memory",
+            "postgres://u:1/?hunter2@h/d",
+            "postgres://u:1/d?hunter2=1@h/d",
+            "postgres://u:p@h/d?sslmode=hunter2",
+            "postgres://u:p@h/d?connect_timeout=hunter2",
+            "mysql://u:p@h/d?require_ssl=hunter2",
+            "mysql://u:p@h,hunter2/d",
             "sqlite://:memory:",
             "sqlite://",
             "sqlite:///hunter2/",
@@ -195,9 +190,24 @@ mod tests {
     }
 
     #[test]
+    fn unknown_parameters_are_refused_by_name() {
+        for (wrong, message) in [
+            ("postgres://h/d?pizza=1", "has an unknown parameter: pizza"),
+            ("postgres://h/d?verify_sa=true", "has an unknown parameter: verify_sa"),
+            ("mysql://h/d?require_sll=true", "has an unknown parameter: require_sll"),
+            ("mysql://h/d?sslmode=require&pool_min=1", "has an unknown parameter: pool_min"),
+            ("sqlite:///a.db?mode=ro", "takes no parameters, and so not mode: sqlite:// and the path of a file"),
+        ] {
+            assert_eq!(parse(wrong).unwrap_err(), message, "{wrong}");
+        }
+    }
+
+    #[test]
     fn passwords_are_never_shown() {
-        let url = parse("postgres://user:hunter2@h/d?password=hunter2&sslmode=require").unwrap();
-        assert_eq!(url.redacted(), "postgres://user:***@h/d?password=***&sslmode=require");
+        let url = parse("postgres://user@h/d?password=hunter2&sslmode=require").unwrap();
+        assert_eq!(url.redacted(), "postgres://user@h/d?password=***&sslmode=require");
         assert!(!format!("{url:?}").contains("hunter2"));
+        let by_socket = parse("postgres://user:hunter2@/d?host=/run/postgresql").unwrap();
+        assert_eq!(by_socket.redacted(), "postgres://user:***@/d?host=/run/postgresql");
     }
 }

@@ -73,8 +73,14 @@ impl Parts {
         let name = self.get("name").ok_or("DB_NAME is missing")?;
         let (scheme, port) = self.scheme_and_port()?;
         let credentials = self.credentials()?;
-        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        Ok(Some(format!("{scheme}://{credentials}{host}{port}/{}", encoded(name))))
+        let (name, path) = (encoded(name), encoded(host));
+        Ok(Some(match (host.starts_with('/'), scheme) {
+            (true, "mysql") => format!("{scheme}://{credentials}/{name}?socket={path}"),
+            // libpq's way to name the folder that a socket is in: the port is a part of the socket's name.
+            (true, _) => format!("{scheme}://{credentials}{port}/{name}?host={path}"),
+            (false, _) if host.contains(':') => format!("{scheme}://{credentials}[{host}]{port}/{name}"),
+            (false, _) => format!("{scheme}://{credentials}{host}{port}/{name}"),
+        }))
     }
 
     fn use_sqlite(&self) -> Result<bool, String> {
@@ -82,8 +88,12 @@ impl Parts {
         entry.value.to_bool_lossy().ok_or_else(|| "USE_SQLITE must be true or false".to_owned())
     }
 
-    /// Nothing but the port tells which database it is.
+    /// Nothing but the port tells which database it is; or the host, where it is a socket of MariaDB. PostgreSQL's are named by
+    /// their folder.
     fn scheme_and_port(&self) -> Result<(&'static str, String), String> {
+        if self.get("host").is_some_and(|host| host.starts_with('/') && host.ends_with(".sock")) {
+            return Ok(("mysql", String::new()));
+        }
         let Some(port) = self.get("port") else { return Ok(("postgres", String::new())) };
         let port: u16 = port.parse().map_err(|_| "DB_PORT must be a whole number from 1 to 65535")?;
         Ok((if port == 3306 { "mysql" } else { "postgres" }, format!(":{port}")))

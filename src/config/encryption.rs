@@ -62,9 +62,13 @@ impl EncryptionConfig {
         let previous = auth.jwt_secret_previous.iter().map(|secret| ("auth.jwt_secret_previous", secret));
         let others: Vec<_> = previous.chain([("auth.jwt_secret", &auth.jwt_secret)]).collect();
         for MasterKey { id, secret } in &self.keys {
-            let path = if id == SIMPLE { "encryption.key" } else { KEYS };
-            weak::refuse_equal(reader, path, secret, &others);
+            weak::refuse_equal(reader, Self::setting_of(id), secret, &others);
         }
+    }
+
+    /// The setting that holds the key with this id.
+    pub fn setting_of(id: &str) -> &'static str {
+        if id == SIMPLE { "encryption.key" } else { KEYS }
     }
 
     pub(super) fn for_tests() -> Self {

@@ -2,15 +2,17 @@
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::any::{AnyConnection, AsyncSqliteConnection};
 use super::deadline::Deadline;
+use super::tls::{self, Verification};
 use super::{sql, sqlite_files};
+use crate::infra::database_url::{Host, NetworkUrl, PostgresOptions, SessionAttributes, TlsMode};
 use anyhow::Context;
 use diesel::{ConnectionError, ConnectionResult};
 use diesel_async::{AsyncConnection, AsyncMysqlConnection, AsyncPgConnection, SimpleAsyncConnection};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use secrecy::ExposeSecret;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_postgres::config::TargetSessionAttrs;
 
 /// How long a transaction may idle. How long a statement may take, each lease says for itself.
 const IDLE_TIMEOUT: &str = "30s";
@@ -18,24 +20,20 @@ const IDLE_TIMEOUT: &str = "30s";
 /// How long we try to stop a statement.
 pub(super) const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A database and how to reach it. The URL's query may hold `sslmode=disable|prefer|require|verify-full`
-/// (libpq's names; `ssl-mode` too): with a mode from `require` on there is no connection without TLS. The server's
-/// certificate is checked with `verify-full`, and always where `ca_file` is given.
+/// A database and how to reach it; [`NetworkUrl`] says what its URL may hold. With a TLS mode from `require` on there is no
+/// connection without TLS. The server's certificate is checked with `verify-ca` and `verify-full`, and always where `ca_file`
+/// is given.
 #[derive(Clone)]
 pub struct Target(Arc<Inner>);
 
 enum Inner {
-    Postgres { config: Box<tokio_postgres::Config>, tls: Option<Arc<rustls::ClientConfig>> },
-    Mysql(mysql_async::Opts),
+    Postgres {
+        config: Box<tokio_postgres::Config>,
+        tls: Option<Arc<rustls::ClientConfig>>,
+    },
+    /// And how to connect where the server knows no TLS, if that is allowed.
+    Mysql(mysql_async::Opts, Option<mysql_async::Opts>),
     Sqlite(PathBuf),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum TlsMode {
-    Disable,
-    Prefer,
-    Require,
-    VerifyFull,
 }
 
 impl Target {
@@ -44,8 +42,8 @@ impl Target {
         let (scheme, rest) = url.split_once("://").context("the database URL has no scheme")?;
         let inner = match scheme {
             "sqlite" => Inner::Sqlite(rest.into()),
-            "postgres" | "postgresql" => postgres(url, ca_file)?,
-            "mysql" | "mariadb" => mysql(&format!("mysql://{rest}"), ca_file)?,
+            "postgres" | "postgresql" => postgres(rest, ca_file)?,
+            "mysql" | "mariadb" => mysql(rest, ca_file)?,
             other => anyhow::bail!("unknown database scheme {other:?}"),
         };
         Ok(Self(Arc::new(inner)))
@@ -74,140 +72,150 @@ impl Target {
     pub fn kind(&self) -> &'static str {
         match *self.0 {
             Inner::Postgres { .. } => "PostgreSQL",
-            Inner::Mysql(_) => "MariaDB",
+            Inner::Mysql(..) => "MariaDB",
             Inner::Sqlite(_) => "SQLite",
         }
     }
 }
 
-/// Takes the TLS mode out of the URL: the drivers know other names for it, or none.
-fn without_tls_mode(url: &str) -> anyhow::Result<(url::Url, Option<TlsMode>)> {
-    let mut url = url::Url::parse(url).context("the database URL can't be read")?;
-    let mut mode = None;
-    let mut others = vec![];
-    for (name, value) in url.query_pairs() {
-        if !matches!(&*name, "sslmode" | "ssl-mode") {
-            others.push((name.into_owned(), value.into_owned()));
-            continue;
+/// What proves to us who is at the other end. A setting and the URL may name the authorities; not two different files.
+fn authorities(setting: Option<PathBuf>, url: Option<PathBuf>) -> anyhow::Result<Option<PathBuf>> {
+    match (setting, url) {
+        (Some(setting), Some(url)) if setting != url => {
+            anyhow::bail!("database.ca_file and the database URL name different files of authorities: keep one")
         }
-        mode = Some(match value.to_ascii_lowercase().replace('_', "-").as_str() {
-            "disable" | "disabled" => TlsMode::Disable,
-            "allow" | "prefer" | "preferred" => TlsMode::Prefer,
-            "require" | "required" => TlsMode::Require,
-            "verify-ca" | "verify-full" | "verify-identity" => TlsMode::VerifyFull,
-            other => anyhow::bail!("unknown sslmode {other:?} in the database URL"),
-        });
+        (setting, url) => Ok(setting.or(url)),
     }
-    url.set_query(None);
-    if !others.is_empty() {
-        url.query_pairs_mut().extend_pairs(others);
-    }
-    Ok((url, mode))
 }
 
-fn postgres(url: &str, ca_file: Option<PathBuf>) -> anyhow::Result<Inner> {
-    let (url, mode) = without_tls_mode(url)?;
-    let mode = mode.unwrap_or(if ca_file.is_some() { TlsMode::VerifyFull } else { TlsMode::Prefer });
-    let mut config: tokio_postgres::Config = url.as_str().parse().context("the database URL can't be read")?;
-    config.ssl_mode(match mode {
+/// How the server is checked. Nobody is, where nothing asks for it. Without authorities of one's own `verify-ca` would take
+/// the certificate of anybody who has one from a public authority: then the name counts, too.
+fn verification(mode: TlsMode, ca_file: Option<&PathBuf>) -> Verification {
+    match (mode, ca_file) {
+        (TlsMode::VerifyCa, Some(_)) => Verification::Authority,
+        (TlsMode::VerifyCa | TlsMode::VerifyFull, _) | (_, Some(_)) => Verification::Name,
+        (_, None) => Verification::None,
+    }
+}
+
+fn unreadable(problem: String) -> anyhow::Error {
+    anyhow::anyhow!("the database URL {problem}")
+}
+
+fn postgres(rest: &str, ca_file: Option<PathBuf>) -> anyhow::Result<Inner> {
+    let url = NetworkUrl::postgres(rest).map_err(unreadable)?;
+    let ca_file = authorities(ca_file, url.ca_file.clone())?;
+    let mode = match url.tls {
+        _ if url.has_sockets() => TlsMode::Disable, // as libpq has it: PostgreSQL knows no TLS there
+        Some(mode) => mode,
+        None if ca_file.is_some() => TlsMode::VerifyFull,
+        None => TlsMode::Prefer,
+    };
+    let NetworkUrl { hosts, user, password, database, postgres: options, .. } = url;
+    let mut config = tokio_postgres::Config::new();
+    for (host, port) in hosts {
+        match host {
+            Host::Network(name) => config.host(name),
+            Host::Socket(folder) => config.host_path(folder),
+        };
+        config.port(port.unwrap_or(5432));
+    }
+    config.dbname(database).ssl_mode(match mode {
         TlsMode::Disable => tokio_postgres::config::SslMode::Disable,
         TlsMode::Prefer => tokio_postgres::config::SslMode::Prefer,
-        TlsMode::Require | TlsMode::VerifyFull => tokio_postgres::config::SslMode::Require,
+        TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => tokio_postgres::config::SslMode::Require,
     });
-    config.application_name("bizcenter").connect_timeout(Duration::from_secs(5));
-    config.keepalives_idle(Duration::from_secs(30));
-    let verified = mode == TlsMode::VerifyFull || ca_file.is_some();
+    if let Some(user) = user {
+        config.user(user);
+    }
+    if let Some(password) = password {
+        config.password(password.expose_secret());
+    }
+    set_options(&mut config, options);
     let tls = match mode {
         TlsMode::Disable => None,
-        _ => Some(Arc::new(tls_config(verified, ca_file)?)),
+        _ => Some(Arc::new(tls::client_config(verification(mode, ca_file.as_ref()), ca_file.as_deref())?)),
     };
     Ok(Inner::Postgres { config: Box::new(config), tls })
 }
 
-fn mysql(url: &str, ca_file: Option<PathBuf>) -> anyhow::Result<Inner> {
-    let (url, mode) = without_tls_mode(url)?;
-    let mode = mode.unwrap_or(if ca_file.is_some() { TlsMode::VerifyFull } else { TlsMode::Disable });
-    let options = mysql_async::Opts::from_url(url.as_str()).context("the database URL can't be read")?;
+fn set_options(config: &mut tokio_postgres::Config, options: PostgresOptions) {
+    let PostgresOptions {
+        application_name,
+        connect_timeout,
+        options,
+        session_attributes,
+        keepalives,
+        keepalives_idle,
+        keepalives_interval,
+        keepalives_count,
+        tcp_user_timeout,
+    } = options;
+    config.application_name(application_name.as_deref().unwrap_or("bizcenter"));
+    config.connect_timeout(connect_timeout.unwrap_or(Duration::from_secs(5)));
+    config.keepalives(keepalives.unwrap_or(true));
+    config.keepalives_idle(keepalives_idle.unwrap_or(Duration::from_secs(30)));
+    if let Some(interval) = keepalives_interval {
+        config.keepalives_interval(interval);
+    }
+    if let Some(count) = keepalives_count {
+        config.keepalives_retries(count);
+    }
+    if let Some(timeout) = tcp_user_timeout {
+        config.tcp_user_timeout(timeout);
+    }
+    if let Some(options) = options {
+        config.options(options);
+    }
+    config.target_session_attrs(match session_attributes {
+        None | Some(SessionAttributes::Any) => TargetSessionAttrs::Any,
+        Some(SessionAttributes::ReadWrite) => TargetSessionAttrs::ReadWrite,
+        Some(SessionAttributes::ReadOnly) => TargetSessionAttrs::ReadOnly,
+    });
+}
+
+fn mysql(rest: &str, ca_file: Option<PathBuf>) -> anyhow::Result<Inner> {
+    let url = NetworkUrl::mysql(rest).map_err(unreadable)?;
+    let ca_file = authorities(ca_file, url.ca_file.clone())?;
+    let mode = match url.tls {
+        _ if url.has_sockets() => TlsMode::Disable, // nobody is in between
+        Some(mode) => mode,
+        None if ca_file.is_some() => TlsMode::VerifyFull,
+        None => TlsMode::Disable, // as it has always been with MariaDB's own clients
+    };
+    let NetworkUrl { hosts, user, password, database, .. } = url;
+    let mut builder = mysql_async::OptsBuilder::default()
+        .user(user)
+        .pass(password.as_ref().map(|password| password.expose_secret()))
+        .db_name(Some(database));
+    for (host, port) in hosts {
+        builder = match host {
+            Host::Network(name) => builder.ip_or_hostname(name).tcp_port(port.unwrap_or(3306)),
+            Host::Socket(path) => builder.socket(Some(path.to_string_lossy())),
+        };
+    }
     // diesel-async keeps the prepared statements: a second cache in the driver would close them behind its back. And an
     // update that changes nothing still counts the rows that it found, as on the other databases.
-    let builder =
-        mysql_async::OptsBuilder::from_opts(options).prefer_socket(false).stmt_cache_size(0).client_found_rows(true);
-    let verified = mode == TlsMode::VerifyFull || ca_file.is_some();
-    let tls = mysql_async::SslOpts::default()
-        .with_root_certs(ca_file.into_iter().map(Into::into).collect())
-        .with_danger_accept_invalid_certs(!verified)
-        .with_danger_skip_domain_validation(!verified);
-    // The driver can't fall back to plain text: `prefer` is plain, as it has always been with MariaDB's own clients.
-    let tls = matches!(mode, TlsMode::Require | TlsMode::VerifyFull).then_some(tls);
-    Ok(Inner::Mysql(builder.ssl_opts(tls).into()))
+    let builder = builder.prefer_socket(false).stmt_cache_size(0).client_found_rows(true);
+    let plain = builder.clone();
+    let tls = match mode {
+        TlsMode::Disable => None,
+        _ => Some(tls::mysql_options(verification(mode, ca_file.as_ref()), ca_file)),
+    };
+    Ok(Inner::Mysql(builder.ssl_opts(tls).into(), (mode == TlsMode::Prefer).then(|| plain.into())))
 }
 
-fn tls_config(verified: bool, ca_file: Option<PathBuf>) -> anyhow::Result<rustls::ClientConfig> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .context("TLS can't be set up")?;
-    if !verified {
-        let unverified = Arc::new(tls_unverified::AnyCertificate(provider));
-        return Ok(builder.dangerous().with_custom_certificate_verifier(unverified).with_no_client_auth());
-    }
-    let mut roots = rustls::RootCertStore::empty();
-    match &ca_file {
-        Some(file) => {
-            for certificate in CertificateDer::pem_file_iter(file)
-                .with_context(|| format!("database.ca_file: {} can't be read", file.display()))?
-            {
-                roots.add(certificate.context("database.ca_file holds no certificate")?)?;
-            }
+/// Connects to MariaDB; with `plain` also where the server knows no TLS.
+async fn connect_mysql(
+    options: &mysql_async::Opts,
+    plain: Option<&mysql_async::Opts>,
+) -> ConnectionResult<mysql_async::Conn> {
+    use mysql_async::{Conn, DriverError, Error};
+    match (Conn::new(options.clone()).await, plain) {
+        (Err(Error::Driver(DriverError::NoClientSslFlagFromServer)), Some(plain)) => {
+            Conn::new(plain.clone()).await.map_err(bad_connection)
         }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
-}
-
-/// What libpq's `require` and `prefer` mean: the line is encrypted, but nobody proves who is at its other end.
-mod tls_unverified {
-    use rustls::DigitallySignedStruct;
-    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-    use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-    use std::sync::Arc;
-
-    #[derive(Debug)]
-    pub struct AnyCertificate(pub Arc<CryptoProvider>);
-
-    impl ServerCertVerifier for AnyCertificate {
-        fn verify_server_cert(
-            &self,
-            _: &CertificateDer<'_>,
-            _: &[CertificateDer<'_>],
-            _: &ServerName<'_>,
-            _: &[u8],
-            _: UnixTime,
-        ) -> Result<ServerCertVerified, rustls::Error> {
-            Ok(ServerCertVerified::assertion())
-        }
-        fn verify_tls12_signature(
-            &self,
-            message: &[u8],
-            cert: &CertificateDer<'_>,
-            signed: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, rustls::Error> {
-            verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
-        }
-        fn verify_tls13_signature(
-            &self,
-            message: &[u8],
-            cert: &CertificateDer<'_>,
-            signed: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, rustls::Error> {
-            verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
-        }
-        fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-            self.0.signature_verification_algorithms.supported_schemes()
-        }
+        (conn, _) => conn.map_err(bad_connection),
     }
 }
 
@@ -217,8 +225,8 @@ pub async fn establish(target: &Target) -> ConnectionResult<AnyConnection> {
         Inner::Postgres { config, tls } => {
             establish_postgres(config, tls.as_deref().cloned()).await.map(AnyConnection::Pg)
         }
-        Inner::Mysql(options) => {
-            let conn = mysql_async::Conn::new(options.clone()).await.map_err(bad_connection)?;
+        Inner::Mysql(options, plain) => {
+            let conn = connect_mysql(options, plain.as_ref()).await?;
             let mut conn = AsyncMysqlConnection::try_from(conn).await?;
             conn.batch_execute(
                 "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'; \

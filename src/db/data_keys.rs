@@ -53,7 +53,7 @@ fn parts(sealed: &[u8]) -> Option<(i32, &[u8])> {
 }
 
 /// What the wrapping of a data key is bound to.
-fn owner(tenant: TenantId, number: i32) -> Vec<u8> {
+pub(super) fn owner(tenant: TenantId, number: i32) -> Vec<u8> {
     [b"data key".as_slice(), tenant.0.as_bytes(), &number.to_be_bytes()].concat()
 }
 
@@ -189,19 +189,23 @@ impl WriteTx {
         Ok(DataKey { number, cipher: Cipher::new(&key) })
     }
 
-    /// The tenant's keys that another master key than the active one has wrapped, wrapped anew. A tenant that was deleted
-    /// has none.
+    /// The tenant's keys that another master key than the active one has wrapped, wrapped anew. All of them are opened, as
+    /// one that does not open would be lost: also those under the active key, which may be another than it was. A tenant
+    /// that was deleted has none.
     pub(super) async fn old_wrappings(&mut self) -> Result<Vec<(i32, Wrapped)>> {
         if self.lock_head_if_any().await?.is_none() {
             return Ok(vec![]);
         }
         let (tenant, ring) = (self.tenant(), self.keys.clone());
-        let old = self.stored_keys().await?.into_iter().filter(|(_, wrapped)| wrapped.master != ring.active_id());
-        old.map(|(number, wrapped)| {
+        let mut anew = vec![];
+        for (number, wrapped) in self.stored_keys().await? {
             let owner = owner(tenant, number);
-            Ok((number, ring.wrap(&ring.unwrap(&wrapped, &owner)?, &owner)?))
-        })
-        .collect()
+            let key = ring.unwrap(&wrapped, &owner)?;
+            if wrapped.master != ring.active_id() {
+                anew.push((number, ring.wrap(&key, &owner)?));
+            }
+        }
+        Ok(anew)
     }
 
     /// Gives the tenant a new data key if its present one was made under another master key: the number of the key that it

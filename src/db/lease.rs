@@ -4,6 +4,7 @@ use super::any::AnyTransactions;
 use super::connect::Target;
 use super::deadline::StopGuard;
 use super::queue::{Claimant, FairQueue, Party, Turn};
+use super::search::KnownFolding;
 use super::transactions::{Access, unavailable};
 use super::types::{Instant, TenantId, UserId};
 use super::{AnyConnection, Audited};
@@ -84,6 +85,7 @@ pub struct Db {
     statement_timeout: Duration,
     long_read_timeout: Duration,
     target: Target,
+    known_folding: KnownFolding,
     world: World,
     pub(super) keys: KeyRing,
     pub(super) sealer: Sealer,
@@ -135,6 +137,7 @@ pub struct ReadTx {
     now: Instant,
     cost: Cost,
     target: Target,
+    pub(super) known_folding: KnownFolding,
     pub(super) keys: KeyRing,
     pub(super) is_write: bool,
 }
@@ -270,7 +273,19 @@ impl Db {
             .error_sink(Box::new(LogErrors))
             .build_unchecked(AsyncDieselConnectionManager::new_with_config("", config));
         let sealer = keys.sealer("stored answers");
-        Self { pool, queues, acquire_timeout, statement_timeout, long_read_timeout, target, world, keys, sealer }
+        let known_folding = KnownFolding::default();
+        Self {
+            pool,
+            queues,
+            acquire_timeout,
+            statement_timeout,
+            long_read_timeout,
+            target,
+            known_folding,
+            world,
+            keys,
+            sealer,
+        }
     }
 
     pub fn world(&self) -> &World {
@@ -294,10 +309,10 @@ impl Db {
         let turn = timeout_at(until, self.turn(access, cost, claimant)).await.map_err(unavailable)?;
         let conn = timeout_at(until, self.pool.get_owned()).await.map_err(unavailable)?.map_err(unavailable)?;
         let now = Instant::from(self.world.now());
-        let (target, keys) = (self.target.clone(), self.keys.clone());
+        let (target, keys, known_folding) = (self.target.clone(), self.keys.clone(), self.known_folding.clone());
         let is_write = matches!(access, Access::Write);
         let leased = Some(Leased { conn, _turn: turn });
-        let mut tx = ReadTx { leased, tenant, now, cost, target, keys, is_write };
+        let mut tx = ReadTx { leased, tenant, now, cost, target, known_folding, keys, is_write };
         let deadline = match (claimant.party, cost) {
             (Party::Server, _) => JOB_STATEMENT_TIMEOUT,
             (_, Cost::Ordinary) => self.statement_timeout,
@@ -326,6 +341,11 @@ impl Db {
         for<'tx> F: AsyncFnOnce(&'tx mut ReadTx) -> Result<R> + AsyncFunc<&'tx mut ReadTx, Result<R>, Fut: Send>,
     {
         let mut tx = self.lease(Access::Read, cost, scope).await?;
+        if cost != Cost::Ordinary
+            && let Err(error) = tx.find_folding().await
+        {
+            return tx.end(Err(error)).await; // a search would not know what to ask
+        }
         let guard = tx.guard();
         let result = guard.around(work(&mut tx)).await;
         tx.end(result).await

@@ -86,15 +86,6 @@ diesel::define_sql_function! {
     fn text_or(text: Nullable<Text>, other: Text) -> Text;
 }
 
-/// Whether a text holds what [`contains`] made a pattern of, in either case. The database folds both: no two agree on
-/// all letters.
-pub fn like<T>(text: T, pattern: String) -> diesel::dsl::Escape<diesel::dsl::Like<lower<T>, lower<String>>>
-where
-    T: Expression<SqlType = Text>,
-{
-    lower(text).like(lower(pattern)).escape('!')
-}
-
 /// Letter by letter, as the servers do it: `str::to_lowercase` looks at what follows a Σ.
 pub fn lowered(text: &str) -> String {
     text.chars().map(|c| c.to_lowercase().next().unwrap_or(c)).collect()

@@ -64,6 +64,17 @@ impl KeyRing {
         &self.0.masters[0] // `new` found it
     }
 
+    /// The ids of all keys, that of the active one first.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.0.masters.iter().map(|master| &*master.id)
+    }
+
+    /// What a key is known again by. It follows from the key and does not reveal it; none where there is no such key.
+    pub fn check_value(&self, id: &str) -> Option<[u8; 32]> {
+        let master = self.0.masters.iter().find(|master| &*master.id == id)?;
+        Some(*derive_key(master.secret.expose_secret().as_bytes(), &format!("check value of {id}")))
+    }
+
     pub fn world(&self) -> &World {
         &self.0.world
     }
@@ -92,21 +103,27 @@ impl KeyRing {
     }
 
     pub fn unwrap(&self, wrapped: &Wrapped, bound_to: &[u8]) -> Result<Key> {
-        let Wrapped { master, bytes } = wrapped;
-        let broken = |why: &str| Error::Internal(anyhow::anyhow!("a data key under the master key {master} {why}"));
+        self.open(wrapped, bound_to).map_err(|why| {
+            self.0.metrics.unsealing_failures.inc();
+            let master = &wrapped.master;
+            tracing::error!(key.id = %master, why, "A data key can't be opened");
+            Error::Internal(anyhow::anyhow!("a data key under the master key {master} {why}"))
+        })
+    }
+
+    /// Whether [`Self::unwrap`] would succeed; a failure is no alert.
+    pub fn opens(&self, wrapped: &Wrapped, bound_to: &[u8]) -> bool {
+        self.open(wrapped, bound_to).is_ok()
+    }
+
+    fn open(&self, Wrapped { master, bytes }: &Wrapped, bound_to: &[u8]) -> Result<Key, &'static str> {
         let by = self.0.masters.iter().find(|known| *known.id == **master);
-        let by = by.ok_or_else(|| {
-            self.0.metrics.unsealing_failures.inc();
-            broken("can't be read: the settings have no such key")
-        })?;
+        let by = by.ok_or("can't be read: the settings have no such key")?;
         let opened = by.wrapping.open(bytes, bound_to);
-        let opened = opened.ok_or_else(|| {
-            self.0.metrics.unsealing_failures.inc();
-            broken("does not open: it was changed, or the key has another secret")
-        })?;
+        let opened = opened.ok_or("does not open: it was changed, or the key has another secret")?;
         let mut key = Zeroizing::new([0; 32]);
         if opened.len() != key.len() {
-            return Err(broken("has another length"));
+            return Err("has another length");
         }
         key.copy_from_slice(&opened);
         Ok(key)
@@ -133,6 +150,20 @@ mod tests {
         assert!(ring("b", &[("b", "two")]).unwrap().unwrap(&wrapped, b"tenant").is_err(), "its master key is gone");
         assert!(ring("a", &[("a", "two")]).unwrap().unwrap(&wrapped, b"tenant").is_err(), "another secret");
         assert_eq!(later.wrap(&key, b"tenant").unwrap().master, "b");
+    }
+
+    #[test]
+    fn a_key_is_known_again_by_its_check_value_and_nothing_else_is() {
+        let ring_of = |keys: &[(&str, &str)]| ring("a", keys).unwrap();
+        let value = ring_of(&[("a", "one")]).check_value("a").unwrap();
+        assert_eq!(ring_of(&[("a", "one"), ("b", "two")]).check_value("a"), Some(value), "the same at each start");
+        assert_ne!(ring_of(&[("a", "two")]).check_value("a"), Some(value), "another secret");
+        assert_ne!(ring_of(&[("a", "two"), ("b", "one")]).check_value("b"), Some(value), "another id");
+        assert_eq!(ring_of(&[("a", "one")]).check_value("b"), None);
+        for purpose in ["data keys", "stored answers"] {
+            assert_ne!(*derive_key(b"one", purpose), value, "it is no key");
+        }
+        assert_eq!(ring("b", &[("a", "one"), ("b", "two")]).unwrap().ids().collect::<Vec<_>>(), ["b", "a"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 pub mod addresses;
 pub mod cache;
 pub mod crypto;
+pub mod database_url;
 pub mod days;
 pub mod formats;
 pub mod jobs;

@@ -89,7 +89,7 @@ async fn a_connection_is_encrypted_when_it_is_asked_for_and_not_otherwise() {
     let mut by_name = server.clone();
     by_name.set_host(Some("localhost")).unwrap();
     let right = right_authority();
-    let on_its_own = Kind::of_this_run() == Kind::Postgres; // MariaDB's driver can't fall back to plain text
+    let on_its_own = Kind::of_this_run() == Kind::Postgres; // MariaDB's own clients don't ask for it
     for (query, ca_file, encrypted) in [
         ("sslmode=require", None, true),
         ("ssl-mode=REQUIRED", None, true),
@@ -99,7 +99,13 @@ async fn a_connection_is_encrypted_when_it_is_asked_for_and_not_otherwise() {
         ("ssl-mode=VERIFY_IDENTITY", right.clone(), true),
         ("", right.clone(), true),
         ("", None, on_its_own),
-        ("sslmode=prefer", None, on_its_own),
+        ("sslmode=prefer", None, true),
+        ("require_ssl=true", None, true),
+        ("ssl=true", None, true),
+        ("require_ssl=true&verify_ca=true", right.clone(), true),
+        ("verify_identity=true", right.clone(), true),
+        ("ssl_mode=VERIFY_CA", right.clone(), true),
+        ("require_ssl=false", None, false),
         ("sslmode=disable", None, false),
         ("ssl-mode=DISABLED", None, false),
     ] {
@@ -120,6 +126,10 @@ async fn a_server_that_the_authority_does_not_know_is_refused() {
         ("sslmode=require", wrong.clone()),
         ("", wrong.clone()),
         ("sslmode=verify-full", None), // the machine's own authorities do not know it either
+        ("verify_ca=true", wrong.clone()),
+        ("require_ssl=true&verify_identity=true", wrong.clone()),
+        ("verify_ca=true", None),
+        ("verify_identity=true", None),
     ] {
         let refused = connect(&server, query, ca_file.clone()).await.err();
         let refused = refused.unwrap_or_else(|| panic!("{query:?} {ca_file:?} was let through"));
@@ -135,8 +145,17 @@ async fn a_certificate_for_another_address_is_refused() {
     server.set_port(Some(elsewhere.address.port())).unwrap();
     let refused = connect(&server, "sslmode=verify-full", right_authority()).await.err().unwrap();
     assert!(refused.contains("NotValidForName") || refused.contains("not valid for name"), "{refused}");
-    let mut conn = connect(&server, "sslmode=require", None).await.unwrap(); // asks for no proof
-    assert!(is_encrypted(&mut conn).await);
+    let refused = connect(&server, "verify_identity=true", right_authority()).await.err().unwrap();
+    assert!(refused.to_lowercase().contains("name"), "{refused}");
+    for query in ["sslmode=require", "require_ssl=true"] {
+        let mut conn = connect(&server, query, None).await.unwrap(); // asks for no proof
+        assert!(is_encrypted(&mut conn).await);
+    }
+    let by_authority = connect(&server, "sslmode=verify-ca", right_authority()).await;
+    match Kind::of_this_run() {
+        Kind::Mariadb => assert!(by_authority.is_err(), "its driver looks at the name, too"),
+        _ => assert!(is_encrypted(&mut by_authority.unwrap()).await, "the authority is enough"),
+    }
 }
 
 #[tokio::test]
@@ -146,6 +165,20 @@ async fn settings_that_mean_nothing_are_refused() {
         let refused = connect(&server, query, None).await.err().unwrap();
         assert!(refused.contains("unknown sslmode"), "{query}: {refused}");
     }
+    for (query, reason) in [
+        ("require_sll=true", "has an unknown parameter: require_sll"),
+        ("sslmode=require&pizza=1", "has an unknown parameter: pizza"),
+        ("require_ssl=perhaps", "must have true or false as require_ssl"),
+        ("sslmode=disable&verify_ca=true", "turns TLS off and asks for it"),
+    ] {
+        let refused = connect(&server, query, None).await.err().unwrap();
+        assert!(refused.contains(reason), "{query}: {refused}");
+    }
+    let different = connect(&server, "sslrootcert=/etc/other.crt", right_authority()).await.err().unwrap();
+    assert!(different.contains("name different files of authorities"), "{different}");
+    let authority = right_authority().unwrap();
+    let query = format!("sslmode=verify-full&sslrootcert={}", authority.display());
+    assert!(is_encrypted(&mut connect(&server, &query, None).await.unwrap()).await, "the file may stand in the URL");
     let folder = tempfile::tempdir().unwrap();
     let (missing, no_certificate) = (folder.path().join("missing.crt"), folder.path().join("empty.crt"));
     std::fs::write(&no_certificate, "this is no PEM\n").unwrap();
@@ -171,7 +204,12 @@ async fn nobody_in_between_can_talk_us_out_of_encryption() {
     server.set_port(Some(between.local_addr().unwrap().port())).unwrap();
     let kind = Kind::of_this_run();
     let mut checked = 0;
-    for (query, ca_file) in [("sslmode=require", None), ("sslmode=verify-full", right_authority())] {
+    for (query, ca_file) in [
+        ("sslmode=require", None),
+        ("sslmode=verify-full", right_authority()),
+        ("require_ssl=true", None),
+        ("verify_ca=true", right_authority()),
+    ] {
         let attack = async {
             let (mut line, _) = between.accept().await.unwrap();
             if kind == Kind::Postgres {
@@ -193,7 +231,31 @@ async fn nobody_in_between_can_talk_us_out_of_encryption() {
         assert!(!told.windows(name.len()).any(|part| part == name), "not even our name may be told: {told:?}");
         checked += 1;
     }
-    assert_eq!(checked, 2);
+    assert_eq!(checked, 4);
+}
+
+#[tokio::test]
+async fn where_encryption_is_only_preferred_a_server_without_it_will_do() {
+    let Some(mut server) = server() else { return };
+    if Kind::of_this_run() != Kind::Mariadb {
+        return; // PostgreSQL's driver does that by itself
+    }
+    let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    server.set_port(Some(plain.local_addr().unwrap().port())).unwrap();
+    let greet = async {
+        let (mut first, _) = plain.accept().await.unwrap();
+        first.write_all(&greeting_without_tls()).await.unwrap();
+        let (mut second, _) = plain.accept().await.unwrap();
+        second.write_all(&greeting_without_tls()).await.unwrap();
+        let mut told = vec![0; 4096];
+        let length = second.read(&mut told).await.unwrap();
+        told.truncate(length);
+        told
+    };
+    let (result, told) = tokio::join!(connect(&server, "ssl-mode=PREFERRED", None), greet);
+    assert!(result.is_err(), "it hung up then");
+    let name = server.username().as_bytes();
+    assert!(told.windows(name.len()).any(|part| part == name), "it went on in plain text: {told:?}");
 }
 
 #[tokio::test]

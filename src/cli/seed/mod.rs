@@ -18,7 +18,6 @@ use crate::db::queue::Claimant;
 use crate::db::types::{Instant, TenantId};
 use crate::db::{WriteTx, migrations};
 use crate::infra::password::Password;
-use crate::infra::world::World;
 use anyhow::{Context, bail};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -122,7 +121,7 @@ pub async fn run(config: Config, args: SeedArgs) -> anyhow::Result<()> {
         bail!("nothing was made");
     }
     migrations::up(&app::target(&config)?).await?;
-    let parts = app::connect(&config, World::real()).await?;
+    let parts = super::connect(&config).await?;
     let password = match password_stdin {
         true => prompt::password(true)?,
         false => Password::new(&BASE64.encode(parts.world.random_bytes::<15>())),

@@ -235,6 +235,14 @@ fn database_parts_make_a_url() {
     assert_eq!(load(&parts, &[]).database.url.expose(), "postgres://me:p%40ss%2Fw%23rd%25@db/biz");
     let mariadb = [("DB_HOST", "::1"), ("DB_PORT", "3306"), ("DB_NAME", "biz"), ("USE_SQLITE", "false")];
     assert_eq!(load(&mariadb, &[]).database.url.expose(), "mysql://[::1]:3306/biz");
+    let socket = [("DB_HOST", "/run/pg"), ("DB_PORT", "5433"), parts[1], parts[2], parts[3]];
+    let url = "postgres://me:p%40ss%2Fw%23rd%25@:5433/biz?host=%2Frun%2Fpg";
+    assert_eq!(load(&socket, &[]).database.url.expose(), url);
+    for (host, port) in [("/run/mysqld.sock", ""), ("/cloudsql/one", "3306")] {
+        let encoded = host.replace('/', "%2F").replace('.', "%2E");
+        let config = load(&[("DB_HOST", host), ("DB_PORT", port), parts[1], ("DB_USER", "me")], &[]);
+        assert_eq!(config.database.url.expose(), format!("mysql://me@/biz?socket={encoded}"));
+    }
     let toml = ("bizcenter.toml", "data_dir = '/srv'\n[database]\nurl = 'postgres://h/d'\n");
     assert_eq!(load(&[parts[0], ("USE_SQLITE", "1")], &[toml]).database.url.expose(), "sqlite:///srv/bizcenter.db");
     assert_eq!(load(&[("USE_SQLITE", "false")], &[toml]).database.url.expose(), "postgres://h/d");

@@ -4,7 +4,8 @@ use super::types::{
     NewTenantAccount, TenantAccount, TenantAccountFilter, TenantAccountInput, TenantAccountSort, TenantStandingInput,
 };
 use crate::auth::{Granted, Locked, Role, VerifiedCaller};
-use crate::db::sql::{contains, for_update, like};
+use crate::db::search::like;
+use crate::db::sql::for_update;
 use crate::db::types::{Instant, TenantId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::Result;
@@ -23,9 +24,9 @@ fn one(id: TenantId) -> _ {
     tenants::table.filter(tenants::id.eq(id)).filter(tenants::deleted_at.is_null())
 }
 
-fn matching(list: &List<TenantAccountFilter>) -> tenants::BoxedQuery<'static, Any> {
+fn matching(tx: &ReadTx, list: &List<TenantAccountFilter>) -> tenants::BoxedQuery<'static, Any> {
     let TenantAccountFilter { is_suspended } = list.filter.clone();
-    let search = list.q.as_deref().map(contains);
+    let search = list.q.as_deref().map(|text| tx.pattern(text));
     narrowed!(
         tenants::table.filter(tenants::deleted_at.is_null()).into_boxed(),
         is_suspended => tenants::is_suspended.eq(is_suspended),
@@ -35,7 +36,7 @@ fn matching(list: &List<TenantAccountFilter>) -> tenants::BoxedQuery<'static, An
 
 pub async fn list(tx: &mut ReadTx, list: &List<TenantAccountFilter>) -> Result<Page<TenantAccount>> {
     let columns = TenantAccount::as_select();
-    let (rows, total) = paged!(tx, list, matching(list), columns, (tenants::id, TenantId), {
+    let (rows, total) = paged!(tx, list, matching(tx, list), columns, (tenants::id, TenantId), {
         TenantAccountSort::Name => (tenants::name, String),
         TenantAccountSort::Slug => (tenants::slug, String),
         TenantAccountSort::CreatedAt => (tenants::created_at, Instant),

@@ -1,8 +1,9 @@
 //! The audit log in the database.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{AuditEntry, AuditFilter, AuditSort, Stored};
-use crate::db::sql::{contains, like, text_or};
-use crate::db::types::{AnyId, AuditId, Instant, TenantId, UserId};
+use crate::db::search::like;
+use crate::db::sql::text_or;
+use crate::db::types::{AnyId, AuditId, Instant, UserId};
 use crate::db::{Any, ReadTx};
 use crate::error::Result;
 use crate::infra::formats::parse_uuid;
@@ -14,12 +15,12 @@ use diesel_async::RunQueryDsl;
 
 /// The rows that a list is about, in no order yet. A search for an id finds whom and what it is of; any other text is
 /// looked for in the changes.
-fn matching(tenant: TenantId, list: &List<AuditFilter>) -> audit_logs::BoxedQuery<'static, Any> {
+fn matching(tx: &ReadTx, list: &List<AuditFilter>) -> audit_logs::BoxedQuery<'static, Any> {
     let AuditFilter { action, subject_kind, subject_id, actor_id, created_after, created_before } = list.filter.clone();
     let id = list.q.as_deref().and_then(parse_uuid).map(AnyId::from);
-    let text = list.q.as_deref().filter(|_| id.is_none()).map(|text| contains(&in_json(text)));
+    let text = list.q.as_deref().filter(|_| id.is_none()).map(|text| tx.pattern(&in_json(text)));
     narrowed!(
-        audit_logs::table.filter(audit_logs::tenant_id.eq(tenant)).into_boxed(),
+        audit_logs::table.filter(audit_logs::tenant_id.eq(tx.tenant())).into_boxed(),
         action => audit_logs::action.eq(action),
         subject_kind => audit_logs::subject_kind.eq(subject_kind),
         subject_id => audit_logs::subject_id.eq(subject_id),
@@ -41,9 +42,8 @@ fn in_json(text: &str) -> String {
 }
 
 pub async fn list(tx: &mut ReadTx, list: &List<AuditFilter>) -> Result<Page<AuditEntry>> {
-    let tenant = tx.tenant();
     let columns = Stored::as_select();
-    let (rows, total): (Vec<Stored>, _) = paged!(tx, list, matching(tenant, list), columns, (audit_logs::id, AuditId), {
+    let (rows, total): (Vec<Stored>, _) = paged!(tx, list, matching(tx, list), columns, (audit_logs::id, AuditId), {
         AuditSort::CreatedAt => (audit_logs::at, Instant),
     });
     Ok(list.page(rows.into_iter().map(AuditEntry::from).collect(), total))

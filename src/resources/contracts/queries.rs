@@ -4,7 +4,8 @@ use super::rules::check_change;
 use super::types::{Contract, ContractFilter, ContractInput, ContractSort, ContractStatus, Row, place_of_amount};
 use super::{Read, SeeAmounts, history};
 use crate::auth::{Granted, Locked, Permission, Role};
-use crate::db::sql::{JsonListMethods, contains, for_update, insert_many, like, text_or};
+use crate::db::search::like;
+use crate::db::sql::{JsonListMethods, for_update, insert_many, text_or};
 use crate::db::types::{ContractId, Day, Instant, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, Place, ReadTx, Sealed, Unsealer, WriteTx};
 use crate::error::Result;
@@ -33,12 +34,13 @@ fn over(tenant: TenantId, today: Day) -> contracts::BoxedQuery<'static, Any> {
 }
 
 /// The contracts that a list is about, in no order yet.
-fn matching(tenant: TenantId, list: &List<ContractFilter>) -> contracts::BoxedQuery<'static, Any> {
+fn matching(tx: &ReadTx, list: &List<ContractFilter>) -> contracts::BoxedQuery<'static, Any> {
     let ContractFilter { status, counterparty, currency, tag, starts_before, starts_after, ends_before, ends_after } =
         list.filter.clone();
-    let (counterparty, search) = (counterparty.as_deref().map(contains), list.q.as_deref().map(contains));
+    let (counterparty, search) =
+        (counterparty.as_deref().map(|text| tx.pattern(text)), list.q.as_deref().map(|text| tx.pattern(text)));
     narrowed!(
-        all(tenant).into_boxed(),
+        all(tx.tenant()).into_boxed(),
         status => contracts::status.eq(status),
         counterparty => like(contracts::counterparty, counterparty),
         currency => contracts::currency.eq(currency),
@@ -64,8 +66,7 @@ async fn seen(tx: &mut ReadTx, rows: Vec<Row>, with_amounts: bool) -> Result<Vec
 }
 
 pub async fn list(tx: &mut ReadTx, list: &List<ContractFilter>, with_amounts: bool) -> Result<Page<Contract>> {
-    let tenant = tx.tenant();
-    let (rows, total) = paged!(tx, list, matching(tenant, list), Row::as_select(), (contracts::id, ContractId), {
+    let (rows, total) = paged!(tx, list, matching(tx, list), Row::as_select(), (contracts::id, ContractId), {
         ContractSort::Title => (contracts::title, String),
         ContractSort::Counterparty => (contracts::counterparty, String),
         ContractSort::Status => (contracts::status, ContractStatus),

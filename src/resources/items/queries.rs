@@ -5,7 +5,8 @@ use super::types::{Item, ItemFilter, ItemInput, ItemSort};
 use crate::auth::{Granted, Locked, NextOwner};
 use crate::db::error::Constraint;
 use crate::db::generations::Lists;
-use crate::db::sql::{contains, for_update, insert_many, like, text_or};
+use crate::db::search::like;
+use crate::db::sql::{for_update, insert_many, text_or};
 use crate::db::types::{Instant, ItemId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::Result;
@@ -27,11 +28,11 @@ fn one(tenant: TenantId, id: ItemId) -> _ {
 }
 
 /// The items that a list is about, in no order yet.
-fn matching(tenant: TenantId, list: &List<ItemFilter>) -> items::BoxedQuery<'static, Any> {
+fn matching(tx: &ReadTx, list: &List<ItemFilter>) -> items::BoxedQuery<'static, Any> {
     let ItemFilter { owner_id, currency, min_price, max_price } = list.filter.clone();
-    let search = list.q.as_deref().map(contains);
+    let search = list.q.as_deref().map(|text| tx.pattern(text));
     narrowed!(
-        all(tenant).into_boxed(),
+        all(tx.tenant()).into_boxed(),
         owner_id => items::owner_id.eq(owner_id),
         currency => items::currency.eq(currency),
         min_price => items::price.ge(min_price),
@@ -41,8 +42,7 @@ fn matching(tenant: TenantId, list: &List<ItemFilter>) -> items::BoxedQuery<'sta
 }
 
 pub async fn list(tx: &mut ReadTx, list: &List<ItemFilter>) -> Result<Page<Item>> {
-    let tenant = tx.tenant();
-    let (rows, total) = paged!(tx, list, matching(tenant, list), Item::as_select(), (items::id, ItemId), {
+    let (rows, total) = paged!(tx, list, matching(tx, list), Item::as_select(), (items::id, ItemId), {
         ItemSort::Title => (items::title, String),
         ItemSort::Price => (items::price, i64),
         ItemSort::CreatedAt => (items::created_at, Instant),

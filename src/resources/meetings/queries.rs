@@ -4,7 +4,8 @@ use super::rules::may_become;
 use super::types::{Meeting, MeetingFilter, MeetingInput, MeetingSort, MeetingStatus};
 use super::{action_items, attendees};
 use crate::auth::{Granted, Locked};
-use crate::db::sql::{contains, for_update, insert_many, like, text_or};
+use crate::db::search::like;
+use crate::db::sql::{for_update, insert_many, text_or};
 use crate::db::types::{Day, Instant, MeetingId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::{Error, Result};
@@ -41,16 +42,16 @@ async fn days(tx: &mut ReadTx, filter: &MeetingFilter) -> Result<Span> {
 type Matching = meetings::BoxedQuery<'static, Any>;
 
 /// The meetings that a list is about, in no order yet; `address` is one that the wanted attendee is invited by, too.
-fn matching(tenant: TenantId, list: &List<MeetingFilter>, (from, until): Span, address: Option<&String>) -> Matching {
+fn matching(tx: &ReadTx, list: &List<MeetingFilter>, (from, until): Span, address: Option<&String>) -> Matching {
     let MeetingFilter { status, from_date: _, to_date: _, attendee } = list.filter.clone();
-    let search = list.q.as_deref().map(contains);
+    let search = list.q.as_deref().map(|text| tx.pattern(text));
     let invited = attendee.map(|user| {
         let is_wanted = meeting_attendees::user_id.eq(user).or(meeting_attendees::email.eq(address.cloned()));
         let of_meeting = meeting_attendees::meeting_id.eq(meetings::id).and(is_wanted);
-        meeting_attendees::table.filter(meeting_attendees::tenant_id.eq(tenant)).filter(of_meeting)
+        meeting_attendees::table.filter(meeting_attendees::tenant_id.eq(tx.tenant())).filter(of_meeting)
     });
     narrowed!(
-        all(tenant).into_boxed(),
+        all(tx.tenant()).into_boxed(),
         status => meetings::status.eq(status),
         from => meetings::starts_at.ge(Instant::from(from)),
         until => meetings::starts_at.lt(Instant::from(until)),
@@ -64,9 +65,9 @@ fn matching(tenant: TenantId, list: &List<MeetingFilter>, (from, until): Span, a
 /// Who looks for their own meetings finds those that their verified address is invited to. Nobody else does: that would tell
 /// whose address it is.
 pub async fn list(tx: &mut ReadTx, list: &List<MeetingFilter>, reader: UserId) -> Result<Page<Meeting>> {
-    let (tenant, days) = (tx.tenant(), days(tx, &list.filter).await?);
+    let days = days(tx, &list.filter).await?;
     let address = attendees::address_to_find(tx, list.filter.attendee, reader).await?;
-    let (rows, total) = paged!(tx, list, matching(tenant, list, days, address.as_ref()), Meeting::as_select(), (meetings::id, MeetingId), {
+    let (rows, total) = paged!(tx, list, matching(tx, list, days, address.as_ref()), Meeting::as_select(), (meetings::id, MeetingId), {
         MeetingSort::Title => (meetings::title, String),
         MeetingSort::Status => (meetings::status, MeetingStatus),
         MeetingSort::StartsAt => (meetings::starts_at, Instant),

@@ -59,6 +59,7 @@ struct Readiness {
     database: State,
     cache: State,
     migrations: State,
+    encryption: State,
 }
 
 /// The keys that access tokens are verified by (RFC 7517).
@@ -136,9 +137,9 @@ impl ServerApi {
     #[oai(path = "/readyz", method = "get", operation_id = "server_ready")]
     async fn ready(&self) -> Result<Told<Readiness>> {
         let found = self.readiness.look().await?;
-        let (database, migrations, cache) = (State::Up, State::Up, found.cache);
+        let (database, migrations, encryption, cache) = (State::Up, State::Up, State::Up, found.cache);
         match found.problems.is_empty() {
-            true => Ok(Told(Readiness { status: State::Up, database, cache, migrations })),
+            true => Ok(Told(Readiness { status: State::Up, database, cache, migrations, encryption })),
             false => Err(Error::NotReady(found.problems)),
         }
     }

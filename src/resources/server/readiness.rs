@@ -1,6 +1,7 @@
 //! Whether the server can do its work. The probe is open to everybody and has no limit: however many ask, the database and
 //! Redis are asked once a second.
 use crate::db::Db;
+use crate::db::key_checks::KeyWatch;
 use crate::error::{Detail, Error, Result};
 use crate::infra::redis::Redis;
 use poem_openapi::Enum;
@@ -38,14 +39,15 @@ pub struct ReadinessProbe {
     db: Db,
     redis: Option<Redis>,
     needs_redis: bool,
+    keys: KeyWatch,
     looks: Counter,
     latest: Arc<Mutex<Option<(Instant, Look)>>>,
 }
 
 impl ReadinessProbe {
     /// `redis`: where replicas share what they share. `needs_redis`: whether nobody is served without it. `looks` counts.
-    pub fn new(db: Db, redis: Option<Redis>, needs_redis: bool, looks: Counter) -> Self {
-        Self { db, redis, needs_redis, looks, latest: Arc::default() }
+    pub fn new(db: Db, redis: Option<Redis>, needs_redis: bool, keys: KeyWatch, looks: Counter) -> Self {
+        Self { db, redis, needs_redis, keys, looks, latest: Arc::default() }
     }
 
     /// What was found within the last second, or is being found now.
@@ -77,7 +79,7 @@ impl ReadinessProbe {
     async fn find(&self) -> Findings {
         let mut problems = Detail::default();
         match self.db.is_migrated().await {
-            Ok(true) => {}
+            Ok(true) => self.find_key_faults(&mut problems).await,
             Ok(false) => problems.add("migrations", "are not all applied"),
             Err(error) => {
                 tracing::warn!(?error, "The database is not ready");
@@ -111,6 +113,24 @@ impl ReadinessProbe {
             Err(error) => {
                 tracing::warn!(?error, "Redis is not ready");
                 Err("does not answer")
+            }
+        }
+    }
+
+    /// Key ids are for the log, not for everybody.
+    async fn find_key_faults(&self, problems: &mut Detail) {
+        match self.keys.find_faults().await {
+            Ok(ids) if ids.is_empty() => {}
+            Ok(ids) => {
+                tracing::error!(
+                    key.ids = ids.join(", "),
+                    "A master key is missing, or is not the one of this database"
+                );
+                problems.add("encryption", "is down: a key does not open what is encrypted");
+            }
+            Err(error) => {
+                tracing::warn!(?error, "The encryption keys can't be verified");
+                problems.add("database", "does not answer");
             }
         }
     }

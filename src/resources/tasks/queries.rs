@@ -4,7 +4,8 @@ use super::comments;
 use super::types::{Task, TaskFilter, TaskInput, TaskPriority, TaskSort, TaskStatus};
 use crate::auth::{Granted, Locked};
 use crate::db::error::Constraint;
-use crate::db::sql::{JsonListMethods, contains, day_or_last, for_update, insert_many, like, text_or};
+use crate::db::search::like;
+use crate::db::sql::{JsonListMethods, day_or_last, for_update, insert_many, text_or};
 use crate::db::types::{Day, Instant, TaskId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::Result;
@@ -27,11 +28,11 @@ fn one(tenant: TenantId, id: TaskId) -> _ {
 }
 
 /// The tasks that a list is about, in no order yet.
-fn matching(tenant: TenantId, list: &List<TaskFilter>) -> tasks::BoxedQuery<'static, Any> {
+fn matching(tx: &ReadTx, list: &List<TaskFilter>) -> tasks::BoxedQuery<'static, Any> {
     let TaskFilter { week, year, status, priority, assigned_to, tag, due_before, due_after } = list.filter.clone();
-    let search = list.q.as_deref().map(contains);
+    let search = list.q.as_deref().map(|text| tx.pattern(text));
     narrowed!(
-        all(tenant).into_boxed(),
+        all(tx.tenant()).into_boxed(),
         week => tasks::week_number.eq(week),
         year => tasks::year.eq(year),
         status => tasks::status.eq(status),
@@ -45,8 +46,7 @@ fn matching(tenant: TenantId, list: &List<TaskFilter>) -> tasks::BoxedQuery<'sta
 }
 
 pub async fn list(tx: &mut ReadTx, list: &List<TaskFilter>) -> Result<Page<Task>> {
-    let tenant = tx.tenant();
-    let (rows, total) = paged!(tx, list, matching(tenant, list), Task::as_select(), (tasks::id, TaskId), {
+    let (rows, total) = paged!(tx, list, matching(tx, list), Task::as_select(), (tasks::id, TaskId), {
         TaskSort::Title => (tasks::title, String),
         TaskSort::Status => (tasks::status, TaskStatus),
         TaskSort::Priority => (tasks::priority, TaskPriority),

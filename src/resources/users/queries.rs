@@ -5,7 +5,8 @@ use super::types::{Account, Member, NewUser, ProfileInput, User, UserFilter, Use
 use crate::auth::sessions::ForgetSessions;
 use crate::auth::{Granted, Locked, Role};
 use crate::db::one_time_tokens::{self, Purpose};
-use crate::db::sql::{contains, for_update, like, text_or};
+use crate::db::search::like;
+use crate::db::sql::{for_update, text_or};
 use crate::db::types::{Instant, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, Standing, WriteTx};
 use crate::error::{Detail, Error, Result};
@@ -29,13 +30,13 @@ fn one(tenant: TenantId, id: UserId) -> _ {
 }
 
 /// The users that a list is about, in no order yet.
-fn matching(tenant: TenantId, list: &List<UserFilter>, with_email: bool) -> users::BoxedQuery<'static, Any> {
+fn matching(tx: &ReadTx, list: &List<UserFilter>, with_email: bool) -> users::BoxedQuery<'static, Any> {
     let UserFilter { role, is_active, kind } = list.filter.clone();
-    let search = list.q.as_deref().map(contains);
-    let in_ascii = contains(&list.q.as_deref().map(searched_form).unwrap_or_default());
+    let search = list.q.as_deref().map(|text| tx.pattern(text));
+    let in_ascii = tx.pattern(&list.q.as_deref().map(searched_form).unwrap_or_default());
     let (by_name, by_email) = if with_email { (None, search) } else { (search, None) };
     narrowed!(
-        all(tenant).into_boxed(),
+        all(tx.tenant()).into_boxed(),
         role => users::role.eq(role),
         is_active => users::is_active.eq(is_active),
         kind => users::kind.eq(kind),
@@ -49,9 +50,8 @@ fn matching(tenant: TenantId, list: &List<UserFilter>, with_email: bool) -> user
 
 /// As admins see them; `with_email`: whether a search may look at addresses.
 pub async fn list(tx: &mut ReadTx, list: &List<UserFilter>, with_email: bool) -> Result<Page<Member>> {
-    let tenant = tx.tenant();
     let columns = Account::as_select();
-    let (rows, total): (Vec<Account>, _) = paged!(tx, list, matching(tenant, list, with_email), columns, (users::id, UserId), {
+    let (rows, total): (Vec<Account>, _) = paged!(tx, list, matching(tx, list, with_email), columns, (users::id, UserId), {
         UserSort::Name => (users::name, String),
         UserSort::CreatedAt => (users::created_at, Instant),
         UserSort::UpdatedAt => (users::updated_at, Instant),

@@ -35,11 +35,16 @@ pub struct TestDatabase {
 
 impl TestDatabase {
     pub async fn create() -> Self {
+        Self::create_with("").await
+    }
+
+    /// As [`Self::create`], with these words after `CREATE DATABASE` where there is a server.
+    pub async fn create_with(options: &str) -> Self {
         let (kind, folder) = (Kind::of_this_run(), tempfile::tempdir().unwrap());
         let url = match kind {
             Kind::Sqlite => format!("sqlite://{}/test.db", folder.path().display()),
-            Kind::Postgres => create_on("TEST_POSTGRES_URL").await,
-            Kind::Mariadb => create_on("TEST_MARIADB_URL").await,
+            Kind::Postgres => create_on("TEST_POSTGRES_URL", options).await,
+            Kind::Mariadb => create_on("TEST_MARIADB_URL", options).await,
         };
         Self { kind, url, folder }
     }
@@ -59,11 +64,11 @@ impl TestDatabase {
 }
 
 /// Makes a database beside the one that the variable names.
-async fn create_on(variable: &str) -> String {
+async fn create_on(variable: &str, options: &str) -> String {
     let server = std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run scripts/test"));
     let name = format!("bizcenter_{}", World::real().uuid().simple());
     let mut conn = establish(&Target::parse(&server, None).unwrap()).await.unwrap();
-    conn.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+    conn.batch_execute(&format!("CREATE DATABASE {name} {options}")).await.unwrap();
     let (base, _) = server.rsplit_once('/').unwrap();
     format!("{base}/{name}")
 }

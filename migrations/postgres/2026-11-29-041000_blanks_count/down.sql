@@ -1,0 +1,2 @@
+-- Only MariaDB passes over blanks at the end when it compares.
+SELECT 1;

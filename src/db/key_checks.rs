@@ -1,0 +1,259 @@
+//! Whether the master keys of the settings are those that this database is encrypted under. Another key under the same id
+//! would make data keys that the servers with the right one can't open, and the other way round. So a check value of each
+//! key is kept: it follows from the key and does not reveal it. It is written once the key has opened a data key, or is to
+//! encrypt and there is none under its id yet, and never for a key that does not open what is there.
+#![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
+use super::data_keys::owner;
+use super::directory::{NoTenant, Server};
+use super::types::TenantId;
+use super::{AnyConnection, Audited, Db, ReadTx, WriteTx};
+use crate::error::{Error, Result};
+use crate::infra::key_ring::Wrapped;
+use crate::schema::{data_keys as keys, key_checks as checks};
+use diesel::dsl::count_star;
+use diesel::prelude::*;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// How many data keys are read at once.
+const BATCH: i64 = 500;
+
+/// How long the list of master keys in use is good for, for the readiness probe.
+const LIFETIME: Duration = Duration::from_secs(60);
+
+/// What can be said of a master key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is the one that this database was encrypted under.
+    Opens,
+    /// The settings have another key under this id.
+    DoesNotOpen,
+    /// There are data keys under this id, and the settings have no such key.
+    Missing,
+    /// Nothing was encrypted under it yet.
+    Unknown,
+}
+
+/// A master key of the settings or of the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MasterKeyState {
+    pub id: String,
+    pub is_active: bool,
+    /// How many data keys it wraps.
+    pub data_keys: i64,
+    /// How many of these do not open; only [`Db::key_status`] tries all of them.
+    pub broken: i64,
+    pub verdict: Verdict,
+    has_check_value: bool,
+}
+
+impl Db {
+    /// Looks at the master keys, and changes nothing.
+    pub async fn check_keys(&self) -> Result<Vec<MasterKeyState>> {
+        self.read(&Server::default(), async |tx: &mut ReadTx| tx.check_keys().await).await
+    }
+
+    /// As [`Self::check_keys`], and keeps the check values of the keys that are right and have none yet.
+    pub async fn verify_keys(&self) -> Result<Vec<MasterKeyState>> {
+        let verify = async |tx: &mut WriteTx| {
+            let found = tx.check_keys().await?;
+            if found.iter().all(|key| key.verdict != Verdict::DoesNotOpen) {
+                tx.keep_check_values(&found).await?;
+            }
+            Ok(Audited::without_row(found)) // the settings of the server are no tenant's business
+        };
+        match self.write(&Server::default(), verify).await {
+            // Another server that starts at the same moment was first: its key counts.
+            Err(Error::Conflict(_)) => self.check_keys().await,
+            done => done,
+        }
+    }
+
+    /// As [`Self::check_keys`], and tries each data key.
+    pub async fn key_status(&self) -> Result<Vec<MasterKeyState>> {
+        let look = async |tx: &mut ReadTx| {
+            let mut found = tx.check_keys().await?;
+            for key in &mut found {
+                key.broken = match key.verdict {
+                    Verdict::Missing => key.data_keys,
+                    _ => tx.count_broken(&key.id).await?,
+                };
+            }
+            Ok(found)
+        };
+        self.read(&Server::default(), look).await
+    }
+
+    /// Removes the check values of keys that wrap nothing and encrypt nothing: their ids are free again.
+    pub async fn forget_unused_checks(&self) -> Result<()> {
+        let forget = async |tx: &mut WriteTx| {
+            let found = tx.check_keys().await?;
+            let stored: Vec<String> = checks::table.select(checks::master_key_id).load(tx.conn()).await?;
+            let in_use = |id: &String| found.iter().any(|key| key.id == *id && (key.is_active || key.data_keys > 0));
+            for id in stored.into_iter().filter(|id| !in_use(id)) {
+                diesel::delete(checks::table.filter(checks::master_key_id.eq(id))).execute(tx.conn()).await?;
+            }
+            Ok(Audited::without_row(())) // the settings of the server are no tenant's business
+        };
+        self.write(&Server::default(), forget).await
+    }
+}
+
+impl ReadTx {
+    /// Across tenants: on PostgreSQL this is what `app.system` is for.
+    async fn see_all_tenants(&mut self) -> Result<()> {
+        if let AnyConnection::Pg(conn) = self.conn() {
+            conn.batch_execute("SET LOCAL app.system = 'on'").await?;
+        }
+        Ok(())
+    }
+
+    async fn check_keys(&mut self) -> Result<Vec<MasterKeyState>> {
+        self.see_all_tenants().await?;
+        let stored = checks::table.select((checks::master_key_id, checks::check_value));
+        let stored: Vec<(String, Vec<u8>)> = stored.load(self.conn()).await?;
+        let stored: BTreeMap<String, Vec<u8>> = stored.into_iter().collect();
+        let counted = keys::table.group_by(keys::master_key_id).select((keys::master_key_id, count_star()));
+        let counted: Vec<(String, i64)> = counted.load(self.conn()).await?;
+        let mut counted: BTreeMap<String, i64> = counted.into_iter().collect();
+        let ring = self.keys.clone();
+        let mut found = vec![];
+        for id in ring.ids() {
+            let (data_keys, value) = (counted.remove(id).unwrap_or_default(), stored.get(id));
+            let verdict = match value {
+                Some(value) if ring.check_value(id).is_some_and(|own| own[..] == value[..]) => Verdict::Opens,
+                Some(_) => Verdict::DoesNotOpen,
+                None if data_keys == 0 => Verdict::Unknown,
+                None => match self.opens_any(id).await? {
+                    true => Verdict::Opens,
+                    false => Verdict::DoesNotOpen,
+                },
+            };
+            let (is_active, has_check_value) = (id == ring.active_id(), value.is_some());
+            found.push(MasterKeyState { id: id.to_owned(), is_active, data_keys, broken: 0, verdict, has_check_value });
+        }
+        found.extend(counted.into_iter().map(|(id, data_keys)| MasterKeyState {
+            is_active: false,
+            data_keys,
+            broken: 0,
+            verdict: Verdict::Missing,
+            has_check_value: stored.contains_key(&id),
+            id,
+        }));
+        Ok(found)
+    }
+
+    /// The next data keys under a master key, and whether each opens.
+    async fn try_data_keys(&mut self, id: &str, after: (TenantId, i32)) -> Result<Vec<(TenantId, i32, bool)>> {
+        let (tenant, number) = after;
+        let is_next = keys::tenant_id.gt(tenant).or(keys::tenant_id.eq(tenant).and(keys::number.gt(number)));
+        let next = keys::table.filter(keys::master_key_id.eq(id.to_owned())).filter(is_next);
+        let next = next.order((keys::tenant_id.asc(), keys::number.asc())).limit(BATCH);
+        let next = next.select((keys::tenant_id, keys::number, keys::wrapped));
+        let next: Vec<(TenantId, i32, Vec<u8>)> = next.load(self.conn()).await?;
+        let ring = self.keys.clone();
+        let tried = |(tenant, number, bytes): (TenantId, i32, Vec<u8>)| {
+            let wrapped = Wrapped { master: id.to_owned(), bytes };
+            (tenant, number, ring.opens(&wrapped, &owner(tenant, number)))
+        };
+        Ok(next.into_iter().map(tried).collect())
+    }
+
+    async fn opens_any(&mut self, id: &str) -> Result<bool> {
+        let mut after = (Uuid::nil().into(), 0);
+        loop {
+            let tried = self.try_data_keys(id, after).await?;
+            match tried.last() {
+                _ if tried.iter().any(|(.., opens)| *opens) => return Ok(true),
+                Some((tenant, number, _)) => after = (*tenant, *number),
+                None => return Ok(false),
+            }
+        }
+    }
+
+    async fn count_broken(&mut self, id: &str) -> Result<i64> {
+        let (mut after, mut count) = ((Uuid::nil().into(), 0), 0);
+        loop {
+            let tried = self.try_data_keys(id, after).await?;
+            count += i64::try_from(tried.iter().filter(|(.., opens)| !opens).count()).unwrap_or(i64::MAX);
+            match tried.last() {
+                Some((tenant, number, _)) => after = (*tenant, *number),
+                None => return Ok(count),
+            }
+        }
+    }
+}
+
+impl WriteTx {
+    async fn keep_check_values(&mut self, found: &[MasterKeyState]) -> Result<()> {
+        let ring = self.keys.clone();
+        for key in found.iter().filter(|key| !key.has_check_value) {
+            let is_proven = key.verdict == Verdict::Opens || (key.verdict == Verdict::Unknown && key.is_active);
+            let Some(value) = ring.check_value(&key.id).filter(|_| is_proven) else { continue };
+            let row = (
+                checks::master_key_id.eq(key.id.clone()),
+                checks::check_value.eq(value.to_vec()),
+                checks::created_at.eq(self.now()),
+            );
+            diesel::insert_into(checks::table).values(row).execute(self.conn()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Looks for the readiness probe whether the master keys still open what is there, and works the database little: a look
+/// reads the check values; which master keys are in use, it asks once a minute, or when something did not open.
+#[derive(Clone)]
+pub struct KeyWatch {
+    db: Db,
+    last: Arc<Mutex<Option<Scan>>>,
+}
+
+#[derive(Debug, Clone)]
+struct Scan {
+    at: Instant,
+    /// How many sealed values had not opened by then.
+    failures: u64,
+    /// Master keys in use that the settings don't have.
+    missing: Vec<String>,
+}
+
+impl KeyWatch {
+    pub fn new(db: Db) -> Self {
+        Self { db, last: Arc::default() }
+    }
+
+    /// The ids of the master keys that don't open what is there: another one is under their id, or none.
+    pub async fn find_faults(&self) -> Result<Vec<String>> {
+        let stored = checks::table.select((checks::master_key_id, checks::check_value));
+        let query = async |tx: &mut ReadTx| Ok(stored.load(tx.conn()).await?);
+        let stored: Vec<(String, Vec<u8>)> = self.db.read(&NoTenant::probe(), query).await?;
+        let ring = &self.db.keys;
+        let is_other = |(id, value): &(String, Vec<u8>)| ring.check_value(id).is_some_and(|own| own[..] != value[..]);
+        let mut faults: Vec<String> = stored.into_iter().filter(is_other).map(|(id, _)| id).collect();
+        faults.extend(self.missing().await?);
+        Ok(faults)
+    }
+
+    async fn missing(&self) -> Result<Vec<String>> {
+        let failures = self.db.keys.metrics().unsealing_failures.get();
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone(); // a scan is never half written
+        if let Some(last) = last.filter(|last| last.failures == failures && last.at.elapsed() < LIFETIME) {
+            return Ok(last.missing);
+        }
+        let query = async |tx: &mut ReadTx| {
+            tx.see_all_tenants().await?;
+            Ok(keys::table.select(keys::master_key_id).distinct().load(tx.conn()).await?)
+        };
+        let in_use: Vec<String> = self.db.read(&NoTenant::probe(), query).await?;
+        let is_known = |id: &String| self.db.keys.ids().any(|known| known == id);
+        let missing: Vec<String> = in_use.into_iter().filter(|id| !is_known(id)).collect();
+        let scan = Scan { at: Instant::now(), failures, missing: missing.clone() };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(scan);
+        Ok(missing)
+    }
+}

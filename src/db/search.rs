@@ -1,0 +1,151 @@
+//! Searches for text in either case, and what makes PostgreSQL fold it: by itself it folds only the letters that the
+//! database's `LC_CTYPE` knows, which with `C` are those of ASCII.
+#![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
+use super::any::Any;
+use super::sql::contains;
+use super::{AnyConnection, Db, ReadTx};
+use crate::db::directory::NoTenant;
+use crate::error::Result;
+use diesel::dsl::sql;
+use diesel::expression::{AppearsOnTable, AsExpression, Expression, SelectableExpression, ValidGrouping, is_aggregate};
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::sql_types::{Bool, Text};
+use diesel_async::RunQueryDsl;
+use std::sync::{Arc, OnceLock};
+
+/// The collations that know the letters of all scripts wherever they are there: the fastest first. The first comes with
+/// PostgreSQL 17, the next two with the system, the last with ICU.
+const COLLATIONS: [&str; 4] = ["pg_c_utf8", "C.utf8", "C.UTF-8", "und-x-icu"];
+
+/// How the database folds case in searches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Folding {
+    /// As it does by itself.
+    Own,
+    /// By this collation, which costs more.
+    By(&'static str),
+    /// By itself, and only ASCII: there is no collation that could do it.
+    AsciiAlone,
+}
+
+/// What [`Folding`] a database needs, once it is known. A clone is the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct KnownFolding(Arc<OnceLock<Folding>>);
+
+impl Db {
+    /// How the database folds case; says in the log what is unusual about it.
+    pub async fn folding(&self) -> Result<Folding> {
+        self.read(&NoTenant::probe(), async |tx: &mut ReadTx| tx.find_folding().await).await
+    }
+}
+
+impl ReadTx {
+    /// What to search for with [`like`]: a text that contains this one.
+    pub fn pattern(&self, text: &str) -> Pattern {
+        let collation = match self.known_folding.0.get() {
+            Some(Folding::By(collation)) => Some(*collation),
+            Some(Folding::Own | Folding::AsciiAlone) | None => None,
+        };
+        Pattern { text: contains(text), collation }
+    }
+
+    /// Asks the database the first time.
+    pub(super) async fn find_folding(&mut self) -> Result<Folding> {
+        if let Some(known) = self.known_folding.0.get() {
+            return Ok(*known);
+        }
+        let found = match matches!(self.conn(), AnyConnection::Pg(_)) {
+            true => self.probe_folding().await?,
+            false => Folding::Own,
+        };
+        if self.known_folding.0.set(found).is_ok() {
+            match found {
+                Folding::Own => {}
+                Folding::By(collation) => tracing::info!(
+                    collation,
+                    "The database's LC_CTYPE does not fold all letters: searches use a collation, and take longer"
+                ),
+                Folding::AsciiAlone => tracing::warn!(
+                    "The database's LC_CTYPE folds only the letters of ASCII, and there is no other collation: searches for \
+                     all others tell large letters from small ones"
+                ),
+            }
+        }
+        Ok(found)
+    }
+
+    async fn probe_folding(&mut self) -> Result<Folding> {
+        if diesel::select(sql::<Bool>("lower('П') = 'п'")).get_result(self.conn()).await? {
+            return Ok(Folding::Own);
+        }
+        let there = sql::<Text>(
+            "c.collname::text FROM pg_collation c JOIN pg_database d ON d.datname = current_database() \
+             WHERE c.collnamespace = 'pg_catalog'::regnamespace AND c.collencoding IN (-1, d.encoding)",
+        );
+        let there: Vec<String> = diesel::select(there).load(self.conn()).await?;
+        for collation in COLLATIONS {
+            let folds = format!("lower('П' COLLATE \"{collation}\") = 'п'");
+            if there.iter().any(|name| name == collation)
+                && diesel::select(sql::<Bool>(&folds)).get_result(self.conn()).await?
+            {
+                return Ok(Folding::By(collation));
+            }
+        }
+        Ok(Folding::AsciiAlone)
+    }
+}
+
+/// What a search looks for: see [`ReadTx::pattern`].
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    text: String,
+    collation: Option<&'static str>,
+}
+
+/// Whether a text matches a pattern, in either case. The database folds both: no two agree on all letters.
+pub fn like<T>(text: T, pattern: Pattern) -> Like<T>
+where
+    T: Expression<SqlType = Text>,
+{
+    let Pattern { text: pattern, collation } = pattern;
+    Like { text, pattern: AsExpression::<Text>::as_expression(pattern), collation }
+}
+
+#[derive(Debug, Clone)]
+pub struct Like<T> {
+    text: T,
+    pattern: <String as AsExpression<Text>>::Expression,
+    collation: Option<&'static str>,
+}
+
+impl<T> Expression for Like<T> {
+    type SqlType = Bool;
+}
+impl<T, QS> AppearsOnTable<QS> for Like<T> where T: AppearsOnTable<QS> {}
+impl<T, QS> SelectableExpression<QS> for Like<T> where T: SelectableExpression<QS> {}
+impl<T, G> ValidGrouping<G> for Like<T> {
+    type IsAggregate = is_aggregate::Never;
+}
+/// Its type does not tell the collation.
+impl<T> QueryId for Like<T> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<T: QueryFragment<Any>> QueryFragment<Any> for Like<T> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Any>) -> QueryResult<()> {
+        let end = match (out.backend(), self.collation) {
+            (Any::Pg(_), Some(collation)) => format!(" COLLATE \"{collation}\")"),
+            _ => ")".to_owned(),
+        };
+        out.push_sql("lower(");
+        self.text.walk_ast(out.reborrow())?;
+        out.push_sql(&end);
+        out.push_sql(" LIKE lower(");
+        self.pattern.walk_ast(out.reborrow())?;
+        out.push_sql(&end);
+        out.push_sql(" ESCAPE '!'");
+        Ok(())
+    }
+}
