@@ -117,8 +117,8 @@ pub struct Parts {
 
 /// The database that the settings name.
 pub fn target(config: &Config) -> anyhow::Result<Target> {
-    let DatabaseConfig { url, ca_file, .. } = &config.database;
-    Target::parse(url.expose(), ca_file.clone()).context("database.url")
+    let DatabaseConfig { url, pooler, ca_file, .. } = &config.database;
+    Ok(Target::parse(url.expose(), ca_file.clone()).context("database.url")?.behind(*pooler))
 }
 
 /// Makes all parts from the settings. Nothing is connected to yet.

@@ -4,11 +4,13 @@ use crate::infra::database_url::{self, NetworkUrl};
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 #[derive(Debug, Clone)]
 pub struct DatabaseConfig {
     pub url: DatabaseUrl,
+    pub pooler: Pooler,
     /// How many connections may be open at once.
     pub pool_size: u32,
     /// How long a request may wait for a connection.
@@ -22,12 +24,14 @@ pub struct DatabaseConfig {
 impl DatabaseConfig {
     pub(super) fn read(reader: &mut Reader, data_dir: &Path) -> Read<Self> {
         let url = url(reader, data_dir);
+        let pooler = pooler(reader, url.as_ref().ok());
         let pool_size = reader.number("database.pool_size", 1..=1000);
         let acquire_timeout = reader.seconds("database.acquire_timeout_seconds", 1..=300);
         let long_read_timeout = reader.milliseconds("database.long_read_timeout_ms", 100..=60_000);
         let ca_file = reader.optional_text("database.ca_file");
         Ok(Self {
             url: url?,
+            pooler: pooler?,
             pool_size: pool_size?,
             acquire_timeout: acquire_timeout?,
             long_read_timeout: long_read_timeout?,
@@ -37,13 +41,46 @@ impl DatabaseConfig {
 
     pub(super) fn for_tests(url: DatabaseUrl) -> Self {
         let [acquire_timeout, long_read_timeout] = [5, 2].map(Duration::from_secs);
-        Self { url, pool_size: 10, acquire_timeout, long_read_timeout, ca_file: None }
+        Self { url, pooler: Pooler::None, pool_size: 10, acquire_timeout, long_read_timeout, ca_file: None }
     }
 }
 
 fn url(reader: &mut Reader, data_dir: &Path) -> Read<DatabaseUrl> {
     let text = reader.text("database.url")?;
     DatabaseUrl::parse(&text, data_dir).map_err(|message| reader.report("database.url", message))
+}
+
+fn pooler(reader: &mut Reader, url: Option<&DatabaseUrl>) -> Read<Pooler> {
+    let pooler = reader.parsed("database.pooler")?;
+    let is_elsewhere = url.is_some_and(|url| url.kind() != DatabaseKind::Postgres);
+    if pooler != Pooler::None && is_elsewhere {
+        return Err(
+            reader.report("database.pooler", "is for PostgreSQL alone: leave it at none with this database.url")
+        );
+    }
+    Ok(pooler)
+}
+
+/// What stands between the server and PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooler {
+    /// Nothing: each connection is a session of the server's own, for as long as it is open.
+    None,
+    /// A pooler that lends the database's sessions out for one transaction at a time, as PgBouncer does with
+    /// `pool_mode = transaction`.
+    Transaction,
+}
+
+impl FromStr for Pooler {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "none" => Ok(Self::None),
+            "transaction" => Ok(Self::Transaction),
+            _ => Err("must be none or transaction"),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

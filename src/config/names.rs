@@ -36,6 +36,7 @@ pub const SETTINGS: &[Setting] = &[
     open("server.docs_enabled", &[]),
     open("server.old_paths_enabled", &[]),
     secret("database.url", &["DATABASE_URL"]),
+    open("database.pooler", &["DATABASE_POOLER"]),
     open("database.pool_size", &[]),
     open("database.acquire_timeout_seconds", &[]),
     open("database.long_read_timeout_ms", &[]),
@@ -188,7 +189,7 @@ mod tests {
     fn no_name_is_in_the_table_twice() {
         let names: Vec<&str> = all().flat_map(|setting| setting.names).copied().collect();
         let paths: Vec<&str> = all().map(|setting| setting.path).collect();
-        assert_eq!((SETTINGS.len(), names.len()), (72, 34), "the table has grown: this test sees all of it");
+        assert_eq!((SETTINGS.len(), names.len()), (73, 35), "the table has grown: this test sees all of it");
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
         assert_eq!(paths.iter().collect::<BTreeSet<_>>().len(), paths.len());
     }

@@ -3,7 +3,8 @@
 use super::any::{AnyConnection, AsyncSqliteConnection};
 use super::deadline::Deadline;
 use super::tls::{self, Verification};
-use super::{sql, sqlite_files};
+use super::{pooler, sql, sqlite_files};
+use crate::config::Pooler;
 use crate::infra::database_url::{Host, NetworkUrl, PostgresOptions, SessionAttributes, TlsMode};
 use anyhow::Context;
 use diesel::{ConnectionError, ConnectionResult};
@@ -15,7 +16,7 @@ use std::time::Duration;
 use tokio_postgres::config::TargetSessionAttrs;
 
 /// How long a transaction may idle. How long a statement may take, each lease says for itself.
-const IDLE_TIMEOUT: &str = "30s";
+pub(super) const IDLE_TIMEOUT: &str = "30s";
 
 /// How long we try to stop a statement.
 pub(super) const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,7 +25,7 @@ pub(super) const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 /// connection without TLS. The server's certificate is checked with `verify-ca` and `verify-full`, and always where `ca_file`
 /// is given.
 #[derive(Clone)]
-pub struct Target(Arc<Inner>);
+pub struct Target(Arc<Inner>, Pooler);
 
 enum Inner {
     Postgres {
@@ -46,7 +47,17 @@ impl Target {
             "mysql" | "mariadb" => mysql(rest, ca_file)?,
             other => anyhow::bail!("unknown database scheme {other:?}"),
         };
-        Ok(Self(Arc::new(inner)))
+        Ok(Self(Arc::new(inner), Pooler::None))
+    }
+
+    /// The same database, reached through such a pooler. There is none but for PostgreSQL.
+    #[must_use]
+    pub fn behind(self, pooler: Pooler) -> Self {
+        Self(self.0, pooler)
+    }
+
+    pub(super) fn pooler(&self) -> Pooler {
+        self.1
     }
 
     pub fn is_sqlite(&self) -> bool {
@@ -55,7 +66,14 @@ impl Target {
 
     /// Asks PostgreSQL to stop what a connection of ours is doing. It may be over by then: that is as good.
     pub async fn cancel(&self, token: tokio_postgres::CancelToken) {
-        let Inner::Postgres { tls, .. } = &*self.0 else { return };
+        let Inner::Postgres { config, tls } = &*self.0 else { return };
+        if self.pooler() == Pooler::Transaction {
+            let asked = pooler::cancel(config, tls.as_deref().cloned(), token);
+            if let Ok(Err(error)) = tokio::time::timeout(CANCEL_TIMEOUT, asked).await {
+                tracing::debug!(?error, "A statement can't be cancelled");
+            }
+            return;
+        }
         let asked = match tls {
             Some(tls) => {
                 let tls = tokio_postgres_rustls::MakeRustlsConnect::new(rustls::ClientConfig::clone(tls));
@@ -223,7 +241,7 @@ async fn connect_mysql(
 pub async fn establish(target: &Target) -> ConnectionResult<AnyConnection> {
     match &*target.0 {
         Inner::Postgres { config, tls } => {
-            establish_postgres(config, tls.as_deref().cloned()).await.map(AnyConnection::Pg)
+            establish_postgres(config, tls.as_deref().cloned(), target.pooler()).await.map(AnyConnection::Pg)
         }
         Inner::Mysql(options, plain) => {
             let conn = connect_mysql(options, plain.as_ref()).await?;
@@ -242,25 +260,40 @@ pub async fn establish(target: &Target) -> ConnectionResult<AnyConnection> {
 }
 
 /// With its causes: tokio-postgres alone says no more than "error performing TLS handshake".
-fn bad_connection(error: impl Into<anyhow::Error>) -> ConnectionError {
+pub(super) fn bad_connection(error: impl Into<anyhow::Error>) -> ConnectionError {
     ConnectionError::BadConnection(format!("{:#}", error.into()))
 }
 
 async fn establish_postgres(
     config: &tokio_postgres::Config,
     tls: Option<rustls::ClientConfig>,
+    pooler: Pooler,
 ) -> ConnectionResult<AsyncPgConnection> {
-    let mut conn = match tls {
+    match tls {
         Some(tls) => {
             let tls = tokio_postgres_rustls::MakeRustlsConnect::new(tls);
-            let (client, connection) = config.connect(tls).await.map_err(bad_connection)?;
-            AsyncPgConnection::try_from_client_and_connection(client, connection).await?
+            let (client, line) = config.connect(tls).await.map_err(bad_connection)?;
+            set_up_postgres(client, line, pooler).await
         }
         None => {
-            let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(bad_connection)?;
-            AsyncPgConnection::try_from_client_and_connection(client, connection).await?
+            let (client, line) = config.connect(tokio_postgres::NoTls).await.map_err(bad_connection)?;
+            set_up_postgres(client, line, pooler).await
         }
-    };
+    }
+}
+
+async fn set_up_postgres<T>(
+    client: tokio_postgres::Client,
+    line: tokio_postgres::Connection<tokio_postgres::Socket, T>,
+    pooler: Pooler,
+) -> ConnectionResult<AsyncPgConnection>
+where
+    T: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
+{
+    if pooler == Pooler::Transaction {
+        return pooler::wrap(client, line).await;
+    }
+    let mut conn = AsyncPgConnection::try_from_client_and_connection(client, line).await?;
     let sql = format!("SET idle_in_transaction_session_timeout = '{IDLE_TIMEOUT}'; SET TIME ZONE 'UTC'");
     conn.batch_execute(&sql).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(conn)

@@ -8,6 +8,7 @@ use super::search::KnownFolding;
 use super::transactions::{Access, unavailable};
 use super::types::{Instant, TenantId, UserId};
 use super::{AnyConnection, Audited};
+use crate::config::Pooler;
 use crate::error::Result;
 use crate::infra::crypto::Sealer;
 use crate::infra::key_ring::KeyRing;
@@ -171,7 +172,8 @@ impl ReadTx {
     }
 
     async fn end<R>(mut self, result: Result<R>) -> Result<R> {
-        let result = self.conn().end(result).await;
+        let pooler = self.target.pooler();
+        let result = self.conn().end(result, pooler).await;
         self.leased = None;
         result
     }
@@ -237,7 +239,8 @@ impl WriteTx {
     }
 
     pub(super) async fn abandon(mut self) -> Result<()> {
-        let rolled_back = AnyTransactions::rollback_transaction(self.conn()).await;
+        let pooler = self.target.pooler();
+        let rolled_back = self.conn().rollback(pooler).await;
         self.read.leased = None;
         Ok(rolled_back?)
     }
@@ -318,11 +321,21 @@ impl Db {
             (_, Cost::Ordinary) => self.statement_timeout,
             (_, Cost::List | Cost::Long) => self.long_read_timeout.min(self.statement_timeout),
         };
-        if let Err(error) = tx.conn().begin(access, tenant, deadline).await {
+        let pooler = self.target.pooler();
+        let begin = tx.conn().begin(access, tenant, deadline, pooler);
+        let begun = match pooler {
+            Pooler::None => begin.await.map_err(unavailable),
+            // The pooler has turns of its own, and gives one of the database's connections only now.
+            Pooler::Transaction => match timeout_at(until, begin).await {
+                Ok(begun) => begun.map_err(unavailable),
+                Err(late) => Err(unavailable(late)),
+            },
+        };
+        if let Err(error) = begun {
             // Whatever is wrong with it, the next request gets another one.
             AnyTransactions::transaction_manager_status_mut(tx.conn()).set_in_error();
             tx.leased = None;
-            return Err(unavailable(error));
+            return Err(error);
         }
         Ok(tx)
     }

@@ -2,7 +2,8 @@
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::connect::{Target, establish};
 use super::directory::NoTenant;
-use super::{AnyConnection, Db, ReadTx};
+use super::{AnyConnection, Db, ReadTx, pooler};
+use crate::config::Pooler;
 use crate::error::{Error, Result};
 use anyhow::{Context, anyhow, ensure};
 use diesel::QueryDsl;
@@ -11,7 +12,7 @@ use diesel::dsl::sql;
 use diesel::migration::{Migration, MigrationSource};
 use diesel::sql_types::{Integer, Nullable, Text};
 use diesel::sqlite::Sqlite;
-use diesel_async::{AsyncMigrationHarness, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use std::fmt::Display;
 
@@ -48,16 +49,13 @@ pub async fn status(target: &Target) -> anyhow::Result<Vec<Step>> {
 }
 
 /// Does the task, then says which steps there are. A lock of the database keeps other servers out meanwhile; it goes
-/// with the connection, so that a killed server leaves none behind.
+/// with the transaction or the connection, so that a killed server leaves none behind.
 async fn run(target: &Target, task: Task) -> anyhow::Result<Vec<Step>> {
-    match establish(target).await.with_context(|| format!("{} can't be reached", target.kind()))? {
-        AnyConnection::Pg(mut conn) => {
-            // The time-out goes first: another server's migrations may keep the lock for longer.
-            conn.batch_execute("SET statement_timeout = 0; SET app.system = 'on'; SELECT pg_advisory_lock(20261121)")
-                .await?;
-            tokio::task::spawn_blocking(move || perform(&mut AsyncMigrationHarness::new(conn), || POSTGRES, task))
-                .await?
-        }
+    // PostgreSQL's session is treated as a borrowed one, whatever `database.pooler` says: a pooler that nobody has told us of
+    // would hand the settings below on to other clients.
+    let target = target.clone().behind(Pooler::Transaction);
+    match establish(&target).await.with_context(|| format!("{} can't be reached", target.kind()))? {
+        AnyConnection::Pg(conn) => in_one_transaction(conn, task).await,
         AnyConnection::Mysql(mut conn) => {
             conn.batch_execute("SET SESSION max_statement_time = 0").await?;
             let lock = sql::<Nullable<Integer>>("GET_LOCK('bizcenter.migrations', 600)");
@@ -67,6 +65,33 @@ async fn run(target: &Target, task: Task) -> anyhow::Result<Vec<Step>> {
         }
         AnyConnection::Sqlite(mut conn, _) => {
             conn.spawn_blocking(move |conn| Ok(under_file_lock(conn, |conn| perform(conn, || SQLITE, task)))).await?
+        }
+    }
+}
+
+/// PostgreSQL's changes to the schema are part of a transaction like any others: the whole task is one, and so all of it
+/// happens or nothing. The lock and the settings end with it.
+async fn in_one_transaction(mut conn: AsyncPgConnection, task: Task) -> anyhow::Result<Vec<Step>> {
+    // What others have migrated is to be seen once the lock is ours.
+    let mode = "ISOLATION LEVEL READ COMMITTED READ WRITE";
+    // The time-out goes first: another server's migrations may keep the lock for longer.
+    let settings =
+        "SET LOCAL statement_timeout = 0; SET LOCAL app.system = 'on'; SELECT pg_advisory_xact_lock(20261121)";
+    pooler::begin(&mut conn, mode, settings).await?;
+    let work = move || {
+        let mut harness = AsyncMigrationHarness::new(conn);
+        let result = perform(&mut harness, || POSTGRES, task);
+        (harness.into_inner(), result)
+    };
+    let (mut conn, result) = tokio::task::spawn_blocking(work).await?;
+    match result {
+        Ok(steps) => {
+            pooler::commit(&mut conn).await?;
+            Ok(steps)
+        }
+        Err(error) => {
+            let _ = pooler::rollback(&mut conn).await; // if that fails, the connection is gone, and the transaction with it
+            Err(error)
         }
     }
 }

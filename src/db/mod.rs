@@ -20,6 +20,7 @@ pub mod key_checks;
 mod lease;
 pub mod migrations;
 pub mod one_time_tokens;
+mod pooler;
 pub mod queue;
 pub mod removal;
 pub mod roles;

@@ -3,7 +3,9 @@
 use super::AnyConnection;
 use super::any::AnyTransactions;
 use super::connect::{CANCEL_TIMEOUT, Target};
+use super::pooler;
 use super::types::TenantId;
+use crate::config::Pooler;
 use crate::error::{Error, Result};
 use diesel::QueryResult;
 use diesel_async::pooled_connection::PoolableConnection;
@@ -24,15 +26,15 @@ pub(super) fn unavailable(cause: impl std::error::Error + Send + Sync + 'static)
 
 impl AnyConnection {
     /// Commits what succeeded, rolls back what did not. Where not even that is possible the connection is gone.
-    pub(super) async fn end<R>(&mut self, result: Result<R>) -> Result<R> {
+    pub(super) async fn end<R>(&mut self, result: Result<R>, pooler: Pooler) -> Result<R> {
         match result {
-            Ok(value) => match AnyTransactions::commit_transaction(self).await {
+            Ok(value) => match self.commit(pooler).await {
                 Ok(()) => Ok(value),
                 // MariaDB's driver does not say that the line is gone, but the next statement does.
                 Err(error) if self.is_broken() || self.check().await.is_err() => Err(unavailable(error)),
                 Err(error) => Err(error.into()),
             },
-            Err(error) => match AnyTransactions::rollback_transaction(self).await {
+            Err(error) => match self.rollback(pooler).await {
                 Ok(()) => Err(error),
                 Err(lost) => match error {
                     Error::Internal(cause) => Err(Error::Unavailable(cause.context(lost))),
@@ -42,21 +44,42 @@ impl AnyConnection {
         }
     }
 
+    async fn commit(&mut self, pooler: Pooler) -> QueryResult<()> {
+        match (self, pooler) {
+            (Self::Pg(conn), Pooler::Transaction) => pooler::commit(conn).await,
+            (conn, _) => AnyTransactions::commit_transaction(conn).await,
+        }
+    }
+
+    pub(super) async fn rollback(&mut self, pooler: Pooler) -> QueryResult<()> {
+        match (self, pooler) {
+            (Self::Pg(conn), Pooler::Transaction) => pooler::rollback(conn).await,
+            (conn, _) => AnyTransactions::rollback_transaction(conn).await,
+        }
+    }
+
     /// Starts a transaction whose statements may each take so long (on SQLite: all of them together). PostgreSQL then lets
     /// it touch only this tenant's rows. One round trip: neither a UUID nor a number needs escaping.
-    pub(super) async fn begin(&mut self, access: Access, tenant: TenantId, timeout: Duration) -> QueryResult<()> {
+    pub(super) async fn begin(
+        &mut self,
+        access: Access,
+        tenant: TenantId,
+        timeout: Duration,
+        pooler: Pooler,
+    ) -> QueryResult<()> {
         match self {
             Self::Pg(conn) => {
                 let mode = match access {
                     Access::Read => "ISOLATION LEVEL REPEATABLE READ READ ONLY",
                     Access::Write => "READ WRITE",
                 };
-                let sql = format!(
-                    "BEGIN {mode}; SET LOCAL app.tenant_id = '{}'; SET LOCAL statement_timeout = {}",
-                    tenant.0,
-                    timeout.as_millis()
-                );
-                AnsiTransactionManager::begin_transaction_sql(conn, &sql).await
+                let timeout = timeout.as_millis();
+                let settings =
+                    format!("SET LOCAL app.tenant_id = '{}'; SET LOCAL statement_timeout = {timeout}", tenant.0);
+                if pooler == Pooler::Transaction {
+                    return pooler::begin(conn, mode, &settings).await;
+                }
+                AnsiTransactionManager::begin_transaction_sql(conn, &format!("BEGIN {mode}; {settings}")).await
             }
             Self::Mysql(conn) => {
                 let begin = match access {

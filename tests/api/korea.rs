@@ -26,7 +26,7 @@ fn job() -> JobOf {
 }
 
 fn mail(to: &str, subject: &str, text: &str) -> Mail {
-    Mail { to: to.to_owned(), subject: subject.to_owned(), text: text.to_owned() }
+    serde_json::from_value(json!({"to": to, "subject": subject, "text": text})).unwrap() // as a job holds it
 }
 
 // --- texts

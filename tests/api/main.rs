@@ -54,6 +54,7 @@ mod migrations;
 mod old_paths;
 mod pages;
 mod passwords;
+mod pooler;
 mod readme;
 mod recovery;
 mod redis_rights;

@@ -60,7 +60,8 @@ async fn another_library_reads_our_hangul() {
     let mailer = Mailer::new(Some(&url), "비즈센터 고객 지원 <no-reply@예시.example>", false).unwrap();
     let subject = "비밀번호를 다시 정하십시오: ".repeat(8) + "끝";
     let text = format!("안녕하세요, 김철수님.\n\n{}\n\n감사합니다.\n", "가나다라마바사아자차카타파하".repeat(200));
-    let mail = Mail { to: format!("{name}@예시.example"), subject: subject.clone(), text: text.clone() };
+    let mail = json!({"to": format!("{name}@예시.example"), "subject": subject, "text": text});
+    let mail: Mail = serde_json::from_value(mail).unwrap(); // as a job holds it
     let job = JobOf { id: Uuid::from_u128(1).into(), tenant: None, is_repeat: false };
     mailer.send(job, mail).await.unwrap();
 

@@ -3,7 +3,6 @@ use crate::support::rows::{rows, run, text};
 use crate::support::{Answer, Kind, Person, Tenant, TestApp, shares_redis};
 use bizcenter::auth::Actor;
 use bizcenter::config::DatabaseUrl;
-use bizcenter::db::connect::establish;
 use bizcenter::db::data_keys::Place;
 use bizcenter::db::one_time_tokens::Purpose;
 use bizcenter::db::{Action, AnyConnection, Changes, Origin, WriteTx};
@@ -58,7 +57,7 @@ pub async fn tenant_with_everything(app: &TestApp) -> Tenant {
 
 /// A connection as the server has it, before it is bound to a tenant.
 async fn plain(app: &TestApp) -> AnyConnection {
-    let mut conn = establish(&app.database.target()).await.unwrap();
+    let mut conn = app.database.connect_unbound().await;
     let role = "SELECT concat_ws(' ', rolsuper, rolbypassrls) FROM pg_roles WHERE rolname = current_user";
     assert_eq!(text(&mut conn, role).await, "f f", "with such a role row-level security proves nothing");
     conn

@@ -71,6 +71,7 @@ fn the_default_file_holds_exactly_the_defaults() {
     assert_eq!(server.trusted_proxies, vec![]);
     assert_eq!((database.url.expose(), database.pool_size), ("sqlite://./data/bizcenter.db", 10));
     assert_eq!((database.acquire_timeout, database.ca_file), (Duration::from_secs(5), None));
+    assert_eq!(database.pooler, Pooler::None);
     assert_eq!((auth.issuer.as_str(), auth.audience.as_str()), ("bizcenter", "bizcenter"));
     assert_eq!(auth.access_lifetime, Duration::from_secs(900));
     assert_eq!(auth.refresh_lifetime, Duration::from_secs(1_209_600));

@@ -22,6 +22,22 @@ fn sessions_in_redis_need_one() {
 }
 
 #[test]
+fn a_pooler_is_for_postgres_alone() {
+    let pooler = ("DATABASE_POOLER", "transaction");
+    let config = load(&[pooler, ("DATABASE_URL", "postgres://h/d")], &[]);
+    assert_eq!(config.database.pooler, Pooler::Transaction);
+    for other in ["sqlite://d.db", "mariadb://h/d"] {
+        assert_eq!(
+            refused(&[pooler, ("DATABASE_URL", other)], &[]),
+            "database.pooler (from DATABASE_POOLER): is for PostgreSQL alone: leave it at none with this database.url"
+        );
+        load(&[("DATABASE_POOLER", "none"), ("DATABASE_URL", other)], &[]);
+    }
+    let problems = refused(&[("DATABASE_POOLER", "session"), ("DATABASE_URL", "postgres://h/d")], &[]);
+    assert_eq!(problems, "database.pooler (from DATABASE_POOLER): must be none or transaction");
+}
+
+#[test]
 fn signing_with_a_key_needs_one() {
     for algorithm in ["EdDSA", "RS256"] {
         assert_eq!(

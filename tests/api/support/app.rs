@@ -67,7 +67,16 @@ impl TestApp {
     }
 
     async fn launch(change: impl FnOnce(&mut Config) + Send) -> Self {
-        let database = TestDatabase::create().await;
+        Self::launch_with(TestDatabase::create().await, change).await
+    }
+
+    /// A server with this empty database.
+    pub async fn on(database: TestDatabase, change: impl FnOnce(&mut Config) + Send + 'static) -> Self {
+        let app = runtime().spawn(Self::launch_with(database, change)).await.unwrap();
+        Self { http: client(), ..app }
+    }
+
+    async fn launch_with(database: TestDatabase, change: impl FnOnce(&mut Config) + Send) -> Self {
         migrations::up(&database.target()).await.unwrap();
         Self::launch_on(Arc::new(database), TestClock::default(), change).await
     }
@@ -88,6 +97,7 @@ impl TestApp {
         start_logging();
         let folder = database.folder.path().to_owned();
         let mut config = Config::for_tests(folder.clone(), DatabaseUrl::parse(&database.url, &folder).unwrap());
+        config.database.pooler = database.pooler;
         let (mailbox, smtp_url) = Mailbox::start().await;
         config.mail.smtp_url = Some(smtp_url.into());
         if shares_redis() {

@@ -10,7 +10,7 @@ mod redis;
 pub mod rows;
 
 pub use app::{TestApp, has_servers, redis_url, shares_redis};
-pub use database::{Kind, TestDatabase};
+pub use database::{Kind, TestDatabase, database_server, is_pooled};
 pub use mailbox::Mailbox;
 pub use people::{Answer, Call, Person, Tenant};
 pub use redis::redis_call;
