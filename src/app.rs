@@ -13,13 +13,12 @@ use crate::auth::signing::SigningKeys;
 use crate::auth::verified::SendVerification;
 use crate::auth::{Authenticator, Verification};
 use crate::config::{
-    self, AuditConfig, AuthConfig, Config, ConfigError, DatabaseConfig, EncryptionConfig, JwtAlgorithm, MailConfig,
-    Problem, ServerConfig, SessionStoreChoice,
+    self, AuditConfig, AuthConfig, Config, DatabaseConfig, JwtAlgorithm, MailConfig, ServerConfig, SessionStoreChoice,
 };
 use crate::contract::{self, pages::pages};
 use crate::db::audit_chain::{CheckpointKey, PruneAudit, SealAudit};
 use crate::db::connect::Target;
-use crate::db::key_checks::{KeyWatch, MasterKeyState, Verdict};
+use crate::db::key_checks::KeyWatch;
 use crate::db::queue::FairQueue;
 use crate::db::removal::{RemoveExpired, RemoveTenant};
 use crate::db::{Db, DbOptions};
@@ -207,8 +206,11 @@ fn signing_keys(auth: &AuthConfig) -> anyhow::Result<SigningKeys> {
     }
 }
 
-/// What reads the key pairs of an algorithm, today's and the one before; none where it has a secret.
-fn key_pairs(algorithm: JwtAlgorithm) -> Option<fn(&str, Option<&str>) -> anyhow::Result<SigningKeys>> {
+/// Reads the private key in PEM, and the one before it.
+type ReadKeys = fn(&str, Option<&str>) -> anyhow::Result<SigningKeys>;
+
+/// What reads the key pairs of an algorithm; none where it has a secret.
+fn key_pairs(algorithm: JwtAlgorithm) -> Option<ReadKeys> {
     match algorithm {
         JwtAlgorithm::Hs256 => None,
         JwtAlgorithm::EdDsa => Some(SigningKeys::eddsa),
@@ -290,7 +292,7 @@ impl Parts {
     /// [`crate::db::key_checks`].
     pub async fn verify_keys(&self) -> anyhow::Result<()> {
         let found = self.db.verify_keys().await.context("the encryption keys can't be verified")?;
-        refuse_wrong_keys(&found)?;
+        check::refuse_wrong_keys(&found)?;
         let ids = found.iter().map(|key| key.id.as_str()).collect::<Vec<_>>().join(", ");
         tracing::info!(key.ids = ids, "The encryption keys are those of this database");
         Ok(())
@@ -318,28 +320,6 @@ impl Parts {
         if let Ok(Some(rights)) = redis.missing_rights().await {
             tracing::warn!(redis.missing_rights = rights, "The Redis user has not all rights that the server needs");
         }
-    }
-}
-
-/// Refuses master keys that are other ones than this database is encrypted under, each by its setting and its id; says in the
-/// log which keys are missing.
-pub fn refuse_wrong_keys(found: &[MasterKeyState]) -> Result<(), ConfigError> {
-    for key in found.iter().filter(|key| key.verdict == Verdict::Missing) {
-        tracing::error!(key.id = %key.id, key.data_keys, "The settings lack a master key: what is encrypted under it can't be read");
-    }
-    let wrong = found.iter().filter(|key| key.verdict == Verdict::DoesNotOpen);
-    let problem = |key: &MasterKeyState| {
-        tracing::error!(key.id = %key.id, key.data_keys, "The settings have another master key under this id than before");
-        let message = format!(
-            "the key {} is another one than this database is encrypted under. Use the earlier key again (development keeps \
-             its own in data_dir/secrets/encryption_key), or give the new one an id of its own in encryption.keys",
-            key.id
-        );
-        Problem { setting: EncryptionConfig::setting_of(&key.id).to_owned(), origin: None, message }
-    };
-    match wrong.map(problem).collect::<Vec<_>>() {
-        problems if problems.is_empty() => Ok(()),
-        problems => Err(ConfigError { problems }),
     }
 }
 

@@ -1,8 +1,9 @@
 //! What `serve` would find out only when it starts: settings that are in order by themselves, and can't be used all the same. The
 //! code that serves reads them here too, so that `config check` refuses what `serve` refuses, with the setting's name.
 use super::key_pairs;
-use crate::config::{Config, ConfigError, DatabaseConfig, DatabaseKind, Loaded, Problem};
+use crate::config::{Config, ConfigError, DatabaseConfig, DatabaseKind, EncryptionConfig, Loaded, Problem};
 use crate::db::connect::Target;
+use crate::db::key_checks::{MasterKeyState, Verdict};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use secrecy::{ExposeSecret, SecretString};
@@ -62,4 +63,26 @@ fn keys(Config { auth, .. }: &Config) -> Vec<Fault> {
         Some((setting, format!("can't be used for {}: {error}", auth.jwt_algorithm)))
     };
     given.into_iter().filter_map(fault).collect()
+}
+
+/// Refuses master keys that are other ones than this database is encrypted under, each by its setting and its id; says in the
+/// log which keys are missing.
+pub fn refuse_wrong_keys(found: &[MasterKeyState]) -> Result<(), ConfigError> {
+    for key in found.iter().filter(|key| key.verdict == Verdict::Missing) {
+        tracing::error!(key.id = %key.id, key.data_keys, "The settings lack a master key: what is encrypted under it can't be read");
+    }
+    let wrong = found.iter().filter(|key| key.verdict == Verdict::DoesNotOpen);
+    let problem = |key: &MasterKeyState| {
+        tracing::error!(key.id = %key.id, key.data_keys, "The settings have another master key under this id than before");
+        let message = format!(
+            "the key {} is another one than this database is encrypted under. Use the earlier key again (development keeps \
+             its own in data_dir/secrets/encryption_key), or give the new one an id of its own in encryption.keys",
+            key.id
+        );
+        Problem { setting: EncryptionConfig::setting_of(&key.id).to_owned(), origin: None, message }
+    };
+    match wrong.map(problem).collect::<Vec<_>>() {
+        problems if problems.is_empty() => Ok(()),
+        problems => Err(ConfigError { problems }),
+    }
 }

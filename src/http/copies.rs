@@ -33,16 +33,20 @@ impl Copies {
     /// The copy in this coding. It is made to its end, away from the threads that serve others, also where the client that
     /// asked is gone by then: clients that ask and leave would have us begin again and again.
     pub async fn packed(&'static self, coding: Coding) -> Result<Bytes> {
-        let (cell, pack): (_, fn(&[u8]) -> std::io::Result<Vec<u8>>) = match coding {
-            Coding::Brotli => (&self.brotli, pack::brotli),
-            Coding::Gzip => (&self.gzip, pack::gzip),
+        let cell = match coding {
+            Coding::Brotli => &self.brotli,
+            Coding::Gzip => &self.gzip,
+        };
+        let pack = move || match coding {
+            Coding::Brotli => pack::brotli(&self.plain),
+            Coding::Gzip => pack::gzip(&self.plain),
         };
         if let Some(copy) = cell.get() {
             return Ok(copy.clone());
         }
         let broken_off = |error: tokio::task::JoinError| Error::Internal(error.into());
         let make = async move {
-            let packed = tokio::task::spawn_blocking(move || pack(&self.plain)).await.map_err(broken_off)?;
+            let packed = tokio::task::spawn_blocking(pack).await.map_err(broken_off)?;
             Ok::<_, Error>(Bytes::from(packed.map_err(|error| Error::Internal(error.into()))?))
         };
         let made = async move { cell.get_or_try_init(|| make).await.cloned() };

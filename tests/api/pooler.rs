@@ -279,7 +279,7 @@ async fn what_other_programs_left_in_a_session_is_no_obstacle() {
     join_all((0..30).map(|n| tenant.owner.task(json!({"title": format!("{n}")})))).await;
     for n in 0..30 {
         // Row-level security is on guard, though the session says that it need not be.
-        assert_eq!(visible_tasks(&app, &[&tenant, &other][n % 2]).await, [30, 0][n % 2]);
+        assert_eq!(visible_tasks(&app, [&tenant, &other][n % 2]).await, [30, 0][n % 2]);
     }
 }
 

@@ -147,6 +147,8 @@ async fn full_tenant(app: &TestApp) -> (Tenant, String, String) {
     let invitation = json!({"email": format!("{}@invited.example", app.unique()), "role": "viewer"});
     let invitation = owner.post("/api/v1/invitations").json(&invitation).expect(201).await.json();
     let key = owner.post("/api/v1/api-keys").json(&json!({"name": "Robot", "role": "viewer"})).expect(201).await.json();
+    let forgot = json!({"email": owner.email()});
+    app.visitor().post("/api/v1/auth/password/forgot").json(&forgot).expect(202).await;
     app.note_an_end(tenant.id).await;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let (token, key) = (text(&invitation["token"]), text(&key["key"]));

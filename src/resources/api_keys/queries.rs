@@ -94,9 +94,9 @@ pub async fn delete(tx: &mut WriteTx, id: ApiKeyId, by: Role) -> Result<Audited<
 pub async fn delete_all(tx: &mut WriteTx, maker: UserId) -> Result<Vec<UserId>> {
     let (tenant, now) = (tx.tenant(), tx.now());
     let theirs = api_keys::tenant_id.eq(tenant).and(api_keys::created_by.eq(maker));
-    let locked = for_update(api_keys::table.filter(theirs.clone()).order(api_keys::id).select(api_keys::id));
+    let locked = for_update(api_keys::table.filter(theirs).order(api_keys::id).select(api_keys::id));
     let _: Vec<ApiKeyId> = locked.get_results(tx.conn()).await?;
-    let keys = api_keys::table.filter(theirs.clone()).select((Stored::as_select(), is_good(now)));
+    let keys = api_keys::table.filter(theirs).select((Stored::as_select(), is_good(now)));
     let keys: Vec<(Stored, bool)> = keys.load(tx.conn()).await?;
     diesel::delete(api_keys::table.filter(theirs)).execute(tx.conn()).await?;
     let mut accounts = vec![];
