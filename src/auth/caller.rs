@@ -149,7 +149,7 @@ impl<P: Permission> Caller<P> {
         self.require().ok()
     }
 
-    /// As [`Self::with`]: 403 for who has not got the right, which says whether that is because the caller is an API key.
+    /// As [`Self::with`]: 403 where the caller has not got the right; the message says so where that is because they are an API key.
     pub fn require<O: Permission>(&self) -> Result<Caller<O>> {
         let (actor, authenticator) = (self.actor.clone(), self.authenticator.clone());
         let (role, epoch, credential, permission) = (self.role, self.epoch, self.credential, PhantomData);

@@ -203,6 +203,12 @@ impl Limits {
     pub fn invitations_from(&self, ip: Option<IpAddr>) -> Limit {
         self.of_address("invitations-address", ip, self.config.invitations_per_day_per_ip, DAY)
     }
+    /// All invitations of new tenants: half of the server's, so that tenants that were made for that don't use up what the others
+    /// need.
+    pub fn all_invitations_of_new(&self) -> Limit {
+        let (key, quota) = ("bc:limit:invitations-new".to_owned(), self.config.invitations_per_day_in_all.div_ceil(2));
+        Limit { policy: "invitations-new", key, quota, window: DAY }
+    }
     /// All invitations of the server, which other mail does not count against.
     pub fn all_invitations(&self) -> Limit {
         let (key, quota) = ("bc:limit:invitations-all".to_owned(), self.config.invitations_per_day_in_all);

@@ -1,4 +1,4 @@
-//! How much mail one address gets through us, whoever asks for it; how many strangers somebody has us write to, and how many
+//! How much mail one address gets through us, whichever caller asks for it; how many strangers somebody has us write to, and how many
 //! names they try to take.
 use super::limits::{HOUR, Limit, Limits, check};
 use crate::config::MailConfig;
@@ -86,6 +86,7 @@ impl MailCap {
         let is_new = self.limits.world().now() < founded.0 + NEW_TENANT;
         let mut limits = vec![self.limits.invitations(tenant, is_new), self.limits.invitations_from(from)];
         limits.extend(self.of_recipient(MailKind::Invitation, to, false));
+        limits.extend(is_new.then(|| self.limits.all_invitations_of_new()));
         limits.push(self.limits.all_invitations());
         self.take(limits).await
     }

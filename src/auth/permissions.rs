@@ -13,7 +13,7 @@ pub trait Permission: Send + Sync + 'static {
     const FOR_OTHERS: Option<Role>;
     /// Whether it is the operators' alone, whatever their role.
     const IS_FOR_OPERATORS: bool = false;
-    /// Whether only people who have signed in have it: an API key has it not, whatever its role.
+    /// Whether only people who have signed in have it: API keys never have it, whatever their role.
     const IS_FOR_PEOPLE: bool = false;
 }
 

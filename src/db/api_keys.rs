@@ -14,8 +14,8 @@ use diesel_async::RunQueryDsl;
 /// How exactly the last use of a key is known; every request would be a write otherwise.
 const LAST_USED_STEP: Duration = Duration::minutes(1);
 
-/// Whether a key is good, if its secret is: it has not expired, its service account may act, and so may who made it, in no
-/// role below the key's.
+/// Whether a key is good, if its secret is: it has not expired, its service account may act, and the person who made it may
+/// act too, in no role below the key's. Earlier versions let keys make keys: those outlived both, and are good no more.
 #[diesel::dsl::auto_type]
 pub fn is_good(now: Instant) -> _ {
     let account = users::table
@@ -26,6 +26,7 @@ pub fn is_good(now: Instant) -> _ {
     let maker = users::table
         .filter(users::tenant_id.eq(api_keys::tenant_id))
         .filter(users::id.eq(api_keys::created_by))
+        .filter(users::kind.eq("person"))
         .filter(users::is_active.eq(true))
         .filter(users::deleted_at.is_null())
         .filter(users::role.ge(api_keys::role));

@@ -1,7 +1,8 @@
 //! Whether the master keys of the settings are those that this database is encrypted under. Another key under the same id
 //! would make data keys that the servers with the right one can't open, and the other way round. So a check value of each
-//! key is kept: it follows from the key and does not reveal it. It is written once the key has opened a data key, or is to
-//! encrypt and there is none under its id yet, and never for a key that does not open what is there.
+//! key is kept: it follows from the key and does not reveal it. It is written once the key has opened a data key. For
+//! the active key it is also written where no data key is under its id. It is never written for a key that does not open
+//! what is there.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::data_keys::owner;
 use super::directory::{NoTenant, Server};

@@ -68,7 +68,7 @@ impl ReadTx {
                 ),
                 Folding::AsciiAlone => tracing::warn!(
                     "The database's LC_CTYPE folds only the letters of ASCII, and there is no other collation: searches for \
-                     all others tell large letters from small ones"
+                     all others are case-sensitive"
                 ),
             }
         }
@@ -76,6 +76,11 @@ impl ReadTx {
     }
 
     async fn probe_folding(&mut self) -> Result<Folding> {
+        let is_unicode = diesel::select(sql::<Bool>("getdatabaseencoding() = 'UTF8'"));
+        if !is_unicode.get_result(self.conn()).await? {
+            tracing::warn!("The database's encoding is not UTF8: it can't hold the texts of all scripts");
+            return Ok(Folding::Own); // it would refuse the letters of the probe
+        }
         if diesel::select(sql::<Bool>("lower('П') = 'п'")).get_result(self.conn()).await? {
             return Ok(Folding::Own);
         }

@@ -62,8 +62,8 @@ fn prepare_folder(folder: &Path, database: &Path) -> io::Result<()> {
         tracing::warn!(
             folder = %folder.display(),
             mode,
-            "Other users of this machine have access to the folder of the database. Its files are closed to them, but whoever \
-             writes to the folder can replace them: make it 0700 unless it is shared on purpose"
+            "Other users of this machine have access to the folder of the database. Its files are closed to them, but users \
+             who may write to the folder can replace them: make it 0700 unless it is shared on purpose"
         );
     }
     Ok(())

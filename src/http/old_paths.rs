@@ -96,7 +96,7 @@ pub fn rewrite(request: &mut Request) -> Path {
 /// Earlier systems signed out by GET, at any of the paths of sign-out. A GET should change nothing, as programs send it by
 /// themselves: browsers that fetch pages ahead, scanners of mails. It is acceptable here: `SameSite=Strict` keeps the cookie away
 /// from requests that other sites cause, links in mails among them, and no link carries an access token. A browser that fetches
-/// ahead on this site says so, and is not heard. What remains is a device that has to sign in again.
+/// ahead on this site says so, and gets 405. What remains is a device that has to sign in again.
 fn signs_out_by_get(request: &Request, path: &Path) -> bool {
     let is_of_sign_out = match path {
         Path::Current => request.uri().path() == LOGOUT,

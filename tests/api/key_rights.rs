@@ -1,4 +1,5 @@
 //! An API key makes no lasting rights: what it gave would still be there when the key is deleted, or found to be stolen.
+use crate::support::rows::run;
 use crate::support::{Call, Person, Tenant, TestApp};
 use bizcenter::contract::{document, operations};
 use reqwest::Method;
@@ -27,6 +28,20 @@ fn by_key(tenant: &Tenant, key: &Value, method: Method, path: &str) -> Call {
 
 async fn member(owner: &Person, path: &str, name: &str) -> Value {
     owner.get(path).expect(200).await.json()[name].clone()
+}
+
+/// Earlier versions let keys make keys, which outlived both the key that made them and its maker.
+#[tokio::test]
+async fn a_key_that_a_key_made_is_good_no_more() {
+    let app = TestApp::alone().await;
+    let tenant = app.tenant().await;
+    let (maker, made) = (mighty_key(&tenant).await, mighty_key(&tenant).await);
+    let [account, id] = [&maker["user_id"], &made["id"]].map(|id| app.id(id.as_str().unwrap().parse().unwrap()));
+    let mut conn = app.database.connect().await;
+    run(&mut conn, &format!("UPDATE api_keys SET created_by = {account} WHERE id = {id}")).await.unwrap();
+    let answer = by_key(&tenant, &made, Method::GET, TENANT).send().await;
+    assert_eq!(answer.error(), (401, "invalid_token".into()));
+    by_key(&tenant, &maker, Method::GET, TENANT).expect(200).await;
 }
 
 #[tokio::test]

@@ -265,14 +265,20 @@ async fn so_many_people_are_invited_from_one_address_in_a_day() {
 async fn the_server_invites_so_many_in_all_and_sends_other_mail_all_the_same() {
     let app = TestApp::with(|config| {
         counted_here(config);
-        config.rate_limit.invitations_per_day_in_all = 2;
+        config.rate_limit.invitations_per_day_in_all = 4;
     })
     .await;
+    let old = app.tenant().await;
+    app.clock.advance(Duration::days(7));
     let (tenant, other) = (app.tenant().await, app.tenant().await);
     for by in [&tenant.owner, &other.owner] {
         invite_from("192.0.2.1", by, &app).await.expect(201);
     }
-    wait(&invite_from("192.0.2.2", &app.tenant().await.owner, &app).await);
+    wait(&invite_from("192.0.2.2", &app.tenant().await.owner, &app).await); // new tenants have half of it
+    for _ in 0..2 {
+        invite_from("192.0.2.3", &old.owner, &app).await.expect(201);
+    }
+    wait(&invite_from("192.0.2.3", &old.owner, &app).await);
     let viewer = tenant.viewer().await.email();
     forgot(&app, &viewer).await;
     assert_eq!(tokens(&app, &viewer, "bcp_").len(), 1);

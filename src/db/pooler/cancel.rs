@@ -4,7 +4,7 @@
 //! may end by a fatal error then, and everybody's connections with it. So we keep the line open until the other end closes it,
 //! as libpq does.
 use futures_util::TryFutureExt;
-use futures_util::future::MapOk;
+use futures_util::future::{MapOk, join_all};
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -22,15 +22,21 @@ const DEFAULT_PORT: u16 = 5432;
 /// Asks for the cancellation at each host that the URL names: to which of them the connection leads is not known here, and the
 /// others ignore a key that is not theirs.
 pub async fn cancel(config: &Config, tls: Option<rustls::ClientConfig>, token: CancelToken) -> anyhow::Result<()> {
-    for (place, name) in places(config) {
-        let (tls, token) = (tls.clone(), token.clone());
-        match place {
-            Place::Address(address, port) => ask(TcpStream::connect((address, port)).await?, name, tls, token).await?,
-            Place::Host(host, port) => ask(TcpStream::connect((host, port)).await?, name, tls, token).await?,
-            Place::Socket(file) => ask(UnixStream::connect(file).await?, name, tls, token).await?,
-        }
+    let asked = places(config).into_iter().map(|(place, name)| ask_at(place, name, tls.clone(), token.clone()));
+    join_all(asked).await.into_iter().collect() // one that does not answer holds up none of the others
+}
+
+async fn ask_at(
+    place: Place,
+    name: String,
+    tls: Option<rustls::ClientConfig>,
+    token: CancelToken,
+) -> anyhow::Result<()> {
+    match place {
+        Place::Address(address, port) => ask(TcpStream::connect((address, port)).await?, name, tls, token).await,
+        Place::Host(host, port) => ask(TcpStream::connect((host, port)).await?, name, tls, token).await,
+        Place::Socket(file) => ask(UnixStream::connect(file).await?, name, tls, token).await,
     }
-    Ok(())
 }
 
 enum Place {

@@ -204,10 +204,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for OwnAnswers<S> {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_words(context))?;
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
-        if self.draining.is_some() {
-            // That was the last word. hyper does not close where other requests came before in the same packets.
-            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
-        }
         let (ended, begun) = (self.requests.ended(), self.requests.begun());
         if ended == begun && begun != self.flushed {
             (self.flushed, self.line_ended) = (begun, false); // the next request may begin

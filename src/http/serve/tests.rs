@@ -238,10 +238,13 @@ async fn what_is_no_http_is_refused_in_the_one_error_body() {
 #[tokio::test]
 async fn requests_before_one_that_is_refused_have_their_own_answers() {
     let server = TestServer::start(app()).await;
-    let head = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Big: {}\r\n\r\n", "x".repeat(100_000));
+    // Behind other requests, hyper reads on beyond its limit for a while: what it takes then, the edge refuses.
+    let head = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Big: {}\r\n\r\n", "x".repeat(400_000));
     let answers = server.exchange(&[GET, GET, &head].concat()).await;
     assert_eq!((answers.matches("HTTP/1.1 200").count(), answers.matches("hello").count()), (2, 2), "{answers}");
-    assert!(answers.contains("HTTP/1.1 431") && answers.ends_with('}'), "{answers}");
+    // Where the request line ended is not known if the answers before were still being written when it came.
+    let is_refused = ["HTTP/1.1 431", "HTTP/1.1 414"].iter().any(|status| answers.contains(status));
+    assert!(is_refused && answers.ends_with('}'), "{answers}");
     assert_eq!(answers.matches("HTTP/1.1 ").count(), 3);
 
     let mut stream = server.connect().await;

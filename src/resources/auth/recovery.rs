@@ -12,6 +12,7 @@ use crate::db::one_time_tokens::{Issued, Purpose, Recipient, find_token, invalid
 use crate::db::{Action, Changes, Origin, ReadTx, Scope, WriteScope, WriteTx};
 use crate::error::{Error, Result};
 use crate::http::scalars::Password;
+use crate::infra::addresses::canonical_login;
 use crate::infra::jobs::JobOf;
 use crate::infra::mail::Mailer;
 use crate::resources::meetings::calendar;
@@ -115,8 +116,8 @@ impl SignIn {
             let email = tx.redeem(&token, purpose).await?;
             let user = users::replace_password(tx, hash, &email).await?;
             match users::verify_email(tx, &email).await? {
-                // Also where another address was verified before: the person who changed it to this one need not be the one who
-                // reads its mail, and has proved nothing else here.
+                // Also where another address was verified before: somebody else may have changed the account's address to this
+                // one. The person who reads its mail proves no more than that they do.
                 Proof::FirstOfAccount | Proof::FirstOfAddress => {
                     let _ = tx.audit(Action::EmailVerify, user.id, Changes::none()).await?; // the reset's own row is last
                     end_all_from_before(tx).await?;
@@ -128,7 +129,8 @@ impl SignIn {
             Ok(tx.audit(Action::PasswordReset, user.id, Changes::none()).await?.with(user))
         };
         let user = self.sessions.fenced(token.tenant, self.db.write(&actor, change)).await?;
-        let names: Vec<_> = user.username.iter().chain([&user.email]).map(String::as_str).collect();
+        let email = canonical_login(&user.email); // as sign-in counts it
+        let names: Vec<_> = user.username.iter().chain([&email]).map(String::as_str).collect();
         self.attempts.pardon(user.id, &names).await; // whoever has failed, it was not by the new password
         Ok(())
     }
@@ -178,7 +180,8 @@ impl SignIn {
         let password = password.ok_or_else(|| Error::unprocessable("password", needed))?;
         let known = self.credentials(actor, actor.actor()).await?.ok_or_else(invalid)?;
         let users::Credentials { user, password_hash } = known;
-        let attempt = self.attempts.begin(&user.email, &user.id.to_string(), actor.origin().ip).await?;
+        let attempt =
+            self.attempts.begin(&canonical_login(&user.email), &user.id.to_string(), actor.origin().ip).await?;
         let known = password_hash.filter(|_| !attempt.is_in_vain);
         let checked = self.finish_attempt(attempt, actor, known, password).await?;
         checked.map(Holder::ByPassword).ok_or_else(wrong_password)

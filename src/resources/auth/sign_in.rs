@@ -137,7 +137,8 @@ impl SignIn {
     }
 
     /// Lets a try through only where there were not too many, and counts it by how it ended. Where the account waits because of
-    /// its other name, even the right password is a wrong one: who types the name that has failed is told of the wait.
+    /// tries by its other name, even the right password is refused as if it were wrong: only a visitor who types the name that
+    /// has failed is told of the wait.
     async fn check_attempt(&self, login: &str, password: &Password, origin: &Origin) -> Result<(User, Checked)> {
         let found = self.db.find_login(login, origin).await?;
         let account = found.map_or_else(|| login.to_owned(), |(_, user)| user.to_string());

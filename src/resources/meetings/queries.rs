@@ -41,12 +41,12 @@ async fn days(tx: &mut ReadTx, filter: &MeetingFilter) -> Result<Span> {
 
 type Matching = meetings::BoxedQuery<'static, Any>;
 
-/// The meetings that a list is about, in no order yet; `address` is one that the wanted attendee is invited by, too.
-fn matching(tx: &ReadTx, list: &List<MeetingFilter>, (from, until): Span, address: Option<&String>) -> Matching {
+/// The meetings that a list is about, in no order yet; `forms` are those of an address that the wanted attendee is invited by, too.
+fn matching(tx: &ReadTx, list: &List<MeetingFilter>, (from, until): Span, forms: &[String]) -> Matching {
     let MeetingFilter { status, from_date: _, to_date: _, attendee } = list.filter.clone();
     let search = list.q.as_deref().map(|text| tx.pattern(text));
     let invited = attendee.map(|user| {
-        let is_wanted = meeting_attendees::user_id.eq(user).or(meeting_attendees::email.eq(address.cloned()));
+        let is_wanted = meeting_attendees::user_id.eq(user).or(meeting_attendees::email.eq_any(forms.to_vec()));
         let of_meeting = meeting_attendees::meeting_id.eq(meetings::id).and(is_wanted);
         meeting_attendees::table.filter(meeting_attendees::tenant_id.eq(tx.tenant())).filter(of_meeting)
     });
@@ -62,12 +62,12 @@ fn matching(tx: &ReadTx, list: &List<MeetingFilter>, (from, until): Span, addres
     )
 }
 
-/// Who looks for their own meetings finds those that their verified address is invited to. Nobody else does: that would tell
+/// A reader who looks for their own meetings also finds those that their verified address is invited to. Nobody else does: that would tell
 /// whose address it is.
 pub async fn list(tx: &mut ReadTx, list: &List<MeetingFilter>, reader: UserId) -> Result<Page<Meeting>> {
     let days = days(tx, &list.filter).await?;
-    let address = attendees::address_to_find(tx, list.filter.attendee, reader).await?;
-    let (rows, total) = paged!(tx, list, matching(tx, list, days, address.as_ref()), Meeting::as_select(), (meetings::id, MeetingId), {
+    let forms = attendees::forms_to_find(tx, list.filter.attendee, reader).await?;
+    let (rows, total) = paged!(tx, list, matching(tx, list, days, &forms), Meeting::as_select(), (meetings::id, MeetingId), {
         MeetingSort::Title => (meetings::title, String),
         MeetingSort::Status => (meetings::status, MeetingStatus),
         MeetingSort::StartsAt => (meetings::starts_at, Instant),

@@ -36,7 +36,7 @@ impl TenantApi {
             let input = patch.apply(&tenant.input)?;
             let opened_by = match input.opens(&tenant.input) {
                 true => {
-                    caller.require::<OpenRegistration>()?; // whoever comes in stays when the caller's key is gone
+                    caller.require::<OpenRegistration>()?; // people who come in stay when the caller's key is gone
                     Some(self.verification.check(tx, &caller).await?)
                 }
                 false => None,

@@ -153,9 +153,10 @@ async fn batch(sign_in: &SignIn, caller: &Caller<Read>, role: Role, kind: Kind, 
             Kind::Comment => values(tasks::comments::about(tx, user, next).await?),
             Kind::Meeting => values(meetings::made_by(tx, user, next).await?),
             Kind::Attendance => values(attendees::of_user(tx, user, next).await?),
-            Kind::GuestAttendance => match queries::verified_address(tx, user).await? {
-                Some(address) => values(attendees::of_guest(tx, &address, next).await?),
-                None => vec![], // an address that nobody has proved may be a stranger's
+            // An address that nobody has proved may be a stranger's.
+            Kind::GuestAttendance => match queries::verified_forms(tx, user).await?.first() {
+                Some(address) => values(attendees::of_guest(tx, address, next).await?),
+                None => vec![],
             },
             Kind::ActionItem => values(action_items::about(tx, user, next).await?),
             Kind::CalendarFeed => values(calendar::feed_of(tx, user).await?.into_iter().collect()),

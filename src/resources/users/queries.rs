@@ -107,11 +107,12 @@ pub async fn named(tx: &mut ReadTx, usernames: Vec<String>) -> Result<Vec<UserId
     Ok(named.order(users::id).select(users::id).load(tx.conn()).await?)
 }
 
-/// The address that a person has proved to be theirs.
-pub async fn verified_address(tx: &mut ReadTx, id: UserId) -> Result<Option<String>> {
+/// The address that a person has proved to be theirs, in each form in which it may be stored; none where they have not.
+pub async fn verified_forms(tx: &mut ReadTx, id: UserId) -> Result<Vec<String>> {
     let verified = users::email_verified.eq(true).and(users::kind.eq(UserKind::Person));
     let address = one(tx.tenant(), id).filter(verified).select(users::email);
-    Ok(address.first(tx.conn()).await.optional()?)
+    let address: Option<String> = address.first(tx.conn()).await.optional()?;
+    Ok(address.map_or_else(Vec::new, |address| stored_forms(&canonical_login(&address))))
 }
 
 /// The person of the tenant who has this normalised address. For callers who may [see addresses](super::SeeAddresses) alone.

@@ -73,7 +73,7 @@ impl Mailbox {
                     write.write_all(b"354 go on\r\n").await.ok()?;
                     let mut data = vec![];
                     while let Some(line) = lines.next_line().await.ok()?.filter(|line| line != ".") {
-                        data.push(line);
+                        data.push(line.strip_prefix('.').map_or(line.clone(), str::to_owned)); // RFC 5321, 4.5.2
                     }
                     let arrived = letter(&to, &data); // what can't be read stops this before the lock is taken
                     self.0.lock().unwrap().push(arrived);

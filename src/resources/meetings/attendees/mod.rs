@@ -4,7 +4,7 @@ mod handlers;
 mod queries;
 mod types;
 
-pub use by_address::address_to_find;
+pub use by_address::forms_to_find;
 pub use handlers::AttendeesApi;
 pub use queries::{delete_all, forget_guest, of_guest, of_user, store};
 pub use types::{Attendee, Rsvp};

@@ -91,8 +91,8 @@ pub async fn find_to_change(tx: &mut WriteTx, meeting: MeetingId, id: AttendeeId
     let attendee = one(tx.tenant(), meeting, id).select(Attendee::as_select());
     let attendee = for_update(attendee).get_result(tx.conn()).await?;
     let actor = tx.actor();
-    let address = users::verified_address(tx, actor).await?;
-    Ok(Locked::new(Invited::new(attendee, actor, address.as_deref())))
+    let forms = users::verified_forms(tx, actor).await?;
+    Ok(Locked::new(Invited::new(attendee, actor, &forms)))
 }
 
 /// Invites somebody. An address of a user of the tenant invites that user where the inviter sees addresses. For others it is a
@@ -138,7 +138,7 @@ pub async fn insert(
 
 /// 409 where this address is invited already, as a guest's.
 async fn must_be_no_guest(tx: &mut ReadTx, meeting: MeetingId, email: &str) -> Result<()> {
-    let guest = all(tx.tenant(), meeting).filter(attendees::email.eq(email.to_owned()));
+    let guest = all(tx.tenant(), meeting).filter(attendees::email.eq_any(stored_forms(email)));
     match guest.count().get_result::<i64>(tx.conn()).await? {
         0 => Ok(()),
         _ => Err(Error::Conflict(Detail::of("email", "is taken"))),

@@ -55,11 +55,11 @@ pub async fn event(tx: &mut ReadTx, id: MeetingId) -> Result<Event> {
 /// declined: the nearest, where they are too many.
 pub async fn events_of(tx: &mut ReadTx, user: UserId) -> Result<Vec<Event>> {
     let (tenant, now) = (tx.tenant(), tx.now().0);
-    let address = accounts::verified_address(tx, user).await?;
+    let forms = accounts::verified_forms(tx, user).await?;
     let between = |from: DateTime<Utc>, until: DateTime<Utc>| {
         let is_invited = attendees::table
             .filter(attendees::tenant_id.eq(tenant).and(attendees::meeting_id.eq(meetings::id)))
-            .filter(attendees::user_id.eq(user).or(attendees::email.eq(address.clone())))
+            .filter(attendees::user_id.eq(user).or(attendees::email.eq_any(forms.clone())))
             .filter(attendees::rsvp.ne(Rsvp::No));
         meetings::table
             .filter(meetings::tenant_id.eq(tenant))

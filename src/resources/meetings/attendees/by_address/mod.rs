@@ -18,10 +18,10 @@ pub struct Invited {
 }
 
 impl Invited {
-    /// The answer is the invited user's own, or that of the `actor` whose verified `address` is invited. One from outside is
-    /// nobody's.
-    pub fn new(attendee: Attendee, actor: UserId, address: Option<&str>) -> Self {
-        let is_actors = address.is_some() && attendee.email.as_deref() == address;
+    /// The answer is the invited user's own, or that of the `actor` whose verified address is invited, in one of its `forms`. The
+    /// answer of somebody from outside is nobody's.
+    pub fn new(attendee: Attendee, actor: UserId, forms: &[String]) -> Self {
+        let is_actors = attendee.email.as_ref().is_some_and(|email| forms.contains(email));
         let by_address = if is_actors { actor } else { Uuid::nil().into() };
         Self { answers: attendee.user_id.unwrap_or(by_address), attendee }
     }
@@ -44,10 +44,10 @@ impl Owned for Invited {
     }
 }
 
-/// The address that a reader's search for an attendee is about, too: their own, where it is themselves whom they look for.
-pub async fn address_to_find(tx: &mut ReadTx, wanted: Option<UserId>, reader: UserId) -> Result<Option<String>> {
+/// The forms of the address that a reader's search for an attendee is about, too: their own, where they look for themselves.
+pub async fn forms_to_find(tx: &mut ReadTx, wanted: Option<UserId>, reader: UserId) -> Result<Vec<String>> {
     match wanted {
-        Some(wanted) if wanted == reader => users::verified_address(tx, reader).await,
-        _ => Ok(None),
+        Some(wanted) if wanted == reader => users::verified_forms(tx, reader).await,
+        _ => Ok(vec![]),
     }
 }
