@@ -21,6 +21,9 @@ fn cut_within() -> Duration {
     Duration::from_secs(size(6, 45) as u64)
 }
 
+/// How many requests wait for the head of their answer at the same time.
+const AT_A_TIME: usize = 16;
+
 /// An answer that nobody reads, and the connection that it is on.
 struct Stalled {
     body: Incoming,
@@ -59,14 +62,15 @@ async fn accounts(server: &Server, count: usize, meetings: usize) -> Vec<Account
 
 /// Stalls so many requests by turns of these accounts; looks at the memory meanwhile, and at the end of all.
 async fn attack(server: &Server, accounts: &[Account], path: &str, count: usize) -> (usize, u64) {
-    for account in accounts {
-        let whole = account.get(path).await.bytes().await.unwrap().len(); // and what reading costs, the server has by now
-        assert!(whole > 512 * 1024, "{whole} bytes: nothing to stall on");
-    }
+    // As many at a time as the attack has: what reading costs, such as SQLite's page cache of each connection, the server has by now.
+    let whole = async |account: &Account| account.get(path).await.bytes().await.unwrap().len();
+    let lengths: Vec<usize> = stream::iter(accounts).map(whole).buffer_unordered(AT_A_TIME).collect().await;
+    assert!(lengths.iter().all(|length| *length > 512 * 1024), "{lengths:?}: nothing to stall on");
     let before = server.memory();
     let began = Instant::now();
     let requests = stream::iter(0..count).map(|index| stall(server, &accounts[index % accounts.len()], path));
-    let stalled: Vec<Stalled> = requests.buffer_unordered(16).filter_map(async |stalled| stalled).collect().await;
+    let stalled: Vec<Stalled> =
+        requests.buffer_unordered(AT_A_TIME).filter_map(async |stalled| stalled).collect().await;
     let asked = Instant::now();
     let mut most = server.memory();
     for _ in 0..20 {
