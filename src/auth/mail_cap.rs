@@ -1,5 +1,5 @@
-//! How much mail one address gets through us, whichever caller asks for it; how many strangers somebody has us write to, and how many
-//! names they try to take.
+//! How much mail one address gets through us, whichever caller asks for it; how many strangers a caller has us write to; and how
+//! many usernames a caller tries.
 use super::limits::{HOUR, Limit, Limits, check};
 use crate::config::MailConfig;
 use crate::db::types::{Instant, TenantId, UserId};

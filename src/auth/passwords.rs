@@ -60,9 +60,9 @@ impl Passwords {
         }
     }
 
-    /// The hash, if this is its password. Without a hash, or with one that was cheaper, it takes as long: how long an answer
-    /// takes must not tell who has an account. Where the password was typed in another form than NFKC, that form gets a
-    /// second try, as older hashes are of it; so how many tries there are depends on what was typed alone.
+    /// Returns the hash if this is its password. Without a hash, or with a cheaper one, the check takes as long as otherwise: its
+    /// time must not tell whether there is an account. A password that was typed in another form than NFKC gets a second try in
+    /// that form, because older hashes are of it. So the number of tries depends on nothing but what was typed.
     pub async fn verify(
         &self,
         claimant: Claimant,

@@ -96,7 +96,7 @@ impl Target {
     }
 }
 
-/// What proves to us who is at the other end. A setting and the URL may name the authorities; not two different files.
+/// The file with the authorities that are trusted. The setting and the URL may both name it, but not two different files.
 fn authorities(setting: Option<PathBuf>, url: Option<PathBuf>) -> anyhow::Result<Option<PathBuf>> {
     match (setting, url) {
         (Some(setting), Some(url)) if setting != url => {
@@ -106,8 +106,8 @@ fn authorities(setting: Option<PathBuf>, url: Option<PathBuf>) -> anyhow::Result
     }
 }
 
-/// How the server is checked. Nobody is, where nothing asks for it. Without authorities of one's own `verify-ca` would take
-/// the certificate of anybody who has one from a public authority: then the name counts, too.
+/// What of the server's certificate is checked: nothing, unless the mode or `ca_file` asks for it. Without authorities of one's own,
+/// `verify-ca` would take every certificate of a public authority, so the name is checked too.
 fn verification(mode: TlsMode, ca_file: Option<&PathBuf>) -> Verification {
     match (mode, ca_file) {
         (TlsMode::VerifyCa, Some(_)) => Verification::Authority,

@@ -53,7 +53,7 @@ pub struct Redeemed {
     pub email: String,
 }
 
-/// Who is to have such a mail.
+/// The person to whom such a mail goes.
 pub struct Recipient {
     pub email: String,
     pub name: String,
@@ -61,7 +61,7 @@ pub struct Recipient {
     pub is_verified: bool,
 }
 
-/// The user, if they are to have such a mail; none who is not, or had one just now, unless it is to be `at_once`: the one just
+/// The user, if such a mail is to be sent to them. None if they had one just now, unless it is to be sent `at_once`: the mail just
 /// now may never have arrived.
 async fn recipient(tx: &mut ReadTx, user: UserId, purpose: Purpose, at_once: bool) -> Result<Option<Recipient>> {
     let (tenant, now) = (tx.tenant(), tx.now());

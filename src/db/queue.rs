@@ -32,7 +32,7 @@ pub struct Claimant {
 }
 
 impl Claimant {
-    /// Somebody who has proven nothing yet, whichever user they name: who waits longer than another would tell whether there
+    /// A caller who has proven nothing yet. The user whom they name does not count: how long they wait would tell whether there
     /// is such a user.
     pub fn visitor(ip: Option<IpAddr>) -> Self {
         Self { party: Party::Address(ip.map(subscriber)), user: Uuid::nil().into() }

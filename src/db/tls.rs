@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// What of the server's certificate is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verification {
-    /// Nothing: the line is encrypted, but nobody proves who is at its other end (libpq's `require` and `prefer`).
+    /// Nothing: the line is encrypted, but the server at its other end proves nothing (libpq's `require` and `prefer`).
     None,
     /// The authority that it comes from (`verify-ca`).
     Authority,

@@ -110,7 +110,7 @@ string_type!(
 );
 
 /// An e-mail address in its canonical form (`infra::addresses`). What clients send was checked against the schema before. An
-/// address of a record from before these rules is no fault of who changes another member: it stays as it was stored.
+/// address that was stored before these rules stays as it is when a caller changes another member of its record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Email(pub String);
 

@@ -11,7 +11,7 @@ pub enum TlsMode {
     Disable,
     /// Encrypted where the server can.
     Prefer,
-    /// Encrypted, but nobody proves who is at the other end.
+    /// The line is encrypted, but the server at its other end proves nothing.
     Require,
     /// The server's certificate must come from a known authority, for whatever name.
     VerifyCa,
