@@ -8,7 +8,7 @@ use crate::auth::limits::Limits;
 use crate::auth::mail_cap::{MailCap, MailKind};
 use crate::auth::passwords::Passwords;
 use crate::auth::refresh_token::RefreshTokens;
-use crate::auth::sessions::{ForgetSessions, RedisSessions, Sessions};
+use crate::auth::sessions::{RedisSessions, RevokeSessions, Sessions};
 use crate::auth::signing::SigningKeys;
 use crate::auth::verified::SendVerification;
 use crate::auth::{Authenticator, Verification};
@@ -30,16 +30,16 @@ use crate::http::paths::Paths;
 use crate::http::serve::ServeOptions;
 use crate::http::unsent::Unsent;
 use crate::infra::cache::Cache;
+use crate::infra::env::Env;
 use crate::infra::jobs::Jobs;
 use crate::infra::key_ring::KeyRing;
-use crate::infra::mail::{Mail, Mailer, Notice};
+use crate::infra::mail::{Mail, Mailer, SecurityEmail};
 use crate::infra::metrics::Metrics;
 use crate::infra::redis::{Redis, RedisOptions};
-use crate::infra::world::World;
 use crate::resources::admin::AdminApi;
 use crate::resources::api_keys::ApiKeysApi;
 use crate::resources::audit_logs::AuditApi;
-use crate::resources::auth::{AuthApi, Letters, MOST_NOTES, SendReset, SignIn, SignInOptions};
+use crate::resources::auth::{AuthApi, EmailTemplates, MAX_CONCURRENT_LOGIN_AUDITS, SendReset, SignIn, SignInOptions};
 use crate::resources::contracts::history::HistoryApi;
 use crate::resources::contracts::{ContractsApi, ExpireContracts, expire_all};
 use crate::resources::invitations::InvitationsApi;
@@ -111,7 +111,7 @@ pub struct Parts {
     pub verification: Verification,
     /// How long an invitation is good.
     pub invitation_lifetime: Duration,
-    pub world: World,
+    pub env: Env,
 }
 
 /// The database that the settings name.
@@ -121,10 +121,10 @@ pub fn target(config: &Config) -> anyhow::Result<Target> {
 }
 
 /// Makes all parts from the settings. Nothing is connected to yet.
-pub async fn connect(config: &Config, world: World) -> anyhow::Result<Parts> {
+pub async fn connect(config: &Config, env: Env) -> anyhow::Result<Parts> {
     let Config { auth, database, encryption, environment, .. } = config;
     let metrics = Metrics::default();
-    let keys = KeyRing::new(&encryption.active, &encryption.keys, world.clone(), metrics.clone())?;
+    let keys = KeyRing::new(&encryption.active, &encryption.keys, env.clone(), metrics.clone())?;
     let options = DbOptions {
         pool_size: database.pool_size,
         acquire_timeout: database.acquire_timeout,
@@ -132,30 +132,34 @@ pub async fn connect(config: &Config, world: World) -> anyhow::Result<Parts> {
         statement_timeout: config.server.request_timeout * 9 / 10,
         long_read_timeout: database.long_read_timeout,
     };
-    let db = Db::new(target(config)?, options, world.clone(), keys.clone(), &metrics);
+    let db = Db::new(target(config)?, options, env.clone(), keys.clone(), &metrics);
     let redis = redis(config)?;
     let cache = Cache::new(redis.clone(), metrics.clone());
-    let limits = Limits::new(config.rate_limit, redis.clone(), world.clone());
+    let limits = Limits::new(config.rate_limit, redis.clone(), env.clone());
     let thresholds = (auth.failures_before_wait, auth.failures_before_wait_per_ip);
     let secret = auth.jwt_secret.expose_secret().as_bytes();
     let previous = auth.jwt_secret_previous.as_ref().map(|secret| secret.expose_secret().as_bytes());
     let lifetime = Duration::from_std(auth.access_lifetime)?;
     let sign_in = SignIn {
         db: db.clone(),
-        passwords: Passwords::new(auth.bcrypt_cost, world.clone(), metrics.queue("passwords")),
+        passwords: Passwords::new(auth.bcrypt_cost, env.clone(), metrics.queue("passwords")),
         access: AccessTokens::new(signing_keys(auth)?, &auth.issuer, &auth.audience, lifetime),
         refresh: RefreshTokens::new(secret, previous),
         sessions: match (&redis, auth.session_store) {
             (Some(redis), SessionStoreChoice::Auto | SessionStoreChoice::Redis) => {
                 let request_timeout = Duration::from_std(config.server.request_timeout)?;
-                Sessions::Redis(db.clone(), RedisSessions::new(redis.clone(), world.clone(), request_timeout))
+                Sessions::Redis(db.clone(), RedisSessions::new(redis.clone(), env.clone(), request_timeout))
             }
             _ => Sessions::Database(db.clone()),
         },
-        attempts: Attempts::new(config.rate_limit.enabled.then_some(thresholds), redis.clone(), world.clone()),
-        notes: FairQueue::new(MOST_NOTES, MOST_NOTES, metrics.queue("failed_sign_ins")),
+        attempts: Attempts::new(config.rate_limit.enabled.then_some(thresholds), redis.clone(), env.clone()),
+        notes: FairQueue::new(
+            MAX_CONCURRENT_LOGIN_AUDITS,
+            MAX_CONCURRENT_LOGIN_AUDITS,
+            metrics.queue("failed_sign_ins"),
+        ),
         mail_cap: MailCap::new(limits.clone(), &config.mail),
-        letters: Letters { app_url: config.mail.app_url.clone() },
+        templates: EmailTemplates { app_url: config.mail.app_url.clone() },
         options: SignInOptions {
             session_lifetime: Duration::from_std(auth.refresh_lifetime)?,
             refresh_grace: Duration::from_std(auth.refresh_grace)?,
@@ -182,7 +186,7 @@ pub async fn connect(config: &Config, world: World) -> anyhow::Result<Parts> {
         environment,
         verification,
         invitation_lifetime,
-        world,
+        env,
     })
 }
 
@@ -225,41 +229,41 @@ fn jobs(config: &Config, sign_in: &SignIn, checkpoint_key: &CheckpointKey) -> an
     let mailer = Mailer::new(url, from, config.environment.is_development())?;
     let AuditConfig { retention_days } = config.audit;
     let kept = Duration::days(i64::from(retention_days));
-    let (db, letters) = (sign_in.db.clone(), sign_in.letters.clone());
+    let (db, templates) = (sign_in.db.clone(), sign_in.templates.clone());
     let with_db = || db.clone();
     let (sealing, pruning, removing, expiring) = (with_db(), with_db(), with_db(), with_db());
     let over = with_db();
-    let (sessions, forgetting) = (sign_in.sessions.clone(), sign_in.sessions.clone());
+    let (sessions, revoking) = (sign_in.sessions.clone(), sign_in.sessions.clone());
     let (reset, verification, key) = (sign_in.clone(), sign_in.clone(), checkpoint_key.clone());
-    let (reset_by, verify_by, reset_letters) = (mailer.clone(), mailer.clone(), letters.clone());
-    let (notice_by, mail_cap) = (mailer.clone(), sign_in.mail_cap.clone());
+    let (reset_by, verify_by, reset_letters) = (mailer.clone(), mailer.clone(), templates.clone());
+    let (security_by, mail_cap) = (mailer.clone(), sign_in.mail_cap.clone());
     Ok(Jobs::new(db)
         .on(move |of, mail: Mail| {
             let mailer = mailer.clone();
             async move { mailer.send(of, mail).await }
         })
-        .on(move |of, Notice { mail, is_verified }| {
-            let (mailer, mail_cap) = (notice_by.clone(), mail_cap.clone());
+        .on(move |of, SecurityEmail { mail, is_verified }| {
+            let (mailer, mail_cap) = (security_by.clone(), mail_cap.clone());
             async move {
-                match of.is_repeat || mail_cap.allows(MailKind::Notice, mail.to(), is_verified).await? {
+                match of.is_repeat || mail_cap.allows(MailKind::SecurityEmail, mail.to(), is_verified).await? {
                     true => mailer.send(of, mail).await,
                     false => Ok(()),
                 }
             }
         })
         .on(move |of, job: SendReset| {
-            let (sign_in, mailer, letters) = (reset.clone(), reset_by.clone(), reset_letters.clone());
-            async move { sign_in.send_reset(of, job, mailer, letters).await }
+            let (sign_in, mailer, templates) = (reset.clone(), reset_by.clone(), reset_letters.clone());
+            async move { sign_in.send_reset(of, job, mailer, templates).await }
         })
         .on(move |of, job: SendVerification| {
-            let (sign_in, mailer, letters) = (verification.clone(), verify_by.clone(), letters.clone());
-            async move { sign_in.send_verification(of, job, mailer, letters).await }
+            let (sign_in, mailer, templates) = (verification.clone(), verify_by.clone(), templates.clone());
+            async move { sign_in.send_verification(of, job, mailer, templates).await }
         })
-        .on(move |of, ForgetSessions { user }: ForgetSessions| {
-            let sessions = forgetting.clone();
+        .on(move |of, RevokeSessions { user }: RevokeSessions| {
+            let sessions = revoking.clone();
             async move {
                 match of.tenant {
-                    Some(tenant) => sessions.forget(tenant, user).await,
+                    Some(tenant) => sessions.revoke_user(tenant, user).await,
                     None => Ok(()),
                 }
             }
@@ -268,7 +272,7 @@ fn jobs(config: &Config, sign_in: &SignIn, checkpoint_key: &CheckpointKey) -> an
             let (db, sessions) = (removing.clone(), sessions.clone());
             async move {
                 let Some(tenant) = of.tenant else { return Ok(()) };
-                sessions.forget_tenant(tenant).await?;
+                sessions.revoke_tenant(tenant).await?;
                 db.remove_tenant(tenant).await
             }
         })
@@ -324,8 +328,8 @@ impl Parts {
 }
 
 fn service(parts: &Parts) -> OpenApiService<Guarded<Api>, ()> {
-    let Parts { db, sign_in, redis, cache, environment, world, .. } = parts;
-    let (sessions, letters, verification) = (&sign_in.sessions, &sign_in.letters, &parts.verification);
+    let Parts { db, sign_in, redis, cache, environment, env, .. } = parts;
+    let (sessions, templates, verification) = (&sign_in.sessions, &sign_in.templates, &parts.verification);
     let lifetime = parts.invitation_lifetime;
     let server = ServerApi {
         readiness: ReadinessProbe::new(
@@ -335,10 +339,10 @@ fn service(parts: &Parts) -> OpenApiService<Guarded<Api>, ()> {
             KeyWatch::new(db.clone()),
             parts.metrics.readiness_looks.clone(),
         ),
-        world: world.clone(),
+        env: env.clone(),
         tokens: sign_in.access.clone(),
         environment: environment.clone(),
-        started_at: world.now(),
+        started_at: env.now(),
     };
     let api: Api = (
         server,
@@ -349,11 +353,11 @@ fn service(parts: &Parts) -> OpenApiService<Guarded<Api>, ()> {
             db: db.clone(),
             verification: verification.clone(),
             mail_cap: sign_in.mail_cap.clone(),
-            letters: letters.clone(),
+            templates: templates.clone(),
             lifetime,
         },
         ApiKeysApi { db: db.clone(), sessions: sessions.clone(), verification: verification.clone() },
-        AdminApi { db: db.clone(), sessions: sessions.clone(), letters: letters.clone(), lifetime },
+        AdminApi { db: db.clone(), sessions: sessions.clone(), templates: templates.clone(), lifetime },
         AuditApi { db: db.clone() },
         ItemsApi { db: db.clone(), cache: cache.clone() },
         TasksApi { db: db.clone() },
@@ -416,8 +420,8 @@ pub fn serve_options(parts: &Parts, config: &ServerConfig) -> ServeOptions {
 }
 
 fn request_ids(parts: &Parts) -> Ids {
-    let world = parts.world.clone();
-    Arc::new(move || world.uuid().to_string())
+    let env = parts.env.clone();
+    Arc::new(move || env.uuid().to_string())
 }
 
 /// The document that the code makes of itself; the checks hold it against `openapi/`.

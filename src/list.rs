@@ -85,7 +85,7 @@ pub enum At {
 
 impl<F: Filter> List<F> {
     /// What is asked for, in one spelling: two lists are the same where this is.
-    pub fn spelled(&self) -> String {
+    pub fn canonical(&self) -> String {
         let at = match &self.at {
             At::Page(page) => json!(page),
             At::Cursor(cursor) => json!([cursor]),

@@ -4,8 +4,8 @@ use super::limits::network;
 use crate::db::types::UserId;
 use crate::error::{Error, Result};
 use crate::infra::crypto::sha256_hex;
+use crate::infra::env::Env;
 use crate::infra::redis::Redis;
-use crate::infra::world::World;
 use moka::sync::Cache;
 use redis::{Script, ScriptInvocation};
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ const MEMORY: Duration = Duration::from_secs(15 * 60);
 const MEMORY_MICROS: i64 = 15 * 60 * 1_000_000;
 const FIRST_WAIT_MICROS: i64 = 1_000_000;
 
-const MOST_KEYS: u64 = 200_000;
+const MAX_KEYS: u64 = 200_000;
 
 /// What is remembered of an account or an address; times in microseconds since 1970.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ struct Failures {
 }
 
 /// One more try: what is remembered if it fails, or how long it has to wait.
-fn judge(failures: Failures, now: i64, threshold: u32) -> Result<Failures, Duration> {
+fn next_failure(failures: Failures, now: i64, threshold: u32) -> Result<Failures, Duration> {
     if now < failures.until {
         let wait = (failures.until - now).min(MEMORY_MICROS); // a clock that was turned back
         return Err(Duration::from_micros(wait.unsigned_abs()));
@@ -50,7 +50,7 @@ fn forgiven(failures: Failures) -> Failures {
     Failures { count: failures.count.saturating_sub(1), until: 0, ..failures }
 }
 
-/// [`judge`] in Redis: answers how long the try has to wait.
+/// [`next_failure`] in Redis: answers how long the try has to wait.
 static COUNT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -90,7 +90,7 @@ pub struct Attempts {
     thresholds: Option<(u32, u32)>,
     redis: Option<Redis>,
     local: Cache<String, Failures>,
-    world: World,
+    env: Env,
 }
 
 /// A try that was let through; say how it ended.
@@ -102,13 +102,13 @@ pub struct Attempt<'a> {
     address: String,
     /// The account has failed too often by another name: it has to be told as a wrong password is. Who waits would tell
     /// otherwise which names are of one person.
-    pub is_in_vain: bool,
+    pub is_locked: bool,
 }
 
 impl Attempts {
-    pub fn new(thresholds: Option<(u32, u32)>, redis: Option<Redis>, world: World) -> Self {
-        let local = Cache::builder().max_capacity(MOST_KEYS).time_to_live(2 * MEMORY).build();
-        Self { thresholds, redis, local, world }
+    pub fn new(thresholds: Option<(u32, u32)>, redis: Option<Redis>, env: Env) -> Self {
+        let local = Cache::builder().max_capacity(MAX_KEYS).time_to_live(2 * MEMORY).build();
+        Self { thresholds, redis, local, env }
     }
 
     /// Counts a try to sign in by a name, known or not: 429 where that name has to wait. `account` is whose it is, or the
@@ -119,9 +119,9 @@ impl Attempts {
             let account = account_key(account);
             match self.count(&account, of_account).await {
                 Ok(()) => attempt.own.push(account),
-                Err(Error::RateLimited { .. }) => attempt.is_in_vain = true,
+                Err(Error::RateLimited { .. }) => attempt.is_locked = true,
                 Err(error) => {
-                    attempt.forget().await;
+                    attempt.discard().await;
                     return Err(error);
                 }
             }
@@ -129,10 +129,10 @@ impl Attempts {
         Ok(attempt)
     }
 
-    /// Counts a guess of one's current password, for itself: whoever fails at the door must not keep the user who is signed in
+    /// Counts a guess of one's current password, for itself: failed sign-ins must not keep the user who is signed in
     /// from changing it.
-    pub async fn begin_inside(&self, user: UserId, ip: Option<IpAddr>) -> Result<Attempt<'_>> {
-        self.begin_one(inside_key(user), ip).await
+    pub async fn begin_reauthentication(&self, user: UserId, ip: Option<IpAddr>) -> Result<Attempt<'_>> {
+        self.begin_one(reauthentication_key(user), ip).await
     }
 
     async fn begin_one(&self, own: String, ip: Option<IpAddr>) -> Result<Attempt<'_>> {
@@ -144,13 +144,13 @@ impl Attempts {
                 return Err(error);
             }
         }
-        Ok(Attempt { attempts: self, own: vec![own], address, is_in_vain: false })
+        Ok(Attempt { attempts: self, own: vec![own], address, is_locked: false })
     }
 
     /// Forgets all failures of a user, who has proved by other means that they are the one.
-    pub async fn pardon(&self, user: UserId, names: &[&str]) {
+    pub async fn reset(&self, user: UserId, names: &[&str]) {
         if self.thresholds.is_some() {
-            let keys = [account_key(&user.to_string()), inside_key(user)];
+            let keys = [account_key(&user.to_string()), reauthentication_key(user)];
             for key in names.iter().map(|name| name_key(name)).chain(keys) {
                 self.clear(&key).await;
             }
@@ -158,12 +158,12 @@ impl Attempts {
     }
 
     async fn count(&self, key: &str, threshold: u32) -> Result<()> {
-        let now = self.world.now().timestamp_micros();
+        let now = self.env.now().timestamp_micros();
         let mut script = COUNT.prepare_invoke();
         script.key(key).arg(now).arg(threshold).arg(MEMORY_MICROS).arg(FIRST_WAIT_MICROS);
         let wait = match self.shared(&script).await? {
             Some(wait) => Duration::from_micros(wait.unsigned_abs()),
-            None => self.locally(key, |failures| judge(failures, now, threshold)),
+            None => self.locally(key, |failures| next_failure(failures, now, threshold)),
         };
         if wait.is_zero() { Ok(()) } else { Err(Error::RateLimited { retry_after: wait }) }
     }
@@ -205,7 +205,7 @@ impl Attempts {
 impl Attempt<'_> {
     /// The password was right: the failures are forgotten, and this try of the address.
     pub async fn succeed(self) {
-        let Self { attempts, own, address, is_in_vain: _ } = self;
+        let Self { attempts, own, address, is_locked: _ } = self;
         if attempts.thresholds.is_some() {
             for key in &own {
                 attempts.clear(key).await;
@@ -215,8 +215,8 @@ impl Attempt<'_> {
     }
 
     /// Nobody looked at the password: the server was at fault.
-    pub async fn forget(self) {
-        let Self { attempts, own, address, is_in_vain: _ } = self;
+    pub async fn discard(self) {
+        let Self { attempts, own, address, is_locked: _ } = self;
         if attempts.thresholds.is_some() {
             for key in own.iter().chain([&address]) {
                 attempts.forgive(key).await;
@@ -231,7 +231,7 @@ fn name_key(name: &str) -> String {
 fn account_key(account: &str) -> String {
     key("account", account)
 }
-fn inside_key(user: UserId) -> String {
+fn reauthentication_key(user: UserId) -> String {
     key("inside", &user.to_string())
 }
 fn key(kind: &str, of: &str) -> String {
@@ -249,34 +249,34 @@ mod tests {
         let mut failures = Failures::default();
         let mut now = 1_800_000_000 * SECOND;
         for _ in 0..4 {
-            failures = judge(failures, now, 5).unwrap();
+            failures = next_failure(failures, now, 5).unwrap();
             assert!(failures.until <= now);
         }
         for seconds in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900] {
-            failures = judge(failures, now, 5).unwrap();
+            failures = next_failure(failures, now, 5).unwrap();
             assert_eq!(failures.until - now, seconds * SECOND);
-            assert_eq!(judge(failures, now, 5), Err(Duration::from_secs(seconds.unsigned_abs())));
-            assert!(judge(failures, failures.until - 1, 5).is_err());
+            assert_eq!(next_failure(failures, now, 5), Err(Duration::from_secs(seconds.unsigned_abs())));
+            assert!(next_failure(failures, failures.until - 1, 5).is_err());
             now = failures.until;
         }
     }
 
     #[test]
     fn a_try_that_comes_late_is_judged_as_if_it_were_in_time() {
-        let first = judge(Failures::default(), 1_000_000 * SECOND, 5).unwrap();
-        assert_eq!(judge(first, 999_999 * SECOND, 5).unwrap().count, 2);
+        let first = next_failure(Failures::default(), 1_000_000 * SECOND, 5).unwrap();
+        assert_eq!(next_failure(first, 999_999 * SECOND, 5).unwrap().count, 2);
     }
 
     #[test]
     fn failures_are_forgotten_after_a_quarter_of_an_hour() {
         let failures = Failures { count: 4, last: 0, until: 0 };
-        assert_eq!(judge(failures, MEMORY_MICROS - 1, 5).unwrap().count, 5);
-        assert_eq!(judge(failures, MEMORY_MICROS, 5).unwrap().count, 1);
+        assert_eq!(next_failure(failures, MEMORY_MICROS - 1, 5).unwrap().count, 5);
+        assert_eq!(next_failure(failures, MEMORY_MICROS, 5).unwrap().count, 1);
     }
 
     #[tokio::test]
     async fn parallel_tries_are_counted_before_they_are_judged() {
-        let attempts = Attempts::new(Some((5, 50)), None, World::real());
+        let attempts = Attempts::new(Some((5, 50)), None, Env::real());
         let ip = Some("192.0.2.1".parse().unwrap());
         let tries = futures_util::future::join_all((0..20).map(|_| attempts.begin("ada", "1", ip))).await;
         assert_eq!(tries.iter().filter(|result| result.is_ok()).count(), 5);
@@ -286,7 +286,7 @@ mod tests {
 
     #[tokio::test]
     async fn success_clears_the_account_and_an_address_has_its_own_count() {
-        let attempts = Attempts::new(Some((2, 4)), None, World::real());
+        let attempts = Attempts::new(Some((2, 4)), None, Env::real());
         let ip = Some("192.0.2.1".parse().unwrap());
         let _ = attempts.begin("ada", "1", ip).await.unwrap();
         attempts.begin("ada", "1", ip).await.unwrap().succeed().await;
@@ -299,19 +299,19 @@ mod tests {
 
     #[tokio::test]
     async fn another_name_of_an_account_that_waits_is_tried_in_vain() {
-        let attempts = Attempts::new(Some((2, 100)), None, World::real());
+        let attempts = Attempts::new(Some((2, 100)), None, Env::real());
         let user = UserId::from(uuid::Uuid::from_u128(1));
         let account = user.to_string();
         for _ in 0..2 {
-            assert!(!attempts.begin("ada", &account, None).await.unwrap().is_in_vain);
+            assert!(!attempts.begin("ada", &account, None).await.unwrap().is_locked);
         }
         assert!(attempts.begin("ada", &account, None).await.is_err());
         let other = attempts.begin("ada@example.com", &account, None).await.unwrap();
-        assert!(other.is_in_vain);
-        other.forget().await; // which forgives nothing that was not counted
-        assert!(attempts.begin("ada@example.com", &account, None).await.unwrap().is_in_vain);
-        assert!(attempts.begin_inside(user, None).await.is_ok());
-        attempts.pardon(user, &["ada", "ada@example.com"]).await;
-        assert!(!attempts.begin("ada", &account, None).await.unwrap().is_in_vain);
+        assert!(other.is_locked);
+        other.discard().await; // which forgives nothing that was not counted
+        assert!(attempts.begin("ada@example.com", &account, None).await.unwrap().is_locked);
+        assert!(attempts.begin_reauthentication(user, None).await.is_ok());
+        attempts.reset(user, &["ada", "ada@example.com"]).await;
+        assert!(!attempts.begin("ada", &account, None).await.unwrap().is_locked);
     }
 }

@@ -8,7 +8,7 @@ use super::sessions::Sessions;
 use super::visitor::Charge;
 use crate::db::queue::{Claimant, Party};
 use crate::db::types::{ApiKeyId, Instant, SessionId, TenantId, UserId};
-use crate::db::{Db, OperatorScope, Origin, Scope, Standing, WriteScope};
+use crate::db::{Db, OperatorScope, Origin, Principal, Scope, WriteScope};
 use crate::error::{Error, Result};
 use crate::http::client_ip::ClientIp;
 use crate::http::edge::RequestId;
@@ -30,7 +30,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 /// How many secrets are known to be right, and for how long after their last use.
-const MOST_PROVEN: u64 = 50_000;
+const MAX_PROVEN: u64 = 50_000;
 const PROVEN: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A user at work in their tenant: who answers for a change. [`Caller`] holds one that has proven it; sign-in and the
@@ -46,7 +46,7 @@ pub struct Actor {
 
 impl Actor {
     /// Only for who has checked a password, a refresh token or stands at the operator's console.
-    pub fn vouched(tenant: TenantId, user: UserId, origin: Origin) -> Self {
+    pub fn authenticated(tenant: TenantId, user: UserId, origin: Origin) -> Self {
         Self { tenant, user, origin, party: Party::Tenant(tenant) }
     }
 
@@ -61,7 +61,7 @@ impl Actor {
 impl Actor {
     /// The operator at the console, who is nobody's user.
     pub fn operator(tenant: TenantId) -> Self {
-        Self::vouched(tenant, Uuid::nil().into(), Origin::default())
+        Self::authenticated(tenant, Uuid::nil().into(), Origin::default())
     }
 }
 
@@ -162,9 +162,9 @@ impl<P: Permission> Caller<P> {
 
     /// Asks again, for answers that take their time: whether the caller still is to be served.
     pub async fn recheck(&self) -> Result<Role> {
-        let standing = self.authenticator.standing(&self.actor, self.credential).await?;
-        match standing {
-            Some(standing) if may::<P>(&standing) => Ok(standing.role),
+        let principal = self.authenticator.principal(&self.actor, self.credential).await?;
+        match principal {
+            Some(principal) if may::<P>(&principal) => Ok(principal.role),
             Some(_) => Err(Error::Forbidden),
             None => Err(Error::InvalidToken),
         }
@@ -172,8 +172,8 @@ impl<P: Permission> Caller<P> {
 }
 
 /// Whether somebody who stands so has the right.
-fn may<P: Permission>(standing: &Standing) -> bool {
-    standing.role >= P::ROLE && (standing.is_superuser || !P::IS_FOR_OPERATORS)
+fn may<P: Permission>(principal: &Principal) -> bool {
+    principal.role >= P::ROLE && (principal.is_superuser || !P::IS_FOR_OPERATORS)
 }
 
 impl<P: Permission> Scope for Caller<P> {
@@ -227,11 +227,11 @@ struct Inner {
 }
 
 /// Who it is, what they are now, by what, and the turns that it took.
-type Identified = (Actor, Standing, Credential, Vec<Taken>);
+type Identified = (Actor, Principal, Credential, Vec<Taken>);
 
 impl Authenticator {
     pub fn new(db: Db, tokens: AccessTokens, sessions: Sessions, limits: Limits, exports: ExportSlots) -> Self {
-        let proven = Cache::builder().max_capacity(MOST_PROVEN).time_to_idle(PROVEN).build();
+        let proven = Cache::builder().max_capacity(MAX_PROVEN).time_to_idle(PROVEN).build();
         Self(Arc::new(Inner { db, tokens, sessions, limits, exports, proven }))
     }
 
@@ -245,27 +245,27 @@ impl Authenticator {
     }
 
     /// Who it is, and what they are now.
-    async fn authenticate(&self, request: &Request) -> Result<(Actor, Standing, Credential)> {
+    async fn authenticate(&self, request: &Request) -> Result<(Actor, Principal, Credential)> {
         let identified = match bearer(request) {
             Some(token) => self.by_token(request, token).await,
             None => self.by_key(request).await,
         };
-        let (actor, standing, credential, taken) = identified?;
+        let (actor, principal, credential, taken) = identified?;
         LimitReport::of(request).add(&taken);
         check(&taken)?;
-        Ok((actor, standing, credential))
+        Ok((actor, principal, credential))
     }
 
     async fn by_token(&self, request: &Request, token: &str) -> Result<Identified> {
         let Inner { db, tokens, sessions, limits, .. } = &*self.0;
-        let claims = match tokens.verify(token, db.world().now()) {
+        let claims = match tokens.verify(token, db.env().now()) {
             Ok(claims) => claims,
             // It costs its address nothing: in an office whose tokens run out over lunch, each client is to learn that and
             // to refresh, rather than to wait. To us it costs no more than the look at its signature.
             Err(Refused::OutOfTime) => return Err(Error::InvalidToken),
             Err(Refused::NotOurs) => return self.refuse(request, Error::InvalidToken).await,
         };
-        let actor = Actor::vouched(claims.tenant_id, claims.sub, origin_of(request));
+        let actor = Actor::authenticated(claims.tenant_id, claims.sub, origin_of(request));
         // One whose session is over costs nothing either, but its look-ups are counted: it may be used for minutes still.
         let ended = limits.ended(claims.tenant_id, claims.sid);
         if let Some(used_up) = limits.used_up_here(&ended) {
@@ -280,24 +280,24 @@ impl Authenticator {
         let (sessions, limits, writes) = (sessions.clone(), limits.clone(), writes(request));
         let (report, caller) = (LimitReport::of(request), actor.clone());
         let admission = async move {
-            let Some((standing, taken)) = sessions.admit(&caller, claims.sid, &limits, writes).await? else {
+            let Some((principal, taken)) = sessions.admit(&caller, claims.sid, &limits, writes).await? else {
                 report.add(&limits.take_here(ended));
                 return Err(Error::InvalidToken);
             };
             limits.remember_refusal(tenant, user.0, writes, &taken);
-            Ok((standing, taken))
+            Ok((principal, taken))
         };
-        let (standing, taken) = to_its_end(admission).await?;
-        Ok((actor, standing, Credential::Session(claims.sid), taken))
+        let (principal, taken) = to_its_end(admission).await?;
+        Ok((actor, principal, Credential::Session(claims.sid), taken))
     }
 
     /// The user of an access token, as of now, and its session. It costs no turn: the caller has charged one.
     pub(super) async fn session_of(&self, token: &str, origin: Origin) -> Result<(Actor, SessionId, i64)> {
         let Inner { db, tokens, sessions, .. } = &*self.0;
-        let claims = tokens.verify(token, db.world().now()).map_err(|_| Error::InvalidToken)?;
-        let actor = Actor::vouched(claims.tenant_id, claims.sub, origin);
-        let standing = sessions.goes_on(&actor, claims.sid).await?.ok_or(Error::InvalidToken)?;
-        Ok((actor, claims.sid, standing.epoch))
+        let claims = tokens.verify(token, db.env().now()).map_err(|_| Error::InvalidToken)?;
+        let actor = Actor::authenticated(claims.tenant_id, claims.sub, origin);
+        let principal = sessions.goes_on(&actor, claims.sid).await?.ok_or(Error::InvalidToken)?;
+        Ok((actor, claims.sid, principal.epoch))
     }
 
     async fn by_key(&self, request: &Request) -> Result<Identified> {
@@ -313,7 +313,7 @@ impl Authenticator {
                     LimitReport::of(request).add(&refused);
                     check(&refused)?;
                 }
-                Actor::vouched(token.tenant, Uuid::nil().into(), origin_of(request))
+                Actor::authenticated(token.tenant, Uuid::nil().into(), origin_of(request))
             }
             false => Actor::unproven(token.tenant, Uuid::nil().into(), origin_of(request)),
         };
@@ -322,14 +322,14 @@ impl Authenticator {
             let find = async { Ok(db.find_api_key(&nobody_yet, id).await?.filter(|stored| token.fits(&stored.hash))) };
             let found = charge.prove(nobody_yet.origin.ip, token.hash(), find).await?;
             let stored = found.ok_or(Error::InvalidToken)?;
-            let actor = Actor::vouched(token.tenant, stored.user, nobody_yet.origin);
-            let of_key = limits.of_api_key(actor.tenant, actor.user, &stored.standing, writes);
+            let actor = Actor::authenticated(token.tenant, stored.user, nobody_yet.origin);
+            let of_key = limits.of_api_key(actor.tenant, actor.user, &stored.principal, writes);
             let taken = limits.take(&of_key).await?;
             limits.remember_refusal(token.tenant, id.0, writes, &taken);
-            if taken.iter().all(|taken| taken.wait.is_none()) && stored.is_stale(Instant::from(db.world().now())) {
+            if taken.iter().all(|taken| taken.wait.is_none()) && stored.is_stale(Instant::from(db.env().now())) {
                 db.touch_api_key(&actor, id).await?;
             }
-            Ok((actor, stored.standing, Credential::ApiKey(id), taken))
+            Ok((actor, stored.principal, Credential::ApiKey(id), taken))
         };
         to_its_end(admission).await
     }
@@ -340,10 +340,10 @@ impl Authenticator {
         Err(error)
     }
 
-    async fn standing(&self, actor: &Actor, credential: Credential) -> Result<Option<Standing>> {
+    async fn principal(&self, actor: &Actor, credential: Credential) -> Result<Option<Principal>> {
         match credential {
             Credential::Session(session) => self.0.sessions.goes_on(actor, session).await,
-            Credential::ApiKey(id) => Ok(self.0.db.find_api_key(actor, id).await?.map(|stored| stored.standing)),
+            Credential::ApiKey(id) => Ok(self.0.db.find_api_key(actor, id).await?.map(|stored| stored.principal)),
         }
     }
 }
@@ -415,9 +415,9 @@ impl<'a, P: Permission> ApiExtractor<'a> for Caller<P> {
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
         let authenticator = request.data::<Authenticator>();
         let authenticator = authenticator.ok_or_else(|| Error::Internal(anyhow::anyhow!("no authenticator")))?;
-        let (actor, standing, credential) = authenticator.authenticate(request).await?;
+        let (actor, principal, credential) = authenticator.authenticate(request).await?;
         credential.check::<P>()?;
-        if !may::<P>(&standing) {
+        if !may::<P>(&principal) {
             return Err(Error::Forbidden.into());
         }
         refuse_query(request)?;
@@ -425,7 +425,7 @@ impl<'a, P: Permission> ApiExtractor<'a> for Caller<P> {
             recipient.identify(actor.claimant())?;
         }
         let authenticator = authenticator.clone();
-        let (role, epoch) = (standing.role, standing.epoch);
+        let (role, epoch) = (principal.role, principal.epoch);
         Ok(Self { actor, role, epoch, credential, authenticator, permission: PhantomData })
     }
 }

@@ -1,12 +1,12 @@
 //! How often somebody may call: GCRA (the generic cell rate algorithm, ITU-T I.371), which keeps one time a key. Shared
 //! through Redis where there is one; in this process otherwise, and while Redis is away.
 use crate::config::RateLimitConfig;
-use crate::db::standing::Standing;
+use crate::db::principals::Principal;
 use crate::db::types::{SessionId, TenantId, UserId};
 use crate::error::{Error, Result};
+use crate::infra::env::Env;
 use crate::infra::formats::subscriber;
 use crate::infra::redis::Redis;
-use crate::infra::world::World;
 use moka::sync::Cache;
 use redis::Script;
 use std::net::IpAddr;
@@ -19,7 +19,7 @@ pub const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// How many keys are kept in process: about 100 bytes each.
-const MOST_KEYS: u64 = 200_000;
+const MAX_KEYS: u64 = 200_000;
 
 /// How long a refused user is refused unseen: a limit that an admin has raised meanwhile holds no later than that.
 const REFUSAL_REMEMBERED: Duration = Duration::from_secs(1);
@@ -136,14 +136,14 @@ pub struct Limits {
     local: Cache<String, i64>,
     /// The users and API keys that were just refused: how their limits stood, and until when that is good.
     refused: Cache<(TenantId, Uuid, bool), (i64, Vec<Taken>)>,
-    world: World,
+    env: Env,
 }
 
 impl Limits {
-    pub fn new(config: RateLimitConfig, redis: Option<Redis>, world: World) -> Self {
-        let local = Cache::builder().max_capacity(MOST_KEYS).time_to_idle(DAY).build();
-        let refused = Cache::builder().max_capacity(MOST_KEYS).time_to_live(MINUTE).build();
-        Self { config: Arc::new(config), redis, local, refused, world }
+    pub fn new(config: RateLimitConfig, redis: Option<Redis>, env: Env) -> Self {
+        let local = Cache::builder().max_capacity(MAX_KEYS).time_to_idle(DAY).build();
+        let refused = Cache::builder().max_capacity(MAX_KEYS).time_to_live(MINUTE).build();
+        Self { config: Arc::new(config), redis, local, refused, env }
     }
 
     /// How the limits of a user or an API key stand, if it was refused within the last second and still has to wait. Nothing
@@ -161,8 +161,8 @@ impl Limits {
         }
     }
 
-    pub fn world(&self) -> &World {
-        &self.world
+    pub fn env(&self) -> &Env {
+        &self.env
     }
 
     pub fn are_on(&self) -> bool {
@@ -232,18 +232,18 @@ impl Limits {
     }
 
     /// What a user's request counts against; `writes` for one that changes something.
-    pub fn of_user(&self, tenant: TenantId, user: UserId, standing: &Standing, writes: bool) -> Vec<Limit> {
-        let per_hour = standing.user_requests_per_hour.unwrap_or(self.config.user_per_hour);
-        self.signed_in("user", per_hour, tenant, user, standing, writes)
+    pub fn of_user(&self, tenant: TenantId, user: UserId, principal: &Principal, writes: bool) -> Vec<Limit> {
+        let per_hour = principal.user_requests_per_hour.unwrap_or(self.config.user_per_hour);
+        self.signed_in("user", per_hour, tenant, user, principal, writes)
     }
 
     /// The same for a service account.
-    pub fn of_api_key(&self, tenant: TenantId, user: UserId, standing: &Standing, writes: bool) -> Vec<Limit> {
-        let per_hour = standing.api_key_requests_per_hour.unwrap_or(self.config.api_key_per_hour);
-        self.signed_in("api-key", per_hour, tenant, user, standing, writes)
+    pub fn of_api_key(&self, tenant: TenantId, user: UserId, principal: &Principal, writes: bool) -> Vec<Limit> {
+        let per_hour = principal.api_key_requests_per_hour.unwrap_or(self.config.api_key_per_hour);
+        self.signed_in("api-key", per_hour, tenant, user, principal, writes)
     }
 
-    /// The keys of [`Self::of_user`], which are known before the standing is.
+    /// The keys of [`Self::of_user`], which are known before the principal is.
     pub fn keys_of(&self, tenant: TenantId, user: UserId, writes: bool) -> Vec<String> {
         let names: &[&str] = match (self.config.enabled, writes) {
             (false, _) => &[],
@@ -259,17 +259,17 @@ impl Limits {
         tenants: u32,
         tenant: TenantId,
         user: UserId,
-        standing: &Standing,
+        principal: &Principal,
         writes: bool,
     ) -> Vec<Limit> {
         if !self.config.enabled {
             return vec![];
         }
-        let quota = standing.requests_per_hour.map_or(tenants, |own| own.min(tenants)); // one's own only lowers
+        let quota = principal.requests_per_hour.map_or(tenants, |own| own.min(tenants)); // one's own only lowers
         let key = |name: &str| key_of(tenant, user, name);
         let mut limits = vec![Limit { policy, key: key("requests"), quota, window: HOUR }];
         if writes {
-            let quota = standing.user_writes_per_minute.unwrap_or(self.config.writes_per_minute);
+            let quota = principal.user_writes_per_minute.unwrap_or(self.config.writes_per_minute);
             limits.push(Limit { policy: "writes", key: key("writes"), quota, window: MINUTE });
         }
         limits
@@ -348,7 +348,7 @@ impl Limits {
     }
 
     fn now(&self) -> i64 {
-        self.world.now().timestamp_micros()
+        self.env.now().timestamp_micros()
     }
 }
 

@@ -20,7 +20,7 @@ pub enum MailKind {
     PasswordReset,
     EmailVerification,
     /// Tells somebody what was done to their account.
-    Notice,
+    SecurityEmail,
 }
 
 #[derive(Clone)]
@@ -83,7 +83,7 @@ impl MailCap {
     /// Whether the address is a verified one of somebody here makes no difference: how many invitations it takes would tell.
     pub async fn take_invitation(&self, mail: InvitationMail<'_>) -> Result<Charged> {
         let InvitationMail { tenant, founded, from, to } = mail;
-        let is_new = self.limits.world().now() < founded.0 + NEW_TENANT;
+        let is_new = self.limits.env().now() < founded.0 + NEW_TENANT;
         let mut limits = vec![self.limits.invitations(tenant, is_new), self.limits.invitations_from(from)];
         limits.extend(self.of_recipient(MailKind::Invitation, to, false));
         limits.extend(is_new.then(|| self.limits.all_invitations_of_new()));

@@ -3,7 +3,7 @@
 use super::refresh_token;
 use crate::db::types::TenantId;
 use crate::infra::crypto::sha256;
-use crate::infra::world::World;
+use crate::infra::env::Env;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use subtle::ConstantTimeEq;
@@ -57,8 +57,8 @@ pub struct OpaqueToken {
 }
 
 impl OpaqueToken {
-    pub fn new(kind: TokenKind, tenant: TenantId, id: Uuid, world: &World) -> Self {
-        Self { kind, tenant, id, secret: Zeroizing::new(world.random_bytes()) }
+    pub fn new(kind: TokenKind, tenant: TenantId, id: Uuid, env: &Env) -> Self {
+        Self { kind, tenant, id, secret: Zeroizing::new(env.random_bytes()) }
     }
 
     /// The token as it is handed out, once.
@@ -124,7 +124,7 @@ mod tests {
     fn each_kind_reads_its_own_alone() {
         let (tenant, id) = (Uuid::from_u128(1).into(), Uuid::from_u128(0x3b1d_2a4c));
         for kind in KINDS {
-            let token = OpaqueToken::new(kind, tenant, id, &World::real());
+            let token = OpaqueToken::new(kind, tenant, id, &Env::real());
             for other in KINDS {
                 let read = OpaqueToken::read(other, &token.print());
                 assert_eq!(read.is_some(), kind == other, "{kind:?} as {other:?}");
@@ -134,14 +134,14 @@ mod tests {
                 }
             }
         }
-        let key = OpaqueToken::new(TokenKind::ApiKey, tenant, id, &World::real()).print();
+        let key = OpaqueToken::new(TokenKind::ApiKey, tenant, id, &Env::real()).print();
         assert!(key.starts_with("bc_3b1d2a4c_"), "{key}");
         assert!(OpaqueToken::read(TokenKind::ApiKey, &key.replace("3b1d", "3b1e")).is_none());
     }
 
     #[test]
     fn what_is_cut_or_longer_is_none() {
-        let token = OpaqueToken::new(TokenKind::Invitation, Uuid::nil().into(), Uuid::nil(), &World::real()).print();
+        let token = OpaqueToken::new(TokenKind::Invitation, Uuid::nil().into(), Uuid::nil(), &Env::real()).print();
         for text in [&token[..token.len() - 2], &token[1..], &format!("{token}AA"), "", "bci_", "bc__"] {
             assert!(OpaqueToken::read(TokenKind::Invitation, text).is_none(), "{text}");
             assert!(OpaqueToken::read(TokenKind::ApiKey, text).is_none(), "{text}");

@@ -3,9 +3,9 @@
 //! sign-ins.
 use crate::db::queue::{Claimant, FairQueue};
 use crate::error::{Error, Result};
+use crate::infra::env::Env;
 use crate::infra::metrics::QueueGauges;
 use crate::infra::password::Password;
-use crate::infra::world::World;
 use anyhow::anyhow;
 use std::sync::{Arc, OnceLock};
 
@@ -23,7 +23,7 @@ pub struct Passwords {
     queue: FairQueue,
     /// How many may wait for a turn.
     places: usize,
-    world: World,
+    env: Env,
     nobodys: Arc<OnceLock<String>>,
 }
 
@@ -35,10 +35,10 @@ pub struct Checked {
 }
 
 impl Passwords {
-    pub fn new(cost: u32, world: World, gauges: QueueGauges) -> Self {
+    pub fn new(cost: u32, env: Env, gauges: QueueGauges) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let queue = FairQueue::new(cores, cores, gauges);
-        Self { cost, queue, places: cores * QUEUE_PER_CORE, world, nobodys: Arc::default() }
+        Self { cost, queue, places: cores * QUEUE_PER_CORE, env, nobodys: Arc::default() }
     }
 
     /// The password must have at most [`MAX_BYTES`]: none is cut.
@@ -46,7 +46,7 @@ impl Passwords {
         if password.bytes() > MAX_BYTES {
             return Err(Error::Internal(anyhow!("a password of more than {MAX_BYTES} bytes was to be hashed")));
         }
-        let (cost, salt, password) = (self.cost, self.world.random_bytes(), password.clone());
+        let (cost, salt, password) = (self.cost, self.env.random_bytes(), password.clone());
         self.on_a_thread(claimant, move || hash(password.exposed(), cost, salt)).await?
     }
 
@@ -69,7 +69,7 @@ impl Passwords {
         password: &Password,
         against: Option<String>,
     ) -> Result<Option<Checked>> {
-        let (cost, salt, nobodys) = (self.cost, self.world.random_bytes(), self.nobodys.clone());
+        let (cost, salt, nobodys) = (self.cost, self.env.random_bytes(), self.nobodys.clone());
         let password = password.clone();
         let work = move || -> Result<Option<Checked>> {
             let is_known = against.is_some();

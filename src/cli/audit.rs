@@ -3,11 +3,11 @@ use super::print;
 use crate::app;
 use crate::config::Config;
 use crate::db::audit_chain::{KnownHead, Verification};
-use crate::infra::world::World;
+use crate::infra::env::Env;
 use anyhow::{Context, bail};
 
 pub async fn verify(config: Config, heads: Vec<KnownHead>, slug: Option<String>) -> anyhow::Result<()> {
-    let parts = app::connect(&config, World::real()).await?;
+    let parts = app::connect(&config, Env::real()).await?;
     let no_answer = "the database does not answer";
     app::check::refuse_wrong_keys(&parts.db.check_keys().await.context(no_answer)?)?; // they sign the checkpoints
     let tenants = match &slug {

@@ -22,7 +22,7 @@ pub async fn run(config: Config, args: CreateTenantArgs) -> anyhow::Result<()> {
         bail!("--name must be one line of at most 120 characters");
     }
     let parts = super::connect(&config).await?;
-    let id: TenantId = parts.world.uuid().into();
+    let id: TenantId = parts.env.uuid().into();
     let operator = Actor::operator(id);
     let new = NewTenant { slug: slug.clone(), name, open_registration };
     let made = parts.db.write(&operator, async |tx: &mut WriteTx| tenant::insert(tx, new).await).await;

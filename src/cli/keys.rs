@@ -6,7 +6,7 @@ use crate::db::key_checks::{MasterKeyState, Verdict};
 use crate::db::rotation::Rotated;
 use crate::db::types::TenantId;
 use crate::error::Result as DbResult;
-use crate::infra::world::World;
+use crate::infra::env::Env;
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeSet;
@@ -50,7 +50,7 @@ pub async fn rotate(config: Config, with_data: bool) -> anyhow::Result<()> {
 
 /// Prints the master keys. It fails where something does not open.
 pub async fn status(config: Config) -> anyhow::Result<()> {
-    let parts = app::connect(&config, World::real()).await?;
+    let parts = app::connect(&config, Env::real()).await?;
     let found = parts.db.key_status().await.context("the database does not answer")?;
     print(&table(&found))?;
     let is_faulty =

@@ -16,7 +16,7 @@ mod serve;
 use crate::app::{self, Parts};
 use crate::config::{Config, ConfigError, Loaded, MissingSecrets, Sources};
 use crate::db::audit_chain::KnownHead;
-use crate::infra::world::World;
+use crate::infra::env::Env;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::io::{self, ErrorKind, Write};
@@ -296,8 +296,8 @@ fn run(file: Option<PathBuf>, command: Command) -> anyhow::Result<()> {
 
 /// The settings, for a command that works with them: makes development's secrets where they are missing.
 fn load(file: Option<PathBuf>) -> Result<Config, ConfigError> {
-    let world = World::real();
-    let random = Box::new(move || world.random_bytes());
+    let env = Env::real();
+    let random = Box::new(move || env.random_bytes());
     Ok(checked(Config::load(&Sources::of_process(file, MissingSecrets::Make(random))?)?)?.config)
 }
 
@@ -314,7 +314,7 @@ fn look(file: Option<PathBuf>) -> Result<Loaded, ConfigError> {
 
 /// The parts of a server, for a command that encrypts: its keys are those that the database is encrypted under.
 async fn connect(config: &Config) -> anyhow::Result<Parts> {
-    let parts = app::connect(config, World::real()).await?;
+    let parts = app::connect(config, Env::real()).await?;
     parts.verify_keys().await?;
     Ok(parts)
 }

@@ -4,7 +4,7 @@ use crate::config::{Config, LogConfig, LogFormat};
 use crate::db::audit_chain::HEADS;
 use crate::db::migrations;
 use crate::http::serve::{serve, stop_signal};
-use crate::infra::world::World;
+use crate::infra::env::Env;
 use anyhow::Context;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let target = app::target(&config)?;
     tracing::info!(environment = %config.environment, database = target.kind(), "Starting");
     migrations::up(&target).await?;
-    let parts = app::connect(&config, World::real()).await?;
+    let parts = app::connect(&config, Env::real()).await?;
     parts.verify_keys().await?;
     parts.warn_of_powerful_role().await;
     let looking = parts.clone();

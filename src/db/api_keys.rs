@@ -1,7 +1,7 @@
 //! API keys as a request needs them: whose they are, and whether they still are good.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
+use super::principals::{Principal, Row, columns, serveable};
 use super::roles::Role;
-use super::standing::{Row, Standing, columns, serveable};
 use super::types::{ApiKeyId, Instant, TenantId, UserId};
 use super::{Audited, Db, ReadTx, Scope, WriteScope, WriteTx};
 use crate::error::Result;
@@ -46,7 +46,7 @@ pub struct StoredKey {
     pub hash: Vec<u8>,
     /// The service account.
     pub user: UserId,
-    pub standing: Standing,
+    pub principal: Principal,
     last_used_at: Option<Instant>,
 }
 
@@ -68,8 +68,8 @@ impl Db {
             let key: Option<KeyRow> = key.first(tx.conn()).await.optional()?;
             let Some((hash, user, role, last_used_at)) = key else { return Ok(None) };
             let row: Option<Row> = serveable(tenant, user).select(columns()).first(tx.conn()).await.optional()?;
-            let standing = row.map(|row| Standing::from(row).at_most(role));
-            Ok(standing.map(|standing| StoredKey { hash, user, standing, last_used_at }))
+            let principal = row.map(|row| Principal::from(row).at_most(role));
+            Ok(principal.map(|principal| StoredKey { hash, user, principal, last_used_at }))
         };
         self.read(scope, query).await
     }

@@ -1,7 +1,7 @@
 //! Every change leaves a row in the audit log, in its own transaction.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
+use super::cache_versions::CacheScope;
 use super::directory::Server;
-use super::generations::Lists;
 use super::lease::SendAsyncFn;
 use super::types::{AnyId, AuditId, TenantId};
 use super::{Db, WriteTx};
@@ -151,7 +151,7 @@ impl WriteTx {
         );
         diesel::insert_into(audit_logs::table).values(row).execute(self.conn()).await?;
         if S::IS_CACHED {
-            self.outdate(Lists::of::<S>()).await?;
+            self.invalidate(CacheScope::of::<S>()).await?;
         }
         Ok(Audited(()))
     }

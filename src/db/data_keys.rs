@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 const FORMAT: u8 = 1;
 
 /// A key that was used so often gets a successor: with random nonces, 2^32 is the bound (NIST SP 800-38D, 8.3).
-const MOST_USES: i64 = 1 << 32;
+const MAX_USES: i64 = 1 << 32;
 
 /// What a sealed value belongs to, besides its tenant; anywhere else it does not open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,7 +147,7 @@ impl WriteTx {
 
     pub(super) fn seal_by(&self, key: &DataKey, place: Place, plain: &[u8]) -> Result<Sealed> {
         let DataKey { number, cipher } = key;
-        let sealed = cipher.seal(self.world(), plain, &place.bound_to(self.tenant(), *number))?;
+        let sealed = cipher.seal(self.env(), plain, &place.bound_to(self.tenant(), *number))?;
         Ok(Sealed([&header(*number)[..], &sealed].concat()))
     }
 
@@ -155,7 +155,7 @@ impl WriteTx {
     pub(super) async fn data_key(&mut self, uses: u32) -> Result<DataKey> {
         let (number, before) = self.lock_head().await?;
         let more = i64::from(uses);
-        let (key, uses) = match number == 0 || before + more > MOST_USES {
+        let (key, uses) = match number == 0 || before + more > MAX_USES {
             true => (self.new_data_key(number + 1).await?, more),
             false => (self.stored_key(number).await?, before + more),
         };
@@ -175,7 +175,7 @@ impl WriteTx {
     }
 
     async fn new_data_key(&mut self, number: i32) -> Result<DataKey> {
-        let key = self.world().random_key();
+        let key = self.env().random_key();
         let wrapped = self.keys.wrap(&key, &owner(self.tenant(), number))?;
         let row = (
             keys::tenant_id.eq(self.tenant()),

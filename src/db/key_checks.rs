@@ -91,7 +91,7 @@ impl Db {
 
     /// Removes the check values of keys that wrap nothing and encrypt nothing: their ids are free again.
     pub async fn forget_unused_checks(&self) -> Result<()> {
-        let forget = async |tx: &mut WriteTx| {
+        let delete = async |tx: &mut WriteTx| {
             let found = tx.check_keys().await?;
             let stored: Vec<String> = checks::table.select(checks::master_key_id).load(tx.conn()).await?;
             let in_use = |id: &String| found.iter().any(|key| key.id == *id && (key.is_active || key.data_keys > 0));
@@ -100,7 +100,7 @@ impl Db {
             }
             Ok(Audited::without_row(())) // the settings of the server are no tenant's business
         };
-        self.write(&Server::default(), forget).await
+        self.write(&Server::default(), delete).await
     }
 }
 

@@ -11,9 +11,9 @@ use super::{AnyConnection, Audited};
 use crate::config::Pooler;
 use crate::error::Result;
 use crate::infra::crypto::Sealer;
+use crate::infra::env::Env;
 use crate::infra::key_ring::KeyRing;
 use crate::infra::metrics::Metrics;
-use crate::infra::world::World;
 use async_func::AsyncFunc;
 use diesel_async::pooled_connection::bb8::{Pool, PooledConnection};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
@@ -87,7 +87,7 @@ pub struct Db {
     long_read_timeout: Duration,
     target: Target,
     known_folding: KnownFolding,
-    world: World,
+    env: Env,
     pub(super) keys: KeyRing,
     pub(super) sealer: Sealer,
 }
@@ -199,7 +199,7 @@ pub struct WriteTx {
     read: ReadTx,
     actor: UserId,
     origin: Origin,
-    world: World,
+    env: Env,
     sealer: Sealer,
 }
 
@@ -221,8 +221,8 @@ impl WriteTx {
         Ok(())
     }
 
-    pub fn world(&self) -> &World {
-        &self.world
+    pub fn env(&self) -> &Env {
+        &self.env
     }
 
     pub(super) fn sealer(&self) -> &Sealer {
@@ -231,7 +231,7 @@ impl WriteTx {
 
     /// A new id, of whatever kind is needed.
     pub fn new_id<Id: From<Uuid>>(&self) -> Id {
-        self.world.uuid().into()
+        self.env.uuid().into()
     }
 
     pub(super) async fn end<R>(self, result: Result<R>) -> Result<R> {
@@ -260,7 +260,7 @@ impl std::ops::DerefMut for WriteTx {
 
 impl Db {
     /// Opens the pool. It connects when it is first used, so that a server can start while its database is away.
-    pub fn new(target: Target, options: DbOptions, world: World, keys: KeyRing, metrics: &Metrics) -> Self {
+    pub fn new(target: Target, options: DbOptions, env: Env, keys: KeyRing, metrics: &Metrics) -> Self {
         let DbOptions { pool_size, acquire_timeout, statement_timeout, long_read_timeout } = options;
         let (queues, connections) = Queues::new(pool_size as usize, target.is_sqlite(), metrics);
         let mut config = ManagerConfig::<AnyConnection>::default();
@@ -285,14 +285,14 @@ impl Db {
             long_read_timeout,
             target,
             known_folding,
-            world,
+            env,
             keys,
             sealer,
         }
     }
 
-    pub fn world(&self) -> &World {
-        &self.world
+    pub fn env(&self) -> &Env {
+        &self.env
     }
 
     async fn turn(&self, access: Access, cost: Cost, claimant: Claimant) -> Turn {
@@ -311,7 +311,7 @@ impl Db {
         let until = tokio::time::Instant::now() + self.acquire_timeout;
         let turn = timeout_at(until, self.turn(access, cost, claimant)).await.map_err(unavailable)?;
         let conn = timeout_at(until, self.pool.get_owned()).await.map_err(unavailable)?.map_err(unavailable)?;
-        let now = Instant::from(self.world.now());
+        let now = Instant::from(self.env.now());
         let (target, keys, known_folding) = (self.target.clone(), self.keys.clone(), self.known_folding.clone());
         let is_write = matches!(access, Access::Write);
         let leased = Some(Leased { conn, _turn: turn });
@@ -379,8 +379,8 @@ impl Db {
     pub(super) async fn begin_write(&self, scope: &impl WriteScope) -> Result<WriteTx> {
         let read = self.lease(Access::Write, Cost::Ordinary, scope).await?;
         let (actor, origin) = (scope.actor(), scope.origin().clone());
-        let (world, sealer) = (self.world.clone(), self.sealer.clone());
-        Ok(WriteTx { read, actor, origin, world, sealer })
+        let (env, sealer) = (self.env.clone(), self.sealer.clone());
+        Ok(WriteTx { read, actor, origin, env, sealer })
     }
 }
 

@@ -107,7 +107,7 @@ impl Db {
                 return Ok(Audited::without_row(None));
             };
             tx.void_tokens(user, &[purpose]).await?;
-            let token = OpaqueToken::new(purpose.kind(), tenant, tx.world().uuid(), tx.world());
+            let token = OpaqueToken::new(purpose.kind(), tenant, tx.env().uuid(), tx.env());
             let row = (
                 tokens::tenant_id.eq(tenant),
                 tokens::id.eq(TokenId(token.id)),

@@ -114,7 +114,7 @@ impl Db {
 
     /// Removes idempotency keys, tokens, invitations and sessions that are over, in every tenant.
     pub async fn remove_expired(&self) -> Result<()> {
-        let now = self.world().now();
+        let now = self.env().now();
         let (now, yesterday) = (Instant::from(now), Instant::from(now - Duration::hours(24)));
         let mut failures = Failures::of("Removing what has expired");
         for tenant in self.tenants().await? {

@@ -110,11 +110,11 @@ impl Db {
         each_sealed_column!(seal_anew, self, tenant, seen);
         // Whoever sealed by an old key had the head under lock before there was this one: nothing is left of theirs. Keys from
         // it on stay, also where another one has followed meanwhile: values may be sealed by each of them.
-        let forget = async |tx: &mut WriteTx| {
+        let delete = async |tx: &mut WriteTx| {
             tx.forget_data_keys_before(number).await?;
             Ok(Audited::without_row(())) // the new key has its row
         };
-        self.write(&Server::of(tenant), forget).await
+        self.write(&Server::of(tenant), delete).await
     }
 }
 

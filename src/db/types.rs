@@ -270,7 +270,7 @@ ids! {
     TokenId,
     JobId,
     /// A state that cached lists are of.
-    Generation,
+    CacheVersion,
     AuditId,
     /// An id of any kind, where a column holds several.
     AnyId,

@@ -1,7 +1,7 @@
 //! Lists that are answered again without asking the database for their rows, for as long as nothing of theirs changed.
 use super::response::Listed;
 use crate::auth::{Caller, Permission};
-use crate::db::generations::Lists;
+use crate::db::cache_versions::CacheScope;
 use crate::db::{Db, ReadTx, Scope};
 use crate::error::Result;
 use crate::infra::cache::{Cache, CacheKey};
@@ -31,7 +31,7 @@ impl<T: Type + ToJSON + Send + Sync + 'static> CachedList<T> {
         db: &Db,
         cache: &Cache,
         caller: &Caller<A>,
-        lists: Lists,
+        scope: CacheScope,
         list: &List<F>,
         page: P,
     ) -> Result<Self>
@@ -41,17 +41,17 @@ impl<T: Type + ToJSON + Send + Sync + 'static> CachedList<T> {
         A: Permission,
         P: for<'a> Fn(&'a mut ReadTx, &'a List<F>) -> BoxFuture<'a, Result<Page<T>>> + Send + Sync,
     {
-        let asked = list.spelled();
-        let key = |generation| CacheKey::new(caller.tenant(), lists, generation, &asked);
-        let generation = db.read(caller, async |tx| tx.generation(lists).await).await?;
-        if let Some(text) = cache.get(&key(generation)).await {
+        let asked = list.canonical();
+        let key = |cache_version| CacheKey::new(caller.tenant(), scope, cache_version, &asked);
+        let cache_version = db.read(caller, async |tx| tx.cache_version(scope).await).await?;
+        if let Some(text) = cache.get(&key(cache_version)).await {
             return Ok(Self { text, of: PhantomData });
         }
-        // The generation once more, as somebody may have written meanwhile: it has to be that of the page.
-        let read = async |tx: &mut ReadTx| Ok((tx.generation(lists).await?, page(tx, list).await?));
-        let (generation, found) = list.read(db, caller, read).await?;
+        // The version once more, as somebody may have written meanwhile: it has to be that of the page.
+        let read = async |tx: &mut ReadTx| Ok((tx.cache_version(scope).await?, page(tx, list).await?));
+        let (cache_version, found) = list.read(db, caller, read).await?;
         let text = Listed(found).into_text();
-        cache.put(key(generation), &text, LIFETIME).await;
+        cache.put(key(cache_version), &text, LIFETIME).await;
         Ok(Self { text, of: PhantomData })
     }
 }

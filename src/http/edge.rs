@@ -21,18 +21,18 @@ use tokio::time::timeout_at;
 use tracing::Instrument;
 
 mod access_line;
-mod asked;
 #[cfg(test)]
 mod body_tests;
 mod failure;
 mod refusal;
+mod request_meta;
 #[cfg(test)]
 mod tests;
 
 use access_line::AccessLine;
-use asked::Asked;
-pub use asked::RequestId;
 pub use refusal::refusal;
+pub use request_meta::RequestId;
+use request_meta::RequestMeta;
 
 /// The methods of a path, as `Allow` lists them; None for a path that nothing serves.
 pub type Allow = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -75,16 +75,16 @@ impl<E: Endpoint> Endpoint for Edge<E> {
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
         let asked_for = request.uri().path().to_owned();
         let path = if self.options.old_paths { old_paths::rewrite(&mut request) } else { Path::Current };
-        let asked = Asked::of(&mut request, &self.options);
-        let line = AccessLine::begin(&asked);
-        let span = tracing::info_span!("request", request.id = asked.id);
+        let meta = RequestMeta::of(&mut request, &self.options);
+        let line = AccessLine::begin(&meta);
+        let span = tracing::info_span!("request", request.id = meta.id);
         let response = match path {
             Path::Moved(to) => {
                 Response::builder().status(StatusCode::PERMANENT_REDIRECT).header("location", to).finish()
             }
-            _ => self.answer(request, &asked).instrument(span).await,
+            _ => self.answer(request, &meta).instrument(span).await,
         };
-        let mut response = self.finish(response, &asked, line.seconds()).await;
+        let mut response = self.finish(response, &meta, line.seconds()).await;
         if let Path::Old(new) = &path {
             old_paths::tell(new, response.headers_mut());
             old_paths::extend_cookies(&asked_for, response.headers_mut());
@@ -95,17 +95,17 @@ impl<E: Endpoint> Endpoint for Edge<E> {
 }
 
 impl<E: Endpoint> Edge<E> {
-    async fn answer(&self, mut request: Request, asked: &Asked) -> Response {
+    async fn answer(&self, mut request: Request, meta: &RequestMeta) -> Response {
         let limit = BodyLimit::wrap(&mut request, self.options.max_body_bytes, self.options.request_timeout);
-        if asked.method == Method::OPTIONS {
-            return self.methods(asked);
+        if meta.method == Method::OPTIONS {
+            return self.methods(meta);
         }
         if let Some(status) = head_limit::excess(&request) {
             return Response::builder().status(status).finish();
         }
         let is_http1 = request.version() < Version::HTTP_2;
         let result = self.in_time(request, &limit).await;
-        let mut response = result.unwrap_or_else(|error| failure::answer_to(error, &asked.path, &self.options.allow));
+        let mut response = result.unwrap_or_else(|error| failure::answer_to(error, &meta.path, &self.options.allow));
         if let Some(fault) = limit.fault().filter(|_| failure::is_error(response.status())) {
             let fault = fault.as_response(); // the endpoint knew only that it could not read
             response.set_status(fault.status());
@@ -133,37 +133,37 @@ impl<E: Endpoint> Edge<E> {
     }
 
     /// Answers OPTIONS, which no endpoint does for itself.
-    fn methods(&self, asked: &Asked) -> Response {
-        let methods = (self.options.allow)(&asked.path).and_then(|methods| HeaderValue::from_str(&methods).ok());
+    fn methods(&self, meta: &RequestMeta) -> Response {
+        let methods = (self.options.allow)(&meta.path).and_then(|methods| HeaderValue::from_str(&methods).ok());
         let Some(methods) = methods else { return Error::NotFound.as_response() };
         let mut response = Response::builder().status(StatusCode::NO_CONTENT).finish();
-        if asked.is_preflight {
-            self.options.cors.allow_request(asked.origin.as_ref(), &methods, response.headers_mut());
+        if meta.is_preflight {
+            self.options.cors.allow_request(meta.origin.as_ref(), &methods, response.headers_mut());
         }
         response.headers_mut().insert(header::ALLOW, methods);
         response
     }
 
-    async fn finish(&self, mut response: Response, asked: &Asked, seconds: f64) -> Response {
+    async fn finish(&self, mut response: Response, meta: &RequestMeta, seconds: f64) -> Response {
         let length = compression::length(&mut response).unwrap_or_default(); // what is made on the way is little at a time
-        let counted = asked.recipient.count(&asked.method, length);
+        let counted = meta.recipient.count(&meta.method, length);
         if let Err(error) = &counted {
             response = error.as_response();
         }
-        let response = failure::render(response, asked, &self.options.allow);
-        let mut response = asked.compression.apply(response).await;
+        let response = failure::render(response, meta, &self.options.allow);
+        let mut response = meta.compression.apply(response).await;
         if let Ok(unread) = counted {
             unread.stay_with(&mut response);
         }
-        self.options.cors.expose(asked.origin.as_ref(), &self.options.exposed_headers, response.headers_mut());
-        security::harden(response.headers_mut(), self.options.hsts && asked.is_https);
-        if let Ok(id) = HeaderValue::from_str(&asked.id) {
+        self.options.cors.expose(meta.origin.as_ref(), &self.options.exposed_headers, response.headers_mut());
+        security::harden(response.headers_mut(), self.options.hsts && meta.is_https);
+        if let Ok(id) = HeaderValue::from_str(&meta.id) {
             response.headers_mut().insert("x-request-id", id);
         }
         if let Ok(time) = HeaderValue::from_str(&format!("{seconds:.6}")) {
             response.headers_mut().insert("x-process-time", time);
         }
-        if asked.is_head() { without_body(response) } else { response }
+        if meta.is_head() { without_body(response) } else { response }
     }
 }
 

@@ -34,4 +34,4 @@ pub use export::Export;
 pub use guard::Guarded;
 pub use headers::{IdempotencyKey, IfMatch, IfNoneMatch};
 pub use query::Query;
-pub use response::{Accepted, Created, Deleted, Found, Listed, Resource, Saved, Told};
+pub use response::{Accepted, Answer, Created, Deleted, Found, Listed, Resource, Saved};

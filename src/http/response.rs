@@ -192,14 +192,14 @@ impl<T: Resource> ApiResponse for Created<T> {
 }
 
 /// 200 with facts that are no resource: no address, no version.
-pub struct Told<T>(pub T);
+pub struct Answer<T>(pub T);
 
-impl<T: ToJSON> IntoResponse for Told<T> {
+impl<T: ToJSON> IntoResponse for Answer<T> {
     fn into_response(self) -> Response {
         json_response(StatusCode::OK, &self.0.to_json_string())
     }
 }
-impl<T: Type + ToJSON> ApiResponse for Told<T> {
+impl<T: Type + ToJSON> ApiResponse for Answer<T> {
     fn meta() -> MetaResponses {
         MetaResponses { responses: vec![declare(200, "What was asked for", &[], Some(T::schema_ref()))] }
     }

@@ -48,7 +48,7 @@ pub struct ServeOptions {
 
 /// How long a connection may keep us waiting.
 #[derive(Debug, Clone, Copy)]
-struct Patience {
+struct ConnectionTimeouts {
     first_request: Duration,
     /// Between requests. Longer than the 60 s of the usual proxies: the side that sends should be the one that closes,
     /// else a request can cross our closing.
@@ -59,7 +59,7 @@ struct Patience {
     goodbye: Duration,
 }
 
-impl Patience {
+impl ConnectionTimeouts {
     fn new(first_request: Duration, write: Duration) -> Self {
         let [idle, goodbye] = [75, 2].map(Duration::from_secs);
         Self { first_request, idle, write, goodbye }
@@ -73,15 +73,15 @@ pub async fn serve<E: Endpoint + 'static>(
     options: ServeOptions,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let patience = Patience::new(options.header_timeout, options.write_timeout);
-    serve_with(listener, endpoint, options, patience, stop).await
+    let timeouts = ConnectionTimeouts::new(options.header_timeout, options.write_timeout);
+    serve_with(listener, endpoint, options, timeouts, stop).await
 }
 
 async fn serve_with<E: Endpoint + 'static>(
     listener: TcpListener,
     endpoint: E,
     options: ServeOptions,
-    patience: Patience,
+    timeouts: ConnectionTimeouts,
     stop: CancellationToken,
 ) -> io::Result<()> {
     tracing::info!(address = %listener.local_addr()?, "Listening");
@@ -94,7 +94,7 @@ async fn serve_with<E: Endpoint + 'static>(
         let Accepted { stream, peer, registered } = accepted;
         let (endpoint, refusal, stop) = (endpoint.clone(), refusal.clone(), stop.clone());
         connections.spawn(async move {
-            connection::serve(stream, peer, endpoint, patience, refusal, &registered, stop).await;
+            connection::serve(stream, peer, endpoint, timeouts, refusal, &registered, stop).await;
         });
         while connections.try_join_next().is_some() {} // forget those that have ended
     }

@@ -3,8 +3,8 @@
 use super::crypto::sha256;
 use super::metrics::Metrics;
 use super::redis::Redis;
-use crate::db::generations::Lists;
-use crate::db::types::{Generation, TenantId};
+use crate::db::cache_versions::CacheScope;
+use crate::db::types::{CacheVersion, TenantId};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use moka::Expiry;
@@ -14,15 +14,15 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 /// Longer answers are not kept: they would push out many others.
-const MOST_BYTES: usize = 256 * 1024;
+const MAX_BYTES: usize = 256 * 1024;
 /// How many bytes are kept in process.
 const CAPACITY: u64 = 64 * 1024 * 1024;
 /// How many bytes of one tenant's lists of a kind Redis keeps: sessions and limits live there too, and whoever asks a new
 /// question each time must not take the room from them.
-const MOST_OF_TENANT: usize = 2 * 1024 * 1024;
+const MAX_OF_TENANT: usize = 2 * 1024 * 1024;
 
-// In Redis one hash holds what is kept of a tenant's lists of one kind: `generation`, of which all of it is, `bytes`, and the
-// answers by what was asked. It goes as a whole: after its time, with the generation, or when it is full.
+// In Redis one hash holds what is kept of a tenant's lists of one kind: `cache_version`, of which all of it is, `bytes`, and the
+// answers by what was asked. It goes as a whole: after its time, with the version, or when it is full.
 static GET: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "if redis.call('HGET', KEYS[1], 'generation') ~= ARGV[1] then return false end \
@@ -48,17 +48,17 @@ static PUT: LazyLock<Script> = LazyLock::new(|| {
 pub struct CacheKey {
     kind: &'static str,
     tenant: TenantId,
-    generation: Generation,
+    cache_version: CacheVersion,
     /// A hash of it.
     asked: String,
 }
 
 impl CacheKey {
     /// `asked` says all that the answer depends on besides the tenant's rows: the role too, where it does.
-    pub fn new(tenant: TenantId, lists: Lists, generation: Generation, asked: &str) -> Self {
+    pub fn new(tenant: TenantId, scope: CacheScope, cache_version: CacheVersion, asked: &str) -> Self {
         // The release, as another one may answer the same question in another form.
         let asked = sha256(format!("{}\n{asked}", env!("CARGO_PKG_VERSION")).as_bytes());
-        Self { kind: lists.kind(), tenant, generation, asked: BASE64.encode(asked) }
+        Self { kind: scope.kind(), tenant, cache_version, asked: BASE64.encode(asked) }
     }
 
     /// The name of the hash in Redis.
@@ -105,7 +105,7 @@ impl Cache {
         let found = match &self.store {
             Store::Redis(redis) => {
                 let mut get = GET.key(key.name());
-                redis.run(get.arg(key.generation.to_string()).arg(&key.asked)).await.unwrap_or_else(passed_over)
+                redis.run(get.arg(key.cache_version.to_string()).arg(&key.asked)).await.unwrap_or_else(passed_over)
             }
             Store::InProcess(cache) => cache.get(key).map(|kept| kept.answer),
         };
@@ -114,14 +114,14 @@ impl Cache {
     }
 
     pub async fn put(&self, key: CacheKey, answer: &str, lifetime: Duration) {
-        if answer.len() > MOST_BYTES {
+        if answer.len() > MAX_BYTES {
             return;
         }
         match &self.store {
             Store::Redis(redis) => {
                 let millis = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
                 let mut put = PUT.key(key.name());
-                put.arg(key.generation.to_string()).arg(key.asked).arg(answer).arg(millis).arg(MOST_OF_TENANT);
+                put.arg(key.cache_version.to_string()).arg(key.asked).arg(answer).arg(millis).arg(MAX_OF_TENANT);
                 redis.run(&put).await.map(|_: i64| ()).unwrap_or_else(passed_over);
             }
             Store::InProcess(cache) => cache.insert(key, Kept { answer: answer.to_owned(), lifetime }),
@@ -149,10 +149,10 @@ mod tests {
     use crate::db::types::ItemId;
     use uuid::Uuid;
 
-    const LISTS: Lists = Lists::of::<ItemId>();
+    const CACHE_SCOPE: CacheScope = CacheScope::of::<ItemId>();
 
-    fn key(tenant: u128, generation: u128, asked: &str) -> CacheKey {
-        CacheKey::new(Uuid::from_u128(tenant).into(), LISTS, Uuid::from_u128(generation).into(), asked)
+    fn key(tenant: u128, cache_version: u128, asked: &str) -> CacheKey {
+        CacheKey::new(Uuid::from_u128(tenant).into(), CACHE_SCOPE, Uuid::from_u128(cache_version).into(), asked)
     }
 
     #[tokio::test]
@@ -182,9 +182,9 @@ mod tests {
     #[tokio::test]
     async fn a_long_answer_is_not_kept_and_many_have_their_bound() {
         let cache = Cache::new(None, Metrics::default());
-        cache.put(key(1, 1, "long"), &"x".repeat(MOST_BYTES + 1), Duration::from_secs(60)).await;
+        cache.put(key(1, 1, "long"), &"x".repeat(MAX_BYTES + 1), Duration::from_secs(60)).await;
         assert_eq!(cache.get(&key(1, 1, "long")).await, None);
-        let answer = "x".repeat(MOST_BYTES);
+        let answer = "x".repeat(MAX_BYTES);
         for n in 0..400 {
             cache.put(key(1, 1, &n.to_string()), &answer, Duration::from_secs(60)).await;
         }

@@ -1,7 +1,7 @@
 //! Keys and ciphers. One secret of the settings becomes one key for each purpose (HKDF-SHA-256, RFC 5869).
 use crate::error::{Error, Result};
+use crate::infra::env::Env;
 use crate::infra::metrics::{KeyUse, Metrics};
-use crate::infra::world::World;
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use hkdf::Hkdf;
@@ -49,8 +49,8 @@ impl Cipher {
     }
 
     /// A random nonce and the ciphertext. `bound_to` names what the value belongs to: moved elsewhere, it does not open.
-    pub fn seal(&self, world: &World, plain: &[u8], bound_to: &[u8]) -> Result<Vec<u8>> {
-        let nonce: [u8; NONCE_BYTES] = world.random_bytes();
+    pub fn seal(&self, env: &Env, plain: &[u8], bound_to: &[u8]) -> Result<Vec<u8>> {
+        let nonce: [u8; NONCE_BYTES] = env.random_bytes();
         let sealed = self.0.encrypt(Nonce::from_slice(&nonce), Payload { msg: plain, aad: bound_to });
         let sealed = sealed.map_err(|_| Error::Internal(anyhow::anyhow!("encryption failed")))?;
         Ok([&nonce[..], &sealed].concat())
@@ -70,20 +70,20 @@ pub struct Sealer {
     /// The active one first.
     ciphers: Arc<[Cipher]>,
     key_id: Arc<str>,
-    world: World,
+    env: Env,
     metrics: Metrics,
 }
 
 impl Sealer {
-    pub(super) fn new(ciphers: Arc<[Cipher]>, key_id: Arc<str>, world: World, metrics: Metrics) -> Self {
-        Self { ciphers, key_id, world, metrics }
+    pub(super) fn new(ciphers: Arc<[Cipher]>, key_id: Arc<str>, env: Env, metrics: Metrics) -> Self {
+        Self { ciphers, key_id, env, metrics }
     }
 
     /// `bound_to` names the row that the value belongs to: moved elsewhere, it does not open.
     pub fn seal(&self, plain: &[u8], bound_to: &[u8]) -> Result<Vec<u8>> {
         let active = self.ciphers.first().ok_or_else(|| Error::Internal(anyhow::anyhow!("there is no key")))?;
         self.metrics.key_uses.get_or_create(&KeyUse { key: self.key_id.to_string() }).inc();
-        Ok([&[FORMAT][..], &active.seal(&self.world, plain, bound_to)?].concat())
+        Ok([&[FORMAT][..], &active.seal(&self.env, plain, bound_to)?].concat())
     }
 
     pub fn open(&self, sealed: &[u8], bound_to: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
@@ -103,7 +103,7 @@ mod tests {
     fn ring(active: &str, ids: &[&str]) -> KeyRing {
         let key = |id: &&str| MasterKey { id: (*id).to_owned(), secret: format!("the secret of {id}").into() };
         let keys: Vec<_> = ids.iter().map(key).collect();
-        KeyRing::new(active, &keys, World::real(), Metrics::default()).unwrap()
+        KeyRing::new(active, &keys, Env::real(), Metrics::default()).unwrap()
     }
 
     fn sealer() -> Sealer {

@@ -17,19 +17,19 @@ use tokio_util::sync::CancellationToken;
 /// How many jobs that are done once are under way at the same time.
 const AT_ONCE: usize = 4;
 /// After so many tries, which take about three hours, a job is given up.
-const MOST_ATTEMPTS: i32 = 12;
+const MAX_ATTEMPTS: i32 = 12;
 const FIRST_DELAY_SECONDS: i64 = 5;
 
 /// Which job it is.
 #[derive(Debug, Clone, Copy)]
-pub struct JobOf {
+pub struct JobContext {
     pub id: JobId,
     pub tenant: Option<TenantId>,
     /// Whether it was begun before, and perhaps got somewhere.
     pub is_repeat: bool,
 }
 
-impl From<&Claimed> for JobOf {
+impl From<&Claimed> for JobContext {
     fn from(job: &Claimed) -> Self {
         Self { id: job.id, tenant: job.tenant, is_repeat: job.attempts > 1 }
     }
@@ -58,7 +58,7 @@ impl Jobs {
     }
 
     /// Says what is done for a kind of job.
-    pub fn on<J, Fut>(mut self, work: impl Fn(JobOf, J) -> Fut + Send + Sync + 'static) -> Self
+    pub fn on<J, Fut>(mut self, work: impl Fn(JobContext, J) -> Fut + Send + Sync + 'static) -> Self
     where
         J: Job,
         Fut: Future<Output = Result<()>> + Send + 'static,
@@ -69,7 +69,7 @@ impl Jobs {
     }
 
     /// Says what is done over and over, by one server at a time.
-    pub fn every<J, Fut>(mut self, pause: Duration, work: impl Fn(JobOf, J) -> Fut + Send + Sync + 'static) -> Self
+    pub fn every<J, Fut>(mut self, pause: Duration, work: impl Fn(JobContext, J) -> Fut + Send + Sync + 'static) -> Self
     where
         J: Job + Default,
         Fut: Future<Output = Result<()>> + Send + 'static,
@@ -188,12 +188,12 @@ impl Jobs {
     async fn attempt(&self, job: &Claimed) -> Result<()> {
         let failed = |why: &'static str| Error::Internal(anyhow::anyhow!(why));
         let kind = self.kinds.get(job.kind.as_str()).ok_or_else(|| failed("nobody knows jobs of this kind"))?;
-        if kind.again_after.is_none() && job.attempts > MOST_ATTEMPTS {
+        if kind.again_after.is_none() && job.attempts > MAX_ATTEMPTS {
             return Err(failed("the job never came to an end: it may be what ended its servers"));
         }
         let work = AssertUnwindSafe((kind.work)(&self.db, job)?).catch_unwind();
         // It is cut off while the lease still holds, so that no two servers are at the same job.
-        let limit = job.time_left(self.db.world().now()).saturating_sub(kind.lease / 5);
+        let limit = job.time_left(self.db.env().now()).saturating_sub(kind.lease / 5);
         let done = timeout(limit, work).await.map_err(|_| failed("the job took too long"))?;
         done.map_err(|_| failed("the job panicked"))?
     }
@@ -206,11 +206,11 @@ impl Jobs {
             (Err(error), _) => error,
         };
         match again_after {
-            None if job.attempts >= MOST_ATTEMPTS => {
+            None if job.attempts >= MAX_ATTEMPTS => {
                 tracing::error!(?error, job.id = %job.id, job.kind, "A job is given up");
                 return self.db.delete_job(job).await;
             }
-            Some(_) if job.attempts >= MOST_ATTEMPTS => {
+            Some(_) if job.attempts >= MAX_ATTEMPTS => {
                 tracing::error!(?error, job.id = %job.id, job.kind, job.attempts, "A recurring job fails every time");
             }
             _ => tracing::warn!(?error, job.id = %job.id, job.kind, job.attempts, "A job failed"),

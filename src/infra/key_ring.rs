@@ -1,7 +1,7 @@
 //! The master keys: one is active and encrypts, older ones open what they have sealed until `keys rotate` is through.
 use super::crypto::{Cipher, Key, Sealer, derive_key};
+use super::env::Env;
 use super::metrics::{KeyUse, Metrics};
-use super::world::World;
 use crate::error::{Error, Result};
 use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
@@ -22,7 +22,7 @@ pub struct KeyRing(Arc<Ring>);
 struct Ring {
     /// The active one first.
     masters: Vec<Master>,
-    world: World,
+    env: Env,
     metrics: Metrics,
 }
 
@@ -41,7 +41,7 @@ pub struct Wrapped {
 
 impl KeyRing {
     /// The keys, of which `active` encrypts.
-    pub fn new(active: &str, keys: &[MasterKey], world: World, metrics: Metrics) -> anyhow::Result<Self> {
+    pub fn new(active: &str, keys: &[MasterKey], env: Env, metrics: Metrics) -> anyhow::Result<Self> {
         let mut masters: Vec<Master> = keys
             .iter()
             .map(|MasterKey { id, secret }| Master {
@@ -52,7 +52,7 @@ impl KeyRing {
             .collect();
         let first = masters.iter().position(|master| &*master.id == active);
         masters.swap(0, first.with_context(|| format!("encryption.active: there is no key {active}"))?);
-        Ok(Self(Arc::new(Ring { masters, world, metrics })))
+        Ok(Self(Arc::new(Ring { masters, env, metrics })))
     }
 
     /// The id of the key that encrypts.
@@ -75,8 +75,8 @@ impl KeyRing {
         Some(*derive_key(master.secret.expose_secret().as_bytes(), &format!("check value of {id}")))
     }
 
-    pub fn world(&self) -> &World {
-        &self.0.world
+    pub fn env(&self) -> &Env {
+        &self.0.env
     }
 
     pub fn metrics(&self) -> &Metrics {
@@ -92,14 +92,14 @@ impl KeyRing {
     /// Encrypts for one purpose.
     pub fn sealer(&self, purpose: &str) -> Sealer {
         let ciphers = self.derived(purpose).iter().map(Cipher::new).collect();
-        Sealer::new(ciphers, self.active().id.clone(), self.0.world.clone(), self.0.metrics.clone())
+        Sealer::new(ciphers, self.active().id.clone(), self.0.env.clone(), self.0.metrics.clone())
     }
 
     /// Encrypts a key under the active master key. `bound_to` names whose key it is.
     pub fn wrap(&self, key: &Key, bound_to: &[u8]) -> Result<Wrapped> {
         let Master { id, wrapping, .. } = self.active();
         self.0.metrics.key_uses.get_or_create(&KeyUse { key: id.to_string() }).inc();
-        Ok(Wrapped { master: id.to_string(), bytes: wrapping.seal(&self.0.world, &key[..], bound_to)? })
+        Ok(Wrapped { master: id.to_string(), bytes: wrapping.seal(&self.0.env, &key[..], bound_to)? })
     }
 
     pub fn unwrap(&self, wrapped: &Wrapped, bound_to: &[u8]) -> Result<Key> {
@@ -136,7 +136,7 @@ mod tests {
 
     fn ring(active: &str, keys: &[(&str, &str)]) -> anyhow::Result<KeyRing> {
         let key = |(id, secret): &(&str, &str)| MasterKey { id: (*id).to_owned(), secret: (*secret).into() };
-        KeyRing::new(active, &keys.iter().map(key).collect::<Vec<_>>(), World::real(), Metrics::default())
+        KeyRing::new(active, &keys.iter().map(key).collect::<Vec<_>>(), Env::real(), Metrics::default())
     }
 
     #[test]

@@ -2,7 +2,7 @@
 use super::addresses::ascii_domain;
 use crate::db::jobs::Job;
 use crate::error::{Error, Result};
-use crate::infra::jobs::JobOf;
+use crate::infra::jobs::JobContext;
 use crate::infra::mail_text::MailText;
 use anyhow::Context;
 use lettre::message::Mailbox;
@@ -50,7 +50,7 @@ impl Job for Mail {
 
 /// A letter that tells somebody what was done to their account.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct Notice {
+pub struct SecurityEmail {
     /// Beside the other members, as it stood alone in jobs of earlier versions.
     #[serde(flatten)]
     pub mail: Mail,
@@ -59,7 +59,7 @@ pub struct Notice {
     pub is_verified: bool,
 }
 
-impl Job for Notice {
+impl Job for SecurityEmail {
     const KIND: &'static str = "notice";
 }
 
@@ -117,7 +117,7 @@ impl Mailer {
     }
 
     /// Sends it, perhaps for the second time: then it has the same `Message-ID`.
-    pub async fn send(&self, job: JobOf, mail: Mail) -> Result<()> {
+    pub async fn send(&self, job: JobContext, mail: Mail) -> Result<()> {
         let Mail { to, subject, text } = mail;
         let (transport, from) = match self {
             Self::Smtp { transport, from } => (transport, from),
@@ -234,7 +234,7 @@ mod tests {
             let mailer = Mailer::new(None, "BizCenter <no-reply@localhost>", is_development).unwrap();
             let (to, subject) = ("ada@example.com".to_owned(), "Reset your password".to_owned());
             let mail = Mail { to, subject, text: "Hello,\n\nbcp_secret\n".to_owned() };
-            let job = JobOf { id: Uuid::nil().into(), tenant: None, is_repeat: false };
+            let job = JobContext { id: Uuid::nil().into(), tenant: None, is_repeat: false };
             mailer.send(job, mail).await.unwrap();
             let text = log.text();
             assert!(text.contains("Reset your password"), "{text}");

@@ -4,6 +4,7 @@ pub mod cache;
 pub mod crypto;
 pub mod database_url;
 pub mod days;
+pub mod env;
 pub mod formats;
 pub mod jobs;
 pub mod key_ring;
@@ -17,4 +18,3 @@ pub mod redis;
 pub mod shares;
 #[cfg(test)]
 pub mod test_log;
-pub mod world;

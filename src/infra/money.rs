@@ -2,8 +2,8 @@
 use zeroize::Zeroizing;
 
 /// No currency of ISO 4217 has more decimal places.
-const MOST_PLACES: u32 = 4;
-const MOST_WHOLE_DIGITS: usize = 15;
+const MAX_PLACES: u32 = 4;
+const MAX_WHOLE_DIGITS: usize = 15;
 /// How the contract describes the text.
 pub const AMOUNT_PATTERN: &str = r"^(0|[1-9][0-9]{0,14})(\.[0-9]{1,4})?$";
 
@@ -11,7 +11,7 @@ pub const AMOUNT_PATTERN: &str = r"^(0|[1-9][0-9]{0,14})(\.[0-9]{1,4})?$";
 /// they get as many as there are.
 pub fn places_of(currency: &str) -> Option<u32> {
     let currency = iso_currency::Currency::from_code(currency)?;
-    Some(currency.exponent().map_or(MOST_PLACES, u32::from))
+    Some(currency.exponent().map_or(MAX_PLACES, u32::from))
 }
 
 /// An amount, from 0 to 999,999,999,999,999.9999. It prints as `***` and is wiped from memory; two are equal if they
@@ -36,8 +36,8 @@ impl Amount {
             None => (text, ""),
         };
         let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-        let has_form = (1..=MOST_WHOLE_DIGITS).contains(&whole.len()) && (whole == "0" || !whole.starts_with('0'));
-        let places = u32::try_from(fraction.len()).ok().filter(|places| *places <= MOST_PLACES)?;
+        let has_form = (1..=MAX_WHOLE_DIGITS).contains(&whole.len()) && (whole == "0" || !whole.starts_with('0'));
+        let places = u32::try_from(fraction.len()).ok().filter(|places| *places <= MAX_PLACES)?;
         if !has_form || !is_number(whole) || !is_number(fraction) {
             return None;
         }
@@ -47,18 +47,18 @@ impl Amount {
 
     /// The same with so many decimal places; none where it needs more.
     pub fn with_places(&self, places: u32) -> Option<Self> {
-        let unused = 10_u64.pow(MOST_PLACES.checked_sub(places)?);
+        let unused = 10_u64.pow(MAX_PLACES.checked_sub(places)?);
         self.units.is_multiple_of(unused).then(|| Self { units: self.units.clone(), places })
     }
 
     /// The one way to see it: for who may.
     pub fn reveal(&self) -> String {
-        let one = 10_u64.pow(MOST_PLACES);
+        let one = 10_u64.pow(MAX_PLACES);
         let (whole, fraction) = (*self.units / one, *self.units % one);
         match self.places {
             0 => whole.to_string(),
             places => {
-                format!("{whole}.{:0width$}", fraction / 10_u64.pow(MOST_PLACES - places), width = places as usize)
+                format!("{whole}.{:0width$}", fraction / 10_u64.pow(MAX_PLACES - places), width = places as usize)
             }
         }
     }
@@ -74,7 +74,7 @@ impl Amount {
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (places, units) = bytes.split_first()?;
         let units = Zeroizing::new(u64::from_be_bytes(units.try_into().ok()?));
-        Self { units, places: MOST_PLACES }.with_places(u32::from(*places))
+        Self { units, places: MAX_PLACES }.with_places(u32::from(*places))
     }
 }
 
@@ -107,7 +107,7 @@ mod tests {
         let letters = || 'A'..='Z';
         let codes = letters().flat_map(|a| letters().flat_map(move |b| letters().map(move |c| format!("{a}{b}{c}"))));
         let known: Vec<_> = codes.filter_map(|code| places_of(&code)).collect();
-        assert!(known.len() > 150 && known.iter().all(|places| *places <= MOST_PLACES), "{}", known.len());
+        assert!(known.len() > 150 && known.iter().all(|places| *places <= MAX_PLACES), "{}", known.len());
     }
 
     #[test]

@@ -83,13 +83,13 @@ impl Redis {
         self.check_not_away()?; // those whose turn was before may have found out
         let attempts = async {
             match self.attempt(invocation, loads).await {
-                Err(Failure::Line(_)) => self.attempt(invocation, loads).await,
+                Err(Failure::Connection(_)) => self.attempt(invocation, loads).await,
                 done => done,
             }
         };
         let result = tokio::time::timeout(self.0.timeout, attempts).await;
-        let result = result.unwrap_or_else(|_| Err(Failure::Line(anyhow!("Redis did not answer in time"))));
-        if let Err(Failure::Line(_)) = &result {
+        let result = result.unwrap_or_else(|_| Err(Failure::Connection(anyhow!("Redis did not answer in time"))));
+        if let Err(Failure::Connection(_)) = &result {
             self.0.lines.fetch_add(1, Ordering::SeqCst); // whoever waits on one of these lines should not
             *self.0.away_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + AWAY);
         } else {
@@ -103,14 +103,16 @@ impl Redis {
         let before = self.0.answers.load(Ordering::SeqCst);
         match tokio::time::timeout(self.0.timeout, self.0.turn.acquire()).await {
             Ok(Ok(turn)) => Ok(turn),
-            _ if self.0.answers.load(Ordering::SeqCst) == before => Err(Failure::Line(anyhow!("Redis answers nobody"))),
+            _ if self.0.answers.load(Ordering::SeqCst) == before => {
+                Err(Failure::Connection(anyhow!("Redis answers nobody")))
+            }
             _ => Err(Failure::Busy),
         }
     }
 
     async fn attempt<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>, loads: bool) -> Result<T, Failure> {
         let line = self.0.pool.get().await;
-        let mut line = line.map_err(|error| Failure::Line(anyhow!("no connection to Redis: {error}")))?;
+        let mut line = line.map_err(|error| Failure::Connection(anyhow!("no connection to Redis: {error}")))?;
         let loaded = if loads { invocation.load_async(&mut line.conn).await.map(drop) } else { Ok(()) };
         let answer = match loaded {
             Ok(()) => invocation.invoke_async(&mut line.conn).await,
@@ -121,7 +123,7 @@ impl Redis {
             Err(error) if is_of_line(&error) => {
                 // Where one line is gone, those that lie in the pool probably are too.
                 let _ = self.0.lines.compare_exchange(line.number, line.number + 1, Ordering::SeqCst, Ordering::SeqCst);
-                Err(Failure::Line(error.into()))
+                Err(Failure::Connection(error.into()))
             }
             Err(error) => Err(Failure::Answer(error)),
         }
@@ -129,7 +131,7 @@ impl Redis {
 
     fn check_not_away(&self) -> Result<(), Failure> {
         match self.is_away() {
-            true => Err(Failure::Line(anyhow!("Redis was away just now"))),
+            true => Err(Failure::Connection(anyhow!("Redis was away just now"))),
             false => Ok(()),
         }
     }
@@ -214,7 +216,7 @@ enum Failure {
     /// It answered, but with an error.
     Answer(RedisError),
     /// It could not be asked.
-    Line(anyhow::Error),
+    Connection(anyhow::Error),
     /// It answers others, who had all connections in use until the time was over.
     Busy,
 }
@@ -223,7 +225,7 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         Self::Unavailable(match failure {
             Failure::Answer(error) => error.into(),
-            Failure::Line(cause) => cause,
+            Failure::Connection(cause) => cause,
             Failure::Busy => anyhow!("all connections to Redis are in use"),
         })
     }
@@ -244,29 +246,29 @@ struct Manager {
     lines: Arc<AtomicU64>,
 }
 
-struct Line {
+struct Connection {
     conn: MultiplexedConnection,
     /// How many failures it was made after.
     number: u64,
 }
 
 impl ManageConnection for Manager {
-    type Connection = Line;
+    type Connection = Connection;
     type Error = RedisError;
 
-    async fn connect(&self) -> Result<Line, RedisError> {
+    async fn connect(&self) -> Result<Connection, RedisError> {
         let number = self.lines.load(Ordering::SeqCst);
-        Ok(Line { conn: self.inner.connect().await?, number })
+        Ok(Connection { conn: self.inner.connect().await?, number })
     }
 
-    async fn is_valid(&self, line: &mut Line) -> Result<(), RedisError> {
+    async fn is_valid(&self, line: &mut Connection) -> Result<(), RedisError> {
         match line.number == self.lines.load(Ordering::SeqCst) {
             true => Ok(()),
             false => Err((redis::ErrorKind::Io, "a connection of its age has failed").into()),
         }
     }
 
-    fn has_broken(&self, line: &mut Line) -> bool {
+    fn has_broken(&self, line: &mut Connection) -> bool {
         line.number != self.lines.load(Ordering::SeqCst)
     }
 }

@@ -62,7 +62,7 @@ async fn operators_alone_reach_the_tenants() {
     let expected = [json!(tenant.id), json!(tenant.slug), json!(false), json!(null), json!(1)];
     assert_eq!(members.map(|member| found.json()[member].clone()), expected);
     operator.get(&path_of(&tenant)).header("if-none-match", found.header("etag").unwrap()).expect(304).await;
-    let never = app.parts.world.uuid();
+    let never = app.parts.env.uuid();
     operator.get(&format!("{TENANTS}/{never}")).expect(404).await;
     operator.patch(&format!("{TENANTS}/{never}")).json(&json!({"is_suspended": true})).expect(404).await;
     for path in ["/api/v1/tenant", LOGS] {

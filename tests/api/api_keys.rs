@@ -163,7 +163,7 @@ async fn admins_make_keys_and_none_above_themselves() {
             assert_eq!(answer.status.as_u16(), expected, "{} makes {}", maker.name(), role.name());
         }
     }
-    let past = (app.parts.world.now() - Duration::seconds(1)).to_rfc3339();
+    let past = (app.parts.env.now() - Duration::seconds(1)).to_rfc3339();
     let faults = [
         (json!({"expires_at": past}), 422, "expires_at"),
         (json!({"expires_at": "tomorrow"}), 400, "expires_at"),
@@ -274,7 +274,7 @@ async fn a_key_stops_with_its_service_account() {
 async fn a_key_expires_and_says_when_it_was_used() {
     let app = TestApp::alone().await;
     let owner = app.tenant().await.owner;
-    let expires_at = (app.parts.world.now() + Duration::minutes(10)).to_rfc3339();
+    let expires_at = (app.parts.env.now() + Duration::minutes(10)).to_rfc3339();
     let input = json!({"name": "Robot", "role": "viewer", "expires_at": expires_at});
     let key = owner.post(KEYS).json(&input).expect(201).await.json();
     let used = async || owner.get(&path_of(&key)).expect(200).await.json()["last_used_at"].clone();

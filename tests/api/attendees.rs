@@ -75,7 +75,7 @@ async fn exactly_one_of_user_and_address_is_given_and_it_must_be_somebody() {
         (both, json!({"email": ["must be absent with `user_id`"]})),
         (json!({"user_id": other.owner.id()}), json!({"user_id": ["does not exist"]})),
         (json!({"user_id": removed.id()}), json!({"user_id": ["does not exist"]})),
-        (json!({"user_id": app.parts.world.uuid()}), json!({"user_id": ["does not exist"]})),
+        (json!({"user_id": app.parts.env.uuid()}), json!({"user_id": ["does not exist"]})),
     ] {
         let answer = owner.post(&list).json(&input).send().await;
         assert_eq!((answer.error().0, answer.detail()), (422, detail), "{input}");

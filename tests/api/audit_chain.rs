@@ -82,7 +82,7 @@ async fn add_rows(tenant: &Tenant, count: usize) {
     let app = &tenant.app;
     let at = instant(app, tenant.owner.signed_in["user"]["created_at"].as_str().unwrap());
     let row = |_| {
-        let (tenant, id) = (app.id(tenant.id), app.id(app.parts.world.uuid()));
+        let (tenant, id) = (app.id(tenant.id), app.id(app.parts.env.uuid()));
         format!("({tenant}, {id}, {at}, {id}, 'update', 'task', {id}, '{{}}')")
     };
     let rows: Vec<_> = (0..count).map(row).collect();
@@ -402,7 +402,7 @@ async fn the_command_says_by_its_exit_code_whether_there_are_faults() {
         let (code, out) = audit_verify(&["--head", head]).await;
         assert!(code == 2 && out.contains("is no head as the server logs it"), "{code}: {out}");
     }
-    let nobodys = KnownHead { tenant: app.parts.world.uuid().into(), head }.to_string();
+    let nobodys = KnownHead { tenant: app.parts.env.uuid().into(), head }.to_string();
     for arguments in [["--head", nobodys.as_str()], ["--tenant", "no-such-tenant"]] {
         let (code, out) = audit_verify(&arguments).await;
         assert!(code == 1 && out.contains("there is no tenant"), "{code}: {out}");

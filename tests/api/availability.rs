@@ -35,7 +35,7 @@ async fn on_sqlite_every_list_search_export_and_feed_looks_at_its_deadline() {
     }
     let app = TestApp::alone().await;
     let tenant = crate::tenancy::tenant_with_everything(&app).await;
-    let soon = app.parts.world.now() + chrono::Duration::days(1);
+    let soon = app.parts.env.now() + chrono::Duration::days(1);
     let ends = soon + chrono::Duration::hours(1);
     let time = |time: chrono::DateTime<chrono::Utc>| time.format("%Y-%m-%dT%H:%M:%SZ").to_string();
     tenant.owner.meeting(json!({"starts_at": time(soon), "ends_at": time(ends)})).await;

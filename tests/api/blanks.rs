@@ -84,7 +84,7 @@ async fn names_that_differ_by_a_blank_at_the_end_are_two_names() {
             let value = |name: &String| match name.as_str() {
                 name if name == column => format!("concat({own}, '{with}')"),
                 name if ids.contains(&name) => {
-                    app.id(app.parts.world.uuid()) + if kind == Kind::Postgres { "::uuid" } else { "" }
+                    app.id(app.parts.env.uuid()) + if kind == Kind::Postgres { "::uuid" } else { "" }
                 }
                 name => quoted(name),
             };

@@ -47,7 +47,7 @@ struct Place {
 
 impl Place {
     fn somewhere(app: &TestApp) -> Self {
-        let [a, b, c, d] = app.parts.world.random_bytes();
+        let [a, b, c, d] = app.parts.env.random_bytes();
         Self { app: app.clone(), address: format!("2001:db8:{a:02x}{b:02x}:{c:02x}{d:02x}::1") }
     }
 
@@ -194,7 +194,7 @@ async fn guesses_of_the_current_password_wait_by_themselves() {
     owner.patch(PROFILE).json(&json!({"name": "No guess"})).expect(200).await;
     app.clock.advance(Duration::seconds(1));
     for _ in 0..5 {
-        place.wrong(&owner.email()).await; // at the door it is another matter
+        place.wrong(&owner.email()).await; // sign-in counts failures by itself
     }
     place.wait(&owner.email()).await;
     change(PASSWORD).expect(204).await; // and who fails there keeps nobody in from changing it

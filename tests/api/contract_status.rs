@@ -32,7 +32,7 @@ async fn in_status(tenant: &Tenant, status: &str) -> Value {
 }
 
 fn today_in(app: &TestApp, zone: &str) -> NaiveDate {
-    app.parts.world.now().with_timezone(&zone.parse::<chrono_tz::Tz>().unwrap()).date_naive()
+    app.parts.env.now().with_timezone(&zone.parse::<chrono_tz::Tz>().unwrap()).date_naive()
 }
 
 async fn tenant_in(app: &TestApp, zone: &str) -> Tenant {

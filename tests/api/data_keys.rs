@@ -22,7 +22,7 @@ fn place(row: Uuid) -> Place {
 
 impl Tenant {
     fn as_actor(&self) -> Actor {
-        Actor::vouched(self.id.into(), self.owner.id().into(), Origin::default())
+        Actor::authenticated(self.id.into(), self.owner.id().into(), Origin::default())
     }
 
     async fn seal(&self, place: Place) -> Result<Sealed> {
@@ -56,7 +56,7 @@ fn is_refused(result: Result<Vec<u8>>) -> bool {
 async fn a_sealed_value_opens_in_its_place_only() {
     let app = TestApp::alone().await;
     let (tenant, other) = (app.tenant().await, app.tenant().await);
-    let row = app.parts.world.uuid();
+    let row = app.parts.env.uuid();
     let (sealed, again) = (tenant.seal(place(row)).await.unwrap(), tenant.seal(place(row)).await.unwrap());
     assert_ne!(sealed, again, "equal values look different");
     assert_eq!(tenant.open(place(row), &sealed).await.unwrap(), AMOUNT);
@@ -64,7 +64,7 @@ async fn a_sealed_value_opens_in_its_place_only() {
     other.seal(place(row)).await.unwrap(); // so that it has a key of the same number
 
     assert!(is_refused(other.open(place(row), &sealed).await), "another tenant");
-    assert!(is_refused(tenant.open(place(app.parts.world.uuid()), &sealed).await), "another row");
+    assert!(is_refused(tenant.open(place(app.parts.env.uuid()), &sealed).await), "another row");
     assert!(is_refused(tenant.open(Place { column: "from_sealed", ..place(row) }, &sealed).await), "another column");
     assert!(is_refused(tenant.open(Place { table: "items", ..place(row) }, &sealed).await), "another table");
     for index in 0..sealed.0.len() {
@@ -82,7 +82,7 @@ async fn a_tenant_has_one_data_key_however_many_ask_first() {
     let app = TestApp::start().await;
     let tenant = app.tenant().await;
     assert!(tenant.data_keys().await.is_empty(), "it is made when it is needed");
-    let row = app.parts.world.uuid();
+    let row = app.parts.env.uuid();
     for sealed in join_all((0..20).map(|_| tenant.seal(place(row)))).await {
         assert_eq!(tenant.open(place(row), &sealed.unwrap()).await.unwrap(), AMOUNT);
     }
@@ -99,7 +99,7 @@ async fn a_tenant_has_one_data_key_however_many_ask_first() {
 async fn a_data_key_that_was_used_up_gets_a_successor() {
     let app = TestApp::start().await;
     let tenant = app.tenant().await;
-    let row = app.parts.world.uuid();
+    let row = app.parts.env.uuid();
     let old = tenant.seal(place(row)).await.unwrap();
     let head = format!("data_key_heads SET uses = 4294967295 WHERE tenant_id = {}", app.id(tenant.id));
     app.run(&format!("UPDATE {head}")).await;
@@ -122,7 +122,7 @@ async fn a_deleted_tenants_keys_are_destroyed_at_once() {
     let app = TestApp::start().await;
     let tenant = app.tenant().await;
     tenant.owner.post("/api/v1/tasks").header("idempotency-key", "k").json(&json!({"title": "a"})).expect(201).await;
-    tenant.seal(place(app.parts.world.uuid())).await.unwrap();
+    tenant.seal(place(app.parts.env.uuid())).await.unwrap();
     assert_eq!(tenant.data_keys().await.len(), 1);
     let answers = format!("SELECT 'kept' FROM idempotency_keys WHERE tenant_id = {}", app.id(tenant.id));
     assert_eq!(app.rows(&answers).await.len(), 1);
@@ -158,7 +158,7 @@ async fn with_new_key_alone(app: &TestApp) -> TestApp {
 async fn the_old_master_key_can_be_taken_away_after_a_rotation() {
     let app = TestApp::alone().await;
     let tenant = app.unverified_tenant().await; // whose owner is to get a mail
-    let row = app.parts.world.uuid();
+    let row = app.parts.env.uuid();
     let sealed = tenant.seal(place(row)).await.unwrap();
     let task = json!({"title": "Once"});
     let create = |person: Person| {
@@ -189,7 +189,7 @@ async fn the_old_master_key_can_be_taken_away_after_a_rotation() {
 async fn a_rotation_that_lacks_a_key_says_so_and_loses_nothing() {
     let app = TestApp::alone().await;
     let tenant = app.tenant().await;
-    let row = app.parts.world.uuid();
+    let row = app.parts.env.uuid();
     let sealed = tenant.seal(place(row)).await.unwrap();
     let (done, text) = rotate(&app, "not the key that the servers have had so far", &[]).await;
     let refused = "encryption.key: the key default is another one than this database is encrypted under";
@@ -204,7 +204,7 @@ async fn a_tenant_that_awaits_its_removal_stops_no_rotation() {
     let app = TestApp::alone().await;
     let (gone, kept) = (app.tenant().await, app.tenant().await);
     for tenant in [&gone, &kept] {
-        tenant.seal(place(app.parts.world.uuid())).await.unwrap();
+        tenant.seal(place(app.parts.env.uuid())).await.unwrap();
     }
     gone.owner.delete(&format!("/api/v1/tenant?confirm={}", gone.slug)).expect(204).await;
     let (done, text) = rotate(&app, OLD_KEY, &["--data"]).await;

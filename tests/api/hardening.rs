@@ -84,8 +84,8 @@ async fn the_next_user_of_a_browser_is_not_shown_the_last_ones_profile() {
 async fn a_password_that_was_changed_meanwhile_opens_no_session() {
     let app = TestApp::start().await;
     let tenant = app.tenant().await;
-    let actor = Actor::vouched(tenant.id.into(), tenant.owner.id().into(), Origin::default());
-    let (id, expires_at) = (app.parts.world.uuid().into(), app.parts.world.now().into());
+    let actor = Actor::authenticated(tenant.id.into(), tenant.owner.id().into(), Origin::default());
+    let (id, expires_at) = (app.parts.env.uuid().into(), app.parts.env.now().into());
     let session = move |checked| {
         let renewed = Some("never stored".to_owned());
         NewSession { id, token_hash: [0; 32], device_name: None, expires_at, checked, renewed }

@@ -15,7 +15,7 @@ async fn tenant() -> Tenant {
 
 /// The attendees of a new meeting, tomorrow.
 async fn of_a_meeting(tenant: &Tenant, maker: &Person, title: &str) -> String {
-    let starts = tenant.app.parts.world.now() + Duration::days(1);
+    let starts = tenant.app.parts.env.now() + Duration::days(1);
     let (starts_at, ends_at) = (starts.to_rfc3339(), (starts + Duration::hours(1)).to_rfc3339());
     let meeting = maker.meeting(json!({"title": title, "starts_at": starts_at, "ends_at": ends_at})).await;
     format!("{}/attendees", path_of(&meeting))

@@ -160,7 +160,7 @@ async fn another_tenants_ids_are_as_ones_that_never_were() {
     let app = TestApp::start().await;
     let (ours, theirs) = (app.tenant().await, app.tenant().await);
     let (foreign, rights) = (ids_in(&theirs).await, rights());
-    let never: BTreeMap<_, _> = foreign.keys().map(|name| (*name, app.parts.world.uuid().to_string())).collect();
+    let never: BTreeMap<_, _> = foreign.keys().map(|name| (*name, app.parts.env.uuid().to_string())).collect();
     let mut walked = 0;
     let is_walked = |operation: &&Operation| {
         operation.path.contains('{') && rights[&operation.id].as_ref().is_some_and(|rights| !rights.is_for_operators)

@@ -122,7 +122,7 @@ async fn what_did_not_happen_and_what_others_do_outdates_nothing() {
         let item = tenant.owner.item(json!({"title": "a"})).await;
         let (path, editor) = (path_of(&item), tenant.editor().await);
         let first = list(&editor, "").await;
-        let nobody = json!({"title": "b", "owner_id": app.parts.world.uuid()});
+        let nobody = json!({"title": "b", "owner_id": app.parts.env.uuid()});
         tenant.owner.post(ITEMS).json(&nobody).expect(422).await;
         tenant.owner.patch(&path).header("if-match", "\"7\"").json(&json!({"title": "b"})).expect(412).await;
         editor.delete(&path).expect(403).await;
@@ -139,9 +139,9 @@ async fn what_is_stored_in_bulk_is_seen_at_once() {
     for [app, _] in pairs().await {
         let tenant = app.tenant().await;
         assert!(titles(&tenant.owner).await.is_empty());
-        let now = app.parts.world.now().into();
+        let now = app.parts.env.now().into();
         let item = Item {
-            id: app.parts.world.uuid().into(),
+            id: app.parts.env.uuid().into(),
             content: ItemContent { title: "a".into(), description: None, price: 1 },
             currency: "EUR".into(),
             owner_id: tenant.owner.id().into(),

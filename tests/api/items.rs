@@ -310,7 +310,7 @@ async fn admins_give_items_to_active_people_of_their_tenant() {
     let missing = "does not exist";
     for (somebody, message) in [
         (stranger, missing),
-        (tenant.app.parts.world.uuid(), missing),
+        (tenant.app.parts.env.uuid(), missing),
         (removed.id(), missing),
         (disabled.id(), "is disabled"),
     ] {

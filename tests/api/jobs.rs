@@ -375,7 +375,7 @@ async fn nobody_reads_in_the_table_what_is_to_be_sent() {
         let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
         assert!(payloads.iter().all(|payload| !payload.contains(&hex)), "{secret}");
     }
-    let moved = app.id(app.parts.world.uuid());
+    let moved = app.id(app.parts.env.uuid());
     app.run(&format!("UPDATE jobs SET id = {moved} WHERE kind = 'mail'")).await;
     app.run_jobs().await;
     assert_eq!(app.mailbox.to(&email(&invitation)).len(), 0, "it opens in its own row alone");

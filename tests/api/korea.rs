@@ -1,6 +1,6 @@
 //! A server in Korea: names, titles and mails in Hangul arrive whole, however they are typed.
 use crate::support::{Mailbox, TestApp};
-use bizcenter::infra::jobs::JobOf;
+use bizcenter::infra::jobs::JobContext;
 use bizcenter::infra::mail::{Mail, Mailer};
 use serde_json::{Value, json};
 use unicode_normalization::UnicodeNormalization;
@@ -21,8 +21,8 @@ fn query(name: &str, text: &str) -> String {
     serde_urlencoded::to_string([(name, text)]).unwrap()
 }
 
-fn job() -> JobOf {
-    JobOf { id: Uuid::from_u128(1).into(), tenant: None, is_repeat: false }
+fn job() -> JobContext {
+    JobContext { id: Uuid::from_u128(1).into(), tenant: None, is_repeat: false }
 }
 
 fn mail(to: &str, subject: &str, text: &str) -> Mail {

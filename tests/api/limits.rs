@@ -51,7 +51,7 @@ async fn limited(limits: RateLimitConfig) -> TestApp {
 
 /// An address that no other test has.
 fn address(app: &TestApp) -> String {
-    let [a, b, c, d] = app.parts.world.random_bytes();
+    let [a, b, c, d] = app.parts.env.random_bytes();
     format!("2001:db8:{a:02x}{b:02x}:{c:02x}{d:02x}::1")
 }
 

@@ -11,14 +11,14 @@ const TASKS: &str = "/api/v1/tasks";
 const PASSWORD: &str = "correct horse battery";
 
 /// An answer as it came.
-struct Told {
+struct Reply {
     status: StatusCode,
     headers: HeaderMap,
     /// Null where it is empty.
     body: Value,
 }
 
-impl Told {
+impl Reply {
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
@@ -38,7 +38,7 @@ impl Told {
 }
 
 /// Asks a path of this server, with these headers; null is no body.
-async fn ask(app: &TestApp, person: &Person, method: Method, path: &str, body: &Value) -> Told {
+async fn ask(app: &TestApp, person: &Person, method: Method, path: &str, body: &Value) -> Reply {
     ask_with(app, person, method, path, body, HeaderMap::new()).await
 }
 
@@ -49,7 +49,7 @@ async fn ask_with(
     path: &str,
     body: &Value,
     headers: HeaderMap,
-) -> Told {
+) -> Reply {
     let mut request = app.http.request(method, app.url(path)).headers(headers);
     if let Some(token) = &person.token {
         request = request.bearer_auth(token);
@@ -60,10 +60,10 @@ async fn ask_with(
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());
     let body = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or_default();
-    Told { status, headers, body }
+    Reply { status, headers, body }
 }
 
-async fn get(app: &TestApp, person: &Person, path: &str) -> Told {
+async fn get(app: &TestApp, person: &Person, path: &str) -> Reply {
     ask(app, person, Method::GET, path, &Value::Null).await
 }
 
@@ -123,7 +123,7 @@ async fn the_cookie_of_sign_in_is_for_the_old_paths_too() {
     ask(&app, &visitor, Method::POST, "/auth/signup", &input).await;
     let credentials = json!({"email": input["email"], "password": PASSWORD});
     for beginning in ["/auth", "/api/auth"] {
-        let cookies = |told: &Told| -> Vec<(String, String)> {
+        let cookies = |told: &Reply| -> Vec<(String, String)> {
             let all = told.headers.get_all("set-cookie").iter().map(|cookie| cookie.to_str().unwrap());
             let parts = all.map(|cookie| cookie.split("; ").collect::<Vec<_>>());
             let path = |parts: &[&str]| parts.iter().find_map(|part| part.strip_prefix("Path=")).unwrap().to_owned();
@@ -184,13 +184,13 @@ async fn people_register_sign_in_and_go_by_old_paths() {
     faulty.names(REGISTER);
 }
 
-async fn send(app: &TestApp, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Told {
+async fn send(app: &TestApp, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
     let request = app.http.request(method, app.url(path)).body(body.to_owned());
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());
     let body = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or_default();
-    Told { status, headers, body }
+    Reply { status, headers, body }
 }
 
 #[tokio::test]

@@ -147,7 +147,7 @@ async fn a_hash_from_before_allows_what_needs_the_current_password() {
 async fn an_unknown_name_takes_as_long_however_the_password_is_typed() {
     let app = TestApp::with(|config| config.auth.bcrypt_cost = 8).await;
     let known = app.tenant().await.viewer().await.email();
-    let now = || -> DateTime<Utc> { app.parts.world.now() };
+    let now = || -> DateTime<Utc> { app.parts.env.now() };
     let typed = decomposed("틀린 비밀번호");
     let mut times = [const { vec![] }; 2];
     for _ in 0..15 {

@@ -159,9 +159,9 @@ async fn exports(here: &Person, there: &Person) {
 
 /// Clients that don't wait for their answers, so that statements are stopped in the middle.
 async fn hang_up(person: &Person) {
-    for patience in 0..25 {
+    for timeouts in 0..25 {
         let change = person.clone().post(TASKS).json(&json!({"title": "Given up"})).send();
-        let _ = timeout(Duration::from_millis(patience), change).await;
+        let _ = timeout(Duration::from_millis(timeouts), change).await;
     }
 }
 
@@ -285,7 +285,7 @@ async fn what_other_programs_left_in_a_session_is_no_obstacle() {
 
 /// How many tasks the database shows to a query in a tenant's name that forgets to ask for its own.
 async fn visible_tasks(app: &TestApp, tenant: &Tenant) -> i64 {
-    let reader = Actor::vouched(tenant.id.into(), tenant.owner.id().into(), Origin::default());
+    let reader = Actor::authenticated(tenant.id.into(), tenant.owner.id().into(), Origin::default());
     let count = async move |tx: &mut ReadTx| {
         let tasks = diesel::dsl::sql::<diesel::sql_types::BigInt>("(SELECT count(*) FROM tasks)");
         #[expect(clippy::disallowed_methods, reason = "a query as nobody should write it")]

@@ -1,8 +1,8 @@
 //! A Redis user that may do less than the server needs is found out, and named; the README says what it needs.
 use crate::support::{TestApp, has_servers, redis_call, redis_url};
 use bizcenter::config::{Config, SessionStoreChoice};
+use bizcenter::infra::env::Env;
 use bizcenter::infra::redis::{Redis, RedisOptions};
-use bizcenter::infra::world::World;
 use serde_json::json;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ struct RedisUser {
 
 impl RedisUser {
     async fn with(rights: &[&str]) -> Self {
-        let name = format!("test-{}", World::real().uuid().simple());
+        let name = format!("test-{}", Env::real().uuid().simple());
         let url = redis_url().replace("redis://", &format!("redis://{name}:{PASSWORD}@"));
         let user = Self { name, url };
         user.grant(rights).await;

@@ -6,7 +6,7 @@ use bizcenter::config::Environment;
 use bizcenter::db::queue::Claimant;
 use bizcenter::infra::metrics::Metrics;
 use bizcenter::infra::password::Password;
-use bizcenter::resources::auth::MOST_NOTES;
+use bizcenter::resources::auth::MAX_CONCURRENT_LOGIN_AUDITS;
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -117,7 +117,7 @@ async fn an_unknown_name_is_told_the_same_as_a_wrong_password() {
 
 /// Sign-ins with a wrong password: how long the middle one of some takes for each of these addresses, tried in turn.
 async fn medians<const N: usize>(app: &TestApp, emails: [&str; N]) -> [f64; N] {
-    let now = || -> DateTime<Utc> { app.parts.world.now() };
+    let now = || -> DateTime<Utc> { app.parts.env.now() };
     let mut times = [const { vec![] }; N];
     for _ in 0..9 {
         for (times, email) in times.iter_mut().zip(emails) {
@@ -139,7 +139,7 @@ async fn an_unknown_name_takes_as_long_as_a_wrong_password() {
     let without_password = tenant.viewer().await;
     app.run(&format!("UPDATE users SET password_hash = NULL WHERE id = {}", app.id(without_password.id()))).await;
     let from_before = tenant.viewer().await; // when hashes were cheaper
-    let cheap = Passwords::new(5, app.parts.world.clone(), Metrics::default().queue("passwords"));
+    let cheap = Passwords::new(5, app.parts.env.clone(), Metrics::default().queue("passwords"));
     let cheap = cheap.hash(Claimant::server(), &Password::new(PASSWORD)).await.unwrap();
     app.run(&format!("UPDATE users SET password_hash = '{cheap}' WHERE id = {}", app.id(from_before.id()))).await;
     let (known, none, cheap) = (tenant.owner.email(), without_password.email(), from_before.email());
@@ -216,7 +216,7 @@ async fn failures_that_can_not_be_written_down_yet_do_not_pile_up() {
     let mut held = lock(&tenant).await;
     let (known, unknown) = (tenant.owner.email(), format!("{}@example.com", app.unique()));
     let wrong = |email: &str| json!({"email": email, "password": "wrong"});
-    for _ in 0..MOST_NOTES {
+    for _ in 0..MAX_CONCURRENT_LOGIN_AUDITS {
         login(app, &wrong(&known)).await.expect(401);
     }
     let (known, unknown) = (wrong(&known), wrong(&unknown));

@@ -1,6 +1,6 @@
 //! Mail through a real SMTP server (aiosmtpd): what it puts into its Maildir is what people would get.
 use crate::support::{TestApp, has_servers};
-use bizcenter::infra::jobs::JobOf;
+use bizcenter::infra::jobs::JobContext;
 use bizcenter::infra::mail::{Mail, Mailer};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -62,7 +62,7 @@ async fn another_library_reads_our_hangul() {
     let text = format!("안녕하세요, 김철수님.\n\n{}\n\n감사합니다.\n", "가나다라마바사아자차카타파하".repeat(200));
     let mail = json!({"to": format!("{name}@예시.example"), "subject": subject, "text": text});
     let mail: Mail = serde_json::from_value(mail).unwrap(); // as a job holds it
-    let job = JobOf { id: Uuid::from_u128(1).into(), tenant: None, is_repeat: false };
+    let job = JobContext { id: Uuid::from_u128(1).into(), tenant: None, is_repeat: false };
     mailer.send(job, mail).await.unwrap();
 
     let to = format!("{name}@xn--vv4b11d.example");

@@ -162,7 +162,7 @@ async fn a_comment_is_only_found_under_its_task() {
     let id = |comment: &Value| comment["id"].as_str().unwrap().to_owned();
     let mine = say(&ours.owner, &first, "mine").await;
     let strange = id(&say(&theirs.owner, &foreign, "strange").await);
-    let (mine_id, never) = (id(&mine), app.parts.world.uuid().to_string());
+    let (mine_id, never) = (id(&mine), app.parts.env.uuid().to_string());
     let mixed = [
         format!("{second}/{mine_id}"),
         format!("{foreign}/{mine_id}"),

@@ -37,7 +37,7 @@ pub async fn tenant_with_everything(app: &TestApp) -> Tenant {
     tenant.owner.post("/api/v1/invitations").json(&invitation).expect(201).await;
     tenant.owner.post("/api/v1/api-keys").json(&json!({"name": "Robot", "role": "viewer"})).expect(201).await;
     let (db, actor) =
-        (app.parts.db.clone(), Actor::vouched(tenant.id.into(), tenant.owner.id().into(), Origin::default()));
+        (app.parts.db.clone(), Actor::authenticated(tenant.id.into(), tenant.owner.id().into(), Origin::default()));
     let place = Place { table: "contracts", row: tenant.id, column: "amount_sealed" };
     let behind = async move {
         let seal = async move |tx: &mut WriteTx| {
@@ -210,7 +210,7 @@ async fn no_database_stores_a_reference_to_another_tenants_user() {
             "INSERT INTO tasks (tenant_id, id, title, status, priority, tags, assigned_to, created_by, version, created_at, updated_at)
              SELECT tenant_id, {}, title, status, priority, tags, {assigned_to}, {created_by}, 1, created_at, updated_at
              FROM tasks WHERE tenant_id = {tenant} AND title = 'The secret plan'",
-            id(app.parts.world.uuid())
+            id(app.parts.env.uuid())
         )
     };
     let as_ours = refusal(run(&mut conn, &insert(&stranger, &colleague)).await);
@@ -273,7 +273,7 @@ async fn another_tenants_task_is_not_found_as_if_it_never_was() {
     for app in servers().await {
         let (a, b) = (app.tenant().await, app.tenant().await);
         let task = b.owner.task(json!({"title": "Theirs"})).await;
-        let (theirs, never) = (path_of(&task), format!("/api/v1/tasks/{}", app.parts.world.uuid()));
+        let (theirs, never) = (path_of(&task), format!("/api/v1/tasks/{}", app.parts.env.uuid()));
         let bodies = [
             (Method::GET, None),
             (Method::PUT, Some(json!({"title": "Ours"}))),
@@ -318,7 +318,7 @@ async fn a_task_can_not_be_assigned_to_another_tenants_user() {
         for (method, path) in [(Method::POST, "/api/v1/tasks"), (Method::PUT, &path), (Method::PATCH, &path)] {
             let assign =
                 |user| a.owner.call(method.clone(), path).json(&json!({"title": "Taken", "assigned_to": user})).send();
-            let (theirs, never) = (assign(b.owner.id()).await, assign(app.parts.world.uuid()).await);
+            let (theirs, never) = (assign(b.owner.id()).await, assign(app.parts.env.uuid()).await);
             assert_eq!(theirs.error(), (422, "unprocessable".to_owned()), "{method}");
             assert_eq!(theirs.detail(), json!({"assigned_to": ["does not exist"]}), "{method}");
             assert_eq!(told(&theirs), told(&never), "{method}");

@@ -1,4 +1,4 @@
-//! One's own tenant: its settings, the door that it opens or closes, and its end.
+//! One's own tenant: its settings, who may join it, and its end.
 use crate::support::{Answer, Person, Tenant, TestApp};
 use bizcenter::auth::Role;
 use futures_util::future::join_all;

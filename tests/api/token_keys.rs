@@ -263,7 +263,7 @@ async fn a_server_does_not_start_with_a_key_that_does_not_fit() {
     for (algorithm, key, previous) in faults {
         let mut config = (*running.config).clone();
         signing(algorithm, key, previous)(&mut config);
-        let error = app::connect(&config, running.parts.world.clone()).await.err().unwrap();
+        let error = app::connect(&config, running.parts.env.clone()).await.err().unwrap();
         let text = format!("{error:#}");
         assert!(text.contains("auth.jwt_key"), "{algorithm:?}: {text}");
         let secret = key.lines().nth(1).unwrap();

@@ -10,7 +10,7 @@ use unicode_normalization::UnicodeNormalization;
 const HANGUL: &str = "한글로된비밀번호스물네글자를꼭채워서적어봅니다요";
 
 fn passwords(cost: u32) -> Passwords {
-    Passwords::new(cost, World::real(), QueueGauges::default())
+    Passwords::new(cost, Env::real(), QueueGauges::default())
 }
 
 fn anybody() -> Claimant {

@@ -1,19 +1,19 @@
 //! Sessions: one a device that signs in. They are kept in Redis or in the database; the rules are the same.
 //!
-//! What a user is (their standing) is looked up at each request. With sessions in Redis it is remembered there too, so
+//! The principal of a user is looked up at each request. With sessions in Redis it is remembered there too, so
 //! that a request needs one round trip; [`Sessions::fence`] keeps what is remembered true.
 mod redis;
 mod rules;
 
 pub use redis::{Fence, RedisSessions};
-pub use rules::{Verdict, judge};
+pub use rules::{Verdict, rotation_verdict};
 
 use super::limits::{Limits, Taken};
 use crate::auth::Actor;
 use crate::db::jobs::Job;
 use crate::db::sessions::{EndReason, NewSession, Rotation, SessionsAre, StoredSession};
 use crate::db::types::{Instant, SessionId, TenantId, UserId};
-use crate::db::{Action, Db, Scope, Standing, WriteScope, WriteTx};
+use crate::db::{Action, Db, Principal, Scope, WriteScope, WriteTx};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -27,11 +27,11 @@ pub enum Sessions {
 
 /// A user was removed: so is what Redis keeps of their sessions. The database's rows went with them.
 #[derive(Serialize, Deserialize)]
-pub struct ForgetSessions {
+pub struct RevokeSessions {
     pub user: UserId,
 }
 
-impl Job for ForgetSessions {
+impl Job for RevokeSessions {
     const KIND: &'static str = "forget_sessions";
 }
 
@@ -68,23 +68,23 @@ impl Sessions {
         session: SessionId,
         limits: &Limits,
         writes: bool,
-    ) -> Result<Option<(Standing, Vec<Taken>)>> {
+    ) -> Result<Option<(Principal, Vec<Taken>)>> {
         let (tenant, user) = (actor.tenant(), actor.actor());
         match self {
             Self::Database(db) => {
-                let Some(standing) = db.standing_of_session(actor, session).await? else { return Ok(None) };
-                let taken = limits.take(&limits.of_user(tenant, user, &standing, writes)).await?;
-                Ok(Some((standing, taken)))
+                let Some(principal) = db.principal_of_session(actor, session).await? else { return Ok(None) };
+                let taken = limits.take(&limits.of_user(tenant, user, &principal, writes)).await?;
+                Ok(Some((principal, taken)))
             }
             Self::Redis(db, redis) => redis.admit(db, actor, session, Some((limits, writes))).await,
         }
     }
 
     /// Whether the session still is to be served; it costs no turn of any limit.
-    pub async fn goes_on(&self, actor: &Actor, session: SessionId) -> Result<Option<Standing>> {
+    pub async fn goes_on(&self, actor: &Actor, session: SessionId) -> Result<Option<Principal>> {
         match self {
-            Self::Database(db) => db.standing_of_session(actor, session).await,
-            Self::Redis(db, redis) => Ok(redis.admit(db, actor, session, None).await?.map(|(standing, _)| standing)),
+            Self::Database(db) => db.principal_of_session(actor, session).await,
+            Self::Redis(db, redis) => Ok(redis.admit(db, actor, session, None).await?.map(|(principal, _)| principal)),
         }
     }
 
@@ -174,21 +174,21 @@ impl Sessions {
     }
 
     /// Removes what Redis keeps of the sessions of a user who was removed.
-    pub async fn forget(&self, tenant: TenantId, user: UserId) -> Result<()> {
+    pub async fn revoke_user(&self, tenant: TenantId, user: UserId) -> Result<()> {
         match self {
             Self::Database(_) => Ok(()),
-            Self::Redis(_, redis) => redis.forget(tenant, user).await,
+            Self::Redis(_, redis) => redis.revoke_user(tenant, user).await,
         }
     }
 
     /// The same for all users of a tenant that was deleted, before their rows go.
-    pub async fn forget_tenant(&self, tenant: TenantId) -> Result<()> {
+    pub async fn revoke_tenant(&self, tenant: TenantId) -> Result<()> {
         let Self::Redis(db, redis) = self else { return Ok(()) };
         let mut after = UserId::from(Uuid::nil());
         loop {
             let users = db.users_of_deleted(tenant, after).await?;
             for user in &users {
-                redis.forget(tenant, *user).await?;
+                redis.revoke_user(tenant, *user).await?;
             }
             match users.last() {
                 Some(last) => after = *last,
@@ -208,11 +208,11 @@ impl Sessions {
     /// The actor's sessions in Redis, the latest first; none where they are in the database, which pages them itself.
     pub async fn devices(&self, actor: &Actor) -> Result<Option<Vec<Device>>> {
         let Self::Redis(db, redis) = self else { return Ok(None) };
-        let standing = db.standing(actor, actor.actor()).await?.ok_or(Error::InvalidToken)?;
-        Ok(Some(redis.devices(actor, standing.epoch).await?))
+        let principal = db.principal(actor, actor.actor()).await?.ok_or(Error::InvalidToken)?;
+        Ok(Some(redis.devices(actor, principal.epoch).await?))
     }
 
-    /// To be held while something is changed that the standing of this tenant's users is made of: nothing of it is
+    /// To be held while something is changed that the principals of this tenant are made of: nothing of them is
     /// remembered meanwhile, and nothing from before afterwards. Without it Redis could go on with what was. It is taken
     /// before the transaction, as no network is waited for within one.
     pub async fn fence(&self, tenant: TenantId) -> Result<Fence> {

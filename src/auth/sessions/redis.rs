@@ -4,8 +4,8 @@
 //! |---|---|
 //! | `…:session:<id>` | a hash: one session; goes when it expires |
 //! | `…:sessions:<user>` | a sorted set: the ids of a user's sessions by the time they expire |
-//! | `…:standing:<user>` | a hash: what the user is, as it was in the database at generation `gen` |
-//! | `…:gen` | a random text, another one after each change to the standing of any user of the tenant |
+//! | `…:standing:<user>` | a hash: the principal of the user, as it was in the database at generation `gen` |
+//! | `…:gen` | a random text, another one after each change to the principal of any user of the tenant |
 //! | `…:fences` | a sorted set: changes under way, by the time after which they are no more |
 //! | `bc:tried` | no tenant's: whether Redis takes writes |
 use crate::auth::Actor;
@@ -13,10 +13,10 @@ use crate::auth::limits::{GCRA, Limits, Taken, read_taken};
 use crate::auth::sessions::Device;
 use crate::db::sessions::{NewSession, Rotation, SessionState, StoredSession};
 use crate::db::types::{Instant, SessionId, TenantId, UserId};
-use crate::db::{Db, Scope, Standing, WriteScope};
+use crate::db::{Db, Principal, Scope, WriteScope};
 use crate::error::{Error, Result};
+use crate::infra::env::Env;
 use crate::infra::redis::Redis;
-use crate::infra::world::World;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD_NO_PAD as BASE64;
 use chrono::{DateTime, Duration};
@@ -24,24 +24,24 @@ use redis::Script;
 use std::sync::LazyLock;
 use uuid::Uuid;
 
-/// How long a standing is remembered. It also bounds what a Redis that lost its last second in a crash can get wrong.
+/// How long a principal is remembered. It also bounds what a Redis that lost its last second in a crash can get wrong.
 const REMEMBERED_MILLIS: i64 = 60_000;
 /// What a fence outlasts the requests by: a commit that was on its way when its request ended, and servers' clocks.
 const FENCE_MARGIN: Duration = Duration::seconds(60);
 /// How many sessions a user can have; the oldest makes room.
-const MOST_SESSIONS: usize = 1000;
+const MAX_SESSIONS: usize = 1000;
 
 #[derive(Clone)]
 pub struct RedisSessions {
     redis: Redis,
-    world: World,
-    /// How long a fence stands that nobody lifts: as long as somebody may remember a standing from before the change. The change
-    /// is over by its request's deadline, and who read the standing just before remembers it by theirs.
+    env: Env,
+    /// How long a fence stays that nobody lifts: as long as some server may remember a principal from before the change. The change
+    /// is over by its request's deadline, and a server that read the principal just before remembers it by the deadline of that request.
     fence: Duration,
 }
 
-/// Asks for session, standing and limits at once: the quotas lie beside the standing. Limits are charged only where a
-/// standing is remembered.
+/// Asks for session, principal and limits at once: the quotas lie beside the principal. Limits are charged only where a
+/// principal is remembered.
 static ADMIT: LazyLock<Script> = LazyLock::new(|| {
     let main = r#"
 local session = redis.call('HMGET', KEYS[1], 'user', 'epoch', 'expires')
@@ -62,7 +62,7 @@ return {session[1], session[2], session[3], gen, standing[2], take(limits, tonum
     Script::new(&format!("{GCRA}{main}"))
 });
 
-/// Remembers a standing, unless something changed since it was read.
+/// Remembers a principal, unless something changed since it was read.
 static REMEMBER: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -187,8 +187,8 @@ fn instant(micros: i64) -> Result<Instant> {
 
 impl RedisSessions {
     /// `request_timeout` is how long a request may take.
-    pub fn new(redis: Redis, world: World, request_timeout: Duration) -> Self {
-        Self { redis, world, fence: request_timeout * 2 + FENCE_MARGIN }
+    pub fn new(redis: Redis, env: Env, request_timeout: Duration) -> Self {
+        Self { redis, env, fence: request_timeout * 2 + FENCE_MARGIN }
     }
 
     pub(super) async fn admit(
@@ -197,7 +197,7 @@ impl RedisSessions {
         actor: &Actor,
         session: SessionId,
         limits: Option<(&Limits, bool)>,
-    ) -> Result<Option<(Standing, Vec<Taken>)>> {
+    ) -> Result<Option<(Principal, Vec<Taken>)>> {
         let (tenant, user, now) = (actor.tenant(), actor.actor(), self.now());
         let mut invocation = ADMIT.prepare_invoke();
         invocation
@@ -215,28 +215,28 @@ impl RedisSessions {
         if of != user.to_string() || expires <= now {
             return Ok(None);
         }
-        let of_user = |standing: &Standing| {
-            limits.map(|(limits, writes)| limits.of_user(tenant, user, standing, writes)).unwrap_or_default()
+        let of_user = |principal: &Principal| {
+            limits.map(|(limits, writes)| limits.of_user(tenant, user, principal, writes)).unwrap_or_default()
         };
-        let (standing, taken) = match known.and_then(|json| serde_json::from_str::<Standing>(&json).ok()) {
-            Some(standing) => {
-                let taken = read_taken(&of_user(&standing), &answer);
-                (standing, taken)
+        let (principal, taken) = match known.and_then(|json| serde_json::from_str::<Principal>(&json).ok()) {
+            Some(principal) => {
+                let taken = read_taken(&of_user(&principal), &answer);
+                (principal, taken)
             }
             None => {
-                let Some(standing) = db.standing(actor, user).await? else { return Ok(None) };
-                if epoch < standing.epoch {
+                let Some(principal) = db.principal(actor, user).await? else { return Ok(None) };
+                if epoch < principal.epoch {
                     return Ok(None);
                 }
-                self.remember(tenant, user, &generation, &standing, limits.map(|(limits, _)| limits)).await?;
+                self.remember(tenant, user, &generation, &principal, limits.map(|(limits, _)| limits)).await?;
                 let taken = match limits {
-                    Some((limits, _)) => limits.take(&of_user(&standing)).await?,
+                    Some((limits, _)) => limits.take(&of_user(&principal)).await?,
                     None => vec![],
                 };
-                (standing, taken)
+                (principal, taken)
             }
         };
-        Ok((epoch >= standing.epoch).then_some((standing, taken)))
+        Ok((epoch >= principal.epoch).then_some((principal, taken)))
     }
 
     async fn remember(
@@ -244,11 +244,11 @@ impl RedisSessions {
         tenant: TenantId,
         user: UserId,
         generation: &str,
-        standing: &Standing,
+        principal: &Principal,
         limits: Option<&Limits>,
     ) -> Result<()> {
         let Some(limits) = limits else { return Ok(()) }; // without the quotas it would be no use to `ADMIT`
-        let json = serde_json::to_string(standing).map_err(|error| Error::Internal(error.into()))?;
+        let json = serde_json::to_string(principal).map_err(|error| Error::Internal(error.into()))?;
         let mut invocation = REMEMBER.prepare_invoke();
         invocation
             .key(key(tenant, &format!("standing:{user}")))
@@ -258,8 +258,8 @@ impl RedisSessions {
             .arg(generation)
             .arg(json)
             .arg(REMEMBERED_MILLIS)
-            .arg(self.world.uuid().to_string());
-        for limit in limits.of_user(tenant, user, standing, true) {
+            .arg(self.env.uuid().to_string());
+        for limit in limits.of_user(tenant, user, principal, true) {
             invocation.arg(limit.quota).arg(limit.interval());
         }
         let _: i64 = self.redis.run(&invocation).await?;
@@ -283,7 +283,7 @@ impl RedisSessions {
             .arg(self.millis_until(*expires_at))
             .arg(expires_at.0.timestamp_micros())
             .arg(id.to_string())
-            .arg(MOST_SESSIONS)
+            .arg(MAX_SESSIONS)
             .arg(("user", user.to_string(), "epoch", epoch, "gen", 0, "hash", BASE64.encode(token_hash)))
             .arg(("created", now, "rotated", now, "expires", expires_at.0.timestamp_micros()));
         if let Some(device) = device_name {
@@ -350,7 +350,7 @@ impl RedisSessions {
     }
 
     /// Removes all sessions of a user who is no more: they are over, but say where from and by what somebody signed in.
-    pub(super) async fn forget(&self, tenant: TenantId, user: UserId) -> Result<()> {
+    pub(super) async fn revoke_user(&self, tenant: TenantId, user: UserId) -> Result<()> {
         let mut invocation = FORGET.prepare_invoke();
         invocation
             .key(sessions_key(tenant, user))
@@ -381,8 +381,8 @@ impl RedisSessions {
     }
 
     pub(super) async fn fence(&self, tenant: TenantId) -> Result<Fence> {
-        let id = self.world.uuid().to_string();
-        let (now, until) = (self.world.now(), self.world.now() + self.fence);
+        let id = self.env.uuid().to_string();
+        let (now, until) = (self.env.now(), self.env.now() + self.fence);
         let mut invocation = FENCE_UP.prepare_invoke();
         invocation
             .key(key(tenant, "gen"))
@@ -392,15 +392,15 @@ impl RedisSessions {
             .arg(&id)
             .arg(self.fence.num_milliseconds());
         let _: i64 = self.redis.run(&invocation).await?;
-        Ok(Fence(Some(Raised { redis: self.redis.clone(), tenant, id, after: self.world.uuid().to_string() })))
+        Ok(Fence(Some(Raised { redis: self.redis.clone(), tenant, id, after: self.env.uuid().to_string() })))
     }
 
     fn now(&self) -> i64 {
-        self.world.now().timestamp_micros()
+        self.env.now().timestamp_micros()
     }
 
     fn millis_until(&self, time: Instant) -> i64 {
-        (time.0 - self.world.now()).num_milliseconds().max(1)
+        (time.0 - self.env.now()).num_milliseconds().max(1)
     }
 }
 

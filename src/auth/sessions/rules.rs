@@ -18,7 +18,7 @@ pub enum Verdict {
 }
 
 /// `grace` is how long the predecessor of an unused token is still answered.
-pub fn judge(state: &SessionState, presented: i64, now: Instant, grace: Duration) -> Verdict {
+pub fn rotation_verdict(state: &SessionState, presented: i64, now: Instant, grace: Duration) -> Verdict {
     if state.has_ended || now >= state.expires_at {
         return Verdict::Over;
     }
@@ -60,9 +60,9 @@ mod tests {
             (4, 1000, Verdict::Over),
         ];
         for (presented, seconds, verdict) in cases {
-            assert_eq!(judge(&state(), presented, at(seconds), GRACE), verdict, "{presented} at {seconds}");
+            assert_eq!(rotation_verdict(&state(), presented, at(seconds), GRACE), verdict, "{presented} at {seconds}");
         }
         let ended = SessionState { has_ended: true, ..state() };
-        assert_eq!(judge(&ended, 5, at(0), GRACE), Verdict::Over);
+        assert_eq!(rotation_verdict(&ended, 5, at(0), GRACE), Verdict::Over);
     }
 }

@@ -16,7 +16,7 @@ use std::ops::Range;
 const KIND: u64 = 3;
 
 /// In one statement.
-const MOST_ROWS: usize = 1000;
+const MAX_ROWS: usize = 1000;
 
 pub async fn store(tx: &mut WriteTx, company: &Company, places: Range<u64>) -> Result<()> {
     let [seed, tenant] = company.seed;
@@ -29,10 +29,10 @@ pub async fn store(tx: &mut WriteTx, company: &Company, places: Range<u64>) -> R
         made.push(meeting);
     }
     meetings::store(tx, &made).await?;
-    for some in guests.chunks(MOST_ROWS) {
+    for some in guests.chunks(MAX_ROWS) {
         attendees::store(tx, some).await?;
     }
-    for some in actions.chunks(MOST_ROWS) {
+    for some in actions.chunks(MAX_ROWS) {
         action_items::store(tx, some).await?;
     }
     Ok(())

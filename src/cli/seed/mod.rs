@@ -124,7 +124,7 @@ pub async fn run(config: Config, args: SeedArgs) -> anyhow::Result<()> {
     let parts = super::connect(&config).await?;
     let password = match password_stdin {
         true => prompt::password(true)?,
-        false => Password::new(&BASE64.encode(parts.world.random_bytes::<15>())),
+        false => Password::new(&BASE64.encode(parts.env.random_bytes::<15>())),
     };
     // One hash for all: it tells nothing that this command doesn't print, and each takes a third of a second.
     let hash = parts.sign_in.passwords.hash(Claimant::server(), &password).await?;

@@ -43,9 +43,9 @@ pub async fn company(
         if number > 1 {
             (name, slug) = (format!("{name} {number}"), format!("{slug}-{number}"));
         }
-        let id = parts.world.uuid().into();
+        let id = parts.env.uuid().into();
         let people = (0..users).map(|place| person(parts, &mut dice, place, &slug)).collect();
-        let company = Company { id, slug, people, seed, now: parts.world.now().into(), amounts };
+        let company = Company { id, slug, people, seed, now: parts.env.now().into(), amounts };
         match insert(parts, &company, name, hash).await {
             Err(Error::Conflict(_)) => {} // this name is taken, or somebody's
             result => return Ok(result.map(|()| company)?),
@@ -90,7 +90,7 @@ fn person(parts: &Parts, dice: &mut Dice, place: u32, slug: &str) -> Person {
         None => OTHERS[place % OTHERS.len()],
     };
     Person {
-        id: parts.world.uuid().into(),
+        id: parts.env.uuid().into(),
         name: format!("{first} {last}"),
         username: format!("{local}.{slug}"),
         email: format!("{}@{slug}.example", if place < ROLES { role.name() } else { &local }), // RFC 2606: nobody's

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
     use crate::error::Detail;
     use crate::http::Input;
-    use crate::infra::world::World;
+    use crate::infra::env::Env;
     use chrono::Weekday;
 
     fn company(tasks: u64, now: &str) -> Company {
@@ -123,7 +123,7 @@ mod tests {
         let people = (1..).zip(Role::ALL).map(person).collect();
         let now = Instant(now.parse().unwrap());
         Company {
-            id: World::real().uuid().into(),
+            id: Env::real().uuid().into(),
             slug: "x".into(),
             people,
             seed: [7, 0],

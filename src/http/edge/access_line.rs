@@ -1,5 +1,5 @@
 //! One line in the log for each request, whatever became of it.
-use super::Asked;
+use super::RequestMeta;
 use crate::auth::opaque::holds_token;
 use percent_encoding::percent_decode_str;
 use poem::http::StatusCode;
@@ -22,14 +22,14 @@ fn without_secrets(path: &str) -> Cow<'_, str> {
 }
 
 pub struct AccessLine<'a> {
-    asked: &'a Asked,
+    meta: &'a RequestMeta,
     began: Instant,
     status: Option<StatusCode>,
 }
 
 impl<'a> AccessLine<'a> {
-    pub fn begin(asked: &'a Asked) -> Self {
-        Self { asked, began: Instant::now(), status: None }
+    pub fn begin(meta: &'a RequestMeta) -> Self {
+        Self { meta, began: Instant::now(), status: None }
     }
 
     pub fn seconds(&self) -> f64 {
@@ -44,7 +44,7 @@ impl<'a> AccessLine<'a> {
 /// On drop, so that requests whose client went away have their line too; their status is nginx's 499.
 impl Drop for AccessLine<'_> {
     fn drop(&mut self) {
-        let Asked { id, client, method, path, .. } = self.asked;
+        let RequestMeta { id, client, method, path, .. } = self.meta;
         tracing::info!(
             http.method = %method,
             http.path = &*without_secrets(path),

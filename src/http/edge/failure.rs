@@ -1,5 +1,5 @@
 //! Makes the one error body of whatever went wrong inside.
-use super::{Allow, Asked};
+use super::{Allow, RequestMeta};
 use crate::error::{Detail, Error};
 use crate::http::error::{ErrorType, Failure};
 use poem::Response;
@@ -37,7 +37,7 @@ pub fn answer_to_panic(panic: &(dyn Any + Send)) -> Response {
 }
 
 /// Writes the one error body where the answer is an error and has none.
-pub fn render(mut response: Response, asked: &Asked, allow: &Allow) -> Response {
+pub fn render(mut response: Response, meta: &RequestMeta, allow: &Allow) -> Response {
     let status = response.status();
     if !is_error(status) {
         return response;
@@ -48,8 +48,8 @@ pub fn render(mut response: Response, asked: &Asked, allow: &Allow) -> Response 
         None => stand_in(status),
     };
     forget_body(&mut response);
-    complete(&mut response, asked, allow);
-    failure.render(&mut response, &asked.id, asked.wants_problem);
+    complete(&mut response, meta, allow);
+    failure.render(&mut response, &meta.id, meta.wants_problem);
     response
 }
 
@@ -81,10 +81,10 @@ fn forget_body(response: &mut Response) {
 }
 
 /// The headers that RFC 9110 wants with these two.
-fn complete(response: &mut Response, asked: &Asked, allow: &Allow) {
+fn complete(response: &mut Response, meta: &RequestMeta, allow: &Allow) {
     let (name, value) = match response.status() {
         StatusCode::UNAUTHORIZED => (header::WWW_AUTHENTICATE, Some(HeaderValue::from_static("Bearer"))),
-        StatusCode::METHOD_NOT_ALLOWED => (header::ALLOW, allow(&asked.path).and_then(|methods| methods.parse().ok())),
+        StatusCode::METHOD_NOT_ALLOWED => (header::ALLOW, allow(&meta.path).and_then(|methods| methods.parse().ok())),
         _ => return,
     };
     if let Some(value) = value {

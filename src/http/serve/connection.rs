@@ -1,5 +1,5 @@
 //! One connection, from its first byte to its last.
-use super::Patience;
+use super::ConnectionTimeouts;
 use super::frames::{FrameClock, FramedBody, MAX_FRAME, StreamExecutor};
 use super::own_answers::{OwnAnswers, Refusal, Requests};
 use super::registry::Registered;
@@ -34,14 +34,14 @@ pub async fn serve<E: Endpoint + 'static>(
     stream: TcpStream,
     peer: SocketAddr,
     endpoint: Arc<E>,
-    patience: Patience,
+    timeouts: ConnectionTimeouts,
     refusal: Refusal,
     registered: &Registered,
     stop: CancellationToken,
 ) {
-    let speaking = speak(stream, peer, endpoint, patience, refusal, registered, stop);
+    let speaking = speak(stream, peer, endpoint, timeouts, refusal, registered, stop);
     // Over HTTP/1.1 the connection's task serves its streams too, one at a time.
-    if FrameClock::default().watch(patience.write, speaking).await.is_none() {
+    if FrameClock::default().watch(timeouts.write, speaking).await.is_none() {
         tracing::debug!(client = %peer, "A client did not take its answer: the connection is closed");
     }
 }
@@ -55,7 +55,7 @@ async fn speak<E: Endpoint + 'static>(
     stream: TcpStream,
     peer: SocketAddr,
     endpoint: Arc<E>,
-    patience: Patience,
+    timeouts: ConnectionTimeouts,
     refusal: Refusal,
     registered: &Registered,
     stop: CancellationToken,
@@ -66,7 +66,7 @@ async fn speak<E: Endpoint + 'static>(
         tracing::debug!(%error, "Could not set TCP_NODELAY");
     }
     let requests = Requests::default();
-    let stream = WriteLimit::new(stream, patience.write, activity.clone());
+    let stream = WriteLimit::new(stream, timeouts.write, activity.clone());
     let io = TokioIo::new(OwnAnswers::new(stream, requests.clone(), refusal, peer.ip()));
     let service = service_fn(|request| {
         let ongoing = (activity.begin(), requests.begin());
@@ -80,12 +80,12 @@ async fn speak<E: Endpoint + 'static>(
             Ok::<_, Infallible>(answer.await.map(|body| FramedBody::new(body.map_err(held))))
         }
     });
-    let builder = builder(patience);
+    let builder = builder(timeouts);
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut leaving = false;
     loop {
-        let goodbye = if close.is_cancelled() { QUICK_GOODBYE } else { patience.goodbye };
-        let (before, since) = if leaving { (goodbye, goodbye) } else { (patience.first_request, patience.idle) };
+        let goodbye = if close.is_cancelled() { QUICK_GOODBYE } else { timeouts.goodbye };
+        let (before, since) = if leaving { (goodbye, goodbye) } else { (timeouts.first_request, timeouts.idle) };
         tokio::select! {
             biased;
             ended = connection.as_mut() => {
@@ -116,10 +116,10 @@ async fn answer<E: Endpoint>(
     endpoint.get_response((request, local, peer, Scheme::HTTP).into()).await.into()
 }
 
-fn builder(patience: Patience) -> Builder<StreamExecutor> {
-    let mut builder = Builder::new(StreamExecutor { frame_limit: patience.write });
+fn builder(timeouts: ConnectionTimeouts) -> Builder<StreamExecutor> {
+    let mut builder = Builder::new(StreamExecutor { frame_limit: timeouts.write });
     // This timer also runs between requests, so it must be as long as an idle connection may last.
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(patience.idle).max_buf_size(MAX_HEAD);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(timeouts.idle).max_buf_size(MAX_HEAD);
     builder
         .http2()
         .timer(TokioTimer::new())

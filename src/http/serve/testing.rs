@@ -1,5 +1,5 @@
 //! A server on a real socket, and clients that say exactly what a test wants them to.
-use super::{Patience, ServeOptions, serve_with};
+use super::{ConnectionTimeouts, ServeOptions, serve_with};
 use crate::http::edge;
 use poem::Endpoint;
 use std::io;
@@ -39,9 +39,13 @@ impl TestServer {
     pub async fn start_with(endpoint: impl Endpoint + 'static, options: ServeOptions, idle: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let patience =
-            Patience { first_request: options.header_timeout, idle, write: options.write_timeout, goodbye: SHORT };
-        let task = tokio::spawn(serve_with(listener, endpoint, options, patience, stop.clone()));
+        let timeouts = ConnectionTimeouts {
+            first_request: options.header_timeout,
+            idle,
+            write: options.write_timeout,
+            goodbye: SHORT,
+        };
+        let task = tokio::spawn(serve_with(listener, endpoint, options, timeouts, stop.clone()));
         Self { address, stop, task }
     }
 

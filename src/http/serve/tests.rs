@@ -35,7 +35,7 @@ fn options() -> ServeOptions {
 }
 
 /// How long the server bears a client that sends these bytes and then nothing.
-async fn patience_with(bytes: &[u8]) -> Duration {
+async fn timeouts_with(bytes: &[u8]) -> Duration {
     let server = TestServer::start_with(app(), ServeOptions { header_timeout: SHORT, ..options() }, LONG).await;
     let mut stream = server.connect().await;
     let began = Instant::now();
@@ -48,7 +48,7 @@ async fn patience_with(bytes: &[u8]) -> Duration {
 async fn clients_that_ask_nothing_are_closed() {
     let settings = [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
     for silence in [b"", &PREFACE[..5], &PREFACE[..23], b"GET / HTTP/1.1\r\nHost:", &settings] {
-        let waited = patience_with(silence).await;
+        let waited = timeouts_with(silence).await;
         assert!((SHORT..SHORT * 4).contains(&waited), "{waited:?} for {:?}", String::from_utf8_lossy(silence));
     }
 }

@@ -9,7 +9,7 @@ use crate::db::{Db, Scope, WriteTx};
 use crate::error::{Detail, Error, Result};
 use crate::http::{Also, Created, Found, IdempotencyKey, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Saved};
 use crate::list::List;
-use crate::resources::auth::Letters;
+use crate::resources::auth::EmailTemplates;
 use chrono::Duration;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
@@ -17,7 +17,7 @@ use poem_openapi::param::Path;
 pub struct AdminApi {
     pub db: Db,
     pub sessions: Sessions,
-    pub letters: Letters,
+    pub templates: EmailTemplates,
     /// How long the invitation of a tenant's first owner is good.
     pub lifetime: Duration,
 }
@@ -43,12 +43,12 @@ impl AdminApi {
         Json(input): Json<TenantAccountInput>,
     ) -> Result<Created<NewTenantAccount>, Also<409>> {
         let key = idempotency_key.of(&input)?;
-        let (home, tenant) = (caller.tenant(), TenantId::from(self.db.world().uuid()));
-        let (letters, lifetime) = (self.letters.clone(), self.lifetime);
+        let (home, tenant) = (caller.tenant(), TenantId::from(self.db.env().uuid()));
+        let (templates, lifetime) = (self.templates.clone(), self.lifetime);
         let create = async |tx: &mut WriteTx| {
             tx.enter(&caller, tenant).await?;
             let operator = VerifiedCaller::operator(&caller);
-            let made = queries::insert(tx, input, operator, &letters, lifetime).await?;
+            let made = queries::insert(tx, input, operator, &templates, lifetime).await?;
             tx.enter(&caller, home).await?; // where the key is
             Ok(made)
         };
@@ -78,8 +78,8 @@ impl AdminApi {
     ) -> Result<Saved<TenantAccount>, Also<409>> {
         let change = async |tx: &mut WriteTx| {
             tx.enter(&caller, tenant_id).await?;
-            let tenant = caller.grant(queries::find_to_change(tx).await?, &if_match)?;
-            let input = patch.apply(&tenant.standing)?;
+            let tenant = caller.authorize(queries::find_to_change(tx).await?, &if_match)?;
+            let input = patch.apply(&tenant.principal)?;
             if input.is_suspended && tenant_id == caller.tenant() {
                 let message = "is for other tenants: you would shut yourself out";
                 return Err(Error::Conflict(Detail::of("is_suspended", message)));

@@ -3,14 +3,14 @@
 use super::types::{
     NewTenantAccount, TenantAccount, TenantAccountFilter, TenantAccountInput, TenantAccountSort, TenantStandingInput,
 };
-use crate::auth::{Granted, Locked, Role, VerifiedCaller};
+use crate::auth::{Authorized, Locked, Role, VerifiedCaller};
 use crate::db::search::like;
 use crate::db::sql::for_update;
 use crate::db::types::{Instant, TenantId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
 use crate::error::Result;
 use crate::list::{List, Page};
-use crate::resources::auth::Letters;
+use crate::resources::auth::EmailTemplates;
 use crate::resources::invitations::{self, InvitationInput};
 use crate::resources::tenant::{self, NewTenant};
 use crate::schema::tenants;
@@ -60,13 +60,13 @@ pub async fn insert(
     tx: &mut WriteTx,
     input: TenantAccountInput,
     operator: VerifiedCaller,
-    letters: &Letters,
+    templates: &EmailTemplates,
     lifetime: Duration,
 ) -> Result<Audited<NewTenantAccount>> {
     let TenantAccountInput { slug, name, owner_email: email } = input;
     let _ = tenant::insert(tx, NewTenant { slug, name, open_registration: false }).await?; // the invitation's is last
     let owner = InvitationInput { email, role: Role::Owner };
-    let invited = invitations::insert(tx, owner, operator, letters, lifetime).await?;
+    let invited = invitations::insert(tx, owner, operator, templates, lifetime).await?;
     let id = tx.tenant();
     let tenant = find(tx, id).await?;
     Ok(invited.map(|invitation| NewTenantAccount { tenant, invitation_token: invitation.token }))
@@ -74,11 +74,11 @@ pub async fn insert(
 
 pub async fn update(
     tx: &mut WriteTx,
-    before: Granted<TenantAccount>,
+    before: Authorized<TenantAccount>,
     input: TenantStandingInput,
 ) -> Result<Audited<TenantAccount>> {
-    let after = TenantAccount { standing: input, version: before.version + 1, updated_at: tx.now(), ..before.clone() };
-    let change = (&after.standing, tenants::version.eq(after.version), tenants::updated_at.eq(after.updated_at));
+    let after = TenantAccount { principal: input, version: before.version + 1, updated_at: tx.now(), ..before.clone() };
+    let change = (&after.principal, tenants::version.eq(after.version), tenants::updated_at.eq(after.updated_at));
     diesel::update(one(after.id)).set(change).execute(tx.conn()).await?;
     Ok(tx.audit(Action::Update, after.id, Changes::updated(&*before, &after)).await?.with(after))
 }

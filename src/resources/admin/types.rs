@@ -52,7 +52,7 @@ pub struct TenantAccount {
     pub name: String,
     #[oai(flatten)]
     #[diesel(embed)]
-    pub standing: TenantStandingInput,
+    pub principal: TenantStandingInput,
     pub version: i64,
     pub created_at: Instant,
     pub updated_at: Instant,

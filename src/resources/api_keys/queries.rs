@@ -55,7 +55,7 @@ pub async fn insert(tx: &mut WriteTx, input: ApiKeyInput, _maker: VerifiedCaller
     if expires_at.is_some_and(|expires_at| expires_at <= now) {
         return Err(Error::unprocessable("expires_at", "is over already"));
     }
-    let token = OpaqueToken::new(TokenKind::ApiKey, tx.tenant(), tx.world().uuid(), tx.world());
+    let token = OpaqueToken::new(TokenKind::ApiKey, tx.tenant(), tx.env().uuid(), tx.env());
     let user_id: UserId = tx.new_id();
     let _ = users::insert_service(tx, user_id, name.clone(), role).await?; // the key's own row is audited last
     let (id, created_by) = (ApiKeyId::from(token.id), tx.actor());

@@ -1,14 +1,14 @@
-//! The letters of sign-in. They say who wrote, what happened, what to do, and what to do if it was not you.
-use crate::infra::mail::{Mail, Notice};
+//! The e-mails of sign-in. They say who wrote, what happened, what to do, and what to do if it was not you.
+use crate::infra::mail::{Mail, SecurityEmail};
 use crate::infra::mail_text::MailText;
 
 /// Where the links of letters lead: the pages of a front end.
 #[derive(Debug, Clone, Default)]
-pub struct Letters {
+pub struct EmailTemplates {
     pub app_url: Option<String>,
 }
 
-impl Letters {
+impl EmailTemplates {
     pub fn reset(&self, to: &str, name: &str, token: &str) -> Mail {
         let text = hello(name)
             .say("somebody asked for a new password for this address. Within 30 minutes, once:\n\n")
@@ -36,20 +36,20 @@ impl Letters {
     }
 
     /// To the former address, so that its owner learns of it. It was verified: others are not told.
-    pub fn address_changed(&self, to: &str, name: &str) -> Notice {
+    pub fn address_changed(&self, to: &str, name: &str) -> SecurityEmail {
         let text = hello(name).say(
             "your account has another e-mail address now.\n\n\
              If it was not you, ask an administrator of your company for help.\n",
         );
-        Notice { mail: Mail::new(to, "Your e-mail address was changed", text), is_verified: true }
+        SecurityEmail { mail: Mail::new(to, "Your e-mail address was changed", text), is_verified: true }
     }
 
-    pub fn password_changed(&self, to: &str, name: &str, is_verified: bool) -> Notice {
+    pub fn password_changed(&self, to: &str, name: &str, is_verified: bool) -> SecurityEmail {
         let text = hello(name).say(
             "your password was changed, and your other devices were signed out.\n\n\
              If it was not you, ask for a new password and tell an administrator of your company.\n",
         );
-        Notice { mail: Mail::new(to, "Your password was changed", text), is_verified }
+        SecurityEmail { mail: Mail::new(to, "Your password was changed", text), is_verified }
     }
 }
 
@@ -63,10 +63,10 @@ mod tests {
 
     #[test]
     fn links_lead_to_the_front_end_where_there_is_one() {
-        let mail = Letters::default().reset("a@b.c", "Ada", "bcp_x");
+        let mail = EmailTemplates::default().reset("a@b.c", "Ada", "bcp_x");
         assert!(mail.text().contains("\n\nbcp_x\n\n"));
-        let letters = Letters { app_url: Some("https://app.example.com".into()) };
-        let mail = letters.invitation("a@b.c", "Acme", "bci_x");
+        let templates = EmailTemplates { app_url: Some("https://app.example.com".into()) };
+        let mail = templates.invitation("a@b.c", "Acme", "bci_x");
         assert!(mail.text().contains("\n\nhttps://app.example.com/register?token=bci_x\n\n"));
         assert_eq!((mail.to(), mail.subject()), ("a@b.c", "You are invited to join a company"));
     }
@@ -74,14 +74,14 @@ mod tests {
     /// Whatever a caller is called, the subject stays, and only our own link is one.
     #[test]
     fn the_words_of_callers_are_quoted_in_every_letter() {
-        let letters = Letters { app_url: Some("https://app.example.com".into()) };
+        let templates = EmailTemplates { app_url: Some("https://app.example.com".into()) };
         let name = "Bank\". Pay at http://evil.example, or write to a@evil.example";
         let all = [
-            letters.reset("a@b.c", name, "bcp_x"),
-            letters.verification("a@b.c", name, "bcv_x"),
-            letters.invitation("a@b.c", name, "bci_x"),
-            letters.address_changed("a@b.c", name).mail,
-            letters.password_changed("a@b.c", name, false).mail,
+            templates.reset("a@b.c", name, "bcp_x"),
+            templates.verification("a@b.c", name, "bcv_x"),
+            templates.invitation("a@b.c", name, "bci_x"),
+            templates.address_changed("a@b.c", name).mail,
+            templates.password_changed("a@b.c", name, false).mail,
         ];
         for mail in all {
             assert!(

@@ -12,10 +12,10 @@ mod sign_out;
 mod types;
 
 pub use handlers::AuthApi;
-pub use mails::Letters;
+pub use mails::EmailTemplates;
 pub use recovery::SendReset;
 pub use registration::Tenancy;
-pub use sign_in::{MOST_NOTES, SignIn, SignInOptions};
+pub use sign_in::{MAX_CONCURRENT_LOGIN_AUDITS, SignIn, SignInOptions};
 pub use types::{SessionInfo, check_password};
 
 crate::permissions! {

@@ -1,5 +1,5 @@
 //! What goes by mail: a new password for who forgot theirs, and the proof that an address is somebody's.
-use super::mails::Letters;
+use super::mails::EmailTemplates;
 use super::sign_in::SignIn;
 use super::types::{ResetInput, VerifyInput};
 use crate::auth::Actor;
@@ -13,7 +13,7 @@ use crate::db::{Action, Changes, Origin, ReadTx, Scope, WriteScope, WriteTx};
 use crate::error::{Error, Result};
 use crate::http::scalars::Password;
 use crate::infra::addresses::canonical_login;
-use crate::infra::jobs::JobOf;
+use crate::infra::jobs::JobContext;
 use crate::infra::mail::Mailer;
 use crate::resources::meetings::calendar;
 use crate::resources::users::{self, Proof};
@@ -63,34 +63,42 @@ fn wrong_password() -> Error {
 }
 
 impl SignIn {
-    pub async fn send_reset(&self, of: JobOf, job: SendReset, mailer: Mailer, letters: Letters) -> Result<()> {
+    pub async fn send_reset(
+        &self,
+        of: JobContext,
+        job: SendReset,
+        mailer: Mailer,
+        templates: EmailTemplates,
+    ) -> Result<()> {
         let Some((tenant, user)) = self.db.find_login(&job.email, &Origin::default()).await? else { return Ok(()) };
-        let actor = Actor::vouched(tenant, user, Origin::default());
+        let actor = Actor::authenticated(tenant, user, Origin::default());
         match self.issue_token(of, &actor, Purpose::PasswordReset).await? {
-            Some(Issued { token, email, name }) => mailer.send(of, letters.reset(&email, &name, &token.print())).await,
+            Some(Issued { token, email, name }) => {
+                mailer.send(of, templates.reset(&email, &name, &token.print())).await
+            }
             None => Ok(()),
         }
     }
 
     pub async fn send_verification(
         &self,
-        of: JobOf,
+        of: JobContext,
         job: SendVerification,
         mailer: Mailer,
-        letters: Letters,
+        templates: EmailTemplates,
     ) -> Result<()> {
         let Some(tenant) = of.tenant else { return Ok(()) };
-        let actor = Actor::vouched(tenant, job.user, Origin::default());
+        let actor = Actor::authenticated(tenant, job.user, Origin::default());
         match self.issue_token(of, &actor, Purpose::EmailVerification).await? {
             Some(Issued { token, email, name }) => {
-                mailer.send(of, letters.verification(&email, &name, &token.print())).await
+                mailer.send(of, templates.verification(&email, &name, &token.print())).await
             }
             None => Ok(()),
         }
     }
 
     /// A token to mail to the actor. None where their address got enough: the one that was mailed before stays good then.
-    async fn issue_token(&self, of: JobOf, actor: &Actor, purpose: Purpose) -> Result<Option<Issued>> {
+    async fn issue_token(&self, of: JobContext, actor: &Actor, purpose: Purpose) -> Result<Option<Issued>> {
         let kind = match purpose {
             Purpose::PasswordReset => MailKind::PasswordReset,
             Purpose::EmailVerification => MailKind::EmailVerification,
@@ -111,7 +119,7 @@ impl SignIn {
         self.refuse_common("password", &password)?;
         let (token, actor) = self.read_token(&token, purpose, origin).await?;
         let hash = self.passwords.hash(actor.claimant(), &password).await?;
-        let letters = self.letters.clone();
+        let templates = self.templates.clone();
         let change = async |tx: &mut WriteTx| {
             let email = tx.redeem(&token, purpose).await?;
             let user = users::replace_password(tx, hash, &email).await?;
@@ -124,14 +132,14 @@ impl SignIn {
                 }
                 Proof::Repeated => {}
             }
-            tx.enqueue(&letters.password_changed(&user.email, &user.name, true)).await?;
+            tx.enqueue(&templates.password_changed(&user.email, &user.name, true)).await?;
             tx.end_sessions(user.id, None).await?;
             Ok(tx.audit(Action::PasswordReset, user.id, Changes::none()).await?.with(user))
         };
         let user = self.sessions.fenced(token.tenant, self.db.write(&actor, change)).await?;
         let email = canonical_login(&user.email); // as sign-in counts it
         let names: Vec<_> = user.username.iter().chain([&email]).map(String::as_str).collect();
-        self.attempts.pardon(user.id, &names).await; // whoever has failed, it was not by the new password
+        self.attempts.reset(user.id, &names).await; // whoever has failed, it was not by the new password
         Ok(())
     }
 
@@ -182,7 +190,7 @@ impl SignIn {
         let users::Credentials { user, password_hash } = known;
         let attempt =
             self.attempts.begin(&canonical_login(&user.email), &user.id.to_string(), actor.origin().ip).await?;
-        let known = password_hash.filter(|_| !attempt.is_in_vain);
+        let known = password_hash.filter(|_| !attempt.is_locked);
         let checked = self.finish_attempt(attempt, actor, known, password).await?;
         checked.map(Holder::ByPassword).ok_or_else(wrong_password)
     }
@@ -193,7 +201,7 @@ impl SignIn {
         let nobody_yet = Actor::unproven(token.tenant, Uuid::nil().into(), origin.clone());
         let find = async |tx: &mut ReadTx| find_token(tx, &token, purpose).await;
         let user = self.db.read(&nobody_yet, find).await?.user;
-        let actor = Actor::vouched(token.tenant, user, origin);
+        let actor = Actor::authenticated(token.tenant, user, origin);
         Ok((token, actor))
     }
 }

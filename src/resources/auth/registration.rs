@@ -12,7 +12,7 @@ use crate::http::scalars::Email;
 use crate::infra::addresses::canonical_login;
 use crate::infra::formats::normalised;
 use crate::resources::invitations;
-use crate::resources::tenant::{self, Door, NewTenant};
+use crate::resources::tenant::{self, NewTenant, RegistrationPolicy};
 use crate::resources::users::{self, NewUser, User};
 
 const MAX_SLUG: usize = 40;
@@ -80,7 +80,7 @@ impl SignIn {
         if slug.len() >= 3 && self.db.find_tenant(&slug, origin).await?.is_none() {
             return Ok(slug);
         }
-        let [a, b, c, d] = self.db.world().random_bytes();
+        let [a, b, c, d] = self.db.env().random_bytes();
         let base = if slug.is_empty() { "tenant" } else { &slug };
         Ok(format!("{base}-{a:02x}{b:02x}{c:02x}{d:02x}"))
     }
@@ -99,15 +99,15 @@ impl SignIn {
         let tenant = match &tenancy {
             Tenancy::Existing(tenant, _) | Tenancy::Open(tenant) => *tenant,
             Tenancy::Invited(token) => token.tenant,
-            Tenancy::New(_) => self.db.world().uuid().into(),
+            Tenancy::New(_) => self.db.env().uuid().into(),
         };
-        let user = UserId::from(self.db.world().uuid());
+        let user = UserId::from(self.db.env().uuid());
         let actor = Actor::unproven(tenant, by.unwrap_or(user), origin);
         let add = async |tx: &mut WriteTx| {
             new.role = match tenancy {
-                Tenancy::Existing(_, role) => tenant::hold(tx).await?.map(|_| role).ok_or(Error::NotFound)?,
-                Tenancy::Open(_) => match tenant::hold(tx).await? {
-                    Some(Door { is_open: true, is_suspended: false }) => Role::Viewer,
+                Tenancy::Existing(_, role) => tenant::lock_shared(tx).await?.map(|_| role).ok_or(Error::NotFound)?,
+                Tenancy::Open(_) => match tenant::lock_shared(tx).await? {
+                    Some(RegistrationPolicy { is_open: true, is_suspended: false }) => Role::Viewer,
                     _ => return Err(Error::RegistrationClosed), // since it was looked up
                 },
                 Tenancy::Invited(token) => invitations::accept(tx, &token, &new.email).await?,

@@ -1,5 +1,5 @@
 //! Passwords and tokens: how people sign in, and stay so.
-use super::mails::Letters;
+use super::mails::EmailTemplates;
 use super::queries;
 use super::types::{TokenAnswer, TokenType};
 use crate::auth::access_token::{AccessTokens, Bearer};
@@ -8,7 +8,7 @@ use crate::auth::common_passwords::is_common;
 use crate::auth::mail_cap::MailCap;
 use crate::auth::passwords::{Checked, Passwords};
 use crate::auth::refresh_token::{RefreshToken, RefreshTokens};
-use crate::auth::sessions::{Device, Sessions, Verdict, judge};
+use crate::auth::sessions::{Device, Sessions, Verdict, rotation_verdict};
 use crate::auth::verified::SendVerification;
 use crate::auth::{Actor, Visitor};
 use crate::db::queue::{Claimant, FairQueue, Turn};
@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 /// How many failed sign-ins are written down at once. The next ones wait, known or not, so that a flood neither piles up
 /// nor takes all connections.
-pub const MOST_NOTES: usize = 4;
+pub const MAX_CONCURRENT_LOGIN_AUDITS: usize = 4;
 
 /// How often a refresh tries again when another one of the same session was faster.
 const ROTATION_TRIES: usize = 3;
@@ -37,10 +37,10 @@ pub struct SignIn {
     pub refresh: RefreshTokens,
     pub sessions: Sessions,
     pub attempts: Attempts,
-    /// [`MOST_NOTES`].
+    /// [`MAX_CONCURRENT_LOGIN_AUDITS`].
     pub notes: FairQueue,
     pub mail_cap: MailCap,
-    pub letters: Letters,
+    pub templates: EmailTemplates,
     pub options: SignInOptions,
 }
 
@@ -100,8 +100,8 @@ impl SignIn {
             tracing::debug!(?error, "A password keeps its former hash");
             None // it was right all the same
         });
-        let now = Instant::from(self.db.world().now());
-        let session: SessionId = self.db.world().uuid().into();
+        let now = Instant::from(self.db.env().now());
+        let session: SessionId = self.db.env().uuid().into();
         let token = RefreshToken { tenant: user.tenant_id, session, generation: 0 };
         let new = NewSession {
             id: session,
@@ -111,7 +111,7 @@ impl SignIn {
             checked: checked.hash,
             renewed,
         };
-        let actor = Actor::vouched(user.tenant_id, user.id, origin.clone());
+        let actor = Actor::authenticated(user.tenant_id, user.id, origin.clone());
         self.sessions.open(&actor, new).await?;
         let user = self.with_canonical_email(&actor, user).await;
         self.tokens(user, session, self.refresh.print(&token), now)
@@ -143,23 +143,23 @@ impl SignIn {
         let found = self.db.find_login(login, origin).await?;
         let account = found.map_or_else(|| login.to_owned(), |(_, user)| user.to_string());
         let attempt = self.attempts.begin(login, &account, origin.ip).await?;
-        let looked_at = found.filter(|_| !attempt.is_in_vain);
+        let looked_at = found.filter(|_| !attempt.is_locked);
         let checked = self.check_password(looked_at, password, origin).await;
         match &checked {
             Ok(_) | Err(Error::InactiveUser | Error::UnverifiedEmail) => attempt.succeed().await,
             Err(Error::InvalidCredentials) => {
                 let place = self.notes.turn(Claimant::visitor(origin.ip)).await;
                 if let Some((tenant, user)) = found {
-                    self.note_failure(Actor::unproven(tenant, user, origin.clone()), place);
+                    self.record_failed_login(Actor::unproven(tenant, user, origin.clone()), place);
                 }
             }
-            Err(_) => attempt.forget().await,
+            Err(_) => attempt.discard().await,
         }
         checked
     }
 
     /// Writes a failed sign-in into the audit log, beside the answer: how long that takes must not tell who is known.
-    fn note_failure(&self, actor: Actor, place: Turn) {
+    fn record_failed_login(&self, actor: Actor, place: Turn) {
         let db = self.db.clone();
         tokio::spawn(async move {
             let user = actor.actor();
@@ -186,7 +186,7 @@ impl SignIn {
         };
         let checked = self.passwords.verify(Claimant::visitor(origin.ip), password, hash).await?;
         let (Some(user), Some(checked)) = (user, checked) else { return Err(Error::InvalidCredentials) };
-        if self.db.standing(&actor, user.id).await?.is_none() {
+        if self.db.principal(&actor, user.id).await?.is_none() {
             self.note_refusal(&actor, None).await?; // or their tenant is suspended
             return Err(Error::InactiveUser);
         }
@@ -249,12 +249,12 @@ impl SignIn {
         let (tenant, id) = (presented.tenant, presented.session);
         let nobody_yet = Actor::unproven(tenant, Uuid::nil().into(), origin.clone());
         let session = self.sessions.find(&nobody_yet, id).await?.ok_or(Error::InvalidToken)?;
-        let actor = Actor::vouched(tenant, session.user, origin.clone());
-        let standing = self.db.standing(&actor, session.user).await?.ok_or(Error::InvalidToken)?;
-        let now = Instant::from(self.db.world().now());
-        let generation = match judge(&session.state, presented.generation, now, self.options.refresh_grace) {
+        let actor = Actor::authenticated(tenant, session.user, origin.clone());
+        let principal = self.db.principal(&actor, session.user).await?.ok_or(Error::InvalidToken)?;
+        let now = Instant::from(self.db.env().now());
+        let generation = match rotation_verdict(&session.state, presented.generation, now, self.options.refresh_grace) {
             Verdict::Over => return Err(Error::InvalidToken),
-            _ if session.epoch < standing.epoch => return Err(Error::InvalidToken),
+            _ if session.epoch < principal.epoch => return Err(Error::InvalidToken),
             Verdict::Reused => {
                 tracing::warn!(session.id = %id, "A refresh token was used twice: the session is ended");
                 let ended = self.sessions.end(&actor, id, Action::TokenReuse, EndReason::TokenReused).await;
@@ -289,7 +289,7 @@ impl SignIn {
     pub async fn check_current(&self, actor: &Actor, current: Option<&Password>) -> Result<String> {
         let wrong = |message: &str| Error::unprocessable("current_password", message);
         let current = current.ok_or_else(|| wrong("is needed for this"))?;
-        let attempt = self.attempts.begin_inside(actor.actor(), actor.origin().ip).await?;
+        let attempt = self.attempts.begin_reauthentication(actor.actor(), actor.origin().ip).await?;
         let known = self.credentials(actor, actor.actor()).await?.and_then(|known| known.password_hash);
         self.finish_attempt(attempt, actor, known, current).await?.ok_or_else(|| wrong("is wrong"))
     }
@@ -314,7 +314,7 @@ impl SignIn {
                 Ok(None)
             }
             Err(error) => {
-                attempt.forget().await;
+                attempt.discard().await;
                 Err(error)
             }
         }
@@ -331,10 +331,10 @@ impl SignIn {
         self.refuse_common("new_password", new)?;
         let checked = self.check_current(actor, Some(current)).await?;
         let new = self.passwords.hash(actor.claimant(), new).await?;
-        let letters = self.letters.clone();
+        let templates = self.templates.clone();
         let change = async |tx: &mut WriteTx| {
             let user = users::set_password(tx, checked, new).await?;
-            tx.enqueue(&letters.password_changed(&user.email, &user.name, user.email_verified)).await?;
+            tx.enqueue(&templates.password_changed(&user.email, &user.name, user.email_verified)).await?;
             let epoch = tx.end_sessions(user.id, Some(session)).await?;
             Ok(tx.audit(Action::PasswordChange, user.id, Changes::none()).await?.with(epoch))
         };
@@ -370,7 +370,7 @@ impl SignIn {
     fn tokens(&self, user: User, session: SessionId, refresh_token: String, now: Instant) -> Result<Tokens> {
         let bearer = Bearer { user: user.id, tenant: user.tenant_id, session, role: user.role, email: &user.email };
         let answer = TokenAnswer {
-            access_token: self.access.sign(&bearer, self.db.world().uuid(), now)?,
+            access_token: self.access.sign(&bearer, self.db.env().uuid(), now)?,
             token_type: TokenType::Bearer,
             expires_in: self.access.lifetime().num_seconds(),
             refresh_expires_in: self.options.session_lifetime.num_seconds(),

@@ -99,12 +99,12 @@ impl SignIn {
         let token = self.read_refresh_token(refresh_token, visitor).await?;
         let nobody_yet = Actor::unproven(token.tenant, Uuid::nil().into(), visitor.origin.clone());
         let Some(session) = self.sessions.find(&nobody_yet, token.session).await? else { return Ok(()) };
-        if session.state.has_ended || session.state.expires_at <= Instant::from(self.db.world().now()) {
+        if session.state.has_ended || session.state.expires_at <= Instant::from(self.db.env().now()) {
             return Ok(());
         }
-        let actor = Actor::vouched(token.tenant, session.user, visitor.origin.clone());
-        let standing = self.db.standing(&actor, session.user).await?;
-        if standing.is_some_and(|standing| session.epoch < standing.epoch) {
+        let actor = Actor::authenticated(token.tenant, session.user, visitor.origin.clone());
+        let principal = self.db.principal(&actor, session.user).await?;
+        if principal.is_some_and(|principal| session.epoch < principal.epoch) {
             return Ok(()); // all sessions of that time were ended
         }
         self.end_session(&actor, token.session).await

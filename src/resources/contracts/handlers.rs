@@ -77,7 +77,7 @@ impl ContractsApi {
         Json(input): Json<ContractInput>,
     ) -> Result<Saved<Contract>> {
         let change = async |tx: &mut _| {
-            let contract = caller.grant(queries::find_to_change(tx, contract_id).await?, &if_match)?;
+            let contract = caller.authorize(queries::find_to_change(tx, contract_id).await?, &if_match)?;
             queries::update(tx, contract, input).await
         };
         Ok(Saved(self.db.write(&caller, change).await?))
@@ -93,7 +93,7 @@ impl ContractsApi {
         Json(patch): Json<Patch<ContractInput>>,
     ) -> Result<Saved<Contract>> {
         let change = async |tx: &mut _| {
-            let contract = caller.grant(queries::find_to_change(tx, contract_id).await?, &if_match)?;
+            let contract = caller.authorize(queries::find_to_change(tx, contract_id).await?, &if_match)?;
             let input = patch.apply(&contract.input)?;
             queries::update(tx, contract, input).await
         };
@@ -109,7 +109,7 @@ impl ContractsApi {
         if_match: IfMatch,
     ) -> Result<Deleted> {
         let delete = async |tx: &mut _| {
-            let contract = caller.grant(queries::find_to_delete(tx, contract_id).await?, &if_match)?;
+            let contract = caller.authorize(queries::find_to_delete(tx, contract_id).await?, &if_match)?;
             queries::delete(tx, contract).await
         };
         self.db.write(&caller, delete).await?;

@@ -3,7 +3,7 @@
 use super::rules::check_change;
 use super::types::{Contract, ContractFilter, ContractInput, ContractSort, ContractStatus, Row, place_of_amount};
 use super::{Read, SeeAmounts, history};
-use crate::auth::{Granted, Locked, Permission, Role};
+use crate::auth::{Authorized, Locked, Permission, Role};
 use crate::db::search::like;
 use crate::db::sql::{JsonListMethods, for_update, insert_many, text_or};
 use crate::db::types::{ContractId, Day, Instant, TenantId, UserId};
@@ -62,7 +62,7 @@ pub async fn keys(tx: &mut ReadTx, with_amounts: bool) -> Result<Option<Unsealer
 
 async fn seen(tx: &mut ReadTx, rows: Vec<Row>, with_amounts: bool) -> Result<Vec<Contract>> {
     let keys = keys(tx, with_amounts).await?;
-    rows.into_iter().map(|row| row.seen_with(keys.as_ref())).collect()
+    rows.into_iter().map(|row| row.decrypt_for(keys.as_ref())).collect()
 }
 
 pub async fn list(tx: &mut ReadTx, list: &List<ContractFilter>, with_amounts: bool) -> Result<Page<Contract>> {
@@ -90,7 +90,7 @@ pub async fn made_by(tx: &mut ReadTx, user: UserId, next: Batch, role: Role) -> 
 
 pub async fn find(tx: &mut ReadTx, id: ContractId, with_amounts: bool) -> Result<Contract> {
     let row: Row = one(tx.tenant(), id).select(Row::as_select()).first(tx.conn()).await?;
-    row.seen_with(keys(tx, with_amounts).await?.as_ref())
+    row.decrypt_for(keys(tx, with_amounts).await?.as_ref())
 }
 
 /// The contract as it is now, amount and all, for a change in this transaction: nobody else changes it meanwhile.
@@ -98,14 +98,14 @@ pub async fn find_to_change(tx: &mut WriteTx, id: ContractId) -> Result<Locked<C
     let row = one(tx.tenant(), id).select(Row::as_select());
     let row: Row = for_update(row).get_result(tx.conn()).await?;
     let keys = tx.unsealer().await?;
-    Ok(Locked::new(row.seen_with(Some(&keys))?))
+    Ok(Locked::new(row.decrypt_for(Some(&keys))?))
 }
 
 /// The contract as it is now, for its deletion; without its amount, which may be one that does not open.
 pub async fn find_to_delete(tx: &mut WriteTx, id: ContractId) -> Result<Locked<Contract>> {
     let row = one(tx.tenant(), id).select(Row::as_select());
     let row: Row = for_update(row).get_result(tx.conn()).await?;
-    Ok(Locked::new(Contract { amount_visible: true, ..row.seen_with(None)? }))
+    Ok(Locked::new(Contract { amount_visible: true, ..row.decrypt_for(None)? }))
 }
 
 /// What is stored of an amount.
@@ -116,13 +116,13 @@ pub async fn sealed(tx: &mut WriteTx, place: Place, amount: Option<&Amount>) -> 
     }
 }
 
-async fn settled(tx: &mut WriteTx, input: ContractInput) -> Result<ContractInput> {
+async fn with_currency(tx: &mut WriteTx, input: ContractInput) -> Result<ContractInput> {
     let currency = tenant::currency_or_own(tx, input.currency.clone()).await?;
-    input.settled(currency)
+    input.with_currency(currency)
 }
 
 pub async fn insert(tx: &mut WriteTx, input: ContractInput) -> Result<Audited<Contract>> {
-    let input = settled(tx, input).await?;
+    let input = with_currency(tx, input).await?;
     check_change(None, &input.terms)?;
     let contract = Contract::new(tx.new_id(), input, tx.actor(), tx.now());
     let amount = sealed(tx, place_of_amount(contract.id), contract.input.amount.as_ref()).await?;
@@ -169,8 +169,8 @@ pub async fn store(tx: &mut WriteTx, new: Vec<Contract>) -> Result<()> {
     Ok(())
 }
 
-pub async fn update(tx: &mut WriteTx, before: Granted<Contract>, input: ContractInput) -> Result<Audited<Contract>> {
-    let input = settled(tx, input).await?;
+pub async fn update(tx: &mut WriteTx, before: Authorized<Contract>, input: ContractInput) -> Result<Audited<Contract>> {
+    let input = with_currency(tx, input).await?;
     check_change(Some(&before.input.terms), &input.terms)?;
     save(tx, &before, input).await
 }
@@ -197,8 +197,8 @@ async fn save(tx: &mut WriteTx, before: &Contract, input: ContractInput) -> Resu
     Ok(tx.audit(Action::Update, contract.id, changes).await?.with(contract))
 }
 
-pub async fn delete(tx: &mut WriteTx, contract: Granted<Contract>) -> Result<Audited<()>> {
-    history::forget(tx, contract.id).await?;
+pub async fn delete(tx: &mut WriteTx, contract: Authorized<Contract>) -> Result<Audited<()>> {
+    history::delete_of(tx, contract.id).await?;
     diesel::delete(one(tx.tenant(), contract.id)).execute(tx.conn()).await?;
     tx.audit(Action::Delete, contract.id, Changes::deleted(&contract.input)).await
 }
@@ -213,7 +213,7 @@ pub async fn due_to_expire(tx: &mut ReadTx, after: ContractId) -> Result<Vec<Con
 pub async fn expire(tx: &mut WriteTx, id: ContractId) -> Result<Audited<Contract>> {
     let row = over(tx.tenant(), tenant::today(tx).await?).filter(contracts::id.eq(id)).select(Row::as_select());
     let row: Row = for_update(row).get_result(tx.conn()).await?;
-    let before = row.seen_with(None)?; // its amount is nobody's business here
+    let before = row.decrypt_for(None)?; // its amount is nobody's business here
     let mut input = before.input.clone();
     input.terms.status = ContractStatus::Expired;
     save(tx, &before, input).await

@@ -71,7 +71,7 @@ impl Input for ContractInput {
 
 impl ContractInput {
     /// In this currency, and the amount with as many decimal places as it has.
-    pub fn settled(mut self, currency: String) -> Result<Self> {
+    pub fn with_currency(mut self, currency: String) -> Result<Self> {
         self.amount = self.amount.map(|amount| written_in(&currency, amount));
         self.currency = Some(currency);
         let mut problems = Detail::default();
@@ -114,7 +114,7 @@ pub fn opened(unsealer: Option<&Unsealer>, place: Place, sealed: Option<&Sealed>
 
 impl Row {
     /// As it is answered to who has the keys, or has not.
-    pub fn seen_with(self, unsealer: Option<&Unsealer>) -> Result<Contract> {
+    pub fn decrypt_for(self, unsealer: Option<&Unsealer>) -> Result<Contract> {
         let Self { id, terms, amount_sealed, currency, created_by, version, created_at, updated_at } = self;
         let amount = opened(unsealer, place_of_amount(id), amount_sealed.as_ref())?;
         let amount = amount.map(|amount| written_in(&currency, amount));

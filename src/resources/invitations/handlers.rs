@@ -9,7 +9,7 @@ use crate::db::{Db, ReadTx, Scope, WriteScope, WriteTx};
 use crate::error::{Error, Result};
 use crate::http::{Also, Created, Deleted, Found, IdempotencyKey, IfNoneMatch, Json, Listed, Query};
 use crate::list::List;
-use crate::resources::auth::Letters;
+use crate::resources::auth::EmailTemplates;
 use crate::resources::tenant;
 use chrono::Duration;
 use poem_openapi::OpenApi;
@@ -19,7 +19,7 @@ pub struct InvitationsApi {
     pub db: Db,
     pub verification: Verification,
     pub mail_cap: MailCap,
-    pub letters: Letters,
+    pub templates: EmailTemplates,
     pub lifetime: Duration,
 }
 
@@ -63,10 +63,10 @@ impl InvitationsApi {
         let from = caller.as_actor().origin().ip;
         let mail = InvitationMail { tenant: caller.tenant(), founded, from, to: &email };
         let charged = self.mail_cap.take_invitation(mail).await?;
-        let (letters, lifetime) = (self.letters.clone(), self.lifetime);
+        let (templates, lifetime) = (self.templates.clone(), self.lifetime);
         let invite = async |tx: &mut WriteTx| {
             let inviter = self.verification.check(tx, &caller).await?;
-            queries::insert(tx, input, inviter, &letters, lifetime).await
+            queries::insert(tx, input, inviter, &templates, lifetime).await
         };
         let made = self.db.write_once(&caller, key, invite).await;
         let is_mailed = made.as_ref().is_ok_and(|made| !made.replayed);

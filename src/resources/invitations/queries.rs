@@ -13,8 +13,8 @@ use crate::error::{Detail, Error, Result};
 use crate::http::scalars::Email;
 use crate::infra::addresses::{canonical_login, stored_forms};
 use crate::list::{Batch, List, Page, PlainSort};
-use crate::resources::auth::Letters;
-use crate::resources::tenant::{self, Door};
+use crate::resources::auth::EmailTemplates;
+use crate::resources::tenant::{self, RegistrationPolicy};
 use crate::schema::{invitations, users};
 use crate::{batch, paged};
 use chrono::Duration;
@@ -75,7 +75,7 @@ pub async fn insert(
     tx: &mut WriteTx,
     input: InvitationInput,
     inviter: VerifiedCaller,
-    letters: &Letters,
+    templates: &EmailTemplates,
     lifetime: Duration,
 ) -> Result<Audited<NewInvitation>> {
     let InvitationInput { email: Email(email), role } = input;
@@ -86,7 +86,7 @@ pub async fn insert(
     let expired = invitations::table.filter(invitations::tenant_id.eq(tenant)).filter(expired);
     diesel::delete(expired).execute(tx.conn()).await?;
 
-    let token = OpaqueToken::new(TokenKind::Invitation, tenant, tx.world().uuid(), tx.world());
+    let token = OpaqueToken::new(TokenKind::Invitation, tenant, tx.env().uuid(), tx.env());
     let expires_at = Instant::from(now.0 + lifetime);
     let invitation: Invitation =
         Stored { id: token.id.into(), email, role, invited_by, created_at: now, expires_at }.into();
@@ -102,7 +102,7 @@ pub async fn insert(
     );
     diesel::insert_into(invitations::table).values(row).execute(tx.conn()).await.taken("email")?;
     let company = tenant::name(tx).await?;
-    tx.enqueue(&letters.invitation(&invitation.email, &company, &token.print())).await?;
+    tx.enqueue(&templates.invitation(&invitation.email, &company, &token.print())).await?;
     let audited = tx.audit(Action::Create, invitation.id, Changes::created(&invitation)).await?;
     Ok(audited.with(NewInvitation { invitation, token: token.print() }))
 }
@@ -143,8 +143,8 @@ pub fn invalid() -> Error {
 pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &str) -> Result<Role> {
     type Row = (Vec<u8>, String, Role, Option<UserId>);
     let (tenant, id) = (tx.tenant(), InvitationId::from(token.id));
-    match tenant::hold(tx).await? {
-        Some(Door { is_suspended: false, .. }) => {}
+    match tenant::lock_shared(tx).await? {
+        Some(RegistrationPolicy { is_suspended: false, .. }) => {}
         _ => return Err(invalid()),
     }
     // Who comes second waits here.
@@ -160,7 +160,7 @@ pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &str) -> Resul
     let row = row.filter(|(hash, invited, ..)| token.fits(hash) && canonical_login(invited) == email);
     let (_, _, role, invited_by) = row.ok_or_else(invalid)?;
     if let Some(inviter) = invited_by {
-        let inviter = tx.standing_of(inviter).await?;
+        let inviter = tx.principal_of(inviter).await?;
         if !inviter.is_some_and(|inviter| may_invite(inviter.role, role)) {
             return Err(invalid());
         }

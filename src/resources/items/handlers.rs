@@ -4,7 +4,7 @@ use super::{Read, Write, queries};
 use crate::app::Tag;
 use crate::auth::Caller;
 use crate::db::Db;
-use crate::db::generations::Lists;
+use crate::db::cache_versions::CacheScope;
 use crate::db::types::ItemId;
 use crate::error::Result;
 use crate::http::export::ExportOf;
@@ -17,7 +17,7 @@ use futures_util::FutureExt;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
 
-const LISTS: Lists = Lists::of::<ItemId>();
+const CACHE_SCOPE: CacheScope = CacheScope::of::<ItemId>();
 
 pub struct ItemsApi {
     pub db: Db,
@@ -30,7 +30,7 @@ impl ItemsApi {
     #[oai(path = "/items", method = "get", operation_id = "item_list")]
     async fn list(&self, caller: Caller<Read>, Query(list): Query<List<ItemFilter>>) -> Result<CachedList<Item>> {
         let Self { db, cache } = self;
-        CachedList::find(db, cache, &caller, LISTS, &list, |tx, list| queries::list(tx, list).boxed()).await
+        CachedList::find(db, cache, &caller, CACHE_SCOPE, &list, |tx, list| queries::list(tx, list).boxed()).await
     }
 
     /// Export items
@@ -75,7 +75,7 @@ impl ItemsApi {
         Json(input): Json<ItemInput>,
     ) -> Result<Saved<Item>> {
         let change = async |tx: &mut _| {
-            let item = caller.grant(queries::find_to_change(tx, item_id).await?, &if_match)?;
+            let item = caller.authorize(queries::find_to_change(tx, item_id).await?, &if_match)?;
             let owner = caller.owner(item.owner_id, input.owner_id)?;
             queries::update(tx, item, input, owner).await
         };
@@ -92,7 +92,7 @@ impl ItemsApi {
         Json(patch): Json<Patch<ItemInput>>,
     ) -> Result<Saved<Item>> {
         let change = async |tx: &mut _| {
-            let item = caller.grant(queries::find_to_change(tx, item_id).await?, &if_match)?;
+            let item = caller.authorize(queries::find_to_change(tx, item_id).await?, &if_match)?;
             let input = patch.apply(&item.as_input())?;
             let owner = caller.owner(item.owner_id, input.owner_id)?;
             queries::update(tx, item, input, owner).await
@@ -104,7 +104,7 @@ impl ItemsApi {
     #[oai(path = "/items/:item_id", method = "delete", operation_id = "item_delete")]
     async fn delete(&self, caller: Caller<Write>, Path(item_id): Path<ItemId>, if_match: IfMatch) -> Result<Deleted> {
         let delete = async |tx: &mut _| {
-            let item = caller.grant(queries::find_to_change(tx, item_id).await?, &if_match)?;
+            let item = caller.authorize(queries::find_to_change(tx, item_id).await?, &if_match)?;
             queries::delete(tx, item).await
         };
         self.db.write(&caller, delete).await?;

@@ -2,9 +2,9 @@
 //! the lists in the cache.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{Item, ItemFilter, ItemInput, ItemSort};
-use crate::auth::{Granted, Locked, NextOwner};
+use crate::auth::{Authorized, Locked, NextOwner};
+use crate::db::cache_versions::CacheScope;
 use crate::db::error::Constraint;
-use crate::db::generations::Lists;
 use crate::db::search::like;
 use crate::db::sql::{for_update, insert_many, text_or};
 use crate::db::types::{Instant, ItemId, TenantId, UserId};
@@ -106,12 +106,12 @@ pub async fn store(tx: &mut WriteTx, new: &[Item]) -> Result<()> {
         )
     };
     insert_many(items::table, new.iter().map(row)).execute(tx.conn()).await?;
-    tx.outdate(Lists::of::<ItemId>()).await
+    tx.invalidate(CacheScope::of::<ItemId>()).await
 }
 
 pub async fn update(
     tx: &mut WriteTx,
-    before: Granted<Item>,
+    before: Authorized<Item>,
     input: ItemInput,
     owner: NextOwner,
 ) -> Result<Audited<Item>> {
@@ -134,7 +134,7 @@ pub async fn update(
     Ok(tx.audit(Action::Update, item.id, Changes::updated(&*before, &item)).await?.with(item))
 }
 
-pub async fn delete(tx: &mut WriteTx, item: Granted<Item>) -> Result<Audited<()>> {
+pub async fn delete(tx: &mut WriteTx, item: Authorized<Item>) -> Result<Audited<()>> {
     diesel::delete(one(tx.tenant(), item.id)).execute(tx.conn()).await?;
     tx.audit(Action::Delete, item.id, Changes::deleted(&*item)).await
 }

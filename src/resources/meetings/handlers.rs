@@ -70,7 +70,7 @@ impl MeetingsApi {
         Json(input): Json<MeetingInput>,
     ) -> Result<Saved<Meeting>> {
         let change = async |tx: &mut _| {
-            let meeting = caller.grant(queries::find_to_change(tx, meeting_id).await?, &if_match)?;
+            let meeting = caller.authorize(queries::find_to_change(tx, meeting_id).await?, &if_match)?;
             queries::update(tx, meeting, input).await
         };
         Ok(Saved(self.db.write(&caller, change).await?))
@@ -86,7 +86,7 @@ impl MeetingsApi {
         Json(patch): Json<Patch<MeetingInput>>,
     ) -> Result<Saved<Meeting>> {
         let change = async |tx: &mut _| {
-            let meeting = caller.grant(queries::find_to_change(tx, meeting_id).await?, &if_match)?;
+            let meeting = caller.authorize(queries::find_to_change(tx, meeting_id).await?, &if_match)?;
             let input = patch.apply(&meeting.input)?;
             queries::update(tx, meeting, input).await
         };
@@ -102,7 +102,7 @@ impl MeetingsApi {
         if_match: IfMatch,
     ) -> Result<Deleted> {
         let delete = async |tx: &mut _| {
-            let meeting = caller.grant(queries::find_to_change(tx, meeting_id).await?, &if_match)?;
+            let meeting = caller.authorize(queries::find_to_change(tx, meeting_id).await?, &if_match)?;
             queries::delete(tx, meeting).await
         };
         self.db.write(&caller, delete).await?;

@@ -3,7 +3,7 @@
 use super::rules::may_become;
 use super::types::{Meeting, MeetingFilter, MeetingInput, MeetingSort, MeetingStatus};
 use super::{action_items, attendees};
-use crate::auth::{Granted, Locked};
+use crate::auth::{Authorized, Locked};
 use crate::db::search::like;
 use crate::db::sql::{for_update, insert_many, text_or};
 use crate::db::types::{Day, Instant, MeetingId, TenantId, UserId};
@@ -136,7 +136,7 @@ pub async fn store(tx: &mut WriteTx, new: &[Meeting]) -> Result<()> {
     Ok(())
 }
 
-pub async fn update(tx: &mut WriteTx, before: Granted<Meeting>, input: MeetingInput) -> Result<Audited<Meeting>> {
+pub async fn update(tx: &mut WriteTx, before: Authorized<Meeting>, input: MeetingInput) -> Result<Audited<Meeting>> {
     let (from, to) = (before.input.status, input.status);
     if !may_become(from, to) {
         let message = format!("can't become {} from {}", to.to_json_string(), from.to_json_string());
@@ -151,7 +151,7 @@ pub async fn update(tx: &mut WriteTx, before: Granted<Meeting>, input: MeetingIn
 }
 
 /// Its attendees and action items go with it; the tasks that were made of them stay.
-pub async fn delete(tx: &mut WriteTx, meeting: Granted<Meeting>) -> Result<Audited<()>> {
+pub async fn delete(tx: &mut WriteTx, meeting: Authorized<Meeting>) -> Result<Audited<()>> {
     attendees::delete_all(tx, meeting.id).await?;
     action_items::delete_all(tx, meeting.id).await?;
     diesel::delete(one(tx.tenant(), meeting.id)).execute(tx.conn()).await?;

@@ -6,14 +6,14 @@ use crate::auth::access_token::AccessTokens;
 use crate::auth::signing::{PublicKey, PublicParts};
 use crate::auth::visitor::Anonymous;
 use crate::error::{Error, Result};
-use crate::http::Told;
-use crate::infra::world::World;
+use crate::http::Answer;
+use crate::infra::env::Env;
 use chrono::{DateTime, Utc};
 use poem_openapi::{Object, OpenApi};
 
 pub struct ServerApi {
     pub readiness: ReadinessProbe,
-    pub world: World,
+    pub env: Env,
     pub tokens: AccessTokens,
     /// `development`, `staging`, `production`.
     pub environment: String,
@@ -105,8 +105,8 @@ impl From<&PublicKey> for Jwk {
 impl ServerApi {
     /// Get the server's name
     #[oai(path = "/", method = "get", operation_id = "server_welcome")]
-    async fn welcome(&self) -> Result<Told<Welcome>> {
-        Ok(Told(Welcome {
+    async fn welcome(&self) -> Result<Answer<Welcome>> {
+        Ok(Answer(Welcome {
             status: "ready".into(),
             name: "BizCenter".into(),
             version: VERSION.into(),
@@ -117,8 +117,8 @@ impl ServerApi {
 
     /// Get the server's health
     #[oai(path = "/health", method = "get", operation_id = "server_health")]
-    async fn health(&self) -> Result<Told<Health>> {
-        Ok(Told(Health {
+    async fn health(&self) -> Result<Answer<Health>> {
+        Ok(Answer(Health {
             status: "healthy".into(),
             app: "BizCenter".into(),
             version: VERSION.into(),
@@ -129,31 +129,31 @@ impl ServerApi {
 
     /// Check that the server lives
     #[oai(path = "/livez", method = "get", operation_id = "server_live")]
-    async fn live(&self) -> Result<Told<Liveness>> {
-        Ok(Told(Liveness { status: "alive".into() }))
+    async fn live(&self) -> Result<Answer<Liveness>> {
+        Ok(Answer(Liveness { status: "alive".into() }))
     }
 
     /// Check that the server can work
     #[oai(path = "/readyz", method = "get", operation_id = "server_ready")]
-    async fn ready(&self) -> Result<Told<Readiness>> {
+    async fn ready(&self) -> Result<Answer<Readiness>> {
         let found = self.readiness.look().await?;
         let (database, migrations, encryption, cache) = (State::Up, State::Up, State::Up, found.cache);
         match found.problems.is_empty() {
-            true => Ok(Told(Readiness { status: State::Up, database, cache, migrations, encryption })),
+            true => Ok(Answer(Readiness { status: State::Up, database, cache, migrations, encryption })),
             false => Err(Error::NotReady(found.problems)),
         }
     }
 
     /// Get the token keys
     #[oai(path = "/.well-known/jwks.json", method = "get", operation_id = "server_jwks")]
-    async fn jwks(&self) -> Result<Told<JwkSet>> {
-        Ok(Told(JwkSet { keys: self.tokens.public_keys().map(Jwk::from).collect() }))
+    async fn jwks(&self) -> Result<Answer<JwkSet>> {
+        Ok(Answer(JwkSet { keys: self.tokens.public_keys().map(Jwk::from).collect() }))
     }
 
     /// Get the status
     #[oai(path = "/api/v1/status", method = "get", operation_id = "server_status")]
-    async fn status(&self, _visitor: Visitor<Anonymous>) -> Result<Told<Status>> {
-        let uptime = self.world.now() - self.started_at;
-        Ok(Told(Status { version: VERSION.into(), uptime_seconds: uptime.num_seconds() }))
+    async fn status(&self, _visitor: Visitor<Anonymous>) -> Result<Answer<Status>> {
+        let uptime = self.env.now() - self.started_at;
+        Ok(Answer(Status { version: VERSION.into(), uptime_seconds: uptime.num_seconds() }))
     }
 }

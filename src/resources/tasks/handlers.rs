@@ -69,7 +69,7 @@ impl TasksApi {
         Json(input): Json<TaskInput>,
     ) -> Result<Saved<Task>> {
         let change = async |tx: &mut _| {
-            let task = caller.grant(queries::find_to_change(tx, task_id).await?, &if_match)?;
+            let task = caller.authorize(queries::find_to_change(tx, task_id).await?, &if_match)?;
             queries::update(tx, task, input).await
         };
         Ok(Saved(self.db.write(&caller, change).await?))
@@ -85,7 +85,7 @@ impl TasksApi {
         Json(patch): Json<Patch<TaskInput>>,
     ) -> Result<Saved<Task>> {
         let change = async |tx: &mut _| {
-            let task = caller.grant(queries::find_to_change(tx, task_id).await?, &if_match)?;
+            let task = caller.authorize(queries::find_to_change(tx, task_id).await?, &if_match)?;
             let input = patch.apply(&task.input)?;
             queries::update(tx, task, input).await
         };
@@ -96,7 +96,7 @@ impl TasksApi {
     #[oai(path = "/tasks/:task_id", method = "delete", operation_id = "task_delete")]
     async fn delete(&self, caller: Caller<Delete>, Path(task_id): Path<TaskId>, if_match: IfMatch) -> Result<Deleted> {
         let delete = async |tx: &mut _| {
-            let task = caller.grant(queries::find_to_change(tx, task_id).await?, &if_match)?;
+            let task = caller.authorize(queries::find_to_change(tx, task_id).await?, &if_match)?;
             queries::delete(tx, task).await
         };
         self.db.write(&caller, delete).await?;

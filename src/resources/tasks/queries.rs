@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::comments;
 use super::types::{Task, TaskFilter, TaskInput, TaskPriority, TaskSort, TaskStatus};
-use crate::auth::{Granted, Locked};
+use crate::auth::{Authorized, Locked};
 use crate::db::error::Constraint;
 use crate::db::search::like;
 use crate::db::sql::{JsonListMethods, day_or_last, for_update, insert_many, text_or};
@@ -75,7 +75,7 @@ pub async fn find_to_change(tx: &mut WriteTx, id: TaskId) -> Result<Locked<Task>
 }
 
 /// Holds a task in this transaction, so that it isn't deleted meanwhile.
-pub async fn hold(tx: &mut WriteTx, id: TaskId) -> Result<()> {
+pub async fn lock(tx: &mut WriteTx, id: TaskId) -> Result<()> {
     let _: TaskId = for_update(one(tx.tenant(), id).select(tasks::id)).get_result(tx.conn()).await?;
     Ok(())
 }
@@ -105,7 +105,7 @@ pub async fn store(tx: &mut WriteTx, new: &[Task]) -> QueryResult<usize> {
     insert_many(tasks::table, new.iter().map(row)).execute(tx.conn()).await
 }
 
-pub async fn update(tx: &mut WriteTx, before: Granted<Task>, input: TaskInput) -> Result<Audited<Task>> {
+pub async fn update(tx: &mut WriteTx, before: Authorized<Task>, input: TaskInput) -> Result<Audited<Task>> {
     if input.assigned_to != before.input.assigned_to {
         users::must_exist(tx, "assigned_to", input.assigned_to).await?;
     }
@@ -123,9 +123,9 @@ pub async fn update(tx: &mut WriteTx, before: Granted<Task>, input: TaskInput) -
     Ok(tx.audit(Action::Update, task.id, Changes::updated(&*before, &task)).await?.with(task))
 }
 
-pub async fn delete(tx: &mut WriteTx, task: Granted<Task>) -> Result<Audited<()>> {
+pub async fn delete(tx: &mut WriteTx, task: Authorized<Task>) -> Result<Audited<()>> {
     let comments = comments::delete_of(tx, task.id).await?;
-    meetings::action_items::forget_task(tx, task.id).await?;
+    meetings::action_items::unlink_task(tx, task.id).await?;
     diesel::delete(one(tx.tenant(), task.id)).execute(tx.conn()).await?;
     tx.audit(Action::Delete, task.id, Changes::deleted(&*task).and_gone("comments", comments)).await
 }

@@ -32,7 +32,7 @@ impl TenantApi {
         Json(patch): Json<Patch<TenantInput>>,
     ) -> Result<Saved<Tenant>> {
         let change = async |tx: &mut WriteTx| {
-            let tenant = caller.grant(queries::find_to_change(tx).await?, &if_match)?;
+            let tenant = caller.authorize(queries::find_to_change(tx).await?, &if_match)?;
             let input = patch.apply(&tenant.input)?;
             let opened_by = match input.opens(&tenant.input) {
                 true => {

@@ -4,7 +4,7 @@ mod queries;
 mod types;
 
 pub use handlers::TenantApi;
-pub use queries::{Door, currency_or_own, founded, hold, insert, name, timezone, today};
+pub use queries::{RegistrationPolicy, currency_or_own, founded, insert, lock_shared, name, timezone, today};
 pub use types::NewTenant;
 
 crate::permissions! {

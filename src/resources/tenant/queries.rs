@@ -1,7 +1,7 @@
 //! Tenants in the database. Their table has no row-level security: every query names the lease's tenant.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{NewTenant, Tenant, TenantInput};
-use crate::auth::{Granted, Locked, VerifiedCaller};
+use crate::auth::{Authorized, Locked, VerifiedCaller};
 use crate::db::error::Constraint;
 use crate::db::removal::RemoveTenant;
 use crate::db::sql::{for_share, for_update};
@@ -64,7 +64,7 @@ pub async fn find_to_change(tx: &mut WriteTx) -> Result<Locked<Tenant>> {
 }
 
 /// Who may come in.
-pub struct Door {
+pub struct RegistrationPolicy {
     /// Anybody, as a viewer.
     pub is_open: bool,
     /// Nobody at all.
@@ -73,10 +73,10 @@ pub struct Door {
 
 /// The tenant's door, which stays as it is until this transaction is over; none where the tenant is gone. It is taken hold
 /// of before anything else of the tenant, as who deletes a tenant does.
-pub async fn hold(tx: &mut WriteTx) -> Result<Option<Door>> {
-    let door = own(tx.tenant()).select((tenants::open_registration, tenants::is_suspended));
-    let door: Option<(bool, bool)> = for_share(door).get_result(tx.conn()).await.optional()?;
-    Ok(door.map(|(is_open, is_suspended)| Door { is_open, is_suspended }))
+pub async fn lock_shared(tx: &mut WriteTx) -> Result<Option<RegistrationPolicy>> {
+    let policy = own(tx.tenant()).select((tenants::open_registration, tenants::is_suspended));
+    let policy: Option<(bool, bool)> = for_share(policy).get_result(tx.conn()).await.optional()?;
+    Ok(policy.map(|(is_open, is_suspended)| RegistrationPolicy { is_open, is_suspended }))
 }
 
 /// Makes the lease's tenant, with the settings that a new one has. A taken slug is a conflict on `tenant_id`, which is
@@ -104,7 +104,7 @@ pub async fn insert(tx: &mut WriteTx, tenant: NewTenant) -> Result<Audited<()>> 
 /// Only somebody with a verified address opens it for registration, as `opened_by` proves.
 pub async fn update(
     tx: &mut WriteTx,
-    before: Granted<Tenant>,
+    before: Authorized<Tenant>,
     input: TenantInput,
     opened_by: Option<VerifiedCaller>,
 ) -> Result<Audited<Tenant>> {

@@ -31,7 +31,7 @@ const READERS: [(&str, Role); 13] = [
 
 /// The entry without what changed, where somebody of this role could not read the record now. Everything about the person's own
 /// account is theirs. A kind that is not listed is nobody's to read.
-pub fn seen_by(entry: AuditEntry, person: UserId, role: Role) -> AuditEntry {
+pub fn redact_for(entry: AuditEntry, person: UserId, role: Role) -> AuditEntry {
     let is_own_account = entry.subject_kind == UserId::KIND && entry.subject_id.0 == person.0;
     let reads = |(kind, least): &(&str, Role)| *kind == entry.subject_kind && role >= *least;
     match is_own_account || READERS.iter().any(reads) {

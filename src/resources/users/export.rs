@@ -162,7 +162,7 @@ async fn batch(sign_in: &SignIn, caller: &Caller<Read>, role: Role, kind: Kind, 
             Kind::CalendarFeed => values(calendar::feed_of(tx, user).await?.into_iter().collect()),
             Kind::AuditEntry => {
                 let entries = audit_logs::about(tx, user, next).await?;
-                values(entries.into_iter().map(|entry| audited::seen_by(entry, user, role)).collect())
+                values(entries.into_iter().map(|entry| audited::redact_for(entry, user, role)).collect())
             }
         })
     };

@@ -59,11 +59,11 @@ impl UsersApi {
     /// List users
     #[oai(path = "/users", method = "get", operation_id = "user_list")]
     async fn list(&self, caller: Caller<Read>, Query(list): Query<UserList>) -> Result<Listed<Member>> {
-        let list = list.seen_by(caller.role())?;
+        let list = list.redact_for(caller.role())?;
         let sees_all = caller.role() >= Role::Admin;
         let mut page =
             list.read(&self.sign_in.db, &caller, async |tx| queries::list(tx, &list, sees_all).await).await?;
-        page.items = page.items.into_iter().map(|member| member.seen_by(caller.role())).collect();
+        page.items = page.items.into_iter().map(|member| member.redact_for(caller.role())).collect();
         Ok(Listed(page))
     }
 
@@ -76,7 +76,7 @@ impl UsersApi {
         if_none_match: IfNoneMatch,
     ) -> Result<Found<Member>> {
         let account = self.sign_in.db.read(&caller, async |tx| queries::find_account(tx, user_id).await).await?;
-        Ok(Found(Member::from(account).seen_by(caller.role()), if_none_match))
+        Ok(Found(Member::from(account).redact_for(caller.role()), if_none_match))
     }
 
     /// Change a user
@@ -90,7 +90,7 @@ impl UsersApi {
     ) -> Result<Saved<Member>, Also<409>> {
         let change = async |tx: &mut WriteTx| {
             let (actor, account) = queries::find_to_change(tx, user_id).await?;
-            let account = caller.grant(account, &if_match)?;
+            let account = caller.authorize(account, &if_match)?;
             let input = patch.apply(&account.as_input())?;
             let change = rules::allow(&caller, actor, &account, input)?;
             queries::update(tx, account, change).await
@@ -109,7 +109,7 @@ impl UsersApi {
     ) -> Result<Deleted, Also<409>> {
         let delete = async |tx: &mut WriteTx| {
             let (actor, account) = queries::find_to_change(tx, user_id).await?;
-            let account = caller.grant(account, &if_match)?;
+            let account = caller.authorize(account, &if_match)?;
             rules::may_change(actor, account.user.rank(), account.user.role)?;
             queries::delete(tx, account).await
         };
@@ -156,9 +156,9 @@ impl UsersApi {
             }
             None => None,
         };
-        let letters = sign_in.letters.clone();
+        let templates = sign_in.templates.clone();
         let write = async |tx: &mut WriteTx| {
-            let user = caller.grant(queries::find_own_to_change(tx).await?, if_match)?;
+            let user = caller.authorize(queries::find_own_to_change(tx).await?, if_match)?;
             let input = change(&user)?;
             let Email(email) = &input.email;
             if is_sensitive != (input.password.is_some() || *email != canonical_login(&user.email))
@@ -174,13 +174,13 @@ impl UsersApi {
             if has_moved {
                 tx.enqueue(&SendVerification { user: caller.user() }).await?;
                 if is_told {
-                    tx.enqueue(&letters.address_changed(&former, &name)).await?;
+                    tx.enqueue(&templates.address_changed(&former, &name)).await?;
                 }
             }
             let epoch = match new_hash {
                 Some(_) => {
                     if is_told {
-                        tx.enqueue(&letters.password_changed(&former, &name, was_verified)).await?;
+                        tx.enqueue(&templates.password_changed(&former, &name, was_verified)).await?;
                     }
                     Some(tx.end_sessions(caller.user(), Some(session)).await?)
                 }

@@ -2,13 +2,13 @@
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::rules::{AllowedChange, Rank, ends_sessions, loses_owner};
 use super::types::{Account, Member, NewUser, ProfileInput, User, UserFilter, UserInput, UserKind, UserSort};
-use crate::auth::sessions::ForgetSessions;
-use crate::auth::{Granted, Locked, Role};
+use crate::auth::sessions::RevokeSessions;
+use crate::auth::{Authorized, Locked, Role};
 use crate::db::one_time_tokens::{self, Purpose};
 use crate::db::search::like;
 use crate::db::sql::{for_update, text_or};
 use crate::db::types::{Instant, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, ReadTx, Standing, WriteTx};
+use crate::db::{Action, Any, Audited, Changes, Principal, ReadTx, WriteTx};
 use crate::error::{Detail, Error, Result};
 use crate::http::scalars::Email;
 use crate::infra::addresses::{canonical_login, searched_form, stored_forms};
@@ -71,7 +71,7 @@ pub async fn find_to_change(tx: &mut WriteTx, id: UserId) -> Result<(Rank, Locke
     let actor = tx.actor();
     let both = all(tx.tenant()).filter(users::id.eq_any([actor, id])).order(users::id).select(users::id);
     let _: Vec<UserId> = for_update(both).get_results(tx.conn()).await?;
-    let Standing { role, is_superuser, .. } = tx.standing_of(actor).await?.ok_or(Error::InvalidToken)?;
+    let Principal { role, is_superuser, .. } = tx.principal_of(actor).await?.ok_or(Error::InvalidToken)?;
     Ok((Rank { role, is_superuser }, Locked::new(find_account(tx, id).await?)))
 }
 
@@ -308,7 +308,7 @@ pub async fn still_has(tx: &mut WriteTx, checked: Option<String>) -> Result<bool
 /// Changes the actor's own profile. A new address is not verified.
 pub async fn update_profile(
     tx: &mut WriteTx,
-    before: Granted<User>,
+    before: Authorized<User>,
     input: ProfileInput,
     new_hash: Option<String>,
 ) -> Result<Audited<User>> {
@@ -358,7 +358,7 @@ pub async fn update_profile(
 }
 
 /// Changes another user, as an admin does.
-pub async fn update(tx: &mut WriteTx, before: Granted<Account>, change: AllowedChange) -> Result<Audited<Member>> {
+pub async fn update(tx: &mut WriteTx, before: Authorized<Account>, change: AllowedChange) -> Result<Audited<Member>> {
     let (was, input) = (before.as_input(), change.into_input());
     if before.user.kind == UserKind::Person && loses_owner(&was, Some(&input)) {
         keep_an_owner(tx, before.user.id).await?;
@@ -383,7 +383,7 @@ pub async fn update(tx: &mut WriteTx, before: Granted<Account>, change: AllowedC
 }
 
 /// Removes a user: what they made stays, but nothing says any more who they were. Their row is kept for what refers to it.
-pub async fn delete(tx: &mut WriteTx, account: Granted<Account>) -> Result<Audited<()>> {
+pub async fn delete(tx: &mut WriteTx, account: Authorized<Account>) -> Result<Audited<()>> {
     let (tenant, now, id) = (tx.tenant(), tx.now(), account.user.id);
     if account.user.kind == UserKind::Person && loses_owner(&account.as_input(), None) {
         keep_an_owner(tx, id).await?;
@@ -397,10 +397,10 @@ pub async fn delete(tx: &mut WriteTx, account: Granted<Account>) -> Result<Audit
     let of_user = idempotency_keys::tenant_id.eq(tenant).and(idempotency_keys::user_id.eq(id));
     diesel::delete(idempotency_keys::table.filter(of_user)).execute(tx.conn()).await?;
     tx.end_sessions(id, None).await?;
-    tx.enqueue(&ForgetSessions { user: id }).await?;
+    tx.enqueue(&RevokeSessions { user: id }).await?;
     // Not their id: it would tell everybody whose address it was.
-    let nobody = format!("{}@removed.invalid", tx.world().uuid());
-    attendees::forget_guest(tx, &account.user.email, &nobody).await?;
+    let nobody = format!("{}@removed.invalid", tx.env().uuid());
+    attendees::anonymize_guest(tx, &account.user.email, &nobody).await?;
     let nobody = (
         users::email.eq(format!("{id}@removed.invalid")),
         users::username.eq(None::<String>),

@@ -177,7 +177,7 @@ impl From<Account> for Member {
 
 impl Member {
     /// What somebody of this role may see of it.
-    pub fn seen_by(self, role: Role) -> Self {
+    pub fn redact_for(self, role: Role) -> Self {
         if role >= Role::Admin {
             return self;
         }
@@ -273,7 +273,7 @@ pub struct UserList {
 impl UserList {
     /// The list as somebody of this role may have it: a filter or an order, and with it a cursor, would tell what the
     /// answer hides.
-    pub fn seen_by(self, role: Role) -> Result<List<UserFilter>> {
+    pub fn redact_for(self, role: Role) -> Result<List<UserFilter>> {
         let Self { mut list, is_ordered } = self;
         if role >= Role::Admin {
             return Ok(list);

@@ -77,7 +77,7 @@ async fn of_many_feeds_at_once_one_is_left() {
 async fn it_shows_what_the_person_made_or_comes_to() {
     let tenant = tenant().await;
     let (app, editor, other) = (&tenant.app, tenant.editor().await, tenant.editor().await);
-    let now = app.parts.world.now();
+    let now = app.parts.env.now();
     let at = |title: &str, by: Duration| {
         let (starts_at, ends_at) = (now + by, now + by + Duration::hours(1));
         json!({"title": title, "agenda": "Secret", "starts_at": starts_at.to_rfc3339(), "ends_at": ends_at.to_rfc3339()})
@@ -240,13 +240,13 @@ async fn a_wrong_secret_counts_for_the_visitor_and_a_right_one_for_the_feed() {
 #[tokio::test]
 async fn of_too_many_meetings_the_nearest_are_shown() {
     let tenant = tenant().await;
-    let now = tenant.app.parts.world.now();
+    let now = tenant.app.parts.env.now();
     let meeting = |hours: i64| {
         let starts_at = Instant::from(now + Duration::hours(hours));
         let ends_at = Instant::from(starts_at.0 + Duration::minutes(30));
         let (agenda, minutes, location, status) = (None, None, None, MeetingStatus::Scheduled);
         let input = MeetingInput { title: format!("{hours}"), agenda, minutes, location, status, starts_at, ends_at };
-        Meeting::new(tenant.app.parts.world.uuid().into(), input, tenant.owner.id().into(), now.into())
+        Meeting::new(tenant.app.parts.env.uuid().into(), input, tenant.owner.id().into(), now.into())
     };
     let made: Vec<_> = (-600..=-1).chain(1..=600).map(meeting).collect();
     let (db, id) = (tenant.app.parts.db.clone(), tenant.id.into());

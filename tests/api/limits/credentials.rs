@@ -89,11 +89,11 @@ async fn an_expired_token_is_looked_up_nowhere() {
         config.auth.session_store = SessionStoreChoice::Redis;
     })
     .await;
-    let (tokens, world) = (&app.parts.sign_in.access, &app.parts.world);
-    let (user, tenant, session) = (world.uuid().into(), world.uuid().into(), world.uuid().into());
+    let (tokens, env) = (&app.parts.sign_in.access, &app.parts.env);
+    let (user, tenant, session) = (env.uuid().into(), env.uuid().into(), env.uuid().into());
     let bearer = Bearer { user, tenant, session, role: Role::Owner, email: "ada@example.com" };
     for (days, status) in [(0, 503), (11, 401)] {
-        let token = tokens.sign(&bearer, world.uuid(), (world.now() - Duration::days(days)).into()).unwrap();
+        let token = tokens.sign(&bearer, env.uuid(), (env.now() - Duration::days(days)).into()).unwrap();
         app.visitor().get(ME).header("authorization", &format!("Bearer {token}")).expect(status).await;
     }
 }
@@ -104,8 +104,8 @@ async fn who_guesses_keys_is_refused_before_the_database_is_asked() {
     let (tenant, here) = (app.tenant().await, address(&app));
     let (known, unknown) = (api_key(&tenant.owner).await, api_key(&tenant.owner).await);
     let guess = || {
-        let id = app.parts.world.uuid();
-        OpaqueToken::new(TokenKind::ApiKey, tenant.id.into(), id, &app.parts.world).print()
+        let id = app.parts.env.uuid();
+        OpaqueToken::new(TokenKind::ApiKey, tenant.id.into(), id, &app.parts.env).print()
     };
     let used = by_key(&app, &known, &here).await.expect(200);
     assert_eq!(counts(&used), ["api-key 1000000/3600: 999999"]);

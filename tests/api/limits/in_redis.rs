@@ -3,8 +3,8 @@ use super::{HIGH, ME, TASKS, counts, settings};
 use crate::support::{TestApp, has_servers, redis_url};
 use bizcenter::auth::limits::{Limit, Limits};
 use bizcenter::config::RateLimitConfig;
+use bizcenter::infra::env::Env;
 use bizcenter::infra::redis::{Redis, RedisOptions};
-use bizcenter::infra::world::World;
 use chrono::{DateTime, Duration};
 use serde_json::json;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ async fn any_turns_are_taken_alike() {
     if !has_servers() {
         return;
     }
-    let real = World::real();
+    let real = Env::real();
     let clock = Arc::new(AtomicI64::new(real.now().timestamp_micros()));
     let time = clock.clone();
-    let world = World::new(move || DateTime::from_timestamp_micros(time.load(Ordering::SeqCst)).unwrap(), |_| {});
+    let env = Env::new(move || DateTime::from_timestamp_micros(time.load(Ordering::SeqCst)).unwrap(), |_| {});
     let options = RedisOptions { pool_size: 2, timeout: std::time::Duration::from_secs(10) };
     let redis = Redis::new(&redis_url(), options).unwrap();
-    let [here, there] = [None, Some(redis)].map(|redis| Limits::new(HIGH, redis, world.clone()));
+    let [here, there] = [None, Some(redis)].map(|redis| Limits::new(HIGH, redis, env.clone()));
     let (mut allowed, mut refused) = (0, 0);
     for _ in 0..20 {
         let [requests, writes] = ["requests", "writes"].map(|name| format!("bc:test:{}:{name}", real.uuid()));
@@ -71,7 +71,7 @@ async fn a_server_with_redis_limits_its_users_as_one_without() {
     let apps = [alone.await, shared.await];
     let people = [apps[0].tenant().await.owner, apps[1].tenant().await.owner];
     let (mut statuses, mut story) = (vec![], vec![]);
-    for byte in apps[0].parts.world.random_bytes::<60>() {
+    for byte in apps[0].parts.env.random_bytes::<60>() {
         // A minute and a half at least, so that it does not matter how fast the two are.
         let pause = [0, 0, 0, 0, 90, 360, 810, 3600][usize::from(byte & 7)];
         let mut told = vec![];

@@ -49,7 +49,7 @@ async fn where_limits_are_off_nothing_is_said_of_them() {
 async fn every_operation_of_the_api_tells_its_limits() {
     let app = limited(HIGH).await;
     let person = app.tenant().await.almighty().await;
-    let (id, here) = (app.parts.world.uuid().to_string(), address(&app));
+    let (id, here) = (app.parts.env.uuid().to_string(), address(&app));
     let (mut public, mut secured) = (0, 0);
     for operation in operations(document()).iter().filter(|operation| operation.path.starts_with("/api/")) {
         let fill = |segment| if str::starts_with(segment, '{') { id.as_str() } else { segment };

@@ -184,7 +184,7 @@ async fn who_signs_in_once_too_often_loses_their_oldest_session_whole() {
     let app = on(&redis).await;
     let owner = app.tenant().await.owner;
     let index = format!("bc:{{{}}}:sessions:{}", claim(&owner, "tenant_id"), owner.id());
-    let later = (app.parts.world.now() + Duration::days(30)).timestamp_micros().to_string();
+    let later = (app.parts.env.now() + Duration::days(30)).timestamp_micros().to_string();
     let others: Vec<_> = (0..999).flat_map(|number| [later.clone(), number.to_string()]).collect();
     let words: Vec<_> = ["ZADD", index.as_str()].into_iter().chain(others.iter().map(String::as_str)).collect();
     let _: () = redis.call(&words).await;

@@ -6,7 +6,7 @@ use bizcenter::app::{self, Parts};
 use bizcenter::config::{Config, DatabaseUrl};
 use bizcenter::db::migrations;
 use bizcenter::http::serve::serve;
-use bizcenter::infra::world::World;
+use bizcenter::infra::env::Env;
 use chrono::{DateTime, Duration, Utc};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -25,7 +25,7 @@ impl TestClock {
     }
 
     fn now(&self) -> DateTime<Utc> {
-        World::real().now() + Duration::milliseconds(self.0.load(Ordering::SeqCst))
+        Env::real().now() + Duration::milliseconds(self.0.load(Ordering::SeqCst))
     }
 }
 
@@ -104,8 +104,8 @@ impl TestApp {
             config.redis.url = Some(redis_url().into());
         }
         change(&mut config);
-        let (time, real) = (clock.clone(), World::real());
-        let world = World::new(
+        let (time, real) = (clock.clone(), Env::real());
+        let env = Env::new(
             move || time.now(),
             move |bytes| {
                 for byte in bytes {
@@ -113,7 +113,7 @@ impl TestApp {
                 }
             },
         );
-        let parts = app::connect(&config, world).await.unwrap();
+        let parts = app::connect(&config, env).await.unwrap();
         let endpoint = app::server(&parts, &config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -40,7 +40,7 @@ impl TestApp {
 
     /// Notes the end of a session that is kept in Redis, wherever this run keeps its own.
     pub async fn note_an_end(&self, tenant: Uuid) {
-        let (tenant, session) = (self.id(tenant), self.id(self.parts.world.uuid()));
+        let (tenant, session) = (self.id(tenant), self.id(self.parts.env.uuid()));
         let row = format!("({tenant}, {session}, '2099-01-01 00:00:00')");
         self.run(&format!("INSERT INTO ended_sessions (tenant_id, id, expires_at) VALUES {row}")).await;
     }
@@ -69,6 +69,6 @@ impl TestApp {
 
     /// Text that no other test has, for e-mail addresses and names: letters and digits, the first a letter.
     pub fn unique(&self) -> String {
-        format!("u{}", self.parts.world.uuid().simple())
+        format!("u{}", self.parts.env.uuid().simple())
     }
 }

@@ -3,7 +3,7 @@
 use bizcenter::config::Pooler;
 use bizcenter::db::AnyConnection;
 use bizcenter::db::connect::{Target, establish};
-use bizcenter::infra::world::World;
+use bizcenter::infra::env::Env;
 use diesel_async::SimpleAsyncConnection;
 use std::io::Write;
 use tempfile::TempDir;
@@ -119,7 +119,7 @@ impl TestDatabase {
 /// Makes a database beside the one that the variable names.
 async fn create_on(variable: &str, options: &str) -> String {
     let server = variable_of_this_run(variable);
-    let name = format!("bizcenter_{}", World::real().uuid().simple());
+    let name = format!("bizcenter_{}", Env::real().uuid().simple());
     let mut conn = establish(&Target::parse(&server, None).unwrap()).await.unwrap();
     conn.batch_execute(&format!("CREATE DATABASE {name} {options}")).await.unwrap();
     beside(&server, &name)

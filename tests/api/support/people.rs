@@ -33,7 +33,7 @@ impl Tenant {
     }
 
     async fn register_with(app: &TestApp, is_verified: bool) -> Self {
-        let slug = format!("t-{}", app.parts.world.uuid().simple());
+        let slug = format!("t-{}", app.parts.env.uuid().simple());
         let email = format!("owner@{slug}.example");
         let input = json!({"email": email, "password": PASSWORD, "name": "Olga Owner", "tenant_id": slug});
         let user = app.visitor().post("/api/v1/auth/register").json(&input).expect(201).await.json();
@@ -63,7 +63,7 @@ impl Tenant {
 
     async fn somebody(&self, role: Role, is_superuser: bool) -> Person {
         let name = role.name();
-        let email = format!("{name}-{}@{}.example", self.app.parts.world.uuid().simple(), self.slug);
+        let email = format!("{name}-{}@{}.example", self.app.parts.env.uuid().simple(), self.slug);
         let new = NewUser {
             email: email.clone(),
             username: None,

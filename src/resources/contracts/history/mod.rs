@@ -4,4 +4,4 @@ mod queries;
 mod types;
 
 pub use handlers::HistoryApi;
-pub use queries::{forget, record};
+pub use queries::{delete_of, record};

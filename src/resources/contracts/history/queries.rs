@@ -33,7 +33,7 @@ pub async fn list(
         HistorySort::Version => (history::version, i64),
     });
     let keys = keys(tx, with_amounts).await?;
-    let entries = rows.into_iter().map(|row| row.seen_with(keys.as_ref())).collect::<Result<_>>()?;
+    let entries = rows.into_iter().map(|row| row.decrypt_for(keys.as_ref())).collect::<Result<_>>()?;
     Ok(list.page(entries, total))
 }
 
@@ -88,7 +88,7 @@ fn text(value: &Value) -> Option<String> {
 }
 
 /// A contract that is deleted takes its history with it.
-pub async fn forget(tx: &mut WriteTx, contract: ContractId) -> Result<()> {
+pub async fn delete_of(tx: &mut WriteTx, contract: ContractId) -> Result<()> {
     diesel::delete(of(tx.tenant(), contract)).execute(tx.conn()).await?;
     Ok(())
 }

@@ -79,7 +79,7 @@ impl ActionItemsApi {
     ) -> Result<Saved<ActionItem>> {
         let change = async |tx: &mut _| {
             let item = queries::find_to_change(tx, meeting_id, action_item_id).await?;
-            let item = caller.grant(item, &if_match)?;
+            let item = caller.authorize(item, &if_match)?;
             let input = patch.apply(&item.input)?;
             queries::update(tx, item, input).await
         };
@@ -101,7 +101,7 @@ impl ActionItemsApi {
     ) -> Result<Deleted> {
         let delete = async |tx: &mut _| {
             let item = queries::find_to_change(tx, meeting_id, action_item_id).await?;
-            queries::delete(tx, caller.grant(item, &if_match)?).await
+            queries::delete(tx, caller.authorize(item, &if_match)?).await
         };
         self.db.write(&caller, delete).await?;
         Ok(Deleted)

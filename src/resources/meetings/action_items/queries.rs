@@ -1,7 +1,7 @@
 //! Action items in the database.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{ActionItem, ActionItemFilter, ActionItemInput, ActionItemSort};
-use crate::auth::{Granted, Locked};
+use crate::auth::{Authorized, Locked};
 use crate::db::deadline::InTime;
 use crate::db::error::Constraint;
 use crate::db::sql::{for_update, insert_many};
@@ -100,7 +100,7 @@ pub async fn store(tx: &mut WriteTx, new: &[ActionItem]) -> QueryResult<usize> {
 
 pub async fn update(
     tx: &mut WriteTx,
-    before: Granted<ActionItem>,
+    before: Authorized<ActionItem>,
     input: ActionItemInput,
 ) -> Result<Audited<ActionItem>> {
     if input.assignee_id != before.input.assignee_id {
@@ -123,7 +123,7 @@ pub async fn make_task(tx: &mut WriteTx, meeting: MeetingId, id: ActionItemId) -
 }
 
 /// The task is about to be deleted: what it was made of can be made a task again.
-pub async fn forget_task(tx: &mut WriteTx, task: TaskId) -> Result<()> {
+pub async fn unlink_task(tx: &mut WriteTx, task: TaskId) -> Result<()> {
     let made = items::table.filter(items::tenant_id.eq(tx.tenant())).filter(items::task_id.eq(task));
     let made: Option<ActionItem> =
         for_update(made.select(ActionItem::as_select())).get_result(tx.conn()).await.optional()?;
@@ -149,7 +149,7 @@ async fn save(tx: &mut WriteTx, before: &ActionItem, after: ActionItem) -> Resul
     Ok(tx.audit(Action::Update, item.id, Changes::updated(before, &item)).await?.with(item))
 }
 
-pub async fn delete(tx: &mut WriteTx, item: Granted<ActionItem>) -> Result<Audited<()>> {
+pub async fn delete(tx: &mut WriteTx, item: Authorized<ActionItem>) -> Result<Audited<()>> {
     diesel::delete(one(tx.tenant(), item.meeting_id, item.id)).execute(tx.conn()).await?;
     tx.audit(Action::Delete, item.id, Changes::deleted(&*item)).await
 }

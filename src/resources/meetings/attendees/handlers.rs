@@ -72,7 +72,7 @@ impl AttendeesApi {
     ) -> Result<Saved<Attendee>> {
         let change = async |tx: &mut _| {
             let attendee = queries::find_to_change(tx, meeting_id, attendee_id).await?;
-            let attendee = caller.grant(attendee, &if_match)?;
+            let attendee = caller.authorize(attendee, &if_match)?;
             let input = patch.apply(&AttendeeInput { rsvp: attendee.attendee.rsvp })?;
             queries::update(tx, attendee, input).await
         };
@@ -90,7 +90,7 @@ impl AttendeesApi {
     ) -> Result<Deleted> {
         let delete = async |tx: &mut _| {
             let attendee = queries::find_to_change(tx, meeting_id, attendee_id).await?;
-            queries::delete(tx, caller.grant(attendee, &if_match)?).await
+            queries::delete(tx, caller.authorize(attendee, &if_match)?).await
         };
         self.db.write(&caller, delete).await?;
         Ok(Deleted)

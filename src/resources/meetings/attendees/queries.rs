@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::by_address::Invited;
 use super::types::{Attendee, AttendeeFilter, AttendeeInput, AttendeeSort, NewAttendee, Rsvp};
-use crate::auth::{Granted, Locked};
+use crate::auth::{Authorized, Locked};
 use crate::db::deadline::InTime;
 use crate::db::error::Constraint;
 use crate::db::sql::{for_update, insert_many};
@@ -65,7 +65,7 @@ pub async fn of_guest(tx: &mut ReadTx, email: &str, next: Batch) -> Result<Vec<A
 
 /// Whose address it is was removed: they stay guests, as `nobody`. The removal has the audit row. They are looked for first, as
 /// MariaDB would lock all that it looks at.
-pub async fn forget_guest(tx: &mut WriteTx, email: &str, nobody: &str) -> Result<()> {
+pub async fn anonymize_guest(tx: &mut WriteTx, email: &str, nobody: &str) -> Result<()> {
     let forms = stored_forms(&canonical_login(email));
     let of_guest = attendees::tenant_id.eq(tx.tenant()).and(attendees::email.eq_any(forms));
     let ids: Vec<AttendeeId> = attendees::table.filter(of_guest).select(attendees::id).load(tx.conn()).await?;
@@ -165,7 +165,7 @@ pub async fn store(tx: &mut WriteTx, new: &[Attendee]) -> QueryResult<usize> {
 }
 
 /// Whatever the role, nobody answers for another user.
-pub async fn update(tx: &mut WriteTx, before: Granted<Invited>, input: AttendeeInput) -> Result<Audited<Attendee>> {
+pub async fn update(tx: &mut WriteTx, before: Authorized<Invited>, input: AttendeeInput) -> Result<Audited<Attendee>> {
     let before = &before.attendee;
     if before.user_id.is_some_and(|user| user != tx.actor()) {
         return Err(Error::Forbidden);
@@ -183,7 +183,7 @@ pub async fn update(tx: &mut WriteTx, before: Granted<Invited>, input: AttendeeI
     Ok(tx.audit(Action::Update, attendee.id, Changes::updated(before, &attendee)).await?.with(attendee))
 }
 
-pub async fn delete(tx: &mut WriteTx, invited: Granted<Invited>) -> Result<Audited<()>> {
+pub async fn delete(tx: &mut WriteTx, invited: Authorized<Invited>) -> Result<Audited<()>> {
     let attendee = &invited.attendee;
     diesel::delete(one(tx.tenant(), attendee.meeting_id, attendee.id)).execute(tx.conn()).await?;
     meetings::revise(tx, attendee.meeting_id).await?;

@@ -108,7 +108,7 @@ impl FeedApi {
         let nobody_yet = Actor::unproven(token.tenant, Uuid::nil().into(), origin.clone());
         let user = self.db.read(&nobody_yet, async |tx| queries::reader(tx, token).await).await?;
         let Some(user) = user else { return Ok(None) };
-        let standing = self.db.standing(&nobody_yet, user).await?;
-        Ok(standing.map(|_| Actor::vouched(token.tenant, user, origin.clone())))
+        let principal = self.db.principal(&nobody_yet, user).await?;
+        Ok(principal.map(|_| Actor::authenticated(token.tenant, user, origin.clone())))
     }
 }

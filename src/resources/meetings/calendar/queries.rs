@@ -100,7 +100,7 @@ pub async fn make(tx: &mut WriteTx, epoch: i64) -> Result<Audited<NewCalendarFee
         return Err(Error::InvalidToken);
     }
     revoke(tx, user).await?;
-    let token = OpaqueToken::new(TokenKind::CalendarFeed, tenant, tx.world().uuid(), tx.world());
+    let token = OpaqueToken::new(TokenKind::CalendarFeed, tenant, tx.env().uuid(), tx.env());
     let feed = CalendarFeed::from(Stored { id: token.id.into(), created_at: tx.now() });
     let row = (
         feeds::tenant_id.eq(tenant),

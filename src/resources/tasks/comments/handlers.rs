@@ -66,7 +66,7 @@ impl TaskCommentsApi {
         Json(patch): Json<Patch<CommentInput>>,
     ) -> Result<Saved<Comment>> {
         let change = async |tx: &mut _| {
-            let comment = caller.grant(queries::find_to_change(tx, task_id, comment_id).await?, &if_match)?;
+            let comment = caller.authorize(queries::find_to_change(tx, task_id, comment_id).await?, &if_match)?;
             let input = patch.apply(&comment.stored.input)?;
             queries::update(tx, comment, input).await
         };
@@ -83,7 +83,7 @@ impl TaskCommentsApi {
         if_match: IfMatch,
     ) -> Result<Deleted> {
         let delete = async |tx: &mut _| {
-            let comment = caller.grant(queries::find_to_change(tx, task_id, comment_id).await?, &if_match)?;
+            let comment = caller.authorize(queries::find_to_change(tx, task_id, comment_id).await?, &if_match)?;
             queries::delete(tx, comment).await
         };
         self.db.write(&caller, delete).await?;

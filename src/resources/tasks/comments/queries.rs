@@ -4,7 +4,7 @@
 use super::super::queries as task;
 use super::mentions::usernames;
 use super::types::{Comment, CommentFilter, CommentInput, CommentSort, Stored};
-use crate::auth::{Granted, Locked};
+use crate::auth::{Authorized, Locked};
 use crate::db::deadline::InTime;
 use crate::db::sql::{for_update, insert_many};
 use crate::db::types::{CommentId, Instant, TaskId, TenantId, UserId};
@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::slice;
 
 /// In one statement.
-const MOST_ROWS: usize = 1000;
+const MAX_ROWS: usize = 1000;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn one(tenant: TenantId, task: TaskId, id: CommentId) -> _ {
@@ -79,14 +79,14 @@ pub async fn find(tx: &mut ReadTx, task: TaskId, id: CommentId) -> Result<Commen
 
 /// The comment as it is now, for a change in this transaction.
 pub async fn find_to_change(tx: &mut WriteTx, task: TaskId, id: CommentId) -> Result<Locked<Comment>> {
-    task::hold(tx, task).await?;
+    task::lock(tx, task).await?;
     let stored = for_update(one(tx.tenant(), task, id).select(Stored::as_select()));
     let stored = stored.get_result(tx.conn()).await?;
     Ok(Locked::new(whole(tx, stored).await?))
 }
 
 pub async fn insert(tx: &mut WriteTx, task: TaskId, input: CommentInput) -> Result<Audited<Comment>> {
-    task::hold(tx, task).await?;
+    task::lock(tx, task).await?;
     let mentions = users::named(tx, usernames(&input.body)).await?;
     let (id, author_id, now) = (tx.new_id(), tx.actor(), tx.now());
     let stored = Stored { id, task_id: task, author_id, input, version: 1, created_at: now, updated_at: now };
@@ -95,7 +95,7 @@ pub async fn insert(tx: &mut WriteTx, task: TaskId, input: CommentInput) -> Resu
     Ok(tx.audit(Action::Create, id, Changes::created(&comment)).await?.with(comment))
 }
 
-pub async fn update(tx: &mut WriteTx, before: Granted<Comment>, input: CommentInput) -> Result<Audited<Comment>> {
+pub async fn update(tx: &mut WriteTx, before: Authorized<Comment>, input: CommentInput) -> Result<Audited<Comment>> {
     let mentions = users::named(tx, usernames(&input.body)).await?;
     let comment = before.changed(input, mentions, tx.now());
     let Stored { id, task_id, .. } = comment.stored;
@@ -111,7 +111,7 @@ pub async fn update(tx: &mut WriteTx, before: Granted<Comment>, input: CommentIn
     Ok(tx.audit(Action::Update, id, Changes::updated(&*before, &comment)).await?.with(comment))
 }
 
-pub async fn delete(tx: &mut WriteTx, comment: Granted<Comment>) -> Result<Audited<()>> {
+pub async fn delete(tx: &mut WriteTx, comment: Authorized<Comment>) -> Result<Audited<()>> {
     let Stored { id, task_id, .. } = comment.stored;
     diesel::delete(one(tx.tenant(), task_id, id)).execute(tx.conn()).await?; // and with it whom it mentions
     tx.audit(Action::Delete, id, Changes::deleted(&*comment)).await
@@ -126,7 +126,7 @@ pub async fn delete_of(tx: &mut WriteTx, task: TaskId) -> Result<usize> {
 /// Writes the rows of new comments. Their audit rows are the caller's matter.
 pub async fn store(tx: &mut WriteTx, new: &[Comment]) -> Result<()> {
     let tenant = tx.tenant();
-    for some in new.chunks(MOST_ROWS) {
+    for some in new.chunks(MAX_ROWS) {
         let row = |comment: &Comment| (comments::tenant_id.eq(tenant), comment.stored.clone());
         insert_many(comments::table, some.iter().map(row)).execute(tx.conn()).await?;
     }
@@ -136,7 +136,7 @@ pub async fn store(tx: &mut WriteTx, new: &[Comment]) -> Result<()> {
 
 async fn mention(tx: &mut WriteTx, named: &[(CommentId, UserId)]) -> Result<()> {
     let tenant = tx.tenant();
-    for some in named.chunks(MOST_ROWS) {
+    for some in named.chunks(MAX_ROWS) {
         let row = |(comment, user): &(CommentId, UserId)| {
             (mentions::tenant_id.eq(tenant), mentions::comment_id.eq(*comment), mentions::user_id.eq(*user))
         };

@@ -1,5 +1,5 @@
 //! Ownership and `If-Match`, so that neither can be forgotten: a query hands out the row to change as [`Locked`], only
-//! [`Caller::grant`] makes it [`Granted`], and only that can be updated or deleted.
+//! [`Caller::grant`] makes it [`Authorized`], and only that can be updated or deleted.
 use super::{Caller, Permission};
 use crate::db::types::UserId;
 use crate::error::{Error, Result};
@@ -20,9 +20,9 @@ impl<T> Locked<T> {
 }
 
 /// A row that the caller may change, in the version that the caller knows.
-pub struct Granted<T>(T);
+pub struct Authorized<T>(T);
 
-impl<T> std::ops::Deref for Granted<T> {
+impl<T> std::ops::Deref for Authorized<T> {
     type Target = T;
     fn deref(&self) -> &T {
         &self.0
@@ -64,12 +64,12 @@ impl<P: Permission> Caller<P> {
     }
 
     /// 403 for what the caller may not change, 412 for a version that is not the current one.
-    pub fn grant<T: Owned + Resource>(&self, Locked(row): Locked<T>, if_match: &IfMatch) -> Result<Granted<T>> {
+    pub fn authorize<T: Owned + Resource>(&self, Locked(row): Locked<T>, if_match: &IfMatch) -> Result<Authorized<T>> {
         if self.user() != row.owner() && !self.may_for_others() {
             return Err(Error::Forbidden);
         }
         // The tag may tell more than the version, such as what its reader saw: who makes one of the version means the same.
         if_match.check(&row.tag()).or_else(|_| if_match.check(&row.version().to_string()))?;
-        Ok(Granted(row))
+        Ok(Authorized(row))
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// Role, state and limits of a user who may be served.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
+pub struct Principal {
     pub role: Role,
     /// Operates the server.
     pub is_superuser: bool,
@@ -27,7 +27,7 @@ pub struct Standing {
 
 type Limits = (Option<i32>, Option<i32>, Option<i32>, Option<i32>);
 
-/// The [`columns`] of a [`Standing`].
+/// The [`columns`] of a [`Principal`].
 pub(super) type Row = (Role, bool, i64, Limits);
 
 #[diesel::dsl::auto_type(no_type_alias)]
@@ -45,7 +45,7 @@ pub(super) fn columns() -> _ {
     )
 }
 
-impl From<Row> for Standing {
+impl From<Row> for Principal {
     fn from((role, is_superuser, epoch, limits): Row) -> Self {
         let limit = |column: Option<i32>| column.and_then(|number| u32::try_from(number).ok()).map(|n| n.max(1));
         Self {
@@ -60,7 +60,7 @@ impl From<Row> for Standing {
     }
 }
 
-impl Standing {
+impl Principal {
     /// What is left of it by a key of this role: nothing more, whatever its service account was made since.
     pub(super) fn at_most(self, of_key: Role) -> Self {
         Self { role: self.role.min(of_key), ..self }
@@ -81,19 +81,19 @@ pub(super) fn serveable(tenant: TenantId, user: UserId) -> _ {
 }
 
 impl ReadTx {
-    /// The standing of a user who is to be served; a service account is no more than its key, while that is good.
-    pub async fn standing_of(&mut self, user: UserId) -> Result<Option<Standing>> {
+    /// The principal of a user who may be served. A service account has at most the rights of its key, while the key is valid.
+    pub async fn principal_of(&mut self, user: UserId) -> Result<Option<Principal>> {
         let (tenant, now) = (self.tenant(), self.now());
         let row = serveable(tenant, user).select((users::kind, columns()));
         let row: Option<(UserKind, Row)> = row.first(self.conn()).await.optional()?;
         let Some((kind, row)) = row else { return Ok(None) };
-        let standing = Standing::from(row);
+        let principal = Principal::from(row);
         match kind {
-            UserKind::Person => Ok(Some(standing)),
+            UserKind::Person => Ok(Some(principal)),
             UserKind::Service => {
                 let key = good(tenant, now).filter(api_keys::user_id.eq(user)).select(api_keys::role);
                 let role: Option<Role> = key.first(self.conn()).await.optional()?;
-                Ok(role.map(|role| standing.at_most(role)))
+                Ok(role.map(|role| principal.at_most(role)))
             }
         }
     }
@@ -119,17 +119,17 @@ impl ReadTx {
 }
 
 impl Db {
-    /// The standing of a user who is to be served.
-    pub async fn standing(&self, scope: &impl Scope, user: UserId) -> Result<Option<Standing>> {
-        self.read(scope, async |tx: &mut ReadTx| tx.standing_of(user).await).await
+    /// The principal of a user who may be served.
+    pub async fn principal(&self, scope: &impl Scope, user: UserId) -> Result<Option<Principal>> {
+        self.read(scope, async |tx: &mut ReadTx| tx.principal_of(user).await).await
     }
 
     /// The same, for the user of a session that is in the database and goes on.
-    pub async fn standing_of_session(
+    pub async fn principal_of_session(
         &self,
         scope: &(impl WriteScope + Sync),
         session: SessionId,
-    ) -> Result<Option<Standing>> {
+    ) -> Result<Option<Principal>> {
         let user = scope.actor();
         let query = async |tx: &mut ReadTx| {
             let now = tx.now();
@@ -141,7 +141,7 @@ impl Db {
                 .filter(sessions::expires_at.gt(now));
             let row = serveable(tx.tenant(), user).filter(diesel::dsl::exists(goes_on)).select(columns());
             let row: Option<Row> = row.first(tx.conn()).await.optional()?;
-            Ok(row.map(Standing::from))
+            Ok(row.map(Principal::from))
         };
         self.read(scope, query).await
     }

@@ -10,7 +10,7 @@ use poem::Request;
 use poem::http::{HeaderMap, HeaderValue, Method, header};
 use uuid::Uuid;
 
-pub struct Asked {
+pub struct RequestMeta {
     pub id: String,
     pub client: Option<ClientIp>,
     pub is_https: bool,
@@ -28,14 +28,14 @@ pub struct Asked {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(pub String);
 
-impl Asked {
+impl RequestMeta {
     /// Notes what is asked, and tells the endpoint what only the edge can know.
     pub fn of(request: &mut Request, options: &EdgeOptions) -> Self {
         keep_media_type(request.headers_mut());
         let id = given_id(request.headers()).unwrap_or_else(|| (options.ids)());
         let client = client_ip::client_ip(request, &options.trusted_proxies);
         let scheme = client_ip::forwarded_scheme(request, &options.trusted_proxies);
-        let asked = Self {
+        let meta = Self {
             is_https: scheme.is_https(),
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
@@ -47,8 +47,8 @@ impl Asked {
             client,
             id,
         };
-        asked.tell(request, scheme);
-        asked
+        meta.tell(request, scheme);
+        meta
     }
 
     fn tell(&self, request: &mut Request, scheme: ForwardedScheme) {

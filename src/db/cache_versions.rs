@@ -1,13 +1,13 @@
-//! Generations: what keeps lists in caches from ever being old. Each change to a record of a cached kind gives the
-//! tenant's lists of that kind another generation, in its own transaction, and the generation is part of the name under
+//! Cache versions keep cached lists from ever being out of date. Each change to a record of a cached kind gives the
+//! tenant's lists of that kind another version, in its own transaction, and the version is part of the name under
 //! which a list is kept. Who reads it with a list, in one snapshot, keeps the list under the right name; who reads it and
 //! finds such a name has a list that was true at that moment.
 //!
-//! A generation is an id and no counter: one that was lost with its transaction, or came back with a backup, is never given
+//! A version is an id and no counter: one that was lost with its transaction, or came back with a backup, is never given
 //! to other rows.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::audit::Subject;
-use super::types::Generation;
+use super::types::CacheVersion;
 use super::{Any, ReadTx, WriteTx};
 use crate::error::Result;
 use crate::schema::cache_generations as generations;
@@ -18,9 +18,9 @@ use uuid::Uuid;
 
 /// The lists of one kind of records.
 #[derive(Debug, Clone, Copy)]
-pub struct Lists(&'static str);
+pub struct CacheScope(&'static str);
 
-impl Lists {
+impl CacheScope {
     /// Those of the records with such ids. In a constant it does not compile where `ids!` does not say `cached`.
     pub const fn of<Id: Subject>() -> Self {
         assert!(Id::IS_CACHED, "changes would not be noticed: the id is to be `cached`");
@@ -33,12 +33,12 @@ impl Lists {
 }
 
 impl ReadTx {
-    /// The generation that the tenant's lists are of in this snapshot.
-    pub async fn generation(&mut self, lists: Lists) -> Result<Generation> {
+    /// The version that the tenant's lists are of in this snapshot.
+    pub async fn cache_version(&mut self, scope: CacheScope) -> Result<CacheVersion> {
         let of_tenant = generations::table.filter(generations::tenant_id.eq(self.tenant()));
-        let row = of_tenant.filter(generations::kind.eq(lists.kind())).select(generations::generation);
-        let generation = row.first(self.conn()).await.optional()?;
-        Ok(generation.unwrap_or(Generation(Uuid::nil()))) // nothing was ever written
+        let row = of_tenant.filter(generations::kind.eq(scope.kind())).select(generations::generation);
+        let version = row.first(self.conn()).await.optional()?;
+        Ok(version.unwrap_or(CacheVersion(Uuid::nil()))) // nothing was ever written
     }
 }
 
@@ -46,11 +46,11 @@ impl WriteTx {
     /// Puts an end to the tenant's lists of a kind, if this transaction is committed. [`WriteTx::audit`] sees to it: only
     /// what is stored without a row in the audit log has to ask for it. Other writers of the kind in this
     /// tenant wait here until then, as any two that change one row; readers never wait. It therefore comes last.
-    pub async fn outdate(&mut self, lists: Lists) -> Result<()> {
+    pub async fn invalidate(&mut self, scope: CacheScope) -> Result<()> {
         let row = (
             generations::tenant_id.eq(self.tenant()),
-            generations::kind.eq(lists.kind()),
-            generations::generation.eq(self.new_id::<Generation>()),
+            generations::kind.eq(scope.kind()),
+            generations::generation.eq(self.new_id::<CacheVersion>()),
         );
         let insert = diesel::insert_into(generations::table).values(row);
         Replacing(insert).execute(self.conn()).await?;
@@ -58,7 +58,7 @@ impl WriteTx {
     }
 }
 
-/// The insert, or where the row is there, an update of its generation.
+/// The insert, or where the row is there, an update of its version.
 #[derive(QueryId)]
 struct Replacing<I>(I);
 
