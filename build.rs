@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 #[path = "src/contract/bundle.rs"]
 mod bundle;
-#[path = "src/http/pack.rs"]
+#[path = "src/server/pack.rs"]
 mod pack;
 
 const CONTRACT: &str = "openapi";
@@ -14,7 +14,7 @@ fn main() {
     println!("cargo:rerun-if-changed=migrations");
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=src/contract/bundle.rs");
-    println!("cargo:rerun-if-changed=src/http/pack.rs");
+    println!("cargo:rerun-if-changed=src/server/pack.rs");
     if let Err(error) = write_contract() {
         eprintln!("\nThe API contract in {CONTRACT}/ can't be bundled:\n  {error:#}\n");
         std::process::exit(1);

@@ -1,6 +1,12 @@
 //! What is wired to what, once.
+pub mod access;
 pub mod check;
 
+use crate::api::guard::OperationLine;
+use crate::api::pages::pages;
+use crate::api::verified::SendVerification;
+use crate::api::{Guarded, Verification, guard};
+use crate::auth::Authenticator;
 use crate::auth::access_token::AccessTokens;
 use crate::auth::attempts::Attempts;
 use crate::auth::export_slots::ExportSlots;
@@ -10,32 +16,18 @@ use crate::auth::passwords::Passwords;
 use crate::auth::refresh_token::RefreshTokens;
 use crate::auth::sessions::{RedisSessions, RevokeSessions, Sessions};
 use crate::auth::signing::SigningKeys;
-use crate::auth::verified::SendVerification;
-use crate::auth::{Authenticator, Verification};
+use crate::base::env::Env;
+use crate::base::key_ring::KeyRing;
+use crate::base::metrics::Metrics;
+use crate::base::queue::FairQueue;
 use crate::config::{
-    self, AuditConfig, AuthConfig, Config, DatabaseConfig, JwtAlgorithm, MailConfig, ServerConfig, SessionStoreChoice,
+    AuditConfig, AuthConfig, Config, DatabaseConfig, JwtAlgorithm, MailConfig, ServerConfig, SessionStoreChoice,
 };
-use crate::contract::{self, pages::pages};
 use crate::db::audit_chain::{CheckpointKey, PruneAudit, SealAudit};
 use crate::db::connect::Target;
 use crate::db::key_checks::KeyWatch;
-use crate::db::queue::FairQueue;
 use crate::db::removal::{RemoveExpired, RemoveTenant};
 use crate::db::{Db, DbOptions};
-use crate::http::Guarded;
-use crate::http::cors::{Origins, exposed_headers};
-use crate::http::edge::{EdgeOptions, Ids, edge, refusal};
-use crate::http::guard::{self, OperationLine};
-use crate::http::paths::Paths;
-use crate::http::serve::ServeOptions;
-use crate::http::unsent::Unsent;
-use crate::infra::cache::Cache;
-use crate::infra::env::Env;
-use crate::infra::jobs::Jobs;
-use crate::infra::key_ring::KeyRing;
-use crate::infra::mail::{Mail, Mailer, SecurityEmail};
-use crate::infra::metrics::Metrics;
-use crate::infra::redis::{Redis, RedisOptions};
 use crate::resources::admin::AdminApi;
 use crate::resources::api_keys::ApiKeysApi;
 use crate::resources::audit_logs::AuditApi;
@@ -50,29 +42,22 @@ use crate::resources::tasks::TasksApi;
 use crate::resources::tasks::comments::TaskCommentsApi;
 use crate::resources::tenant::TenantApi;
 use crate::resources::users::UsersApi;
+use crate::server::cors::{Origins, exposed_headers};
+use crate::server::edge::{EdgeOptions, Ids, edge, refusal};
+use crate::server::paths::Paths;
+use crate::server::serve::ServeOptions;
+use crate::server::unsent::Unsent;
+use crate::services::cache::Cache;
+use crate::services::jobs::Jobs;
+use crate::services::mail::{Mail, Mailer, SecurityEmail};
+use crate::services::redis::{Redis, RedisOptions};
+use crate::{config, contract};
 use anyhow::Context;
 use chrono::Duration;
 use poem::{Endpoint, EndpointExt, Response, Route};
-use poem_openapi::{OpenApiService, Tags};
+use poem_openapi::OpenApiService;
 use secrecy::ExposeSecret;
 use std::sync::Arc;
-
-#[derive(Tags)]
-#[oai(rename_all = "kebab-case")]
-pub enum Tag {
-    Auth,
-    Users,
-    Tenant,
-    Invitations,
-    ApiKeys,
-    Admin,
-    Audit,
-    Server,
-    Items,
-    Tasks,
-    Contracts,
-    Meetings,
-}
 
 /// All operations. Tuples stop at sixteen: nest them.
 type Api = (

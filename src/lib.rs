@@ -1,16 +1,28 @@
 //! BizCenter: a multi-tenant business API behind a hand-maintained OpenAPI contract.
 //!
-//! A request goes down these layers and never back up: [`http`] (accept loop, edge, guard) → [`auth`] (who, and may
-//! they?) → a handler in [`resources`] → a lease of [`db`] → the slice's queries.
+//! The modules are layers, and each uses only those below it; `tests/layers.rs` reads the imports and holds them to this order:
+//!
+//! - [`cli`], [`app`]: the commands, and the wiring.
+//! - [`resources`]: one folder a resource, with its types, handlers and queries.
+//! - [`api`]: what every operation shares: who calls, how it takes its input, how it answers.
+//! - [`auth`]: who calls and what they may do, as plain functions.
+//! - [`services`]: jobs, mail, cache, Redis.
+//! - [`db`]: connections, leases, audit, migrations, and the queries that no resource owns.
+//! - [`server`]: the HTTP server around the operations; it knows none of them.
+//! - [`config`]: the settings.
+//! - [`contract`]: the contract's document: bundled, compared, linted.
+//! - [`base`]: time, ids, formats, keys, errors, and what a request carries.
+//!
+//! A request goes through `server` (accept loop, edge) to the guard and the extractors of `api`, which ask `auth` who calls; then to
+//! the handler in `resources`, which takes a lease of `db` for the queries of its slice.
+pub mod api;
 pub mod app;
 pub mod auth;
+pub mod base;
 pub mod cli;
 pub mod config;
 pub mod contract;
 pub mod db;
-pub mod error;
-pub mod http;
-pub mod infra;
-mod list;
 pub mod resources;
-mod schema;
+pub mod server;
+pub mod services;

@@ -1,8 +1,8 @@
 //! Access tokens: JSON Web Tokens (RFC 7519) that say who somebody is for 15 minutes. What they may do is looked up.
 use super::Role;
 use super::signing::{PublicKey, SigningKeys};
+use crate::base::error::{Error, Result};
 use crate::db::types::{Instant, SessionId, TenantId, UserId};
-use crate::error::{Error, Result};
 use chrono::{DateTime, Duration, Utc};
 use jsonwebtoken::Validation;
 use serde::{Deserialize, Serialize};
@@ -235,7 +235,8 @@ mod tests {
     /// The public key is no secret: whoever signs with it by HS256 must get nowhere.
     #[test]
     fn a_public_key_is_not_taken_for_a_secret() {
-        use crate::auth::signing::{PublicParts, tests::ED25519};
+        use crate::auth::signing::PublicParts;
+        use crate::auth::signing::tests::ED25519;
         let tokens = with(SigningKeys::eddsa(ED25519, None).unwrap());
         let public = tokens.public_keys().next().unwrap().clone();
         let PublicParts::Ed25519 { x } = &public.parts else { panic!("{public:?}") };

@@ -1,11 +1,11 @@
 //! Guessing passwords: after some failures by a name, on an account, or from an address, each further try has to wait, twice
 //! as long each time. A try counts before the password is looked at, so that many at once are no way around.
 use super::limits::network;
+use crate::base::crypto::sha256_hex;
+use crate::base::env::Env;
+use crate::base::error::{Error, Result};
 use crate::db::types::UserId;
-use crate::error::{Error, Result};
-use crate::infra::crypto::sha256_hex;
-use crate::infra::env::Env;
-use crate::infra::redis::Redis;
+use crate::services::redis::Redis;
 use moka::sync::Cache;
 use redis::{Script, ScriptInvocation};
 use std::net::IpAddr;

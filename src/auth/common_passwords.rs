@@ -1,5 +1,5 @@
 //! The passwords that are tried first.
-use crate::infra::formats::normalised;
+use crate::base::formats::normalised;
 use std::collections::HashSet;
 use std::sync::LazyLock;
 

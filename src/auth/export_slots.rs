@@ -1,7 +1,7 @@
 //! How many exports may be under way at once: each renders and reads for as long as its client likes.
-use crate::db::queue::{Claimant, Party};
-use crate::error::{Error, Result};
-use crate::infra::shares::{Share, Shares};
+use crate::base::error::{Error, Result};
+use crate::base::queue::{Claimant, Party};
+use crate::base::shares::{Share, Shares};
 use std::time::Duration;
 
 const MAX_PER_USER: u64 = 2;

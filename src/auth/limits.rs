@@ -1,12 +1,13 @@
 //! How often somebody may call: GCRA (the generic cell rate algorithm, ITU-T I.371), which keeps one time a key. Shared
 //! through Redis where there is one; in this process otherwise, and while Redis is away.
+use crate::base::env::Env;
+use crate::base::error::{Error, Result};
+use crate::base::formats::subscriber;
+use crate::base::request::Taken;
 use crate::config::RateLimitConfig;
 use crate::db::principals::Principal;
 use crate::db::types::{SessionId, TenantId, UserId};
-use crate::error::{Error, Result};
-use crate::infra::env::Env;
-use crate::infra::formats::subscriber;
-use crate::infra::redis::Redis;
+use crate::services::redis::Redis;
 use moka::sync::Cache;
 use redis::Script;
 use std::net::IpAddr;
@@ -33,19 +34,6 @@ pub struct Limit {
     pub key: String,
     pub quota: u32,
     pub window: Duration,
-}
-
-/// How a limit stands after a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Taken {
-    pub policy: &'static str,
-    pub quota: u32,
-    pub window: Duration,
-    pub remaining: u32,
-    /// Until the whole quota is there again.
-    pub reset: Duration,
-    /// How long to wait, where the request is refused.
-    pub wait: Option<Duration>,
 }
 
 impl Limit {

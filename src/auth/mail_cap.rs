@@ -1,11 +1,11 @@
 //! How much mail one address gets through us, whichever caller asks for it; how many strangers a caller has us write to; and how
 //! many usernames a caller tries.
 use super::limits::{HOUR, Limit, Limits, check};
+use crate::base::addresses::canonical_login;
+use crate::base::crypto::sha256_hex;
+use crate::base::error::{Error, Result};
 use crate::config::MailConfig;
 use crate::db::types::{Instant, TenantId, UserId};
-use crate::error::{Error, Result};
-use crate::infra::addresses::canonical_login;
-use crate::infra::crypto::sha256_hex;
 use chrono::Duration;
 use std::net::IpAddr;
 use std::slice;

@@ -1,24 +1,21 @@
-//! Who calls, and what they may do: the mechanism. The operations of sign-in are in `resources::auth`.
+//! Who calls, and what they may do: tokens, sessions, principals, permissions and limits, as plain functions. The operations of
+//! sign-in are in `resources::auth`, and what takes an HTTP request apart is in `api`.
 pub mod access_token;
+mod actor;
 pub mod attempts;
-pub mod authorize;
-pub mod caller;
+pub mod authenticator;
+pub mod charge;
 pub mod common_passwords;
 pub mod export_slots;
 pub mod limits;
 pub mod mail_cap;
-pub mod opaque;
-pub mod optional_session;
 pub mod passwords;
 pub mod permissions;
 pub mod refresh_token;
 pub mod sessions;
 pub mod signing;
-pub mod verified;
-pub mod visitor;
 
-pub use authorize::{Authorized, Locked, NextOwner, Owned};
-pub use caller::{Actor, Authenticator, Caller};
+pub use actor::Actor;
+pub use authenticator::Authenticator;
+pub use charge::Charge;
 pub use permissions::{MayWrite, Permission, Role};
-pub use verified::{Verification, VerifiedCaller};
-pub use visitor::Visitor;

@@ -1,11 +1,11 @@
 //! Passwords, hashed by bcrypt on threads of their own: at most one a core, so that a storm of sign-ins does not slow
 //! the other requests. Turns go round over tenants and visitors' addresses, so that one of them does not hold up the others'
 //! sign-ins.
-use crate::db::queue::{Claimant, FairQueue};
-use crate::error::{Error, Result};
-use crate::infra::env::Env;
-use crate::infra::metrics::QueueGauges;
-use crate::infra::password::Password;
+use crate::base::env::Env;
+use crate::base::error::{Error, Result};
+use crate::base::metrics::QueueGauges;
+use crate::base::password::Password;
+use crate::base::queue::{Claimant, FairQueue};
 use anyhow::anyhow;
 use std::sync::{Arc, OnceLock};
 

@@ -5,7 +5,7 @@ pub use crate::db::roles::Role;
 
 /// A right, as a type: made by [`permissions!`](crate::permissions!).
 pub trait Permission: Send + Sync + 'static {
-    /// [`PERMISSION`](crate::http::guard::PERMISSION), and the permission as `operations.txt` prints it.
+    /// [`PERMISSION`](crate::api::guard::PERMISSION), and the permission as `operations.txt` prints it.
     const NAME: &'static str;
     /// The least role that has it.
     const ROLE: Role;

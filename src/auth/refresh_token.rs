@@ -1,7 +1,8 @@
 //! Refresh tokens: opaque to clients. Inside are tenant, session, generation, and a MAC over the three, so that the
 //! token of any generation can be derived again and none has to be stored.
+use crate::base::crypto::{derive_key, sha256};
+use crate::base::opaque::REFRESH_TOKEN_PREFIX;
 use crate::db::types::{SessionId, TenantId};
-use crate::infra::crypto::{derive_key, sha256};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use hmac::{Hmac, Mac};
@@ -12,7 +13,6 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 /// So that a secret scanner, and we, know one when we see it.
-pub const PREFIX: &str = "bcr_";
 const BODY: usize = 16 + 16 + 8;
 const MAC: usize = 32;
 
@@ -62,7 +62,7 @@ impl RefreshTokens {
 
     /// What a token says, if we made it.
     pub fn read(&self, text: &str) -> Option<RefreshToken> {
-        let bytes = BASE64.decode(text.strip_prefix(PREFIX)?).ok()?;
+        let bytes = BASE64.decode(text.strip_prefix(REFRESH_TOKEN_PREFIX)?).ok()?;
         let (body, mac) = bytes.split_at_checked(BODY)?;
         let is_ours = |key: &Key| bool::from(key.mac(body).ct_eq(mac));
         if mac.len() != MAC || !self.keys().any(is_ours) {
@@ -80,7 +80,7 @@ impl Key {
     fn print(&self, token: &RefreshToken) -> String {
         let body = body(token);
         let bytes = [&body[..], &self.mac(&body)].concat();
-        format!("{PREFIX}{}", BASE64.encode(bytes))
+        format!("{REFRESH_TOKEN_PREFIX}{}", BASE64.encode(bytes))
     }
 
     fn mac(&self, body: &[u8]) -> [u8; MAC] {
@@ -112,7 +112,7 @@ mod tests {
         let text = tokens.print(&TOKEN);
         assert_eq!(tokens.read(&text), Some(TOKEN));
         assert_eq!(RefreshTokens::new(b"another", None).read(&text), None);
-        for index in PREFIX.len()..text.len() {
+        for index in REFRESH_TOKEN_PREFIX.len()..text.len() {
             let mut changed = text.clone().into_bytes();
             changed[index] = if changed[index] == b'A' { b'B' } else { b'A' };
             assert_eq!(tokens.read(std::str::from_utf8(&changed).unwrap()), None, "character {index}");

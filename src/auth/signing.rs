@@ -1,6 +1,6 @@
 //! The keys that sign access tokens: a shared secret (HS256), or a key pair whose public half others may fetch as a JWKS
 //! (RFC 7517). One algorithm is in force; a former secret or key of it is still accepted while it is named.
-use crate::infra::crypto::sha256;
+use crate::base::crypto::sha256;
 use anyhow::{Context, bail};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;

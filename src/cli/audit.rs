@@ -1,9 +1,9 @@
 //! `bizcenter audit verify`.
 use super::print;
 use crate::app;
+use crate::base::env::Env;
 use crate::config::Config;
 use crate::db::audit_chain::{KnownHead, Verification};
-use crate::infra::env::Env;
 use anyhow::{Context, bail};
 
 pub async fn verify(config: Config, heads: Vec<KnownHead>, slug: Option<String>) -> anyhow::Result<()> {

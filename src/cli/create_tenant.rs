@@ -1,12 +1,13 @@
 //! `bizcenter create-tenant`.
 use super::{CreateTenantArgs, print, prompt};
 use crate::auth::Actor;
+use crate::base::error::Error;
+use crate::base::formats::is_one_line;
 use crate::config::Config;
 use crate::db::WriteTx;
 use crate::db::types::TenantId;
-use crate::error::Error;
-use crate::infra::formats::is_one_line;
-use crate::resources::tenant::{self, NewTenant};
+use crate::resources::tenant;
+use crate::resources::tenant::NewTenant;
 use anyhow::{Context, bail};
 
 pub async fn run(config: Config, args: CreateTenantArgs) -> anyhow::Result<()> {

@@ -1,13 +1,13 @@
 //! `bizcenter create-user`.
 use super::{CreateUserArgs, print, prompt};
 use crate::auth::Role;
+use crate::base::addresses::canonical_email;
+use crate::base::error::{Detail, Error};
+use crate::base::formats::is_one_line;
+use crate::base::queue::Claimant;
 use crate::config::Config;
 use crate::db::Origin;
-use crate::db::queue::Claimant;
 use crate::db::types::UserId;
-use crate::error::{Detail, Error};
-use crate::infra::addresses::canonical_email;
-use crate::infra::formats::is_one_line;
 use crate::resources::auth::Tenancy;
 use crate::resources::users::NewUser;
 use anyhow::{Context, bail};

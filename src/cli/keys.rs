@@ -1,12 +1,13 @@
 //! `bizcenter keys`: which master keys there are, and the change from one to another.
 use super::print;
-use crate::app::{self, Parts};
+use crate::app;
+use crate::app::Parts;
+use crate::base::env::Env;
+use crate::base::error::Result as DbResult;
 use crate::config::Config;
 use crate::db::key_checks::{MasterKeyState, Verdict};
 use crate::db::rotation::Rotated;
 use crate::db::types::TenantId;
-use crate::error::Result as DbResult;
-use crate::infra::env::Env;
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeSet;

@@ -2,7 +2,8 @@
 use super::{MigrateCommand, print, prompt};
 use crate::app;
 use crate::config::Config;
-use crate::db::migrations::{self, Step};
+use crate::db::migrations;
+use crate::db::migrations::Step;
 
 pub async fn run(config: Config, command: MigrateCommand) -> anyhow::Result<()> {
     let target = app::target(&config)?;

@@ -13,10 +13,11 @@ mod prompt;
 mod seed;
 mod serve;
 
-use crate::app::{self, Parts};
+use crate::app;
+use crate::app::Parts;
+use crate::base::env::Env;
 use crate::config::{Config, ConfigError, Loaded, MissingSecrets, Sources};
 use crate::db::audit_chain::KnownHead;
-use crate::infra::env::Env;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::io::{self, ErrorKind, Write};

@@ -1,6 +1,6 @@
 //! Asks at the terminal for what the options leave out.
 use crate::auth::passwords::MAX_BYTES;
-use crate::infra::password::Password;
+use crate::base::password::Password;
 use anyhow::{Context, bail};
 use std::io::{self, BufRead, IsTerminal, Write};
 use unicode_normalization::UnicodeNormalization;

@@ -1,10 +1,10 @@
 //! `bizcenter serve`: migrates, listens, serves until it is told to stop.
 use crate::app;
+use crate::base::env::Env;
 use crate::config::{Config, LogConfig, LogFormat};
 use crate::db::audit_chain::HEADS;
 use crate::db::migrations;
-use crate::http::serve::{serve, stop_signal};
-use crate::infra::env::Env;
+use crate::server::serve::{serve, stop_signal};
 use anyhow::Context;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -81,7 +81,7 @@ fn start_logging(config: &LogConfig) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::infra::test_log::TestLog;
+    use crate::base::test_log::TestLog;
 
     #[test]
     fn heads_are_logged_at_any_level_unless_they_are_turned_off_themselves() {

@@ -1,10 +1,9 @@
 //! `[database]`: which one, and how many connections.
 use super::reader::{Read, Reader};
-use crate::infra::database_url::{self, NetworkUrl};
+use crate::base::database_url::{self, NetworkUrl, Pooler};
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 #[derive(Debug, Clone)]
@@ -59,28 +58,6 @@ fn pooler(reader: &mut Reader, url: Option<&DatabaseUrl>) -> Read<Pooler> {
         );
     }
     Ok(pooler)
-}
-
-/// What stands between the server and PostgreSQL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pooler {
-    /// Nothing: each connection is a session of the server's own, for as long as it is open.
-    None,
-    /// A pooler that lends the database's sessions out for one transaction at a time, as PgBouncer does with
-    /// `pool_mode = transaction`.
-    Transaction,
-}
-
-impl FromStr for Pooler {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "none" => Ok(Self::None),
-            "transaction" => Ok(Self::Transaction),
-            _ => Err("must be none or transaction"),
-        }
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use super::layers::Entry;
 use super::problem::Problem;
 use super::reader::{Read, Reader};
 use super::weak::{self, Measure};
-use crate::infra::key_ring::MasterKey;
+use crate::base::key_ring::MasterKey;
 use figment::value::{Dict, Value};
 use secrecy::SecretString;
 use serde::Deserialize;

@@ -1,6 +1,6 @@
 //! `[mail]`: how mail is sent, in whose name, and where its links lead.
 use super::reader::{Read, Reader};
-use crate::infra::mail;
+use crate::base::smtp;
 use secrecy::SecretString;
 use std::net::IpAddr;
 use url::Url;
@@ -64,7 +64,7 @@ fn smtp_url(reader: &mut Reader) -> Read<Option<SecretString>> {
         return Err(reader.report(PATH, "would send mail in the clear: add ?tls=required, or start with smtps://"));
     }
     // By what reads it when mail is sent. Its errors don't repeat the URL.
-    if let Err(error) = mail::transport(url.as_str()) {
+    if let Err(error) = smtp::transport(url.as_str()) {
         return Err(reader.report(PATH, format!("can't be used: {error}")));
     }
     Ok(Some(String::from(url).into()))
@@ -78,7 +78,7 @@ fn is_loopback(url: &Url) -> bool {
 /// Checked here by what reads it when mail is sent: otherwise the server would not start after all.
 fn from(reader: &mut Reader) -> Read<String> {
     let from = reader.word("mail.from")?;
-    if mail::sender(&from).is_none() {
+    if smtp::sender(&from).is_none() {
         return Err(reader.report("mail.from", "must be like BizCenter <no-reply@example.com>"));
     }
     Ok(from)

@@ -30,7 +30,7 @@ mod weak;
 pub use audit::AuditConfig;
 pub use auth::{AuthConfig, JwtAlgorithm, SessionStoreChoice};
 pub use cors::{CorsConfig, Origins};
-pub use database::{DatabaseConfig, DatabaseKind, DatabaseUrl, Pooler};
+pub use database::{DatabaseConfig, DatabaseKind, DatabaseUrl};
 pub use encryption::EncryptionConfig;
 pub use jobs::JobsConfig;
 pub use log::{LogConfig, LogFormat};

@@ -1,6 +1,6 @@
 //! `[redis]`: what several servers share; without it, the database does.
 use super::reader::{Read, Reader};
-use crate::infra::redis;
+use bb8_redis::RedisConnectionManager;
 use secrecy::SecretString;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ impl RedisConfig {
 fn url(reader: &mut Reader) -> Read<Option<SecretString>> {
     const PATH: &str = "redis.url";
     let Some(url) = reader.optional_url(PATH, &["redis", "rediss"])? else { return Ok(None) };
-    match redis::manager(url.as_str()) {
+    match RedisConnectionManager::new(url.as_str()) {
         Ok(_) => Ok(Some(String::from(url).into())),
         Err(error) => Err(reader.report(PATH, format!("can't be used: {error}"))),
     }

@@ -1,5 +1,6 @@
 //! Development's own secrets: made once, in the data folder, readable by nobody else.
-use crate::infra::private_files::{self, FILE, FOLDER};
+use crate::base::private_files;
+use crate::base::private_files::{FILE, FOLDER};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::io::{self, ErrorKind, Write};

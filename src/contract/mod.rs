@@ -14,12 +14,10 @@
 #[cfg(test)]
 mod bundle;
 
-pub mod access;
 pub mod breaking;
 pub mod compare;
 pub mod lint;
 pub mod normalise;
-pub mod pages;
 
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -30,11 +28,11 @@ pub const JSON: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
 pub const YAML: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.yaml"));
 
 /// The same in brotli and in gzip, for [`pages`].
-const JSON_PACKED: [&[u8]; 2] = [
+pub const JSON_PACKED: [&[u8]; 2] = [
     include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json.br")),
     include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json.gz")),
 ];
-const YAML_PACKED: [&[u8]; 2] = [
+pub const YAML_PACKED: [&[u8]; 2] = [
     include_bytes!(concat!(env!("OUT_DIR"), "/openapi.yaml.br")),
     include_bytes!(concat!(env!("OUT_DIR"), "/openapi.yaml.gz")),
 ];

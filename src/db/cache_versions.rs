@@ -9,8 +9,8 @@
 use super::audit::Subject;
 use super::types::CacheVersion;
 use super::{Any, ReadTx, WriteTx};
-use crate::error::Result;
-use crate::schema::cache_generations as generations;
+use crate::base::error::Result;
+use crate::db::schema::cache_generations as generations;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel_async::RunQueryDsl;

@@ -5,10 +5,10 @@
 use super::sql::for_update;
 use super::types::{Sealed, TenantId};
 use super::{ReadTx, WriteTx};
-use crate::error::{Error, Result};
-use crate::infra::crypto::Cipher;
-use crate::infra::key_ring::{KeyRing, Wrapped};
-use crate::schema::{data_key_heads as heads, data_keys as keys};
+use crate::base::crypto::Cipher;
+use crate::base::error::{Error, Result};
+use crate::base::key_ring::{KeyRing, Wrapped};
+use crate::db::schema::{data_key_heads as heads, data_keys as keys};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use std::collections::HashMap;

@@ -2,13 +2,13 @@
 //! in reach here: on PostgreSQL no tenant is set, and row-level security hides all the rest. And how names get in and out.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::error::Constraint;
-use super::queue::{Claimant, Party};
 use super::types::{TenantId, UserId};
 use super::{Db, Origin, ReadTx, Scope, WriteScope, WriteTx};
-use crate::error::{Detail, Error, Result};
-use crate::infra::addresses::stored_forms;
-use crate::infra::formats::subscriber;
-use crate::schema::{logins, tenants};
+use crate::base::addresses::stored_forms;
+use crate::base::error::{Detail, Error, Result};
+use crate::base::formats::subscriber;
+use crate::base::queue::{Claimant, Party};
+use crate::db::schema::{logins, tenants};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;

@@ -1,6 +1,6 @@
 //! From what a database says to what the product says. The database's own words never leave the server.
 use super::deadline::TOO_LATE;
-use crate::error::{Detail, Error};
+use crate::base::error::{Detail, Error};
 use diesel::result::{DatabaseErrorKind as Kind, Error as Diesel};
 
 impl From<Diesel> for Error {

@@ -1,6 +1,6 @@
 //! Work in all tenants, where one that fails must not cost the others their turn.
 use super::types::TenantId;
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// In how many tenants something failed.
 #[must_use]

@@ -3,9 +3,9 @@
 use super::sql::for_update;
 use super::types::{Instant, TokenId, UserId};
 use super::{Audited, Db, ReadTx, WriteScope, WriteTx};
-use crate::auth::opaque::{OpaqueToken, TokenKind};
-use crate::error::{Error, Result};
-use crate::schema::{one_time_tokens as tokens, users};
+use crate::base::error::{Error, Result};
+use crate::base::opaque::{OpaqueToken, TokenKind};
+use crate::db::schema::{one_time_tokens as tokens, users};
 use chrono::Duration;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -107,7 +107,7 @@ impl Db {
                 return Ok(Audited::without_row(None));
             };
             tx.void_tokens(user, &[purpose]).await?;
-            let token = OpaqueToken::new(purpose.kind(), tenant, tx.env().uuid(), tx.env());
+            let token = OpaqueToken::new(purpose.kind(), tenant.0, tx.env().uuid(), tx.env());
             let row = (
                 tokens::tenant_id.eq(tenant),
                 tokens::id.eq(TokenId(token.id)),

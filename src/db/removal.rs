@@ -5,8 +5,8 @@ use super::failures::Failures;
 use super::jobs::Job;
 use super::types::{Instant, TenantId, UserId};
 use super::{Audited, Db, WriteTx};
-use crate::error::Result;
-use crate::schema::{
+use crate::base::error::Result;
+use crate::db::schema::{
     api_keys, audit_heads, audit_logs, cache_generations, calendar_feeds, contract_history, contracts, data_key_heads,
     data_keys, ended_sessions, idempotency_keys, invitations, items, logins, meeting_action_items, meeting_attendees,
     meetings, one_time_tokens, sessions, task_comments, tasks, tenants, users,

@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::directory::NoTenant;
 use super::{AnyConnection, Db, ReadTx};
-use crate::error::Result;
+use crate::base::error::Result;
 use diesel::dsl::sql;
 use diesel::sql_types::Bool;
 use diesel_async::RunQueryDsl;

@@ -4,8 +4,8 @@
 use super::any::Any;
 use super::sql::contains;
 use super::{AnyConnection, Db, ReadTx};
+use crate::base::error::Result;
 use crate::db::directory::NoTenant;
-use crate::error::Result;
 use diesel::dsl::sql;
 use diesel::expression::{AppearsOnTable, AsExpression, Expression, SelectableExpression, ValidGrouping, is_aggregate};
 use diesel::prelude::*;

@@ -3,8 +3,8 @@
 use super::sql::for_update;
 use super::types::{Instant, SessionId, TenantId, UserId};
 use super::{Action, Audited, Changes, Db, ReadTx, Scope, WriteScope, WriteTx};
-use crate::error::{Error, Result};
-use crate::schema::{ended_sessions, sessions, users};
+use crate::base::error::{Error, Result};
+use crate::db::schema::{ended_sessions, sessions, users};
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as Diesel};
 use diesel_async::RunQueryDsl;

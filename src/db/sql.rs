@@ -2,8 +2,7 @@
 use super::any::Any;
 use super::types::{Day, JsonList};
 use chrono::NaiveDate;
-use diesel::expression::AsExpression;
-use diesel::expression::{AppearsOnTable, Expression, SelectableExpression, ValidGrouping, is_aggregate};
+use diesel::expression::{AppearsOnTable, AsExpression, Expression, SelectableExpression, ValidGrouping, is_aggregate};
 use diesel::insertable::InsertValues;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId, ValuesClause};

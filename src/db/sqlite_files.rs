@@ -2,7 +2,8 @@
 //!
 //! SQLite would make the file as the umask has it, and gives `-wal`, `-shm` and `-journal` the modes of the database. So the
 //! database is made here, empty and private, before SQLite opens it; files of earlier versions are closed to others.
-use crate::infra::private_files::{self, FILE, FOLDER};
+use crate::base::private_files;
+use crate::base::private_files::{FILE, FOLDER};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
@@ -106,9 +107,9 @@ fn is_said_first(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::private_files::mode_of;
+    use crate::base::test_log::TestLog;
     use crate::db::connect::{Target, establish};
-    use crate::infra::private_files::mode_of;
-    use crate::infra::test_log::TestLog;
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
 

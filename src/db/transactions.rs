@@ -1,12 +1,11 @@
 //! How the transaction of a lease begins and ends on each database, and how it is stopped in the middle.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
-use super::AnyConnection;
 use super::any::AnyTransactions;
 use super::connect::{CANCEL_TIMEOUT, Target};
-use super::pooler;
 use super::types::TenantId;
-use crate::config::Pooler;
-use crate::error::{Error, Result};
+use super::{AnyConnection, pooler};
+use crate::base::database_url::Pooler;
+use crate::base::error::{Error, Result};
 use diesel::QueryResult;
 use diesel_async::pooled_connection::PoolableConnection;
 use diesel_async::{AnsiTransactionManager, SimpleAsyncConnection, TransactionManager};

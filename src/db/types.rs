@@ -6,7 +6,7 @@
 //! | `UtcInstant` | `timestamptz` | `DATETIME(6)` | `TEXT`, RFC 3339 with µs and `Z` |
 //! | `JsonList`   | `jsonb`       | `JSON`        | `TEXT`                           |
 use super::any::{Any, AnyValue};
-use crate::infra::formats::{parse_day, parse_instant, parse_uuid};
+use crate::base::formats::{parse_day, parse_instant, parse_uuid};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, SubsecRound, Utc};
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql, FromSqlRow};

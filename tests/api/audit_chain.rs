@@ -3,8 +3,8 @@
 use crate::cli::{self, bizcenter};
 use crate::support::rows::run;
 use crate::support::{Kind, Tenant, TestApp};
+use bizcenter::base::error::Error;
 use bizcenter::db::audit_chain::{Head, KnownHead, Verification};
-use bizcenter::error::Error;
 use chrono::Duration;
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};

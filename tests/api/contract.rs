@@ -43,7 +43,7 @@ fn assert_printed(file: &str, text: &str) {
 /// One line an operation: id, method, path, permission. Reviewed in seconds, and held to the code here.
 #[test]
 fn operations_txt_is_true() {
-    let line = |operation: bizcenter::http::guard::OperationLine| {
+    let line = |operation: bizcenter::api::guard::OperationLine| {
         format!("{} {} {} {}\n", operation.id, operation.method, operation.path, operation.permission)
     };
     let lines: String = bizcenter::app::operations().into_iter().map(line).collect();
@@ -56,7 +56,7 @@ fn operations_txt_is_true() {
 #[test]
 fn the_page_about_access_is_true() {
     let operations = bizcenter::app::operations();
-    let page = bizcenter::contract::access::page(&operations);
+    let page = bizcenter::app::access::page(&operations);
     assert!(page.lines().filter(|line| line.starts_with("| `")).count() == operations.len());
     assert_printed("docs/access.md", &page);
 }

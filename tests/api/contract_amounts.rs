@@ -7,7 +7,7 @@ use crate::support::{Call, Kind, Person, Tenant, TestApp, has_servers, redis_url
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bizcenter::auth::Role;
-use bizcenter::infra::redis::{Redis, RedisOptions};
+use bizcenter::services::redis::{Redis, RedisOptions};
 use redis::Script;
 use serde_json::json;
 use std::process::Stdio;

@@ -2,12 +2,12 @@
 use crate::cli::{bizcenter, run};
 use crate::support::{Person, Tenant, TestApp};
 use bizcenter::auth::Actor;
+use bizcenter::base::error::{Error, Result};
+use bizcenter::base::key_ring::MasterKey;
 use bizcenter::config::EncryptionConfig;
 use bizcenter::db::audit::{AuditAction, Changes};
 use bizcenter::db::types::TenantId;
 use bizcenter::db::{Origin, Place, Sealed};
-use bizcenter::error::{Error, Result};
-use bizcenter::infra::key_ring::MasterKey;
 use futures_util::future::join_all;
 use serde_json::json;
 use std::time::Duration;

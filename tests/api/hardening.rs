@@ -1,11 +1,11 @@
 //! What once went wrong, or would have: each of these was found by attacking the server.
 use crate::support::{Kind, TestApp};
 use bizcenter::auth::Actor;
+use bizcenter::base::password::Password;
+use bizcenter::base::queue::Claimant;
 use bizcenter::contract::{Operation, document, operations};
 use bizcenter::db::Origin;
-use bizcenter::db::queue::Claimant;
 use bizcenter::db::sessions::NewSession;
-use bizcenter::infra::password::Password;
 use futures_util::future::join_all;
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
@@ -97,7 +97,7 @@ async fn a_password_that_was_changed_meanwhile_opens_no_session() {
             sessions.open(&actor, session(hash)).await
         })
         .await;
-    assert!(matches!(opened, Err(bizcenter::error::Error::InvalidCredentials)));
+    assert!(matches!(opened, Err(bizcenter::base::error::Error::InvalidCredentials)));
     app.visitor().sign_in(&tenant.owner.email()).await;
 }
 

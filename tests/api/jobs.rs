@@ -2,10 +2,10 @@
 mod loops;
 
 use crate::support::{Kind, Tenant, TestApp};
+use bizcenter::base::error::Error;
 use bizcenter::db::Origin;
 use bizcenter::db::jobs::{Claimed, Job};
-use bizcenter::error::Error;
-use bizcenter::infra::jobs::Jobs;
+use bizcenter::services::jobs::Jobs;
 use chrono::Duration;
 use futures_util::future::{join, join_all};
 use serde::{Deserialize, Serialize};

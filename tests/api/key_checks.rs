@@ -2,8 +2,8 @@
 use crate::cli::{bizcenter, run, serve};
 use crate::support::rows::{rows, run as run_sql};
 use crate::support::{TestApp, TestDatabase};
+use bizcenter::base::key_ring::MasterKey;
 use bizcenter::config::{ConfigError, EncryptionConfig};
-use bizcenter::infra::key_ring::MasterKey;
 use serde_json::json;
 use std::path::Path;
 use tokio::process::Command;

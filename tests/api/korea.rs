@@ -1,7 +1,7 @@
 //! A server in Korea: names, titles and mails in Hangul arrive whole, however they are typed.
 use crate::support::{Mailbox, TestApp};
-use bizcenter::infra::jobs::JobContext;
-use bizcenter::infra::mail::{Mail, Mailer};
+use bizcenter::services::jobs::JobContext;
+use bizcenter::services::mail::{Mail, Mailer};
 use serde_json::{Value, json};
 use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;

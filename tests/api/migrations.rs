@@ -2,8 +2,8 @@
 use crate::support::rows::{rows, run, text};
 use crate::support::{Kind, TestApp, TestDatabase, shares_redis};
 use bizcenter::config::DatabaseUrl;
-use bizcenter::db::AnyConnection;
-use bizcenter::db::migrations::{self, Step};
+use bizcenter::db::migrations::Step;
+use bizcenter::db::{AnyConnection, migrations};
 use serde_json::json;
 use std::path::Path;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! A Redis user that may do less than the server needs is found out, and named; the README says what it needs.
 use crate::support::{TestApp, has_servers, redis_call, redis_url};
+use bizcenter::base::env::Env;
 use bizcenter::config::{Config, SessionStoreChoice};
-use bizcenter::infra::env::Env;
-use bizcenter::infra::redis::{Redis, RedisOptions};
+use bizcenter::services::redis::{Redis, RedisOptions};
 use serde_json::json;
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
-//! What `src/schema.rs` says, held against the catalogue of a freshly migrated database; and the walls between tenants
+//! What `src/db/schema.rs` says, held against the catalogue of a freshly migrated database; and the walls between tenants
 //! that the tables themselves must have.
 use crate::support::rows::rows;
 use crate::support::{Kind, TestDatabase};
 use bizcenter::db::migrations;
 use std::collections::{BTreeMap, BTreeSet};
 
-const SCHEMA: &str = include_str!("../../src/schema.rs");
+const SCHEMA: &str = include_str!("../../src/db/schema.rs");
 
 /// Tables whose key does not start with the tenant.
 const WITHOUT_TENANT_IN_KEY: [&str; 4] = ["jobs", "key_checks", "logins", "tenants"];

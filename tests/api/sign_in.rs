@@ -2,10 +2,10 @@
 use crate::support::rows::run;
 use crate::support::{Answer, Kind, Tenant, TestApp, is_pooled};
 use bizcenter::auth::passwords::Passwords;
+use bizcenter::base::metrics::Metrics;
+use bizcenter::base::password::Password;
+use bizcenter::base::queue::Claimant;
 use bizcenter::config::Environment;
-use bizcenter::db::queue::Claimant;
-use bizcenter::infra::metrics::Metrics;
-use bizcenter::infra::password::Password;
 use bizcenter::resources::auth::MAX_CONCURRENT_LOGIN_AUDITS;
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;

@@ -1,7 +1,7 @@
 //! Mail through a real SMTP server (aiosmtpd): what it puts into its Maildir is what people would get.
 use crate::support::{TestApp, has_servers};
-use bizcenter::infra::jobs::JobContext;
-use bizcenter::infra::mail::{Mail, Mailer};
+use bizcenter::services::jobs::JobContext;
+use bizcenter::services::mail::{Mail, Mailer};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;

@@ -8,13 +8,14 @@ mod rules;
 pub use redis::{Fence, RedisSessions};
 pub use rules::{Verdict, rotation_verdict};
 
-use super::limits::{Limits, Taken};
+use super::limits::Limits;
 use crate::auth::Actor;
+use crate::base::error::{Error, Result};
+use crate::base::request::Taken;
 use crate::db::jobs::Job;
 use crate::db::sessions::{EndReason, NewSession, Rotation, SessionsAre, StoredSession};
 use crate::db::types::{Instant, SessionId, TenantId, UserId};
 use crate::db::{Action, Db, Principal, Scope, WriteScope, WriteTx};
-use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

@@ -9,14 +9,15 @@
 //! | `…:fences` | a sorted set: changes under way, by the time after which they are no more |
 //! | `bc:tried` | no tenant's: whether Redis takes writes |
 use crate::auth::Actor;
-use crate::auth::limits::{GCRA, Limits, Taken, read_taken};
+use crate::auth::limits::{GCRA, Limits, read_taken};
 use crate::auth::sessions::Device;
+use crate::base::env::Env;
+use crate::base::error::{Error, Result};
+use crate::base::request::Taken;
 use crate::db::sessions::{NewSession, Rotation, SessionState, StoredSession};
 use crate::db::types::{Instant, SessionId, TenantId, UserId};
 use crate::db::{Db, Principal, Scope, WriteScope};
-use crate::error::{Error, Result};
-use crate::infra::env::Env;
-use crate::infra::redis::Redis;
+use crate::services::redis::Redis;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD_NO_PAD as BASE64;
 use chrono::{DateTime, Duration};

@@ -3,11 +3,12 @@ use super::dice::Dice;
 use super::words::{CLIENTS, REMARKS, SERVICES, TAGS};
 use super::{Company, anybody};
 use crate::auth::Role;
+use crate::base::error::Result;
+use crate::base::money::Amount;
 use crate::db::WriteTx;
 use crate::db::types::{ContractId, Day, Tags};
-use crate::error::Result;
-use crate::infra::money::Amount;
-use crate::resources::contracts::{self, Contract, ContractInput, ContractStatus, Terms};
+use crate::resources::contracts;
+use crate::resources::contracts::{Contract, ContractInput, ContractStatus, Terms};
 use chrono::Days;
 use std::ops::Range;
 

@@ -3,10 +3,11 @@ use super::dice::Dice;
 use super::words::{CLIENTS, OBJECTS, REMARKS, SERVICES};
 use super::{Company, anybody};
 use crate::auth::Role;
+use crate::base::error::Result;
 use crate::db::WriteTx;
 use crate::db::types::ItemId;
-use crate::error::Result;
-use crate::resources::items::{self, Item, ItemContent};
+use crate::resources::items;
+use crate::resources::items::{Item, ItemContent};
 use std::ops::Range;
 
 /// Tells these dice from those of another kind.

@@ -3,12 +3,13 @@ use super::dice::Dice;
 use super::words::{CLIENTS, OBJECTS, PLACES, REMARKS, VERBS};
 use super::{Company, anybody};
 use crate::auth::Role;
+use crate::base::error::Result;
 use crate::db::WriteTx;
 use crate::db::types::{ActionItemId, AttendeeId, Day, Instant, MeetingId};
-use crate::error::Result;
-use crate::resources::meetings::action_items::{self, ActionItem, ActionItemInput};
-use crate::resources::meetings::attendees::{self, Attendee, Rsvp};
-use crate::resources::meetings::{self, Meeting, MeetingInput, MeetingStatus};
+use crate::resources::meetings;
+use crate::resources::meetings::action_items::{ActionItem, ActionItemInput};
+use crate::resources::meetings::attendees::{Attendee, Rsvp};
+use crate::resources::meetings::{Meeting, MeetingInput, MeetingStatus, action_items, attendees};
 use chrono::{Days, Duration, NaiveTime};
 use std::ops::Range;
 

@@ -11,13 +11,14 @@ mod tasks;
 mod words;
 
 use super::{SeedArgs, print, prompt};
-use crate::app::{self, Parts};
+use crate::app;
+use crate::app::Parts;
 use crate::auth::Role;
+use crate::base::password::Password;
+use crate::base::queue::Claimant;
 use crate::config::Config;
-use crate::db::queue::Claimant;
 use crate::db::types::{Instant, TenantId};
 use crate::db::{WriteTx, migrations};
-use crate::infra::password::Password;
 use anyhow::{Context, bail};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -74,7 +75,7 @@ impl Kind {
     }
 
     /// Makes and stores the records of these places among their kind.
-    async fn store(self, tx: &mut WriteTx, company: &Company, places: Range<u64>) -> crate::error::Result<()> {
+    async fn store(self, tx: &mut WriteTx, company: &Company, places: Range<u64>) -> crate::base::error::Result<()> {
         match self {
             Self::Tasks => tasks::store(tx, company, places).await,
             Self::Items => items::store(tx, company, places).await,
@@ -143,7 +144,7 @@ pub async fn run(config: Config, args: SeedArgs) -> anyhow::Result<()> {
     print(&summary(&made, &password, password_stdin))
 }
 
-async fn fill(parts: &Parts, company: &Company, progress: &ProgressBar) -> crate::error::Result<()> {
+async fn fill(parts: &Parts, company: &Company, progress: &ProgressBar) -> crate::base::error::Result<()> {
     for kind in KINDS {
         let amount = kind.amount(company.amounts);
         for start in (0..amount).step_by(BATCH as usize) {

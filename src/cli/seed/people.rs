@@ -4,11 +4,12 @@ use super::words::{COMPANY_KINDS, COMPANY_NAMES, FIRST_NAMES, LAST_NAMES};
 use super::{Amounts, Company};
 use crate::app::Parts;
 use crate::auth::{Actor, Role};
+use crate::base::error::Error;
 use crate::db::types::UserId;
 use crate::db::{Action, Changes, WriteTx};
-use crate::error::Error;
-use crate::resources::tenant::{self, NewTenant};
-use crate::resources::users::{self, NewUser};
+use crate::resources::tenant::NewTenant;
+use crate::resources::users::NewUser;
+use crate::resources::{tenant, users};
 use anyhow::bail;
 
 /// There is somebody of each role; the first have the role for their address.
@@ -55,7 +56,7 @@ pub async fn company(
 }
 
 /// The tenant and its people have their audit rows, and one more tells of all that is to follow.
-async fn insert(parts: &Parts, company: &Company, name: String, hash: &str) -> crate::error::Result<()> {
+async fn insert(parts: &Parts, company: &Company, name: String, hash: &str) -> crate::base::error::Result<()> {
     let Company { id, slug, people, amounts, .. } = company;
     let new = NewTenant { slug: slug.clone(), name, open_registration: false };
     let insert = async |tx: &mut WriteTx| {

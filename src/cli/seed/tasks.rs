@@ -1,14 +1,15 @@
 //! Tasks over half a year, most of the past ones done, and what was said about them.
 use super::dice::Dice;
 use super::people::Person;
-use super::words::{OBJECTS, REMARKS, TAGS, TITLES, VERBS};
-use super::{Company, anybody, words::CLIENTS};
+use super::words::{CLIENTS, OBJECTS, REMARKS, TAGS, TITLES, VERBS};
+use super::{Company, anybody};
 use crate::auth::Role;
+use crate::base::error::Result;
 use crate::db::WriteTx;
 use crate::db::types::{CommentId, Day, Instant, Tags, TaskId};
-use crate::error::Result;
-use crate::resources::tasks::comments::{self, Comment, CommentInput, Stored};
-use crate::resources::tasks::{self, Task, TaskInput, TaskPriority, TaskStatus};
+use crate::resources::tasks;
+use crate::resources::tasks::comments::{Comment, CommentInput, Stored};
+use crate::resources::tasks::{Task, TaskInput, TaskPriority, TaskStatus, comments};
 use chrono::{Datelike, Days, Duration, NaiveTime};
 use std::ops::Range;
 
@@ -107,9 +108,9 @@ fn comment(company: &Company, id: CommentId, task: &Task, dice: &mut Dice) -> Co
 mod tests {
     use super::super::Amounts;
     use super::*;
-    use crate::error::Detail;
-    use crate::http::Input;
-    use crate::infra::env::Env;
+    use crate::api::Input;
+    use crate::base::env::Env;
+    use crate::base::error::Detail;
     use chrono::Weekday;
 
     fn company(tasks: u64, now: &str) -> Company {

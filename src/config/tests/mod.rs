@@ -3,7 +3,7 @@ mod refused;
 mod sections;
 
 use super::*;
-use crate::infra::key_ring::MasterKey;
+use crate::base::key_ring::MasterKey;
 use secrecy::ExposeSecret;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, ErrorKind};

@@ -1,9 +1,10 @@
 //! What poem-openapi derives is, in normal form, what one writes by hand. This is why most rules exist.
 use super::*;
 use crate::contract::compare::{Report, differences};
+use poem_openapi::auth::Bearer;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
-use poem_openapi::{ApiResponse, Enum, Object, OpenApi, OpenApiService, SecurityScheme, auth::Bearer};
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi, OpenApiService, SecurityScheme};
 
 #[derive(Enum)]
 #[oai(rename_all = "snake_case")]

@@ -1,7 +1,7 @@
 //! The ends of chains, and the key that signs where one was cut.
+use crate::base::crypto::Key;
+use crate::base::formats::parse_uuid;
 use crate::db::types::TenantId;
-use crate::infra::crypto::Key;
-use crate::infra::formats::parse_uuid;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! The rows of the chain, and their hashes.
 use super::head::{Hash, Head};
+use crate::db::schema::audit_logs as logs;
 use crate::db::types::{AnyId, AuditId, Instant, TenantId, UserId};
-use crate::schema::audit_logs as logs;
 use diesel::prelude::*;
 use sha2::{Digest, Sha256};
 

@@ -2,11 +2,11 @@
 use super::head::{CheckpointKey, Head};
 use super::row::Row;
 use super::{BATCH, Ends, ends, hash};
+use crate::base::error::Result;
 use crate::db::directory::Server;
+use crate::db::schema::audit_logs as logs;
 use crate::db::types::TenantId;
 use crate::db::{Db, ReadTx};
-use crate::error::Result;
-use crate::schema::audit_logs as logs;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 

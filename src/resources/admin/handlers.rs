@@ -1,14 +1,16 @@
 //! The server's tenants over HTTP.
 use super::types::{NewTenantAccount, TenantAccount, TenantAccountFilter, TenantAccountInput, TenantStandingInput};
 use super::{Read, Write, queries};
-use crate::app::Tag;
+use crate::api::list::List;
+use crate::api::tags::Tag;
+use crate::api::{
+    Also, Caller, Created, Found, IdempotencyKey, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Saved,
+    VerifiedCaller,
+};
 use crate::auth::sessions::Sessions;
-use crate::auth::{Caller, VerifiedCaller};
+use crate::base::error::{Detail, Error, Result};
 use crate::db::types::TenantId;
 use crate::db::{Db, Scope, WriteTx};
-use crate::error::{Detail, Error, Result};
-use crate::http::{Also, Created, Found, IdempotencyKey, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Saved};
-use crate::list::List;
 use crate::resources::auth::EmailTemplates;
 use chrono::Duration;
 use poem_openapi::OpenApi;

@@ -3,17 +3,19 @@
 use super::types::{
     NewTenantAccount, TenantAccount, TenantAccountFilter, TenantAccountInput, TenantAccountSort, TenantStandingInput,
 };
-use crate::auth::{Authorized, Locked, Role, VerifiedCaller};
+use crate::api::list::{List, Page};
+use crate::api::{Authorized, Locked, VerifiedCaller};
+use crate::auth::Role;
+use crate::base::error::Result;
+use crate::db::schema::tenants;
 use crate::db::search::like;
 use crate::db::sql::for_update;
 use crate::db::types::{Instant, TenantId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
-use crate::error::Result;
-use crate::list::{List, Page};
 use crate::resources::auth::EmailTemplates;
-use crate::resources::invitations::{self, InvitationInput};
-use crate::resources::tenant::{self, NewTenant};
-use crate::schema::tenants;
+use crate::resources::invitations::InvitationInput;
+use crate::resources::tenant::NewTenant;
+use crate::resources::{invitations, tenant};
 use crate::{narrowed, paged};
 use chrono::Duration;
 use diesel::prelude::*;

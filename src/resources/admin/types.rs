@@ -1,12 +1,11 @@
 //! Tenants as operators see them.
-use crate::auth::Owned;
+use crate::api::list::Filter;
+use crate::api::scalars::Email;
+use crate::api::{Input, Owned};
+use crate::base::error::Detail;
 use crate::db::Any;
+use crate::db::schema::tenants;
 use crate::db::types::{Instant, TenantId, UserId};
-use crate::error::Detail;
-use crate::http::Input;
-use crate::http::scalars::Email;
-use crate::list::Filter;
-use crate::schema::tenants;
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
 use uuid::Uuid;

@@ -1,14 +1,13 @@
 //! API keys over HTTP.
 use super::types::{ApiKey, ApiKeyFilter, ApiKeyInput, NewApiKey};
 use super::{Delete, Read, Write, queries};
-use crate::app::Tag;
+use crate::api::list::List;
+use crate::api::tags::Tag;
+use crate::api::{Caller, Created, Deleted, Found, IdempotencyKey, IfNoneMatch, Json, Listed, Query, Verification};
 use crate::auth::sessions::Sessions;
-use crate::auth::{Caller, Verification};
+use crate::base::error::{Error, Result};
 use crate::db::types::ApiKeyId;
 use crate::db::{Db, Scope, WriteTx};
-use crate::error::{Error, Result};
-use crate::http::{Created, Deleted, Found, IdempotencyKey, IfNoneMatch, Json, Listed, Query};
-use crate::list::List;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
 

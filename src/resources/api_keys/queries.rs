@@ -1,17 +1,18 @@
 //! API keys in the database.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{ApiKey, ApiKeyFilter, ApiKeyInput, NewApiKey, Stored};
-use crate::auth::opaque::{OpaqueToken, TokenKind};
-use crate::auth::{Role, VerifiedCaller};
+use crate::api::VerifiedCaller;
+use crate::api::list::{Batch, List, Page, PlainSort};
+use crate::auth::Role;
+use crate::base::error::{Error, Result};
+use crate::base::opaque::{OpaqueToken, TokenKind};
 use crate::db::api_keys::is_good;
 use crate::db::deadline::InTime;
+use crate::db::schema::api_keys;
 use crate::db::sql::for_update;
 use crate::db::types::{ApiKeyId, Instant, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
-use crate::error::{Error, Result};
-use crate::list::{Batch, List, Page, PlainSort};
 use crate::resources::users;
-use crate::schema::api_keys;
 use crate::{batch, paged};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -55,7 +56,7 @@ pub async fn insert(tx: &mut WriteTx, input: ApiKeyInput, _maker: VerifiedCaller
     if expires_at.is_some_and(|expires_at| expires_at <= now) {
         return Err(Error::unprocessable("expires_at", "is over already"));
     }
-    let token = OpaqueToken::new(TokenKind::ApiKey, tx.tenant(), tx.env().uuid(), tx.env());
+    let token = OpaqueToken::new(TokenKind::ApiKey, tx.tenant().0, tx.env().uuid(), tx.env());
     let user_id: UserId = tx.new_id();
     let _ = users::insert_service(tx, user_id, name.clone(), role).await?; // the key's own row is audited last
     let (id, created_by) = (ApiKeyId::from(token.id), tx.actor());

@@ -1,11 +1,11 @@
 //! API keys as the contract has them.
+use crate::api::Input;
 use crate::auth::Role;
-use crate::auth::opaque::key_prefix;
+use crate::base::error::Detail;
+use crate::base::opaque::key_prefix;
 use crate::db::Any;
+use crate::db::schema::api_keys;
 use crate::db::types::{ApiKeyId, Instant, UserId};
-use crate::error::Detail;
-use crate::http::Input;
-use crate::schema::api_keys;
 use diesel::prelude::*;
 use poem_openapi::Object;
 

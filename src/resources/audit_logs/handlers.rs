@@ -1,13 +1,12 @@
 //! The audit log over HTTP.
 use super::types::{AuditEntry, AuditFilter};
 use super::{Read, queries};
-use crate::app::Tag;
-use crate::auth::Caller;
+use crate::api::export::ExportOf;
+use crate::api::list::List;
+use crate::api::tags::Tag;
+use crate::api::{Caller, Export, Listed, Query};
+use crate::base::error::Result;
 use crate::db::Db;
-use crate::error::Result;
-use crate::http::export::ExportOf;
-use crate::http::{Export, Listed, Query};
-use crate::list::List;
 use futures_util::FutureExt;
 use poem_openapi::OpenApi;
 

@@ -1,14 +1,14 @@
 //! The audit log in the database.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{AuditEntry, AuditFilter, AuditSort, Stored};
+use crate::api::list::{Batch, List, Page};
+use crate::base::error::Result;
+use crate::base::formats::parse_uuid;
+use crate::db::schema::audit_logs;
 use crate::db::search::like;
 use crate::db::sql::text_or;
 use crate::db::types::{AnyId, AuditId, Instant, UserId};
 use crate::db::{Any, ReadTx};
-use crate::error::Result;
-use crate::infra::formats::parse_uuid;
-use crate::list::{Batch, List, Page};
-use crate::schema::audit_logs;
 use crate::{batch, narrowed, paged};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;

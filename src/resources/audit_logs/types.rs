@@ -1,8 +1,8 @@
 //! Audit entries as the contract has them.
+use crate::api::list::Filter;
+use crate::db::schema::audit_logs;
 use crate::db::types::{AnyId, AuditId, Instant, UserId};
 use crate::db::{Action, Any};
-use crate::list::Filter;
-use crate::schema::audit_logs;
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
 use serde_json::Value;

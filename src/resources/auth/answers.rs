@@ -1,12 +1,15 @@
 //! The answers of sign-in: tokens in the body, the refresh token in a cookie.
 use super::sign_in::{SignInOptions, Tokens};
 use super::types::TokenAnswer;
-use crate::error::{Error, Result};
-use crate::http::error::{self, header};
-use crate::http::response::{declare, json_response};
-use cookie::{Cookie, SameSite, time::Duration};
+use crate::api::response::{declare, json_response};
+use crate::base::error::{Error, Result};
+use crate::base::error_body;
+use crate::base::error_body::header;
+use cookie::time::Duration;
+use cookie::{Cookie, SameSite};
 use poem::error::ResponseError;
-use poem::http::{HeaderValue, StatusCode, header::SET_COOKIE};
+use poem::http::header::SET_COOKIE;
+use poem::http::{HeaderValue, StatusCode};
 use poem::{IntoResponse, Response};
 use poem_openapi::ApiResponse;
 use poem_openapi::registry::{MetaHeader, MetaResponse, MetaResponses, Registry};
@@ -112,7 +115,7 @@ impl IntoResponse for SignedOutOrRefused {
 impl ApiResponse for SignedOutOrRefused {
     fn meta() -> MetaResponses {
         let MetaResponses { mut responses } = SignedOut::meta();
-        responses.push(with_cookie(error::declare(401)));
+        responses.push(with_cookie(error_body::declare(401)));
         MetaResponses { responses }
     }
     fn register(registry: &mut Registry) {

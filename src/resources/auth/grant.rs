@@ -1,10 +1,10 @@
 //! What the token endpoint is asked for (RFC 6749): a sign-in by a password, or the next tokens of a session.
 use super::types::{GrantType, TokenForm};
-use crate::auth::caller::origin_of;
-use crate::auth::visitor::Charge;
-use crate::error::{Detail, Error, Result};
-use crate::http::Form;
-use crate::http::scalars::Password;
+use crate::api::Form;
+use crate::api::scalars::Password;
+use crate::auth::Charge;
+use crate::auth::authenticator::origin_of;
+use crate::base::error::{Detail, Error, Result};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaRequest, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};

@@ -10,20 +10,22 @@ use super::types::{
     SessionInfo, VerifyInput,
 };
 use super::{Own, Read, Sessions, queries};
-use crate::app::Tag;
-use crate::auth::optional_session::OptionalSession;
-use crate::auth::visitor::{Anonymous, Login, Refresh, Register, SignOut, Token};
-use crate::auth::{Caller, Visitor};
+use crate::api::list::List;
+use crate::api::optional_session::OptionalSession;
+use crate::api::scalars::Email;
+use crate::api::tags::Tag;
+use crate::api::visitor::{Anonymous, Login, Refresh, Register, SignOut, Token};
+use crate::api::{
+    Accepted, Also, Caller, Created, Deleted, Found, IfNoneMatch, Json, Listed, OptionalJson, Query, Visitor,
+};
+use crate::base::addresses::canonical_login;
+use crate::base::error::{Error, Result};
+use crate::base::formats::is_one_line;
 use crate::db::sessions::EndReason;
 use crate::db::types::SessionId;
 use crate::db::{Action, Once};
-use crate::error::{Error, Result};
-use crate::http::scalars::Email;
-use crate::http::{Accepted, Also, Created, Deleted, Found, IfNoneMatch, Json, Listed, OptionalJson, Query};
-use crate::infra::addresses::canonical_login;
-use crate::infra::formats::is_one_line;
-use crate::list::List;
-use crate::resources::users::{self, User};
+use crate::resources::users;
+use crate::resources::users::User;
 use poem::Request;
 use poem::http::header;
 use poem_openapi::OpenApi;

@@ -1,6 +1,6 @@
 //! The e-mails of sign-in. They say who wrote, what happened, what to do, and what to do if it was not you.
-use crate::infra::mail::{Mail, SecurityEmail};
-use crate::infra::mail_text::MailText;
+use crate::services::mail::{Mail, SecurityEmail};
+use crate::services::mail_text::MailText;
 
 /// Where the links of letters lead: the pages of a front end.
 #[derive(Debug, Clone, Default)]

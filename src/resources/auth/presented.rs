@@ -1,7 +1,7 @@
 //! Where a refresh token is found in a request: the body, `Authorization`, the cookie.
 use super::answers::COOKIE;
-use crate::auth::caller::bearer;
-use crate::auth::refresh_token::PREFIX;
+use crate::auth::authenticator::bearer;
+use crate::base::opaque::REFRESH_TOKEN_PREFIX;
 use poem::http::header::COOKIE as COOKIE_HEADER;
 use poem::{Request, RequestBody};
 use poem_openapi::auth::ApiKey;
@@ -38,7 +38,7 @@ impl<'a> ApiExtractor<'a> for Presented {
     }
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
         // Programs send their access token along with everything; it is not meant here.
-        if let Some(token) = bearer(request).filter(|token| token.starts_with(PREFIX)) {
+        if let Some(token) = bearer(request).filter(|token| token.starts_with(REFRESH_TOKEN_PREFIX)) {
             return Ok(Self::InAuthorization(token.to_owned()));
         }
         Ok(cookie(request).map_or(Self::Nowhere, Self::InCookie))
@@ -54,7 +54,7 @@ fn cookie(request: &Request) -> Option<String> {
     let lines = request.headers().get_all(COOKIE_HEADER).iter();
     let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
     let values: Vec<&str> = pairs.filter_map(value_of_ours).collect();
-    let is_token = |value: &&&str| value.starts_with(PREFIX);
+    let is_token = |value: &&&str| value.starts_with(REFRESH_TOKEN_PREFIX);
     values.iter().find(is_token).or(values.first()).map(|value| (*value).to_owned())
 }
 

@@ -1,14 +1,14 @@
 //! One's own sessions in the database. What rotation needs is in `db::sessions`.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{SessionFilter, SessionSort};
+use crate::api::list::List;
 use crate::auth::sessions::Device;
+use crate::base::error::Result;
 use crate::db::deadline::InTime;
+use crate::db::schema::{sessions, users};
 use crate::db::types::{Instant, SessionId, TenantId, UserId};
 use crate::db::{Any, ReadTx};
-use crate::error::Result;
-use crate::list::List;
 use crate::paged;
-use crate::schema::{sessions, users};
 use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;

@@ -2,22 +2,22 @@
 use super::mails::EmailTemplates;
 use super::sign_in::SignIn;
 use super::types::{ResetInput, VerifyInput};
+use crate::api::optional_session::{OpenSession, OptionalSession};
+use crate::api::scalars::Password;
+use crate::api::verified::SendVerification;
 use crate::auth::Actor;
 use crate::auth::mail_cap::MailKind;
-use crate::auth::opaque::OpaqueToken;
-use crate::auth::optional_session::{OpenSession, OptionalSession};
-use crate::auth::verified::SendVerification;
+use crate::base::addresses::canonical_login;
+use crate::base::error::{Error, Result};
+use crate::base::opaque::OpaqueToken;
 use crate::db::jobs::Job;
 use crate::db::one_time_tokens::{Issued, Purpose, Recipient, find_token, invalid};
 use crate::db::{Action, Changes, Origin, ReadTx, Scope, WriteScope, WriteTx};
-use crate::error::{Error, Result};
-use crate::http::scalars::Password;
-use crate::infra::addresses::canonical_login;
-use crate::infra::jobs::JobContext;
-use crate::infra::mail::Mailer;
 use crate::resources::meetings::calendar;
-use crate::resources::users::{self, Proof};
-use crate::resources::{api_keys, invitations};
+use crate::resources::users::Proof;
+use crate::resources::{api_keys, invitations, users};
+use crate::services::jobs::JobContext;
+use crate::services::mail::Mailer;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -136,7 +136,7 @@ impl SignIn {
             tx.end_sessions(user.id, None).await?;
             Ok(tx.audit(Action::PasswordReset, user.id, Changes::none()).await?.with(user))
         };
-        let user = self.sessions.fenced(token.tenant, self.db.write(&actor, change)).await?;
+        let user = self.sessions.fenced(token.tenant(), self.db.write(&actor, change)).await?;
         let email = canonical_login(&user.email); // as sign-in counts it
         let names: Vec<_> = user.username.iter().chain([&email]).map(String::as_str).collect();
         self.attempts.reset(user.id, &names).await; // whoever has failed, it was not by the new password
@@ -168,7 +168,7 @@ impl SignIn {
             let user = tx.actor();
             Ok(tx.audit(Action::EmailVerify, user, Changes::none()).await?.with(epoch))
         };
-        let epoch = self.sessions.fenced(token.tenant, self.db.write(&actor, verify)).await?;
+        let epoch = self.sessions.fenced(token.tenant(), self.db.write(&actor, verify)).await?;
         if let (Some(session), Some(epoch)) = (kept, epoch) {
             self.keep(&actor, session, epoch).await;
         }
@@ -198,10 +198,10 @@ impl SignIn {
     /// The token, and its user to act.
     async fn read_token(&self, text: &str, purpose: Purpose, origin: Origin) -> Result<(OpaqueToken, Actor)> {
         let token = OpaqueToken::read(purpose.kind(), text).ok_or_else(invalid)?;
-        let nobody_yet = Actor::unproven(token.tenant, Uuid::nil().into(), origin.clone());
+        let nobody_yet = Actor::unproven(token.tenant(), Uuid::nil().into(), origin.clone());
         let find = async |tx: &mut ReadTx| find_token(tx, &token, purpose).await;
         let user = self.db.read(&nobody_yet, find).await?.user;
-        let actor = Actor::authenticated(token.tenant, user, origin);
+        let actor = Actor::authenticated(token.tenant(), user, origin);
         Ok((token, actor))
     }
 }

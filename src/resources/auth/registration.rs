@@ -1,19 +1,19 @@
 //! How people come in: by registration, by invitation, or made by an operator.
 use super::sign_in::SignIn;
 use super::types::RegisterInput;
-use crate::auth::opaque::{OpaqueToken, TokenKind};
-use crate::auth::verified::SendVerification;
+use crate::api::scalars::Email;
+use crate::api::verified::SendVerification;
 use crate::auth::{Actor, Role};
-use crate::db::queue::Claimant;
+use crate::base::addresses::canonical_login;
+use crate::base::error::{Error, Result};
+use crate::base::formats::normalised;
+use crate::base::opaque::{OpaqueToken, TokenKind};
+use crate::base::queue::Claimant;
 use crate::db::types::{TenantId, UserId};
 use crate::db::{Origin, WriteTx};
-use crate::error::{Error, Result};
-use crate::http::scalars::Email;
-use crate::infra::addresses::canonical_login;
-use crate::infra::formats::normalised;
-use crate::resources::invitations;
-use crate::resources::tenant::{self, NewTenant, RegistrationPolicy};
-use crate::resources::users::{self, NewUser, User};
+use crate::resources::tenant::{NewTenant, RegistrationPolicy};
+use crate::resources::users::{NewUser, User};
+use crate::resources::{invitations, tenant, users};
 
 const MAX_SLUG: usize = 40;
 
@@ -98,7 +98,7 @@ impl SignIn {
         new.username = new.username.as_deref().map(normalised);
         let tenant = match &tenancy {
             Tenancy::Existing(tenant, _) | Tenancy::Open(tenant) => *tenant,
-            Tenancy::Invited(token) => token.tenant,
+            Tenancy::Invited(token) => token.tenant(),
             Tenancy::New(_) => self.db.env().uuid().into(),
         };
         let user = UserId::from(self.db.env().uuid());

@@ -2,13 +2,14 @@
 use super::Own;
 use super::presented::Presented;
 use super::sign_in::SignIn;
-use crate::auth::caller::bearer;
-use crate::auth::refresh_token::PREFIX;
-use crate::auth::{Actor, Caller, Visitor};
+use crate::api::{Caller, Visitor};
+use crate::auth::Actor;
+use crate::auth::authenticator::bearer;
+use crate::base::error::{Error, Result};
+use crate::base::opaque::REFRESH_TOKEN_PREFIX;
 use crate::db::Action;
 use crate::db::sessions::EndReason;
 use crate::db::types::{Instant, SessionId};
-use crate::error::{Error, Result};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::Registry;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
@@ -51,7 +52,7 @@ impl<'a> ApiExtractor<'a> for SigningOut {
             Presented::Nowhere => None,
         };
         let names_caller = match bearer(request) {
-            Some(token) => !token.starts_with(PREFIX),
+            Some(token) => !token.starts_with(REFRESH_TOKEN_PREFIX),
             None => request.headers().contains_key("x-api-key"),
         };
         if !names_caller {

@@ -1,12 +1,12 @@
 //! Sign-in as the contract has it, and the rules that a schema can't say.
+use crate::api::Input;
+use crate::api::list::Filter;
+use crate::api::scalars::{Email, Password};
 use crate::auth::passwords::MAX_BYTES;
 use crate::auth::sessions::Device;
+use crate::base::addresses::canonical_login;
+use crate::base::error::Detail;
 use crate::db::types::{Instant, SessionId};
-use crate::error::Detail;
-use crate::http::Input;
-use crate::http::scalars::{Email, Password};
-use crate::infra::addresses::canonical_login;
-use crate::list::Filter;
 use crate::resources::users::User;
 use poem_openapi::{Enum, Object};
 

@@ -1,11 +1,11 @@
 //! Contracts expire the day after their last one, as the tenant's time zone has it.
 use super::queries;
 use crate::auth::Actor;
+use crate::base::error::{Error, Result};
 use crate::db::Db;
 use crate::db::failures::Failures;
 use crate::db::jobs::Job;
 use crate::db::types::{ContractId, TenantId};
-use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

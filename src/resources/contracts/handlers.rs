@@ -1,16 +1,16 @@
 //! Contracts over HTTP.
 use super::types::{Contract, ContractFilter, ContractInput};
 use super::{Delete, Read, SeeAmounts, Write, queries};
-use crate::app::Tag;
-use crate::auth::{Caller, Permission};
+use crate::api::export::ExportOf;
+use crate::api::list::List;
+use crate::api::tags::Tag;
+use crate::api::{
+    Caller, Created, Deleted, Export, Found, IdempotencyKey, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Saved,
+};
+use crate::auth::Permission;
+use crate::base::error::Result;
 use crate::db::Db;
 use crate::db::types::ContractId;
-use crate::error::Result;
-use crate::http::export::ExportOf;
-use crate::http::{
-    Created, Deleted, Export, Found, IdempotencyKey, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Saved,
-};
-use crate::list::List;
 use futures_util::FutureExt;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;

@@ -1,6 +1,6 @@
 //! What a contract goes through: draft → active → expired | terminated, draft → terminated.
 use super::types::{ContractStatus, Terms};
-use crate::error::{Detail, Error, Result};
+use crate::base::error::{Detail, Error, Result};
 
 /// Whether people may bring a contract from one status (none: it is new) into another. `expired` is the server's to
 /// set: `queries::expire`.

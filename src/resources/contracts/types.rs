@@ -1,11 +1,11 @@
 //! Contracts as the contract of the API has them, and the rules that a schema can't say.
+use crate::api::Input;
+use crate::api::list::Filter;
+use crate::base::error::{Detail, Error, Result};
+use crate::base::money::{Amount, places_of};
+use crate::db::schema::contracts;
 use crate::db::types::{ContractId, Day, Instant, Tags, UserId};
 use crate::db::{Any, Place, Sealed, Unsealer};
-use crate::error::{Detail, Error, Result};
-use crate::http::Input;
-use crate::infra::money::{Amount, places_of};
-use crate::list::Filter;
-use crate::schema::contracts;
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
 

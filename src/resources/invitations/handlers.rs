@@ -1,14 +1,15 @@
 //! Invitations over HTTP.
 use super::types::{Invitation, InvitationFilter, InvitationInput, NewInvitation};
 use super::{Read, Withdraw, Write, may_invite, queries};
-use crate::app::Tag;
+use crate::api::list::List;
+use crate::api::tags::Tag;
+use crate::api::{
+    Also, Caller, Created, Deleted, Found, IdempotencyKey, IfNoneMatch, Json, Listed, Query, Verification,
+};
 use crate::auth::mail_cap::{InvitationMail, MailCap};
-use crate::auth::{Caller, Verification};
+use crate::base::error::{Error, Result};
 use crate::db::types::InvitationId;
 use crate::db::{Db, ReadTx, Scope, WriteScope, WriteTx};
-use crate::error::{Error, Result};
-use crate::http::{Also, Created, Deleted, Found, IdempotencyKey, IfNoneMatch, Json, Listed, Query};
-use crate::list::List;
 use crate::resources::auth::EmailTemplates;
 use crate::resources::tenant;
 use chrono::Duration;

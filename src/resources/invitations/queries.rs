@@ -2,20 +2,22 @@
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::may_invite;
 use super::types::{Invitation, InvitationFilter, InvitationInput, NewInvitation, Stored};
-use crate::auth::opaque::{OpaqueToken, TokenKind};
-use crate::auth::{Role, VerifiedCaller};
+use crate::api::VerifiedCaller;
+use crate::api::list::{Batch, List, Page, PlainSort};
+use crate::api::scalars::Email;
+use crate::auth::Role;
+use crate::base::addresses::{canonical_login, stored_forms};
+use crate::base::error::{Detail, Error, Result};
+use crate::base::opaque::{OpaqueToken, TokenKind};
 use crate::db::deadline::InTime;
 use crate::db::error::Constraint;
+use crate::db::schema::{invitations, users};
 use crate::db::sql::for_update;
 use crate::db::types::{Instant, InvitationId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
-use crate::error::{Detail, Error, Result};
-use crate::http::scalars::Email;
-use crate::infra::addresses::{canonical_login, stored_forms};
-use crate::list::{Batch, List, Page, PlainSort};
 use crate::resources::auth::EmailTemplates;
-use crate::resources::tenant::{self, RegistrationPolicy};
-use crate::schema::{invitations, users};
+use crate::resources::tenant;
+use crate::resources::tenant::RegistrationPolicy;
 use crate::{batch, paged};
 use chrono::Duration;
 use diesel::prelude::*;
@@ -86,7 +88,7 @@ pub async fn insert(
     let expired = invitations::table.filter(invitations::tenant_id.eq(tenant)).filter(expired);
     diesel::delete(expired).execute(tx.conn()).await?;
 
-    let token = OpaqueToken::new(TokenKind::Invitation, tenant, tx.env().uuid(), tx.env());
+    let token = OpaqueToken::new(TokenKind::Invitation, tenant.0, tx.env().uuid(), tx.env());
     let expires_at = Instant::from(now.0 + lifetime);
     let invitation: Invitation =
         Stored { id: token.id.into(), email, role, invited_by, created_at: now, expires_at }.into();

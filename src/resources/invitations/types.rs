@@ -1,10 +1,10 @@
 //! Invitations as the contract has them.
+use crate::api::Input;
+use crate::api::scalars::Email;
 use crate::auth::Role;
 use crate::db::Any;
+use crate::db::schema::invitations;
 use crate::db::types::{Instant, InvitationId, UserId};
-use crate::http::Input;
-use crate::http::scalars::Email;
-use crate::schema::invitations;
 use diesel::prelude::*;
 use poem_openapi::Object;
 

@@ -1,18 +1,18 @@
 //! Items over HTTP.
 use super::types::{Item, ItemFilter, ItemInput};
 use super::{Read, Write, queries};
-use crate::app::Tag;
-use crate::auth::Caller;
+use crate::api::export::ExportOf;
+use crate::api::list::List;
+use crate::api::tags::Tag;
+use crate::api::{
+    CachedList, Caller, Created, Deleted, Export, Found, IdempotencyKey, IfMatch, IfNoneMatch, Json, Patch, Query,
+    Saved,
+};
+use crate::base::error::Result;
 use crate::db::Db;
 use crate::db::cache_versions::CacheScope;
 use crate::db::types::ItemId;
-use crate::error::Result;
-use crate::http::export::ExportOf;
-use crate::http::{
-    CachedList, Created, Deleted, Export, Found, IdempotencyKey, IfMatch, IfNoneMatch, Json, Patch, Query, Saved,
-};
-use crate::infra::cache::Cache;
-use crate::list::List;
+use crate::services::cache::Cache;
 use futures_util::FutureExt;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;

@@ -2,17 +2,17 @@
 //! the lists in the cache.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{Item, ItemFilter, ItemInput, ItemSort};
-use crate::auth::{Authorized, Locked, NextOwner};
+use crate::api::list::{Batch, List, Page};
+use crate::api::{Authorized, Locked, NextOwner};
+use crate::base::error::Result;
 use crate::db::cache_versions::CacheScope;
 use crate::db::error::Constraint;
+use crate::db::schema::items;
 use crate::db::search::like;
 use crate::db::sql::{for_update, insert_many, text_or};
 use crate::db::types::{Instant, ItemId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
-use crate::error::Result;
-use crate::list::{Batch, List, Page};
 use crate::resources::{tenant, users};
-use crate::schema::items;
 use crate::{batch, narrowed, paged};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;

@@ -1,16 +1,15 @@
 //! Meetings over HTTP.
 use super::types::{Meeting, MeetingFilter, MeetingInput};
 use super::{Delete, Read, Write, queries};
-use crate::app::Tag;
-use crate::auth::Caller;
+use crate::api::export::ExportOf;
+use crate::api::list::List;
+use crate::api::tags::Tag;
+use crate::api::{
+    Caller, Created, Deleted, Export, Found, IdempotencyKey, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Saved,
+};
+use crate::base::error::Result;
 use crate::db::Db;
 use crate::db::types::MeetingId;
-use crate::error::Result;
-use crate::http::export::ExportOf;
-use crate::http::{
-    Created, Deleted, Export, Found, IdempotencyKey, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Saved,
-};
-use crate::list::List;
 use futures_util::FutureExt;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;

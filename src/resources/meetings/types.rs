@@ -1,10 +1,10 @@
 //! Meetings as the contract has them, and the rules that a schema can't say.
+use crate::api::Input;
+use crate::api::list::Filter;
+use crate::base::error::Detail;
 use crate::db::Any;
+use crate::db::schema::meetings;
 use crate::db::types::{Day, Instant, MeetingId, UserId};
-use crate::error::Detail;
-use crate::http::Input;
-use crate::list::Filter;
-use crate::schema::meetings;
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
 

@@ -1,13 +1,12 @@
 //! Probes, keys and status over HTTP. They need no sign-in; all but the status count against no limit.
 use super::readiness::{ReadinessProbe, State};
-use crate::app::Tag;
-use crate::auth::Visitor;
+use crate::api::tags::Tag;
+use crate::api::visitor::Anonymous;
+use crate::api::{Answer, Visitor};
 use crate::auth::access_token::AccessTokens;
 use crate::auth::signing::{PublicKey, PublicParts};
-use crate::auth::visitor::Anonymous;
-use crate::error::{Error, Result};
-use crate::http::Answer;
-use crate::infra::env::Env;
+use crate::base::env::Env;
+use crate::base::error::{Error, Result};
 use chrono::{DateTime, Utc};
 use poem_openapi::{Object, OpenApi};
 

@@ -1,9 +1,9 @@
 //! Whether the server can do its work. The probe is open to everybody and has no limit: however many ask, the database and
 //! Redis are asked once a second.
+use crate::base::error::{Detail, Error, Result};
 use crate::db::Db;
 use crate::db::key_checks::KeyWatch;
-use crate::error::{Detail, Error, Result};
-use crate::infra::redis::Redis;
+use crate::services::redis::Redis;
 use poem_openapi::Enum;
 use prometheus_client::metrics::counter::Counter;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -2,16 +2,16 @@
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::comments;
 use super::types::{Task, TaskFilter, TaskInput, TaskPriority, TaskSort, TaskStatus};
-use crate::auth::{Authorized, Locked};
+use crate::api::list::{Batch, List, Page};
+use crate::api::{Authorized, Locked};
+use crate::base::error::Result;
 use crate::db::error::Constraint;
+use crate::db::schema::tasks;
 use crate::db::search::like;
 use crate::db::sql::{JsonListMethods, day_or_last, for_update, insert_many, text_or};
 use crate::db::types::{Day, Instant, TaskId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
-use crate::error::Result;
-use crate::list::{Batch, List, Page};
 use crate::resources::{meetings, users};
-use crate::schema::tasks;
 use crate::{batch, narrowed, paged};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;

@@ -1,12 +1,11 @@
 //! One's own tenant over HTTP.
 use super::types::{Confirmation, Tenant, TenantInput};
 use super::{OpenRegistration, Own, Read, queries};
-use crate::app::Tag;
+use crate::api::tags::Tag;
+use crate::api::{Also, Caller, Deleted, Found, IfMatch, IfNoneMatch, Json, Patch, Query, Saved, Verification};
 use crate::auth::sessions::Sessions;
-use crate::auth::{Caller, Verification};
+use crate::base::error::{Error, Result};
 use crate::db::{Db, Scope, WriteTx};
-use crate::error::{Error, Result};
-use crate::http::{Also, Deleted, Found, IfMatch, IfNoneMatch, Json, Patch, Query, Saved};
 use poem_openapi::OpenApi;
 
 pub struct TenantApi {

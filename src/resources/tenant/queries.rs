@@ -1,15 +1,15 @@
 //! Tenants in the database. Their table has no row-level security: every query names the lease's tenant.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{NewTenant, Tenant, TenantInput};
-use crate::auth::{Authorized, Locked, VerifiedCaller};
+use crate::api::{Authorized, Locked, VerifiedCaller};
+use crate::base::error::{Detail, Error, Result};
 use crate::db::error::Constraint;
 use crate::db::removal::RemoveTenant;
+use crate::db::schema::{idempotency_keys, invitations, logins, tenants};
 use crate::db::sql::{for_share, for_update};
 use crate::db::types::{Day, Instant, TenantId};
 use crate::db::{Action, Audited, Changes, ReadTx, WriteTx};
-use crate::error::{Detail, Error, Result};
 use crate::resources::users;
-use crate::schema::{idempotency_keys, invitations, logins, tenants};
 use chrono_tz::{ParseError, Tz};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;

@@ -1,11 +1,10 @@
 //! A tenant as the contract has it.
-use crate::auth::Owned;
+use crate::api::query::{QueryParams, members_of, part};
+use crate::api::{Input, Owned};
+use crate::base::error::Detail;
 use crate::db::Any;
+use crate::db::schema::tenants;
 use crate::db::types::{Instant, TenantId, UserId};
-use crate::error::Detail;
-use crate::http::Input;
-use crate::http::query::{QueryParams, members_of, part};
-use crate::schema::tenants;
 use diesel::prelude::*;
 use poem_openapi::Object;
 use poem_openapi::registry::{MetaSchema, Registry};
@@ -95,7 +94,7 @@ impl QueryParams for Confirmation {
         let properties = members_of::<Self>(registry);
         MetaSchema { properties, required: vec!["confirm"], ..MetaSchema::new("object") }
     }
-    fn parse(members: Map<String, Value>) -> crate::error::Result<Self> {
+    fn parse(members: Map<String, Value>) -> crate::base::error::Result<Self> {
         part(&members)
     }
 }

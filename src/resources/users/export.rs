@@ -1,12 +1,13 @@
 //! Everything that is held about a person, as NDJSON: one object a line, its kind beside it. Batch by batch, each in a lease
 //! of its own, so that nothing is held while a slow client reads.
 use super::{Read, audited, queries};
-use crate::auth::{Caller, Permission, Role};
+use crate::api::Caller;
+use crate::api::export::ndjson_response;
+use crate::api::list::Batch;
+use crate::auth::{Permission, Role};
+use crate::base::error::Result;
 use crate::db::types::UserId;
 use crate::db::{Cost, ReadTx, WriteScope};
-use crate::error::Result;
-use crate::http::export::ndjson_response;
-use crate::list::Batch;
 use crate::resources::auth::{SessionInfo, SignIn};
 use crate::resources::meetings::{action_items, attendees, calendar};
 use crate::resources::{api_keys, audit_logs, contracts, invitations, items, meetings, tasks};
@@ -100,7 +101,7 @@ impl PersonalData {
             };
             Ok(Some((print(kind, rows), (sign_in, caller, place, slot))))
         });
-        let rest = rest.map_err(|error: crate::error::Error| {
+        let rest = rest.map_err(|error: crate::base::error::Error| {
             tracing::error!(?error, "An export broke off");
             std::io::Error::other(error)
         });

@@ -2,19 +2,20 @@
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::rules::{AllowedChange, Rank, ends_sessions, loses_owner};
 use super::types::{Account, Member, NewUser, ProfileInput, User, UserFilter, UserInput, UserKind, UserSort};
+use crate::api::list::{List, Page};
+use crate::api::scalars::Email;
+use crate::api::{Authorized, Locked};
+use crate::auth::Role;
 use crate::auth::sessions::RevokeSessions;
-use crate::auth::{Authorized, Locked, Role};
-use crate::db::one_time_tokens::{self, Purpose};
+use crate::base::addresses::{canonical_login, searched_form, stored_forms};
+use crate::base::error::{Detail, Error, Result};
+use crate::db::one_time_tokens::Purpose;
+use crate::db::schema::{idempotency_keys, logins, sessions, users};
 use crate::db::search::like;
 use crate::db::sql::{for_update, text_or};
 use crate::db::types::{Instant, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, Principal, ReadTx, WriteTx};
-use crate::error::{Detail, Error, Result};
-use crate::http::scalars::Email;
-use crate::infra::addresses::{canonical_login, searched_form, stored_forms};
-use crate::list::{List, Page};
+use crate::db::{Action, Any, Audited, Changes, Principal, ReadTx, WriteTx, one_time_tokens};
 use crate::resources::meetings::{attendees, calendar};
-use crate::schema::{idempotency_keys, logins, sessions, users};
 use crate::{narrowed, paged};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;

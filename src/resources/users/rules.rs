@@ -1,8 +1,9 @@
 //! Who may make what of whom.
 use super::types::{Account, UserInput};
 use super::{GiveRights, Manage};
-use crate::auth::{Caller, Permission, Role};
-use crate::error::{Error, Result};
+use crate::api::Caller;
+use crate::auth::{Permission, Role};
+use crate::base::error::{Error, Result};
 
 /// How high somebody stands.
 #[derive(Debug, Clone, Copy)]

@@ -1,16 +1,16 @@
 //! Users as the contract has them.
 use super::rules::Rank;
-use crate::auth::{Owned, Role};
+use crate::api::list::{Filter, List, Sort};
+use crate::api::query::QueryParams;
+use crate::api::scalars::{Email, Password};
+use crate::api::{Input, Owned, Resource};
+use crate::auth::Role;
+use crate::base::error::{Detail, Error, Result};
 use crate::db::Any;
 pub use crate::db::roles::UserKind;
+use crate::db::schema::users;
 use crate::db::types::{Instant, TenantId, UserId};
-use crate::error::{Detail, Error, Result};
-use crate::http::query::QueryParams;
-use crate::http::scalars::{Email, Password};
-use crate::http::{Input, Resource};
-use crate::list::{Filter, List, Sort};
 use crate::resources::auth::check_password;
-use crate::schema::users;
 use diesel::prelude::*;
 use poem_openapi::registry::{MetaSchema, Registry};
 use poem_openapi::types::ToJSON;

@@ -3,7 +3,8 @@ use super::*;
 use bizcenter::config::RateLimitConfig;
 use bizcenter::db::WriteTx;
 use bizcenter::db::types::Instant;
-use bizcenter::resources::meetings::{self, Meeting, MeetingInput, MeetingStatus};
+use bizcenter::resources::meetings;
+use bizcenter::resources::meetings::{Meeting, MeetingInput, MeetingStatus};
 
 const OWN: &str = "/api/v1/users/me/calendar";
 const PASSWORD: &str = "correct horse battery";

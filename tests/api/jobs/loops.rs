@@ -3,7 +3,7 @@ use super::{count, idle, invite, unsealed};
 use crate::support::TestApp;
 use bizcenter::db::Origin;
 use bizcenter::db::jobs::{Job, Queue};
-use bizcenter::infra::jobs::Jobs;
+use bizcenter::services::jobs::Jobs;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use std::future::pending;
@@ -39,7 +39,7 @@ impl Tally {
         (self.begun.load(Ordering::SeqCst), self.ended.load(Ordering::SeqCst))
     }
 
-    async fn work(self, work: impl Future<Output = ()>) -> bizcenter::error::Result<()> {
+    async fn work(self, work: impl Future<Output = ()>) -> bizcenter::base::error::Result<()> {
         self.begun.fetch_add(1, Ordering::SeqCst);
         work.await;
         self.ended.fetch_add(1, Ordering::SeqCst);

@@ -3,7 +3,7 @@ use super::{FORWARDED, HIGH, ME, REFRESH, TASKS, address, api_key, counts, limit
 use crate::support::{Answer, Person, TestApp, has_servers};
 use bizcenter::auth::Role;
 use bizcenter::auth::access_token::Bearer;
-use bizcenter::auth::opaque::{OpaqueToken, TokenKind};
+use bizcenter::base::opaque::{OpaqueToken, TokenKind};
 use bizcenter::config::{RateLimitConfig, SessionStoreChoice};
 use chrono::Duration;
 use serde_json::json;

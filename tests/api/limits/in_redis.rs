@@ -2,9 +2,9 @@
 use super::{HIGH, ME, TASKS, counts, settings};
 use crate::support::{TestApp, has_servers, redis_url};
 use bizcenter::auth::limits::{Limit, Limits};
+use bizcenter::base::env::Env;
 use bizcenter::config::RateLimitConfig;
-use bizcenter::infra::env::Env;
-use bizcenter::infra::redis::{Redis, RedisOptions};
+use bizcenter::services::redis::{Redis, RedisOptions};
 use chrono::{DateTime, Duration};
 use serde_json::json;
 use std::sync::Arc;

@@ -2,11 +2,12 @@
 use super::database::{Kind, TestDatabase};
 use super::mailbox::{Letter, Mailbox};
 use super::people::{Person, Tenant};
-use bizcenter::app::{self, Parts};
+use bizcenter::app;
+use bizcenter::app::Parts;
+use bizcenter::base::env::Env;
 use bizcenter::config::{Config, DatabaseUrl};
 use bizcenter::db::migrations;
-use bizcenter::http::serve::serve;
-use bizcenter::infra::env::Env;
+use bizcenter::server::serve::serve;
 use chrono::{DateTime, Duration, Utc};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, Ordering};

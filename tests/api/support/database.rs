@@ -1,9 +1,9 @@
 //! Databases to test on: an empty one for each that asks.
 #![expect(clippy::disallowed_methods, reason = "tests look behind the queries")]
-use bizcenter::config::Pooler;
+use bizcenter::base::database_url::Pooler;
+use bizcenter::base::env::Env;
 use bizcenter::db::AnyConnection;
 use bizcenter::db::connect::{Target, establish};
-use bizcenter::infra::env::Env;
 use diesel_async::SimpleAsyncConnection;
 use std::io::Write;
 use tempfile::TempDir;

@@ -2,9 +2,9 @@
 use super::app::TestApp;
 use super::contract::CONTRACT;
 use bizcenter::auth::Role;
+use bizcenter::base::password::Password;
+use bizcenter::base::queue::Claimant;
 use bizcenter::db::Origin;
-use bizcenter::db::queue::Claimant;
-use bizcenter::infra::password::Password;
 use bizcenter::resources::auth::Tenancy;
 use bizcenter::resources::users::NewUser;
 use reqwest::{Method, StatusCode};

@@ -1,13 +1,12 @@
 //! The history of a contract over HTTP.
 use super::queries;
 use super::types::{ContractHistoryEntry, HistoryFilter};
-use crate::app::Tag;
-use crate::auth::Caller;
+use crate::api::list::List;
+use crate::api::tags::Tag;
+use crate::api::{Caller, Listed, Query};
+use crate::base::error::Result;
 use crate::db::Db;
 use crate::db::types::ContractId;
-use crate::error::Result;
-use crate::http::{Listed, Query};
-use crate::list::List;
 use crate::resources::contracts::{Read, SeeAmounts};
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;

@@ -1,15 +1,15 @@
 //! The history of contracts in the database.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{ContractHistoryEntry, HistoryFilter, HistorySort, Row, place};
+use crate::api::list::{List, Page};
+use crate::base::error::Result;
 use crate::db::deadline::InTime;
+use crate::db::schema::contract_history as history;
 use crate::db::types::{ContractId, HistoryId, TenantId};
 use crate::db::{Any, ReadTx, WriteTx};
-use crate::error::Result;
-use crate::list::{List, Page};
 use crate::paged;
 use crate::resources::contracts::queries::{find, keys, sealed};
 use crate::resources::contracts::types::{Contract, ContractInput};
-use crate::schema::contract_history as history;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use poem_openapi::types::ToJSON;

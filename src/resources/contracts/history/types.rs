@@ -1,10 +1,10 @@
 //! A contract's history as the contract of the API has it.
+use crate::api::list::Filter;
+use crate::base::error::Result;
+use crate::db::schema::contract_history;
 use crate::db::types::{HistoryId, Instant, UserId};
 use crate::db::{Any, Place, Sealed, Unsealer};
-use crate::error::Result;
-use crate::list::Filter;
 use crate::resources::contracts::types::opened;
-use crate::schema::contract_history;
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
 

@@ -1,16 +1,16 @@
 //! Action items over HTTP.
 use super::types::{ActionItem, ActionItemFilter, ActionItemInput};
 use super::{Read, Write, queries};
-use crate::app::Tag;
-use crate::auth::Caller;
+use crate::api::list::List;
+use crate::api::tags::Tag;
+use crate::api::{
+    Also, Caller, Created, Deleted, Found, IdempotencyKey, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Saved,
+};
+use crate::base::error::Result;
 use crate::db::Db;
 use crate::db::types::{ActionItemId, MeetingId};
-use crate::error::Result;
-use crate::http::{
-    Also, Created, Deleted, Found, IdempotencyKey, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Saved,
-};
-use crate::list::List;
-use crate::resources::tasks::{self, Task};
+use crate::resources::tasks;
+use crate::resources::tasks::Task;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
 

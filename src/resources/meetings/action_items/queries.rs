@@ -1,18 +1,18 @@
 //! Action items in the database.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{ActionItem, ActionItemFilter, ActionItemInput, ActionItemSort};
-use crate::auth::{Authorized, Locked};
+use crate::api::list::{Batch, List, Page};
+use crate::api::{Authorized, Locked};
+use crate::base::error::{Detail, Error, Result};
 use crate::db::deadline::InTime;
 use crate::db::error::Constraint;
+use crate::db::schema::meeting_action_items as items;
 use crate::db::sql::{for_update, insert_many};
 use crate::db::types::{ActionItemId, Instant, MeetingId, TaskId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
-use crate::error::{Detail, Error, Result};
-use crate::list::{Batch, List, Page};
 use crate::resources::meetings::queries as meetings;
-use crate::resources::tasks::{self, Task};
-use crate::resources::users;
-use crate::schema::meeting_action_items as items;
+use crate::resources::tasks::Task;
+use crate::resources::{tasks, users};
 use crate::{batch, paged};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;

@@ -1,12 +1,12 @@
 //! Action items as the contract has them.
+use crate::api::Input;
+use crate::api::list::Filter;
+use crate::base::error::Detail;
+use crate::base::formats::first_line;
 use crate::db::Any;
+use crate::db::schema::meeting_action_items;
 use crate::db::types::{ActionItemId, Day, Instant, MeetingId, TaskId, UserId};
-use crate::error::Detail;
-use crate::http::Input;
-use crate::infra::formats::first_line;
-use crate::list::Filter;
 use crate::resources::tasks::{TaskInput, TaskPriority, TaskStatus};
-use crate::schema::meeting_action_items;
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
 

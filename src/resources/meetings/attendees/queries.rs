@@ -2,19 +2,19 @@
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::by_address::Invited;
 use super::types::{Attendee, AttendeeFilter, AttendeeInput, AttendeeSort, NewAttendee, Rsvp};
-use crate::auth::{Authorized, Locked};
+use crate::api::list::{Batch, List, Page};
+use crate::api::scalars::Email;
+use crate::api::{Authorized, Locked};
+use crate::base::addresses::{canonical_login, stored_forms};
+use crate::base::error::{Detail, Error, Result};
 use crate::db::deadline::InTime;
 use crate::db::error::Constraint;
+use crate::db::schema::meeting_attendees as attendees;
 use crate::db::sql::{for_update, insert_many};
 use crate::db::types::{AttendeeId, Instant, MeetingId, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
-use crate::error::{Detail, Error, Result};
-use crate::http::scalars::Email;
-use crate::infra::addresses::{canonical_login, stored_forms};
-use crate::list::{Batch, List, Page};
 use crate::resources::meetings::queries as meetings;
 use crate::resources::users;
-use crate::schema::meeting_attendees as attendees;
 use crate::{batch, paged};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;

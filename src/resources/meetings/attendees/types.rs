@@ -1,11 +1,11 @@
 //! Attendees as the contract has them.
+use crate::api::Input;
+use crate::api::list::Filter;
+use crate::api::scalars::Email;
+use crate::base::error::Detail;
 use crate::db::Any;
+use crate::db::schema::meeting_attendees;
 use crate::db::types::{AttendeeId, Instant, MeetingId, UserId};
-use crate::error::Detail;
-use crate::http::Input;
-use crate::http::scalars::Email;
-use crate::list::Filter;
-use crate::schema::meeting_attendees;
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
 

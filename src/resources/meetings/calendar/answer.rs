@@ -1,11 +1,11 @@
 //! An iCalendar file as an answer.
 use super::ical::print;
 use super::types::Event;
-use crate::http::IfNoneMatch;
-use crate::http::error::header;
-use crate::http::headers::etag;
-use crate::http::response::declare;
-use crate::infra::crypto::sha256;
+use crate::api::IfNoneMatch;
+use crate::api::headers::etag;
+use crate::api::response::declare;
+use crate::base::crypto::sha256;
+use crate::base::error_body::header;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use poem::http::StatusCode;

@@ -2,14 +2,14 @@
 use super::answer::CalendarFile;
 use super::types::{CalendarFeed, NewCalendarFeed};
 use super::{Own, Read, queries};
-use crate::app::Tag;
-use crate::auth::opaque::{OpaqueToken, TokenKind};
-use crate::auth::visitor::{self, Visitor};
-use crate::auth::{Actor, Caller};
+use crate::api::tags::Tag;
+use crate::api::visitor::Visitor;
+use crate::api::{Also, Caller, Created, Deleted, Found, IdempotencyKey, IfNoneMatch, visitor};
+use crate::auth::Actor;
+use crate::base::error::{Error, Result};
+use crate::base::opaque::{OpaqueToken, TokenKind};
 use crate::db::types::MeetingId;
 use crate::db::{Cost, Db, Origin, WriteScope, WriteTx};
-use crate::error::{Error, Result};
-use crate::http::{Also, Created, Deleted, Found, IdempotencyKey, IfNoneMatch};
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
 use std::slice;
@@ -81,7 +81,7 @@ impl FeedApi {
             charge.take(&[charge.limits().anonymous(origin.ip)]).await?;
             return Err(Error::NotFound.into());
         };
-        let limit = charge.limits().feed(token.tenant, token.id);
+        let limit = charge.limits().feed(token.tenant(), token.id);
         // A secret that is known to be right pays before the database is asked. Another one pays as a guess: a visitor who
         // knows only the feed's id must not use up its reads.
         let is_proven = charge.is_proven(&token.hash());
@@ -105,10 +105,10 @@ impl FeedApi {
 impl FeedApi {
     /// Whose feed it is, if they are to be served.
     async fn reader(&self, token: &OpaqueToken, origin: &Origin) -> Result<Option<Actor>> {
-        let nobody_yet = Actor::unproven(token.tenant, Uuid::nil().into(), origin.clone());
+        let nobody_yet = Actor::unproven(token.tenant(), Uuid::nil().into(), origin.clone());
         let user = self.db.read(&nobody_yet, async |tx| queries::reader(tx, token).await).await?;
         let Some(user) = user else { return Ok(None) };
         let principal = self.db.principal(&nobody_yet, user).await?;
-        Ok(principal.map(|_| Actor::authenticated(token.tenant, user, origin.clone())))
+        Ok(principal.map(|_| Actor::authenticated(token.tenant(), user, origin.clone())))
     }
 }

@@ -1,8 +1,8 @@
 //! iCalendar (RFC 5545), as far as meetings go. By hand, as the crate for it (`icalendar` 0.17) folds at 76 octets, takes
 //! quadratic time for long texts, and lets a quotation mark end its parameter.
 use super::types::{Event, Facts, Guest};
+use crate::base::formats::YEARS;
 use crate::db::types::{Instant, UserId};
-use crate::infra::formats::YEARS;
 use crate::resources::meetings::attendees::Rsvp;
 use crate::resources::meetings::types::MeetingStatus;
 use chrono::{DateTime, Datelike, Duration, SubsecRound, Utc};

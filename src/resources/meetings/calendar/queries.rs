@@ -1,15 +1,15 @@
 //! Calendars in the database.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{CalendarFeed, Event, Facts, Guest, NewCalendarFeed, Stored};
-use crate::auth::opaque::{OpaqueToken, TokenKind};
+use crate::base::error::{Error, Result};
+use crate::base::opaque::{OpaqueToken, TokenKind};
 use crate::db::deadline::InTime;
+use crate::db::schema::{calendar_feeds as feeds, meeting_attendees as attendees, meetings, users};
 use crate::db::sql::for_update;
 use crate::db::types::{CalendarFeedId, Instant, MeetingId, TenantId, UserId};
 use crate::db::{Action, Audited, Changes, ReadTx, WriteTx};
-use crate::error::{Error, Result};
 use crate::resources::meetings::attendees::Rsvp;
 use crate::resources::users as accounts;
-use crate::schema::{calendar_feeds as feeds, meeting_attendees as attendees, meetings, users};
 use chrono::{DateTime, Duration, Utc};
 use diesel::dsl::exists;
 use diesel::prelude::*;
@@ -100,7 +100,7 @@ pub async fn make(tx: &mut WriteTx, epoch: i64) -> Result<Audited<NewCalendarFee
         return Err(Error::InvalidToken);
     }
     revoke(tx, user).await?;
-    let token = OpaqueToken::new(TokenKind::CalendarFeed, tenant, tx.env().uuid(), tx.env());
+    let token = OpaqueToken::new(TokenKind::CalendarFeed, tenant.0, tx.env().uuid(), tx.env());
     let feed = CalendarFeed::from(Stored { id: token.id.into(), created_at: tx.now() });
     let row = (
         feeds::tenant_id.eq(tenant),

@@ -1,10 +1,10 @@
 //! A person's feed as the contract has it, and what a calendar says of a meeting.
+use crate::api::Resource;
 use crate::db::Any;
+use crate::db::schema::{calendar_feeds, meetings};
 use crate::db::types::{CalendarFeedId, Instant, MeetingId, UserId};
-use crate::http::Resource;
 use crate::resources::meetings::attendees::Rsvp;
 use crate::resources::meetings::types::MeetingStatus;
-use crate::schema::{calendar_feeds, meetings};
 use diesel::prelude::*;
 use poem_openapi::Object;
 use uuid::Uuid;

@@ -1,11 +1,10 @@
 //! Comments as the contract has them.
-use crate::auth::Owned;
+use crate::api::list::Filter;
+use crate::api::{Input, Owned, Resource};
+use crate::base::error::Detail;
 use crate::db::Any;
+use crate::db::schema::task_comments;
 use crate::db::types::{CommentId, Instant, TaskId, UserId};
-use crate::error::Detail;
-use crate::http::{Input, Resource};
-use crate::list::Filter;
-use crate::schema::task_comments;
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
 use uuid::Uuid;

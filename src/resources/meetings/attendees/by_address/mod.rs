@@ -1,11 +1,10 @@
 //! Who is invited by an address: the user who has proved that it is theirs answers for it, and finds the meeting. Nobody else
 //! learns whose it is.
 use super::types::Attendee;
-use crate::auth::Owned;
+use crate::api::{Owned, Resource};
+use crate::base::error::Result;
 use crate::db::ReadTx;
 use crate::db::types::UserId;
-use crate::error::Result;
-use crate::http::Resource;
 use crate::resources::users;
 use poem_openapi::Object;
 use uuid::Uuid;

@@ -1,0 +1,247 @@
+//! JSON bodies: checked against their schema, then against the rules that a schema can't say.
+use super::query::pairs;
+use super::schema::{Schema, partial};
+use crate::base::error::{Detail, Error, Result};
+use poem::http::header;
+use poem::{Request, RequestBody};
+use poem_openapi::payload::{ParsePayload, Payload};
+use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchemaRef, Registry};
+use poem_openapi::types::{ParseFromJSON, ParseResult, ToJSON, Type};
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::marker::PhantomData;
+
+/// What people may send as a body.
+pub trait Input: ParseFromJSON + ToJSON + 'static {
+    /// Adds what is wrong although the schema is kept, member by member: 422.
+    fn check(&self, _problems: &mut Detail) {}
+}
+
+fn checked<T: Input>(value: Value) -> Result<T> {
+    let input = T::parse_from_json(Some(value)).map_err(|error| Error::Malformed(error.into_message()))?;
+    let mut problems = Detail::default();
+    input.check(&mut problems);
+    if problems.is_empty() { Ok(input) } else { Err(Error::Unprocessable(problems)) }
+}
+
+/// A media type without its parameters.
+fn essence(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// Refuses a body that was compressed for its way: read as it is, it would be taken for something else (RFC 9110, 8.4). Everything
+/// that reads a body asks here.
+fn refuse_coding(request: &Request) -> Result<()> {
+    let lines = request.headers().get_all(header::CONTENT_ENCODING).iter();
+    let mut codings = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let is_none = |coding: &[u8]| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity");
+    if codings.all(is_none) { Ok(()) } else { Err(Error::UnsupportedEncoding) }
+}
+
+/// A JSON body. Once a handler has it, it is valid.
+pub struct Json<T>(pub T);
+
+impl<T: Type> Payload for Json<T> {
+    const CONTENT_TYPE: &'static str = "application/json";
+
+    fn check_content_type(content_type: &str) -> bool {
+        let essence = essence(content_type);
+        essence == Self::CONTENT_TYPE || essence.ends_with("+json")
+    }
+    fn schema_ref() -> MetaSchemaRef {
+        T::schema_ref()
+    }
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+impl<T: Input> ParsePayload for Json<T> {
+    const IS_REQUIRED: bool = true;
+
+    async fn from_request(request: &Request, body: &mut RequestBody) -> poem::Result<Self> {
+        refuse_coding(request)?;
+        let bytes = body.take()?.into_vec().await?; // the edge has limited it
+        Ok(Self(parse(&bytes)?))
+    }
+}
+poem_openapi::impl_apirequest_for_payload!(Json<T>, T: Input);
+
+fn parse<T: Input>(json: &[u8]) -> Result<T> {
+    let value = super::json::read(json);
+    let value = value.map_err(|error| Error::Malformed(format!("The body can't be read as JSON: {error}.")))?;
+    validated(value)
+}
+
+fn validated<T: Input>(mut value: Value) -> Result<T> {
+    let schema = Schema::of::<T>();
+    schema.compose(&mut value);
+    schema.check(&value).map_err(Error::Invalid)?;
+    checked(value)
+}
+
+/// A JSON body that may be left out. A body of another media type counts as one, and is refused.
+pub struct OptionalJson<T>(pub Option<T>);
+
+impl<'a, T: Input> ApiExtractor<'a> for OptionalJson<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+    fn request_meta() -> Option<MetaRequest> {
+        let content = vec![MetaMediaType { content_type: Json::<T>::CONTENT_TYPE, schema: T::schema_ref() }];
+        Some(MetaRequest { description: None, content, required: false })
+    }
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let bytes = body.take()?.into_vec().await?;
+        if bytes.is_empty() {
+            return Ok(Self(None)); // whatever its headers say of it
+        }
+        if !request.content_type().is_some_and(Json::<T>::check_content_type) {
+            return Err(Error::UnsupportedMediaType.into());
+        }
+        refuse_coding(request)?;
+        Ok(Self(Some(parse(&bytes)?)))
+    }
+}
+
+/// An HTML form as a body (`application/x-www-form-urlencoded`), read as OAuth 2.0 has it (RFC 6749, 3.2): parameters that are not
+/// known are ignored, one without a value counts as left out, none is given twice. What is left is checked as [`Json`] is.
+pub struct Form<T>(pub T);
+
+/// Whether the body is said to be a form.
+pub fn is_form(request: &Request) -> bool {
+    request.content_type().is_some_and(|content_type| essence(content_type) == FORM)
+}
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// What a form may leave out where it comes by an old path: such a request carries these parameters and their values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FormDefaults(pub &'static [(&'static str, &'static str)]);
+
+impl<T: Type> Payload for Form<T> {
+    const CONTENT_TYPE: &'static str = FORM;
+
+    fn check_content_type(content_type: &str) -> bool {
+        essence(content_type) == Self::CONTENT_TYPE
+    }
+    fn schema_ref() -> MetaSchemaRef {
+        T::schema_ref()
+    }
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+impl<T: Input> ParsePayload for Form<T> {
+    const IS_REQUIRED: bool = true;
+
+    async fn from_request(request: &Request, body: &mut RequestBody) -> poem::Result<Self> {
+        refuse_coding(request)?;
+        let bytes = body.take()?.into_vec().await?;
+        let pairs = pairs(&bytes).ok_or_else(|| Error::Malformed("The body can't be read as a form.".into()))?;
+        let FormDefaults(defaults) = request.data().copied().unwrap_or(FormDefaults(&[]));
+        Ok(Self(parse_form(pairs, defaults)?))
+    }
+}
+
+fn parse_form<T: Input>(pairs: Vec<(String, String)>, defaults: &[(&str, &str)]) -> Result<T> {
+    let schema = Schema::of::<T>();
+    let (mut names, mut repeated, mut members) = (HashSet::new(), Detail::default(), Map::new());
+    for (name, text) in pairs {
+        if !text.is_empty() && schema.member(&name).is_some() {
+            members.entry(name.clone()).or_insert_with(|| text.into());
+        }
+        if let Some(name) = names.replace(name) {
+            repeated.add(&name, "must be given once");
+        }
+    }
+    for (name, text) in defaults {
+        members.entry(*name).or_insert_with(|| Value::from(*text));
+    }
+    let value = Value::Object(members);
+    let mut problems = schema.check(&value).err().unwrap_or_default();
+    for (name, messages) in repeated.0 {
+        problems.0.entry(name).or_default().extend(messages);
+    }
+    if problems.is_empty() { checked(value) } else { Err(Error::Invalid(problems)) }
+}
+poem_openapi::impl_apirequest_for_payload!(Form<T>, T: Input);
+
+/// A change to any members of a `T`: those absent stay, null clears. In the document it is `T` with nothing required.
+pub struct Patch<T> {
+    members: Map<String, Value>,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Patch<T> {
+    fn clone(&self) -> Self {
+        Self { members: self.members.clone(), of: PhantomData }
+    }
+}
+
+impl<T: Input> Patch<T> {
+    /// The whole that comes out when these members replace those of `current`.
+    pub fn apply(self, current: &T) -> Result<T> {
+        let mut whole = current.to_json().unwrap_or_default();
+        if let Some(object) = whole.as_object_mut() {
+            object.extend(self.members);
+        }
+        checked(whole)
+    }
+}
+
+impl<T: Input> Input for Patch<T> {}
+
+impl<T: Input> Type for Patch<T> {
+    const IS_REQUIRED: bool = true;
+    type RawValueType = Self;
+    type RawElementValueType = Self;
+
+    fn name() -> Cow<'static, str> {
+        let name = T::name();
+        format!("{}Patch", name.strip_suffix("Input").unwrap_or(&name)).into()
+    }
+    fn schema_ref() -> MetaSchemaRef {
+        MetaSchemaRef::Reference(Self::name().into_owned())
+    }
+    fn register(registry: &mut Registry) {
+        registry.create_schema::<Self, _>(Self::name().into_owned(), |registry| {
+            let mut schema = partial(registry.create_fake_schema::<T>());
+            schema.title = Some(Self::name().into_owned());
+            schema.description = Some("The members given are changed, null clears them.");
+            schema
+        });
+    }
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(std::iter::once(self))
+    }
+}
+
+impl<T: Input> ParseFromJSON for Patch<T> {
+    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
+        match value {
+            Some(Value::Object(members)) => Ok(Self { members, of: PhantomData }),
+            other => Err(poem_openapi::types::ParseError::expected_type(other.unwrap_or_default())),
+        }
+    }
+}
+
+impl<T: Input> ToJSON for Patch<T> {
+    fn to_json(&self) -> Option<Value> {
+        Some(Value::Object(self.members.clone()))
+    }
+}

@@ -1,0 +1,32 @@
+//! What every operation shares: who calls it, how it takes its input, how it answers, and how it says so in the contract.
+pub mod authorize;
+pub mod body;
+pub mod cached_list;
+pub mod caller;
+pub mod export;
+pub mod guard;
+pub mod headers;
+pub mod json;
+pub mod list;
+pub mod optional_session;
+pub mod pages;
+pub mod query;
+pub mod response;
+pub mod scalars;
+pub mod schema;
+pub mod tags;
+pub mod verified;
+pub mod visitor;
+
+pub use crate::base::error_body::Also;
+pub use authorize::{Authorized, Locked, NextOwner, Owned};
+pub use body::{Form, Input, Json, OptionalJson, Patch};
+pub use cached_list::CachedList;
+pub use caller::Caller;
+pub use export::Export;
+pub use guard::Guarded;
+pub use headers::{IdempotencyKey, IfMatch, IfNoneMatch};
+pub use query::Query;
+pub use response::{Accepted, Answer, Created, Deleted, Found, Listed, Resource, Saved};
+pub use verified::{Verification, VerifiedCaller};
+pub use visitor::Visitor;

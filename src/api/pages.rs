@@ -1,0 +1,272 @@
+//! The contract for readers: as JSON, as YAML, and as three pages.
+//!
+//! The pages' scripts come with poem-openapi, so that nothing is loaded from elsewhere; the content security policy of
+//! each page makes the browser insist on that. poem-openapi gives one HTML file with everything inlined and with its
+//! own document in it. We take the script and the style out of it and serve them as files, which browsers keep and
+//! which need no `'unsafe-inline'`, and let the page load our document. All files are compressed once, and not for each visitor:
+//! the document by `build.rs`, the scripts and styles (which are at hand only when we run) for the first visitor.
+use crate::api::IfNoneMatch;
+use crate::contract;
+use crate::server::copies::Copies;
+use poem::endpoint::make_sync;
+use poem::http::{StatusCode, header};
+use poem::web::Html;
+use poem::{IntoResponse, Request, Response, Route, RouteMethod, get};
+use poem_openapi::OpenApiService;
+use sha2::{Digest, Sha256};
+use std::sync::LazyLock;
+
+/// `/openapi.json`, `/openapi.yaml`, `/docs`, `/redoc`, `/scalar` and the files that these need.
+pub fn pages() -> Route {
+    let mut route = Route::new().at("/openapi.json", served(&JSON)).at("/openapi.yaml", served(&YAML));
+    for page in &*PAGES {
+        route = route.at(page.path, page.endpoint());
+        for file in &page.files {
+            route = route.at(file.path.as_str(), served(file));
+        }
+    }
+    route
+}
+
+static JSON: LazyLock<File> = LazyLock::new(|| {
+    let [brotli, gzip] = contract::JSON_PACKED;
+    File::new("/openapi.json", "application/json", Copies::built(contract::JSON, brotli, gzip), REVALIDATE)
+});
+static YAML: LazyLock<File> = LazyLock::new(|| {
+    let [brotli, gzip] = contract::YAML_PACKED;
+    File::new("/openapi.yaml", "application/yaml", Copies::built(contract::YAML, brotli, gzip), REVALIDATE)
+});
+
+/// The address stays while the content changes with each release.
+const REVALIDATE: &str = "no-cache";
+/// The address carries the version of the content.
+const FOREVER: &str = "public, max-age=31536000, immutable";
+
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+
+struct File {
+    path: String,
+    content_type: &'static str,
+    copies: Copies,
+    cache_control: &'static str,
+    version: String,
+}
+
+impl File {
+    fn new(path: &str, content_type: &'static str, copies: Copies, cache_control: &'static str) -> Self {
+        let digest = Sha256::digest(copies.plain());
+        let version = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Self { path: path.to_owned(), content_type, copies, cache_control, version }
+    }
+
+    fn asset(name: &str, content_type: &'static str, content: &'static str) -> Self {
+        Self::new(&format!("/docs/assets/{name}"), content_type, Copies::of(content), FOREVER)
+    }
+
+    fn address(&self) -> String {
+        format!("{}?v={}", self.path, self.version)
+    }
+
+    /// The plain file, and where its copies are: the edge knows what the client accepts.
+    fn response(&'static self, request: &Request) -> Response {
+        let etag = format!("\"{}\"", self.version);
+        let response = Response::builder()
+            .header(header::ETAG, &etag)
+            .header(header::CACHE_CONTROL, self.cache_control)
+            .header(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+        if IfNoneMatch::of(request).has(&self.version) {
+            return response.status(StatusCode::NOT_MODIFIED).finish();
+        }
+        let mut response = response.content_type(self.content_type).body(self.copies.plain().clone());
+        response.set_data(&self.copies);
+        response
+    }
+}
+
+fn served(file: &'static File) -> RouteMethod {
+    get(make_sync(move |request| file.response(&request)))
+}
+
+struct Page {
+    path: &'static str,
+    html: String,
+    policy: String,
+    files: Vec<File>,
+}
+
+impl Page {
+    /// `style`, `script` and `start` are the content of its files; `permits` is what its policy adds to [`POLICY`].
+    fn new([path, name, title]: [&'static str; 3], permits: &str, [style, script, start]: [&'static str; 3]) -> Self {
+        let files = vec![
+            File::asset(&format!("{name}.css"), CSS, style),
+            File::asset(&format!("{name}.js"), JAVASCRIPT, script),
+            File::asset(&format!("{name}-start.js"), JAVASCRIPT, start),
+        ];
+        let [style, script, start] = [0, 1, 2].map(|index: usize| files[index].address());
+        let html = HTML.replace("{title}", title);
+        let html = html.replace("{style}", &style).replace("{script}", &script).replace("{start}", &start);
+        Self { path, html, policy: format!("{POLICY}{permits}"), files }
+    }
+
+    fn endpoint(&'static self) -> RouteMethod {
+        get(make_sync(move |_| {
+            Html(self.html.as_str())
+                .with_header(header::CONTENT_SECURITY_POLICY, &self.policy)
+                .with_header(header::CACHE_CONTROL, REVALIDATE)
+                .with_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
+                .with_header(header::REFERRER_POLICY, "no-referrer")
+                .into_response()
+        }))
+    }
+}
+
+/// What all pages need: our scripts, no inline ones, no other host. Icons are part of the scripts and styles.
+const POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; img-src data:; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The icon is an empty one, so that browsers don't ask for `/favicon.ico`.
+const HTML: &str = r#"<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="{style}">
+<script src="{script}" defer></script>
+<script src="{start}" defer></script>
+</head>
+<body>
+<div id="contract"></div>
+<noscript>This page needs JavaScript. The contract itself is at <a href="/openapi.json">/openapi.json</a>.</noscript>
+</body>
+</html>
+"#;
+
+const SWAGGER_UI_START: &str = r##"SwaggerUIBundle({
+  url: "/openapi.json",
+  dom_id: "#contract",
+  deepLinking: true,
+  persistAuthorization: true,
+  validatorUrl: null,
+});
+"##;
+
+const REDOC_START: &str = r##"Redoc.init(
+  "/openapi.json",
+  { theme: { typography: { fontFamily: "system-ui, sans-serif", headings: { fontFamily: "inherit" } } } },
+  document.getElementById("contract"),
+);
+"##;
+
+const SCALAR_START: &str = r##"Scalar.createApiReference("#contract", {
+  url: "/openapi.json",
+  proxyUrl: "",
+  withDefaultFonts: false,
+  hideClientButton: true,
+  telemetry: false,
+});
+"##;
+
+const NO_MARGIN: &str = "body { margin: 0; }\n";
+
+/// poem-openapi's pages for a service without operations; kept for as long as we run, since the files are parts of it.
+static SWAGGER_UI: LazyLock<String> = LazyLock::new(|| OpenApiService::new((), "", "").swagger_ui_html());
+static REDOC: LazyLock<String> = LazyLock::new(|| OpenApiService::new((), "", "").redoc_html());
+static SCALAR: LazyLock<String> = LazyLock::new(|| OpenApiService::new((), "", "").scalar_html());
+
+static PAGES: LazyLock<[Page; 3]> = LazyLock::new(|| {
+    let style = element(&SWAGGER_UI, "<style charset=\"UTF-8\">", "</style>");
+    [
+        Page::new(
+            ["/docs", "swagger-ui", "BizCenter API – Swagger UI"],
+            "; style-src 'self'",
+            [style, script(&SWAGGER_UI), SWAGGER_UI_START],
+        ),
+        // It writes style elements, and its search runs in a worker that it makes from text.
+        Page::new(
+            ["/redoc", "redoc", "BizCenter API – ReDoc"],
+            "; style-src 'self' 'unsafe-inline'; worker-src blob:",
+            [NO_MARGIN, script(&REDOC), REDOC_START],
+        ),
+        // It writes style elements and attributes.
+        Page::new(
+            ["/scalar", "scalar", "BizCenter API – Scalar"],
+            "; style-src 'self' 'unsafe-inline'",
+            [NO_MARGIN, script(&SCALAR), SCALAR_START],
+        ),
+    ]
+});
+
+fn script(html: &'static str) -> &'static str {
+    element(html, "<script charset=\"UTF-8\">", "</script>")
+}
+
+/// poem-openapi is pinned, and a test looks at each part.
+fn element(html: &'static str, start: &str, end: &str) -> &'static str {
+    let (_, rest) = html.split_once(start).unwrap_or_default();
+    rest.split_once(end).unwrap_or_default().0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::compression::WORTHWHILE;
+    use poem::Endpoint;
+
+    async fn ask(path: &str, if_none_match: &str) -> Response {
+        let request = Request::builder().uri(path.parse().unwrap()).header("if-none-match", if_none_match).finish();
+        pages().get_response(request).await
+    }
+
+    #[test]
+    fn every_part_was_found() {
+        let least = [("/docs", [100_000, 1_000_000]), ("/redoc", [10, 900_000]), ("/scalar", [10, 2_000_000])];
+        for (page, (path, [style, script])) in PAGES.iter().zip(least) {
+            assert_eq!(page.path, path);
+            assert!(page.files[0].copies.plain().len() > style, "the style of {path}");
+            assert!(page.files[1].copies.plain().len() > script, "the script of {path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn pages_hold_no_script_and_name_no_host() {
+        for page in &*PAGES {
+            let response = ask(page.path, "").await;
+            let policy = response.header("content-security-policy").unwrap().to_owned();
+            assert!(!policy.contains("http") && !policy.contains('*') && !policy.contains("unsafe-eval"), "{policy}");
+            assert!(policy.contains("script-src 'self';"), "{policy}");
+            let html = response.into_body().into_string().await.unwrap();
+            assert!(html.starts_with("<!doctype html>") && html.contains("<title>BizCenter API"));
+            assert!((html.len() as u64) < WORTHWHILE, "a page is not compressed at all: only its files are");
+            assert!(!html.contains("http:") && !html.contains("https:"), "{html}");
+            assert_eq!(html.matches("<script").count(), html.matches("defer></script>").count());
+        }
+    }
+
+    #[tokio::test]
+    async fn files_are_found_where_the_pages_name_them_and_are_kept() {
+        let files = PAGES.iter().flat_map(|page| page.files.iter().map(move |file| (page, file)));
+        for (page, file) in files {
+            assert!(page.html.contains(&file.address()), "{}", file.path);
+            let response = ask(&file.address(), "").await;
+            assert_eq!(response.status(), StatusCode::OK);
+            assert_eq!(response.header("cache-control"), Some(FOREVER));
+            let etag = response.header("etag").unwrap().to_owned();
+            assert_eq!(ask(&file.path, &etag).await.status(), StatusCode::NOT_MODIFIED);
+            assert_eq!(ask(&file.path, "\"other\"").await.status(), StatusCode::OK);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_document_is_served_in_both_forms() {
+        let json = ask("/openapi.json", "").await;
+        assert_eq!(json.header("content-type"), Some("application/json"));
+        assert_eq!(json.header("cache-control"), Some(REVALIDATE));
+        assert_eq!(json.into_body().into_string().await.unwrap(), crate::contract::JSON);
+        let yaml = ask("/openapi.yaml", "").await;
+        assert_eq!(yaml.header("content-type"), Some("application/yaml"));
+        assert_eq!(yaml.into_body().into_string().await.unwrap(), crate::contract::YAML);
+    }
+}

@@ -1,0 +1,290 @@
+//! The answers that every resource gives: one place for `ETag`, `Location` and the shape of a page.
+use super::headers::{IfNoneMatch, etag};
+use super::schema::{amend, complete};
+use crate::api::list::{Page, PageMeta};
+use crate::base::error_body::header;
+use crate::db::idempotency::Once;
+use crate::server::pieces::Pieces;
+use poem::http::{HeaderValue, StatusCode};
+use poem::{Body, IntoResponse, Response};
+use poem_openapi::ApiResponse;
+use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry};
+use poem_openapi::types::{ToJSON, Type};
+use uuid::Uuid;
+
+/// What has an address and versions.
+pub trait Resource: Type + ToJSON {
+    const PATH: &'static str;
+    /// Whether nobody may keep it, not even their own browser: a token or an amount is in it.
+    const IS_CONFIDENTIAL: bool = false;
+    fn id(&self) -> Uuid;
+    fn version(&self) -> i64;
+
+    /// What its `ETag` is made of: it differs where the same address shows different things.
+    fn tag(&self) -> String {
+        self.version().to_string()
+    }
+
+    /// Where it can be read.
+    fn location(&self) -> String {
+        format!("{}/{}", Self::PATH, self.id())
+    }
+}
+
+/// What has its id and its version in members of these names, its owner in the one that is named, if it has one; what is
+/// unlike the others comes last: `resource!(Task, "/api/v1/tasks", owner: created_by)`.
+#[macro_export]
+macro_rules! resource {
+    ($type:ty, $path:expr $(, owner: $owner:ident)? $(, { $($more:item)+ })?) => {
+        impl $crate::api::Resource for $type {
+            const PATH: &'static str = $path;
+
+            fn id(&self) -> uuid::Uuid {
+                self.id.0
+            }
+            fn version(&self) -> i64 {
+                self.version
+            }
+            $($($more)+)?
+        }
+        $(impl $crate::api::Owned for $type {
+            fn owner(&self) -> $crate::db::types::UserId {
+                self.$owner
+            }
+        })?
+    };
+}
+
+/// A new resource is the resource with a secret beside it, which is shown once: `shown_once!(NewApiKey, api_key: ApiKey)`.
+#[macro_export]
+macro_rules! shown_once {
+    ($new:ty, $member:ident: $resource:ty) => {
+        impl $crate::api::Resource for $new {
+            const PATH: &'static str = <$resource as $crate::api::Resource>::PATH;
+            const IS_CONFIDENTIAL: bool = true;
+
+            fn id(&self) -> uuid::Uuid {
+                self.$member.id()
+            }
+            fn version(&self) -> i64 {
+                self.$member.version()
+            }
+            fn tag(&self) -> String {
+                self.$member.tag()
+            }
+        }
+    };
+}
+
+/// Browsers may keep it for their user, and ask each time whether it still is the current version.
+const REVALIDATED: HeaderValue = HeaderValue::from_static("private, no-cache");
+const NOT_STORED: HeaderValue = HeaderValue::from_static("no-store");
+
+/// Versions, ids and paths of ours are ASCII.
+fn header_value(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+pub fn json_response(status: StatusCode, text: &str) -> Response {
+    let mut pieces = Pieces::default();
+    pieces.push(text);
+    json_pieces(status, pieces)
+}
+
+fn json_pieces(status: StatusCode, pieces: Pieces) -> Response {
+    Response::builder().status(status).content_type("application/json").body(pieces.into_body())
+}
+
+fn resource_response<T: Resource>(status: StatusCode, resource: &T) -> Response {
+    let mut response = json_response(status, &resource.to_json_string());
+    response.headers_mut().insert("cache-control", if T::IS_CONFIDENTIAL { NOT_STORED } else { REVALIDATED });
+    response.headers_mut().insert("vary", HeaderValue::from_static("Authorization"));
+    response.headers_mut().insert("etag", header_value(etag(&resource.tag())));
+    response
+}
+
+pub fn declare(
+    status: u16,
+    description: &'static str,
+    headers: &[&str],
+    schema: Option<MetaSchemaRef>,
+) -> MetaResponse {
+    let content = schema.map(|schema| MetaMediaType { content_type: "application/json", schema });
+    MetaResponse {
+        description,
+        status: Some(status),
+        status_range: None,
+        content: content.into_iter().collect(),
+        headers: headers.iter().map(|name| header(name, "string")).collect(),
+    }
+}
+
+/// Answers are complete: their schema says that every member is there.
+pub fn register_answer<T: Type>(registry: &mut Registry) {
+    T::register(registry);
+    amend(registry, &T::name(), complete);
+}
+
+/// 200 with the resource, or 304 where the caller has it already.
+pub struct Found<T>(pub T, pub IfNoneMatch);
+
+impl<T: Resource> IntoResponse for Found<T> {
+    fn into_response(self) -> Response {
+        let Self(resource, known) = self;
+        let mut response = resource_response(StatusCode::OK, &resource);
+        if known.has(&resource.tag()) {
+            response.set_status(StatusCode::NOT_MODIFIED);
+            response.headers_mut().remove("content-type");
+            response.set_body(Body::empty());
+        }
+        response
+    }
+}
+impl<T: Resource> ApiResponse for Found<T> {
+    fn meta() -> MetaResponses {
+        let found = declare(200, "The resource", &["ETag"], Some(T::schema_ref()));
+        MetaResponses { responses: vec![found, declare(304, "Not changed", &["ETag"], None)] }
+    }
+    fn register(registry: &mut Registry) {
+        register_answer::<T>(registry);
+    }
+}
+
+/// 200 with the resource as it is after the change.
+pub struct Saved<T>(pub T);
+
+impl<T: Resource> IntoResponse for Saved<T> {
+    fn into_response(self) -> Response {
+        resource_response(StatusCode::OK, &self.0)
+    }
+}
+impl<T: Resource> ApiResponse for Saved<T> {
+    fn meta() -> MetaResponses {
+        MetaResponses { responses: vec![declare(200, "The resource, changed", &["ETag"], Some(T::schema_ref()))] }
+    }
+    fn register(registry: &mut Registry) {
+        register_answer::<T>(registry);
+    }
+}
+
+/// 201 with the new resource and where it lives, also when it is the answer to a repeat.
+pub struct Created<T>(pub Once<T>);
+
+impl<T: Resource> IntoResponse for Created<T> {
+    fn into_response(self) -> Response {
+        let Once { result, replayed } = self.0;
+        let mut response = resource_response(StatusCode::CREATED, &result);
+        let location = result.location();
+        if replayed {
+            response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
+        }
+        response.headers_mut().insert("location", header_value(location));
+        response
+    }
+}
+impl<T: Resource> ApiResponse for Created<T> {
+    fn meta() -> MetaResponses {
+        MetaResponses { responses: vec![declare(201, "Created", &["ETag", "Location"], Some(T::schema_ref()))] }
+    }
+    fn register(registry: &mut Registry) {
+        register_answer::<T>(registry);
+    }
+}
+
+/// 200 with facts that are no resource: no address, no version.
+pub struct Answer<T>(pub T);
+
+impl<T: ToJSON> IntoResponse for Answer<T> {
+    fn into_response(self) -> Response {
+        json_response(StatusCode::OK, &self.0.to_json_string())
+    }
+}
+impl<T: Type + ToJSON> ApiResponse for Answer<T> {
+    fn meta() -> MetaResponses {
+        MetaResponses { responses: vec![declare(200, "What was asked for", &[], Some(T::schema_ref()))] }
+    }
+    fn register(registry: &mut Registry) {
+        register_answer::<T>(registry);
+    }
+}
+
+/// 202: it will be done, and the answer does not wait for it.
+pub struct Accepted;
+
+impl IntoResponse for Accepted {
+    fn into_response(self) -> Response {
+        StatusCode::ACCEPTED.into_response()
+    }
+}
+impl ApiResponse for Accepted {
+    fn meta() -> MetaResponses {
+        MetaResponses { responses: vec![declare(202, "Accepted", &[], None)] }
+    }
+    fn register(_: &mut Registry) {}
+}
+
+/// 204.
+pub struct Deleted;
+
+impl IntoResponse for Deleted {
+    fn into_response(self) -> Response {
+        StatusCode::NO_CONTENT.into_response()
+    }
+}
+impl ApiResponse for Deleted {
+    fn meta() -> MetaResponses {
+        MetaResponses { responses: vec![declare(204, "Deleted", &[], None)] }
+    }
+    fn register(_: &mut Registry) {}
+}
+
+/// 200 with one page; in the document its schema is called `TaskPage`.
+pub struct Listed<T>(pub Page<T>);
+
+impl<T: ToJSON> Listed<T> {
+    /// Prints row by row, and frees each row then: as one value, a page would be in memory three times.
+    fn print(self, mut put: impl FnMut(&str)) {
+        let Page { items, meta } = self.0;
+        put("{\"items\":[");
+        for (index, item) in items.into_iter().enumerate() {
+            if index > 0 {
+                put(",");
+            }
+            put(&item.to_json_string());
+        }
+        put("],\"meta\":");
+        put(&meta.to_json_string());
+        put("}");
+    }
+
+    /// The whole text, to be kept.
+    pub fn into_text(self) -> String {
+        let mut text = String::new();
+        self.print(|part| text.push_str(part));
+        text
+    }
+}
+
+impl<T: ToJSON> IntoResponse for Listed<T> {
+    fn into_response(self) -> Response {
+        let mut pieces = Pieces::default();
+        self.print(|part| pieces.push(part));
+        json_pieces(StatusCode::OK, pieces)
+    }
+}
+impl<T: Type + ToJSON> ApiResponse for Listed<T> {
+    fn meta() -> MetaResponses {
+        let schema = MetaSchemaRef::Reference(format!("{}Page", T::name()));
+        MetaResponses { responses: vec![declare(200, "One page", &[], Some(schema))] }
+    }
+    fn register(registry: &mut Registry) {
+        register_answer::<T>(registry);
+        PageMeta::register(registry);
+        registry.create_schema::<Page<T>, _>(format!("{}Page", T::name()), |_| {
+            let items = MetaSchema { items: Some(Box::new(T::schema_ref())), ..MetaSchema::new("array") };
+            let items = MetaSchemaRef::Inline(Box::new(items));
+            let properties = vec![("items", items), ("meta", PageMeta::schema_ref())];
+            complete(MetaSchema { properties, ..MetaSchema::new("object") })
+        });
+    }
+}

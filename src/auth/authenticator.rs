@@ -1,0 +1,228 @@
+//! Finds out whose request it is: token or key → session → principal → limits.
+use super::Actor;
+use super::access_token::{AccessTokens, Refused};
+use super::charge::Charge;
+use super::export_slots::{ExportSlot, ExportSlots};
+use super::limits::{Limits, check};
+use super::permissions::Permission;
+use super::sessions::Sessions;
+use crate::base::error::{Error, Result};
+use crate::base::opaque::{OpaqueToken, TokenKind};
+use crate::base::queue::Claimant;
+use crate::base::request::{ClientIp, LimitReport, RequestId, Taken};
+use crate::db::types::{ApiKeyId, Instant, SessionId};
+use crate::db::{Db, Origin, Principal, Scope, WriteScope};
+use moka::sync::Cache;
+use poem::Request;
+use poem::http::Method;
+use poem::http::header::AUTHORIZATION;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::Instrument;
+use uuid::Uuid;
+
+/// How many secrets are known to be right, and for how long after their last use.
+const MAX_PROVEN: u64 = 50_000;
+const PROVEN: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What somebody proved who they are with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credential {
+    Session(SessionId),
+    ApiKey(ApiKeyId),
+}
+
+impl Credential {
+    /// 403 for an API key, where the right is for people alone.
+    pub fn check<P: Permission>(self) -> Result<()> {
+        match self {
+            Self::ApiKey(_) if P::IS_FOR_PEOPLE => Err(Error::NotForApiKeys),
+            Self::ApiKey(_) | Self::Session(_) => Ok(()),
+        }
+    }
+}
+
+/// Whether somebody who stands so has the right.
+pub fn may<P: Permission>(principal: &Principal) -> bool {
+    principal.role >= P::ROLE && (principal.is_superuser || !P::IS_FOR_OPERATORS)
+}
+
+/// Where a request comes from, as the edge found it out.
+pub fn origin_of(request: &Request) -> Origin {
+    Origin {
+        ip: request.data::<ClientIp>().map(|ClientIp(ip)| *ip),
+        request_id: request.data::<RequestId>().map(|RequestId(id)| id.clone()),
+    }
+}
+
+/// The token of `Authorization: Bearer …`; the scheme's case does not matter (RFC 9110, 11.1). One that is no text is an empty one,
+/// which is wrong, rather than none.
+pub fn bearer(request: &Request) -> Option<&str> {
+    let value = request.headers().get(AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = value.split_at(value.iter().position(|byte| *byte == b' ')?);
+    scheme.eq_ignore_ascii_case(b"bearer").then(|| std::str::from_utf8(token).unwrap_or_default().trim())
+}
+
+/// Finds out who a request is from. The server puts one into every request's data.
+#[derive(Clone)]
+pub struct Authenticator(Arc<Inner>);
+
+struct Inner {
+    db: Db,
+    tokens: AccessTokens,
+    sessions: Sessions,
+    limits: Limits,
+    exports: ExportSlots,
+    /// The hashes of API keys and feeds' secrets that were right when they were last used here. They open nothing by
+    /// themselves.
+    proven: Cache<Vec<u8>, ()>,
+}
+
+/// Who it is, what they are now, by what, and the turns that it took.
+type Identified = (Actor, Principal, Credential, Vec<Taken>);
+
+impl Authenticator {
+    pub fn new(db: Db, tokens: AccessTokens, sessions: Sessions, limits: Limits, exports: ExportSlots) -> Self {
+        let proven = Cache::builder().max_capacity(MAX_PROVEN).time_to_idle(PROVEN).build();
+        Self(Arc::new(Inner { db, tokens, sessions, limits, exports, proven }))
+    }
+
+    /// The one that the server put into the request's data.
+    pub fn of(request: &Request) -> Result<&Self> {
+        request.data::<Self>().ok_or_else(|| Error::Internal(anyhow::anyhow!("no authenticator")))
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// Begins an export; 429 or 503 where there are enough of them.
+    pub fn begin_export(&self, claimant: Claimant) -> Result<ExportSlot> {
+        self.0.exports.begin(claimant)
+    }
+
+    /// The hashes of secrets that were right here.
+    pub(super) fn proven(&self) -> &Cache<Vec<u8>, ()> {
+        &self.0.proven
+    }
+
+    /// Who it is, and what they are now.
+    pub async fn authenticate(&self, request: &Request) -> Result<(Actor, Principal, Credential)> {
+        let identified = match bearer(request) {
+            Some(token) => self.by_token(request, token).await,
+            None => self.by_key(request).await,
+        };
+        let (actor, principal, credential, taken) = identified?;
+        LimitReport::of(request).add(&taken);
+        check(&taken)?;
+        Ok((actor, principal, credential))
+    }
+
+    async fn by_token(&self, request: &Request, token: &str) -> Result<Identified> {
+        let Inner { db, tokens, sessions, limits, .. } = &*self.0;
+        let claims = match tokens.verify(token, db.env().now()) {
+            Ok(claims) => claims,
+            // It costs its address nothing: in an office whose tokens run out over lunch, each client is to learn that and
+            // to refresh, rather than to wait. To us it costs no more than the look at its signature.
+            Err(Refused::OutOfTime) => return Err(Error::InvalidToken),
+            Err(Refused::NotOurs) => return self.refuse(request, Error::InvalidToken).await,
+        };
+        let actor = Actor::authenticated(claims.tenant_id, claims.sub, origin_of(request));
+        // One whose session is over costs nothing either, but its look-ups are counted: it may be used for minutes still.
+        let ended = limits.ended(claims.tenant_id, claims.sid);
+        if let Some(used_up) = limits.used_up_here(&ended) {
+            LimitReport::of(request).add(std::slice::from_ref(&used_up));
+            check(&[used_up])?;
+        }
+        let (tenant, user) = (claims.tenant_id, claims.sub);
+        if let Some(refused) = limits.still_refused(tenant, user.0, writes(request)) {
+            LimitReport::of(request).add(&refused);
+            check(&refused)?;
+        }
+        let (sessions, limits, writes) = (sessions.clone(), limits.clone(), writes(request));
+        let (report, caller) = (LimitReport::of(request), actor.clone());
+        let admission = async move {
+            let Some((principal, taken)) = sessions.admit(&caller, claims.sid, &limits, writes).await? else {
+                report.add(&limits.take_here(ended));
+                return Err(Error::InvalidToken);
+            };
+            limits.remember_refusal(tenant, user.0, writes, &taken);
+            Ok((principal, taken))
+        };
+        let (principal, taken) = to_its_end(admission).await?;
+        Ok((actor, principal, Credential::Session(claims.sid), taken))
+    }
+
+    /// The user of an access token, as of now, and its session. It costs no turn: the caller has charged one.
+    pub async fn session_of(&self, token: &str, origin: Origin) -> Result<(Actor, SessionId, i64)> {
+        let Inner { db, tokens, sessions, .. } = &*self.0;
+        let claims = tokens.verify(token, db.env().now()).map_err(|_| Error::InvalidToken)?;
+        let actor = Actor::authenticated(claims.tenant_id, claims.sub, origin);
+        let principal = sessions.goes_on(&actor, claims.sid).await?.ok_or(Error::InvalidToken)?;
+        Ok((actor, claims.sid, principal.epoch))
+    }
+
+    async fn by_key(&self, request: &Request) -> Result<Identified> {
+        let Inner { db, limits, .. } = &*self.0;
+        let Some(key) = api_key(request) else { return self.refuse(request, Error::Unauthenticated).await };
+        let Some(token) = OpaqueToken::read(TokenKind::ApiKey, key) else {
+            return self.refuse(request, Error::InvalidToken).await;
+        };
+        let id = ApiKeyId::from(token.id);
+        let nobody_yet = match self.proven().contains_key(&token.hash()) {
+            true => {
+                if let Some(refused) = limits.still_refused(token.tenant(), id.0, writes(request)) {
+                    LimitReport::of(request).add(&refused);
+                    check(&refused)?;
+                }
+                Actor::authenticated(token.tenant(), Uuid::nil().into(), origin_of(request))
+            }
+            false => Actor::unproven(token.tenant(), Uuid::nil().into(), origin_of(request)),
+        };
+        let (db, limits, writes, charge) = (db.clone(), limits.clone(), writes(request), Charge::of(request)?);
+        let admission = async move {
+            let find = async { Ok(db.find_api_key(&nobody_yet, id).await?.filter(|stored| token.fits(&stored.hash))) };
+            let found = charge.prove(nobody_yet.origin().ip, token.hash(), find).await?;
+            let stored = found.ok_or(Error::InvalidToken)?;
+            let actor = Actor::authenticated(token.tenant(), stored.user, nobody_yet.origin().clone());
+            let of_key = limits.of_api_key(actor.tenant(), actor.actor(), &stored.principal, writes);
+            let taken = limits.take(&of_key).await?;
+            limits.remember_refusal(token.tenant(), id.0, writes, &taken);
+            if taken.iter().all(|taken| taken.wait.is_none()) && stored.is_stale(Instant::from(db.env().now())) {
+                db.touch_api_key(&actor, id).await?;
+            }
+            Ok((actor, stored.principal, Credential::ApiKey(id), taken))
+        };
+        to_its_end(admission).await
+    }
+
+    /// Refuses who can't prove who they are, and charges them as a visitor.
+    async fn refuse<T>(&self, request: &Request, error: Error) -> Result<T> {
+        Charge::of(request)?.take(&[self.0.limits.anonymous(origin_of(request).ip)]).await?;
+        Err(error)
+    }
+
+    pub async fn principal(&self, actor: &Actor, credential: Credential) -> Result<Option<Principal>> {
+        match credential {
+            Credential::Session(session) => self.0.sessions.goes_on(actor, session).await,
+            Credential::ApiKey(id) => Ok(self.0.db.find_api_key(actor, id).await?.map(|stored| stored.principal)),
+        }
+    }
+}
+
+/// Looks up and charges, also where the request is given up meanwhile: one that is taken back again and again would cost the
+/// database, and no turn.
+async fn to_its_end<T: Send + 'static>(admission: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    let admission = tokio::spawn(admission.in_current_span());
+    admission.await.map_err(|broken_off| Error::Internal(broken_off.into()))?
+}
+
+fn writes(request: &Request) -> bool {
+    request.method() != Method::GET
+}
+
+/// As with [`bearer`], one that is no text is a wrong one.
+fn api_key(request: &Request) -> Option<&str> {
+    let key = request.headers().get("x-api-key")?.as_bytes();
+    Some(std::str::from_utf8(key).unwrap_or_default().trim())
+}

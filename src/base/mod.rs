@@ -1,0 +1,21 @@
+//! What everything else stands on: time and ids, formats, keys, errors, and what a request carries. It uses nothing else of this crate.
+pub mod addresses;
+pub mod crypto;
+pub mod database_url;
+pub mod days;
+pub mod env;
+pub mod error;
+pub mod error_body;
+pub mod formats;
+pub mod key_ring;
+pub mod metrics;
+pub mod money;
+pub mod opaque;
+pub mod password;
+pub mod private_files;
+pub mod queue;
+pub mod request;
+pub mod shares;
+pub mod smtp;
+#[cfg(test)]
+pub mod test_log;

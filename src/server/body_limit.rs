@@ -1,0 +1,198 @@
+//! How much a client may send, and how long it may take: for bodies with a length and for chunked ones.
+//!
+//! The limit fails the endpoint's own read. Whatever error the endpoint makes of that, [`BodyLimit::fault`] tells the
+//! edge what it was.
+use crate::base::error::Error;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use poem::http::header;
+use poem::{Body, Request};
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+/// What is read on from a body that nobody wanted, so that its sender comes to read our answer: most clients write
+/// first and read later, and closing on them would reset the connection, answer included.
+const DRAIN_BYTES: u64 = 32 * 1024 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// The limit of one request's body; a request carries it as data.
+#[derive(Clone)]
+pub struct BodyLimit(Arc<Mutex<State>>);
+
+struct State {
+    max_bytes: u64,
+    timeout: Duration,
+    is_transfer: bool,
+    /// When the request began or, for a transfer, when its last bytes came.
+    clock: Instant,
+    /// The endpoint is waiting for the client right now.
+    waiting: bool,
+    /// The client waits for `100 Continue`, which goes out when the body is first read.
+    held_back: bool,
+    fault: Option<Fault>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    TooLarge,
+    TooSlow,
+}
+
+impl BodyLimit {
+    /// Puts the limit around the request's body.
+    pub fn wrap(request: &mut Request, max_bytes: u64, timeout: Duration) -> Self {
+        let declared = request.header(header::CONTENT_LENGTH).and_then(|length| length.parse().ok()).unwrap_or(0);
+        let body = request.take_body();
+        let held_back = !body.is_empty() && request.headers().contains_key(header::EXPECT);
+        let clock = Instant::now();
+        let state = State { max_bytes, timeout, clock, held_back, is_transfer: false, waiting: false, fault: None };
+        let limit = Self(Arc::new(Mutex::new(state)));
+        request.set_body(if body.is_empty() {
+            body
+        } else {
+            Body::from_bytes_stream(LimitedBody::new(body, limit.clone(), declared, timeout / 3))
+        });
+        request.extensions_mut().insert(limit.clone());
+        limit
+    }
+
+    /// For uploads, before they read: another size, and a deadline that counts from the last bytes that came.
+    pub fn transfer(&self, max_bytes: u64) {
+        let mut state = self.lock();
+        state.max_bytes = max_bytes;
+        state.is_transfer = true;
+    }
+
+    pub fn deadline(&self) -> Instant {
+        let state = self.lock();
+        state.clock + state.timeout
+    }
+
+    /// The deadline is over: whose fault was it?
+    pub fn give_up(&self) -> Error {
+        if self.lock().waiting {
+            self.fail(Fault::TooSlow);
+            return Error::RequestTimeout;
+        }
+        Error::Unavailable(anyhow::anyhow!("the deadline is over"))
+    }
+
+    /// The error that the client is to see, if it sent too much or too slowly.
+    pub fn fault(&self) -> Option<Error> {
+        self.lock().fault.map(|fault| match fault {
+            Fault::TooLarge => Error::PayloadTooLarge,
+            Fault::TooSlow => Error::RequestTimeout,
+        })
+    }
+
+    /// Nobody is going to read the rest, so that HTTP/1.1 can't go on after the answer.
+    pub fn is_abandoned(&self) -> bool {
+        let state = self.lock();
+        state.held_back || state.fault == Some(Fault::TooSlow)
+    }
+
+    fn fail(&self, fault: Fault) -> io::Error {
+        self.lock().fault.get_or_insert(fault);
+        io::Error::other(format!("{fault:?}"))
+    }
+
+    fn admits(&self, bytes: u64) -> bool {
+        bytes <= self.lock().max_bytes
+    }
+
+    /// Notes that the endpoint waits for the client, or got what it waited for.
+    fn note(&self, waiting: bool) {
+        let mut state = self.lock();
+        state.held_back = false;
+        state.waiting = waiting;
+        if state.is_transfer && !waiting {
+            state.clock = Instant::now();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner) // plain values, none of them half written
+    }
+}
+
+type Chunks = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
+struct LimitedBody {
+    /// Taken when it has ended or failed.
+    chunks: Option<Chunks>,
+    limit: BodyLimit,
+    declared: u64,
+    received: u64,
+    /// How long the client may keep the endpoint waiting for a chunk.
+    pause: Duration,
+    /// Runs while it does so.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl LimitedBody {
+    fn new(body: Body, limit: BodyLimit, declared: u64, pause: Duration) -> Self {
+        Self { chunks: Some(body.into_bytes_stream().boxed()), limit, declared, received: 0, pause, timer: None }
+    }
+
+    fn next_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let Some(chunks) = &mut self.chunks else { return Poll::Ready(None) };
+        let next = chunks.as_mut().poll_next(context);
+        match &next {
+            Poll::Ready(Some(Ok(chunk))) => self.received += chunk.len() as u64,
+            Poll::Ready(_) => self.chunks = None,
+            Poll::Pending => {}
+        }
+        self.limit.note(next.is_pending());
+        next
+    }
+
+    fn is_stalled(&mut self, context: &mut Context<'_>) -> bool {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(self.pause)));
+        timer.as_mut().poll(context).is_ready()
+    }
+
+    fn fail(&self, fault: Fault) -> Poll<Option<io::Result<Bytes>>> {
+        Poll::Ready(Some(Err(self.limit.fail(fault))))
+    }
+}
+
+impl Stream for LimitedBody {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if !self.limit.admits(self.declared) {
+            return self.fail(Fault::TooLarge); // without reading any of it
+        }
+        let next = self.next_chunk(context);
+        if next.is_ready() {
+            self.timer = None;
+        } else if self.is_stalled(context) {
+            return self.fail(Fault::TooSlow);
+        }
+        if self.limit.admits(self.received) { next } else { self.fail(Fault::TooLarge) }
+    }
+}
+
+/// The endpoint is done with the body, read or not.
+impl Drop for LimitedBody {
+    fn drop(&mut self) {
+        self.limit.lock().waiting = false;
+        let rest = self.chunks.take().filter(|_| !self.limit.is_abandoned());
+        if let (Some(rest), Ok(runtime)) = (rest, Handle::try_current()) {
+            runtime.spawn(timeout(DRAIN_TIME, drain(rest)));
+        }
+    }
+}
+
+async fn drain(mut rest: Chunks) {
+    let mut left = DRAIN_BYTES;
+    while let Some(Ok(chunk)) = rest.next().await {
+        let Some(fewer) = left.checked_sub(chunk.len() as u64) else { return };
+        left = fewer;
+    }
+}

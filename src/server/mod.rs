@@ -1,0 +1,17 @@
+//! The HTTP server around the operations: it accepts connections, bounds what they may ask for, and finishes every answer. It knows
+//! no operation.
+pub mod body_limit;
+pub mod client_ip;
+pub mod compression;
+pub mod copies;
+pub mod cors;
+pub mod edge;
+pub mod head_limit;
+pub mod negotiate;
+pub mod old_paths;
+pub mod pack;
+pub mod paths;
+pub mod pieces;
+pub mod security;
+pub mod serve;
+pub mod unsent;

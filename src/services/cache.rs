@@ -1,0 +1,195 @@
+//! Answers that are kept for a while: in Redis, which replicas share, or else in process. Nothing depends on a cache: one
+//! that is away or slow is passed over, and what it has lost is asked for anew. No secrets are kept in it.
+use super::redis::Redis;
+use crate::base::crypto::sha256;
+use crate::base::metrics::Metrics;
+use crate::db::cache_versions::CacheScope;
+use crate::db::types::{CacheVersion, TenantId};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
+use moka::Expiry;
+use moka::sync::Cache as InProcess;
+use redis::Script;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+/// Longer answers are not kept: they would push out many others.
+const MAX_BYTES: usize = 256 * 1024;
+/// How many bytes are kept in process.
+const CAPACITY: u64 = 64 * 1024 * 1024;
+/// How many bytes of one tenant's lists of a kind Redis keeps: sessions and limits live there too, and whoever asks a new
+/// question each time must not take the room from them.
+const MAX_OF_TENANT: usize = 2 * 1024 * 1024;
+
+// In Redis one hash holds what is kept of a tenant's lists of one kind: `cache_version`, of which all of it is, `bytes`, and the
+// answers by what was asked. It goes as a whole: after its time, with the version, or when it is full.
+static GET: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "if redis.call('HGET', KEYS[1], 'generation') ~= ARGV[1] then return false end \
+         return redis.call('HGET', KEYS[1], ARGV[2])",
+    )
+});
+static PUT: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local bytes = tonumber(redis.call('HGET', KEYS[1], 'bytes') or '0') + #ARGV[3] \
+         if redis.call('HGET', KEYS[1], 'generation') ~= ARGV[1] or bytes > tonumber(ARGV[5]) then \
+           redis.call('DEL', KEYS[1]) \
+           redis.call('HSET', KEYS[1], 'generation', ARGV[1]) \
+           redis.call('PEXPIRE', KEYS[1], ARGV[4]) \
+           bytes = #ARGV[3] \
+         end \
+         redis.call('HSET', KEYS[1], 'bytes', bytes, ARGV[2], ARGV[3]) \
+         return 1",
+    )
+});
+
+/// What an answer is kept under: whose it is, of which lists in which state, and what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CacheKey {
+    kind: &'static str,
+    tenant: TenantId,
+    cache_version: CacheVersion,
+    /// A hash of it.
+    asked: String,
+}
+
+impl CacheKey {
+    /// `asked` says all that the answer depends on besides the tenant's rows: the role too, where it does.
+    pub fn new(tenant: TenantId, scope: CacheScope, cache_version: CacheVersion, asked: &str) -> Self {
+        // The release, as another one may answer the same question in another form.
+        let asked = sha256(format!("{}\n{asked}", env!("CARGO_PKG_VERSION")).as_bytes());
+        Self { kind: scope.kind(), tenant, cache_version, asked: BASE64.encode(asked) }
+    }
+
+    /// The name of the hash in Redis.
+    fn name(&self) -> String {
+        format!("bc:cache:{}:{}", self.kind, self.tenant)
+    }
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Cache {
+    store: Store,
+    metrics: Metrics,
+}
+
+#[derive(Clone)]
+enum Store {
+    Redis(Redis),
+    InProcess(InProcess<CacheKey, Kept>),
+}
+
+#[derive(Clone)]
+struct Kept {
+    answer: String,
+    lifetime: Duration,
+}
+
+impl Cache {
+    pub fn new(redis: Option<Redis>, metrics: Metrics) -> Self {
+        let store = match redis {
+            Some(redis) => Store::Redis(redis),
+            None => {
+                let bytes = |key: &CacheKey, kept: &Kept| {
+                    u32::try_from(size_of::<CacheKey>() + key.asked.len() + kept.answer.len()).unwrap_or(u32::MAX)
+                };
+                let cache = InProcess::builder().max_capacity(CAPACITY).weigher(bytes).expire_after(Lifetime);
+                Store::InProcess(cache.build())
+            }
+        };
+        Self { store, metrics }
+    }
+
+    pub async fn get(&self, key: &CacheKey) -> Option<String> {
+        let found = match &self.store {
+            Store::Redis(redis) => {
+                let mut get = GET.key(key.name());
+                redis.run(get.arg(key.cache_version.to_string()).arg(&key.asked)).await.unwrap_or_else(passed_over)
+            }
+            Store::InProcess(cache) => cache.get(key).map(|kept| kept.answer),
+        };
+        self.metrics.looked_up(key.kind, found.is_some());
+        found
+    }
+
+    pub async fn put(&self, key: CacheKey, answer: &str, lifetime: Duration) {
+        if answer.len() > MAX_BYTES {
+            return;
+        }
+        match &self.store {
+            Store::Redis(redis) => {
+                let millis = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
+                let mut put = PUT.key(key.name());
+                put.arg(key.cache_version.to_string()).arg(key.asked).arg(answer).arg(millis).arg(MAX_OF_TENANT);
+                redis.run(&put).await.map(|_: i64| ()).unwrap_or_else(passed_over);
+            }
+            Store::InProcess(cache) => cache.insert(key, Kept { answer: answer.to_owned(), lifetime }),
+        }
+    }
+}
+
+/// Redis itself says when it is away: here it is only noted, as it is once a request.
+fn passed_over<T: Default>(error: crate::base::error::Error) -> T {
+    tracing::debug!(?error, "The cache is passed over");
+    T::default()
+}
+
+struct Lifetime;
+
+impl Expiry<CacheKey, Kept> for Lifetime {
+    fn expire_after_create(&self, _: &CacheKey, kept: &Kept, _: Instant) -> Option<Duration> {
+        Some(kept.lifetime)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::types::ItemId;
+    use uuid::Uuid;
+
+    const CACHE_SCOPE: CacheScope = CacheScope::of::<ItemId>();
+
+    fn key(tenant: u128, cache_version: u128, asked: &str) -> CacheKey {
+        CacheKey::new(Uuid::from_u128(tenant).into(), CACHE_SCOPE, Uuid::from_u128(cache_version).into(), asked)
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_for_its_own_question_alone() {
+        let cache = Cache::new(None, Metrics::default());
+        cache.put(key(1, 1, "a"), "answer", Duration::from_secs(60)).await;
+        assert_eq!(cache.get(&key(1, 1, "a")).await.as_deref(), Some("answer"));
+        for other in [key(2, 1, "a"), key(1, 2, "a"), key(1, 1, "b"), key(1, 1, "")] {
+            assert_eq!(cache.get(&other).await, None, "{other:?}");
+        }
+        let text = cache.metrics.print().unwrap();
+        for line in ["{cache=\"item\",result=\"hit\"} 1", "{cache=\"item\",result=\"miss\"} 4"] {
+            assert!(text.contains(line), "{line} is not in:\n{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_kept_as_long_as_was_said() {
+        let cache = Cache::new(None, Metrics::default());
+        cache.put(key(1, 1, "short"), "answer", Duration::from_millis(1)).await;
+        cache.put(key(1, 1, "long"), "answer", Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert_eq!(cache.get(&key(1, 1, "short")).await, None);
+        assert!(cache.get(&key(1, 1, "long")).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_is_not_kept_and_many_have_their_bound() {
+        let cache = Cache::new(None, Metrics::default());
+        cache.put(key(1, 1, "long"), &"x".repeat(MAX_BYTES + 1), Duration::from_secs(60)).await;
+        assert_eq!(cache.get(&key(1, 1, "long")).await, None);
+        let answer = "x".repeat(MAX_BYTES);
+        for n in 0..400 {
+            cache.put(key(1, 1, &n.to_string()), &answer, Duration::from_secs(60)).await;
+        }
+        let Store::InProcess(store) = &cache.store else { panic!("it is in process") };
+        store.run_pending_tasks();
+        assert!(store.weighted_size() <= CAPACITY, "{} bytes", store.weighted_size());
+    }
+}

@@ -1,0 +1,6 @@
+//! What the server does besides answering from its database: jobs, mail, the cache, and the connection to Redis that some of these share.
+pub mod cache;
+pub mod jobs;
+pub mod mail;
+pub mod mail_text;
+pub mod redis;

@@ -1,0 +1,362 @@
+//! Redis, which replicas share: a pool whose every use is bounded in time, and which says at once that Redis is away
+//! rather than let each request find out by waiting.
+use crate::base::error::{Error, Result};
+use anyhow::{Context, anyhow};
+use bb8::{ManageConnection, Pool};
+use bb8_redis::RedisConnectionManager;
+use redis::aio::MultiplexedConnection;
+use redis::{ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocation, ServerErrorKind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+/// How long Redis counts as away after it failed: nobody waits for it meanwhile.
+const AWAY: Duration = Duration::from_millis(300);
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Redis(Arc<Inner>);
+
+struct Inner {
+    pool: Pool<Manager>,
+    /// bb8 lets a busy task overtake the waiting ones; this queue does not.
+    turn: Semaphore,
+    lines: Arc<AtomicU64>,
+    /// How often Redis has answered.
+    answers: AtomicU64,
+    timeout: Duration,
+    away_until: Mutex<Option<Instant>>,
+}
+
+/// How many connections there are at most, and how long a command may take.
+#[derive(Debug, Clone, Copy)]
+pub struct RedisOptions {
+    pub pool_size: u32,
+    pub timeout: Duration,
+}
+
+impl Redis {
+    /// Connects when it is first used, so that a server can start while Redis is away.
+    pub fn new(url: &str, options: RedisOptions) -> anyhow::Result<Self> {
+        let RedisOptions { pool_size, timeout } = options;
+        let inner = manager(url).context("redis.url can't be read")?;
+        let lines = Arc::new(AtomicU64::new(0));
+        let manager = Manager { inner, lines: lines.clone() };
+        let pool = Pool::builder()
+            .max_size(pool_size)
+            .connection_timeout(timeout)
+            .retry_connection(false)
+            .test_on_check_out(true)
+            .build_unchecked(manager);
+        let (turn, answers) = (Semaphore::new(pool_size as usize), AtomicU64::new(0));
+        Ok(Self(Arc::new(Inner { pool, turn, lines, answers, timeout, away_until: Mutex::default() })))
+    }
+
+    /// Runs a script, atomically and in one round trip. A line that was cut since its last use is replaced, once: what
+    /// scripts do here may be done twice.
+    pub async fn run<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<T> {
+        Ok(self.ask(invocation, false).await?)
+    }
+
+    /// The same; none where Redis is away, for what a server can count by itself then. Where it is only busy that would be a
+    /// way around the limits: who keeps all connections in use would be counted from nothing, on each server.
+    pub async fn run_unless_away<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<Option<T>> {
+        match self.ask(invocation, false).await {
+            Ok(value) => Ok(Some(value)),
+            Err(Failure::Busy) => Err(Failure::Busy.into()),
+            Err(failure) => {
+                tracing::debug!(?failure, "What Redis counts is counted in process");
+                Ok(None)
+            }
+        }
+    }
+
+    /// `loads`: hands the script over first, also where Redis has it already.
+    async fn ask<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>, loads: bool) -> Result<T, Failure> {
+        self.check_not_away()?;
+        let _turn = self.turn().await?;
+        self.check_not_away()?; // those whose turn was before may have found out
+        let attempts = async {
+            match self.attempt(invocation, loads).await {
+                Err(Failure::Connection(_)) => self.attempt(invocation, loads).await,
+                done => done,
+            }
+        };
+        let result = tokio::time::timeout(self.0.timeout, attempts).await;
+        let result = result.unwrap_or_else(|_| Err(Failure::Connection(anyhow!("Redis did not answer in time"))));
+        if let Err(Failure::Connection(_)) = &result {
+            self.0.lines.fetch_add(1, Ordering::SeqCst); // whoever waits on one of these lines should not
+            *self.0.away_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + AWAY);
+        } else {
+            self.0.answers.fetch_add(1, Ordering::SeqCst);
+        }
+        result
+    }
+
+    /// Waits until fewer than all connections are in use.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Failure> {
+        let before = self.0.answers.load(Ordering::SeqCst);
+        match tokio::time::timeout(self.0.timeout, self.0.turn.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ if self.0.answers.load(Ordering::SeqCst) == before => {
+                Err(Failure::Connection(anyhow!("Redis answers nobody")))
+            }
+            _ => Err(Failure::Busy),
+        }
+    }
+
+    async fn attempt<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>, loads: bool) -> Result<T, Failure> {
+        let line = self.0.pool.get().await;
+        let mut line = line.map_err(|error| Failure::Connection(anyhow!("no connection to Redis: {error}")))?;
+        let loaded = if loads { invocation.load_async(&mut line.conn).await.map(drop) } else { Ok(()) };
+        let answer = match loaded {
+            Ok(()) => invocation.invoke_async(&mut line.conn).await,
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok(value) => Ok(value),
+            Err(error) if is_of_line(&error) => {
+                // Where one line is gone, those that lie in the pool probably are too.
+                let _ = self.0.lines.compare_exchange(line.number, line.number + 1, Ordering::SeqCst, Ordering::SeqCst);
+                Err(Failure::Connection(error.into()))
+            }
+            Err(error) => Err(Failure::Answer(error)),
+        }
+    }
+
+    fn check_not_away(&self) -> Result<(), Failure> {
+        match self.is_away() {
+            true => Err(Failure::Connection(anyhow!("Redis was away just now"))),
+            false => Ok(()),
+        }
+    }
+
+    fn is_away(&self) -> bool {
+        let away = self.0.away_until.lock().unwrap_or_else(PoisonError::into_inner);
+        away.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Asks for all that the server needs, writes among it: a Redis that is full, or that lets our user do less, is of no use.
+    /// Answers which rights are missing; none where it is fit.
+    pub async fn missing_rights(&self) -> Result<Option<String>> {
+        let mut invocation = REHEARSAL.prepare_invoke();
+        invocation.key(rehearsal_key("text")).key(rehearsal_key("hash")).key(rehearsal_key("set"));
+        match self.ask::<Vec<String>>(&invocation, true).await {
+            Ok(commands) if commands.is_empty() => Ok(None),
+            Ok(commands) => Ok(Some(format!("+{}", commands.join(" +").to_lowercase()))),
+            // It was the script itself: EVALSHA, SCRIPT LOAD, or our keys.
+            Err(Failure::Answer(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => {
+                Ok(Some(format!("one of ~{PREFIX}* +evalsha +script|load ({error})")))
+            }
+            Err(failure) => Err(failure.into()),
+        }
+    }
+}
+
+/// Reads the URL of a Redis. The settings are checked by it too.
+pub fn manager(url: &str) -> anyhow::Result<RedisConnectionManager> {
+    Ok(RedisConnectionManager::new(url)?)
+}
+
+/// What the names of all our keys begin with.
+pub const PREFIX: &str = "bc:";
+
+/// Each command that our scripts use, once, with arguments that do no harm. The README names them for operators who give the server
+/// a user of its own, besides `EVALSHA` and `SCRIPT LOAD`, by which scripts are run; a test holds both to the scripts.
+const COMMANDS: [(&str, &str); 14] = [
+    ("SET", "KEYS[1], '', 'PX', 1000"),
+    ("GET", "KEYS[1]"),
+    ("EXISTS", "KEYS[1]"),
+    ("PTTL", "KEYS[1]"),
+    ("HSET", "KEYS[2], 'a', ''"),
+    ("PEXPIRE", "KEYS[2], 1000"),
+    ("HGET", "KEYS[2], 'a'"),
+    ("HMGET", "KEYS[2], 'a'"),
+    ("ZADD", "KEYS[3], 1, 'a'"),
+    ("ZCOUNT", "KEYS[3], 1, 1"),
+    ("ZRANGE", "KEYS[3], 0, -1"),
+    ("ZREM", "KEYS[3], 'a'"),
+    ("ZREMRANGEBYSCORE", "KEYS[3], 1, 1"),
+    ("DEL", "KEYS[1], KEYS[2], KEYS[3]"),
+];
+
+/// Tries each command, and answers those that the user may not use. Redis 6, 7 and later say so in different words.
+static REHEARSAL: LazyLock<Script> = LazyLock::new(|| {
+    let tries: Vec<String> = COMMANDS.iter().map(|(name, arguments)| format!("{{'{name}', {arguments}}}")).collect();
+    let main = r"
+local missing = {}
+for _, try in ipairs(tries) do
+    local answer = redis.pcall(unpack(try))
+    local problem = type(answer) == 'table' and answer.err
+    if problem then
+        local is_right = false
+        for _, words in ipairs({'NOPERM', 'ACL failure', 'user executing the script'}) do
+            is_right = is_right or string.find(problem, words, 1, true)
+        end
+        if not is_right then return answer end
+        missing[#missing + 1] = try[1]
+    end
+end
+return missing";
+    Script::new(&format!("local tries = {{{}}}{main}", tries.join(", ")))
+});
+
+/// All in one place of a cluster, by their hash tag. They are gone when the script is over.
+fn rehearsal_key(kind: &str) -> String {
+    format!("{PREFIX}{{rehearsal}}:{kind}")
+}
+
+#[derive(Debug)]
+enum Failure {
+    /// It answered, but with an error.
+    Answer(RedisError),
+    /// It could not be asked.
+    Connection(anyhow::Error),
+    /// It answers others, who had all connections in use until the time was over.
+    Busy,
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Self::Unavailable(match failure {
+            Failure::Answer(error) => error.into(),
+            Failure::Connection(cause) => cause,
+            Failure::Busy => anyhow!("all connections to Redis are in use"),
+        })
+    }
+}
+
+/// Errors after which the connection is of no use: it is cut, or leads to a server that does not serve. One that has become
+/// a replica stays so, and its address may lead to another one by now.
+fn is_of_line(error: &RedisError) -> bool {
+    use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, ReadOnly};
+    let does_not_serve = matches!(error.kind(), ErrorKind::Server(ReadOnly | MasterDown | BusyLoading | ClusterDown));
+    does_not_serve || error.is_io_error() || error.is_connection_dropped() || error.is_timeout()
+}
+
+/// bb8-redis asks `PING` before each use, which would double the round trips: here a connection is good until one of
+/// its age has failed.
+struct Manager {
+    inner: RedisConnectionManager,
+    lines: Arc<AtomicU64>,
+}
+
+struct Connection {
+    conn: MultiplexedConnection,
+    /// How many failures it was made after.
+    number: u64,
+}
+
+impl ManageConnection for Manager {
+    type Connection = Connection;
+    type Error = RedisError;
+
+    async fn connect(&self) -> Result<Connection, RedisError> {
+        let number = self.lines.load(Ordering::SeqCst);
+        Ok(Connection { conn: self.inner.connect().await?, number })
+    }
+
+    async fn is_valid(&self, line: &mut Connection) -> Result<(), RedisError> {
+        match line.number == self.lines.load(Ordering::SeqCst) {
+            true => Ok(()),
+            false => Err((redis::ErrorKind::Io, "a connection of its age has failed").into()),
+        }
+    }
+
+    fn has_broken(&self, line: &mut Connection) -> bool {
+        line.number != self.lines.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::future::{join, join_all};
+    use std::collections::BTreeSet;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// Answers one script after the other, each after a while.
+    async fn answer(mut client: TcpStream, after: Duration) {
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = client.read(&mut buffer).await {
+            let said = String::from_utf8_lossy(&buffer[..length]);
+            for command in said.split('*').skip(1) {
+                let is_script = command.contains("EVALSHA");
+                tokio::time::sleep(if is_script { after } else { Duration::ZERO }).await;
+                client.write_all(if is_script { b":1\r\n" } else { b"+OK\r\n" }).await.unwrap();
+            }
+        }
+    }
+
+    /// One connection to a server of this kind, and 400 milliseconds for each command, as for the wait before it.
+    async fn redis(after: Duration) -> Redis {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("redis://{}/0", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(answer(client, after));
+            }
+        });
+        Redis::new(&url, RedisOptions { pool_size: 1, timeout: Duration::from_millis(400) }).unwrap()
+    }
+
+    async fn ask(redis: &Redis) -> Result<Option<i64>> {
+        redis.run_unless_away(&Script::new("return 1").prepare_invoke()).await
+    }
+
+    #[tokio::test]
+    async fn while_others_are_served_it_is_busy_and_not_away() {
+        let redis = redis(Duration::from_millis(250)).await;
+        let answers = join_all((0..6).map(|_| ask(&redis))).await;
+        let served = answers.iter().filter(|answer| matches!(answer, Ok(Some(1)))).count();
+        let refused = answers.iter().filter(|answer| matches!(answer, Err(Error::Unavailable(_)))).count();
+        assert!(served >= 1 && refused >= 1 && served + refused == 6, "{answers:?}");
+        assert_eq!(ask(&redis).await.unwrap(), Some(1));
+    }
+
+    #[tokio::test]
+    async fn while_nobody_is_served_it_is_away() {
+        let redis = redis(Duration::from_secs(60)).await;
+        let (asking, waiting) = join(ask(&redis), ask(&redis)).await;
+        assert_eq!((asking.unwrap(), waiting.unwrap()), (None, None));
+        assert!(redis.is_away());
+    }
+
+    /// The commands in all our scripts, found in the sources.
+    fn commands_in(folder: &std::path::Path, found: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                commands_in(&path, found);
+            } else {
+                let text = std::fs::read_to_string(&path).unwrap_or_default();
+                let calls = text.split("redis.call('").skip(1).filter_map(|rest| rest.split_once('\''));
+                found.extend(calls.map(|(command, _)| command.to_owned()).filter(|command| !command.is_empty()));
+            }
+        }
+    }
+
+    #[test]
+    fn the_commands_that_are_tried_and_documented_are_those_of_the_scripts() {
+        let mut used = BTreeSet::new();
+        commands_in(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut used);
+        used.retain(|command| command.chars().all(|c| c.is_ascii_uppercase())); // this test names some too
+        let tried: BTreeSet<String> = COMMANDS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(used, tried);
+        let readme = include_str!("../../README.md");
+        let granted = tried.iter().map(|name| format!(" +{}", name.to_lowercase()));
+        let line = granted.fold(format!("~{PREFIX}* +evalsha +script|load"), |line, right| line + &right);
+        assert!(readme.contains(&line), "the README must have: {line}");
+    }
+
+    #[test]
+    fn who_does_not_serve_is_as_good_as_gone() {
+        use ServerErrorKind::{BusyLoading, MasterDown, NoPerm, ReadOnly, ResponseError};
+        let is_of_line = |kind: ServerErrorKind| is_of_line(&(ErrorKind::Server(kind), "as Redis says it").into());
+        assert_eq!([ReadOnly, MasterDown, BusyLoading].map(is_of_line), [true; 3]);
+        assert_eq!([ResponseError, NoPerm].map(is_of_line), [false; 2]);
+    }
+}
