@@ -1,15 +1,11 @@
 //! Ownership and `If-Match`, so that neither can be forgotten: a query hands out the row to change as [`Locked`], only
-//! [`Caller::grant`] makes it [`Authorized`], and only that can be updated or deleted.
-use super::Caller;
-use crate::api::{IfMatch, Resource};
+//! [`Caller::authorize`] makes it [`Authorized`], and only that can be updated or deleted.
+use super::caller::Caller;
+use super::headers::IfMatch;
+use super::resource::{Owned, Resource};
 use crate::auth::Permission;
 use crate::base::error::{Error, Result};
 use crate::db::types::UserId;
-
-/// What somebody made: permissions with `if own` ask for it.
-pub trait Owned {
-    fn owner(&self) -> UserId;
-}
 
 /// A row as it is now, under lock for this transaction; not yet to be changed, nor even seen.
 pub struct Locked<T>(T);

@@ -1,5 +1,6 @@
 //! The answers that every resource gives: one place for `ETag`, `Location` and the shape of a page.
 use super::headers::{IfNoneMatch, etag};
+use super::resource::Resource;
 use super::schema::{amend, complete};
 use crate::api::list::{Page, PageMeta};
 use crate::base::error_body::header;
@@ -10,71 +11,6 @@ use poem::{Body, IntoResponse, Response};
 use poem_openapi::ApiResponse;
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::{ToJSON, Type};
-use uuid::Uuid;
-
-/// What has an address and versions.
-pub trait Resource: Type + ToJSON {
-    const PATH: &'static str;
-    /// Whether nobody may keep it, not even their own browser: a token or an amount is in it.
-    const IS_CONFIDENTIAL: bool = false;
-    fn id(&self) -> Uuid;
-    fn version(&self) -> i64;
-
-    /// What its `ETag` is made of: it differs where the same address shows different things.
-    fn tag(&self) -> String {
-        self.version().to_string()
-    }
-
-    /// Where it can be read.
-    fn location(&self) -> String {
-        format!("{}/{}", Self::PATH, self.id())
-    }
-}
-
-/// What has its id and its version in members of these names, its owner in the one that is named, if it has one; what is
-/// unlike the others comes last: `resource!(Task, "/api/v1/tasks", owner: created_by)`.
-#[macro_export]
-macro_rules! resource {
-    ($type:ty, $path:expr $(, owner: $owner:ident)? $(, { $($more:item)+ })?) => {
-        impl $crate::api::Resource for $type {
-            const PATH: &'static str = $path;
-
-            fn id(&self) -> uuid::Uuid {
-                self.id.0
-            }
-            fn version(&self) -> i64 {
-                self.version
-            }
-            $($($more)+)?
-        }
-        $(impl $crate::api::Owned for $type {
-            fn owner(&self) -> $crate::db::types::UserId {
-                self.$owner
-            }
-        })?
-    };
-}
-
-/// A new resource is the resource with a secret beside it, which is shown once: `shown_once!(NewApiKey, api_key: ApiKey)`.
-#[macro_export]
-macro_rules! shown_once {
-    ($new:ty, $member:ident: $resource:ty) => {
-        impl $crate::api::Resource for $new {
-            const PATH: &'static str = <$resource as $crate::api::Resource>::PATH;
-            const IS_CONFIDENTIAL: bool = true;
-
-            fn id(&self) -> uuid::Uuid {
-                self.$member.id()
-            }
-            fn version(&self) -> i64 {
-                self.$member.version()
-            }
-            fn tag(&self) -> String {
-                self.$member.tag()
-            }
-        }
-    };
-}
 
 /// Browsers may keep it for their user, and ask each time whether it still is the current version.
 const REVALIDATED: HeaderValue = HeaderValue::from_static("private, no-cache");

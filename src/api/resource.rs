@@ -1,0 +1,73 @@
+//! What a resource is to HTTP: an address, a version, and perhaps an owner.
+use crate::db::types::UserId;
+use poem_openapi::types::{ToJSON, Type};
+use uuid::Uuid;
+
+/// What has an address and versions.
+pub trait Resource: Type + ToJSON {
+    const PATH: &'static str;
+    /// Whether nobody may keep it, not even their own browser: a token or an amount is in it.
+    const IS_CONFIDENTIAL: bool = false;
+    fn id(&self) -> Uuid;
+    fn version(&self) -> i64;
+
+    /// What its `ETag` is made of: it differs where the same address shows different things.
+    fn tag(&self) -> String {
+        self.version().to_string()
+    }
+
+    /// Where it can be read.
+    fn location(&self) -> String {
+        format!("{}/{}", Self::PATH, self.id())
+    }
+}
+
+/// What has its id and its version in members of these names, its owner in the one that is named, if it has one; what is
+/// unlike the others comes last: `resource!(Task, "/api/v1/tasks", owner: created_by)`.
+#[macro_export]
+macro_rules! resource {
+    ($type:ty, $path:expr $(, owner: $owner:ident)? $(, { $($more:item)+ })?) => {
+        impl $crate::api::Resource for $type {
+            const PATH: &'static str = $path;
+
+            fn id(&self) -> uuid::Uuid {
+                self.id.0
+            }
+            fn version(&self) -> i64 {
+                self.version
+            }
+            $($($more)+)?
+        }
+        $(impl $crate::api::Owned for $type {
+            fn owner(&self) -> $crate::db::types::UserId {
+                self.$owner
+            }
+        })?
+    };
+}
+
+/// A new resource is the resource with a secret beside it, which is shown once: `shown_once!(NewApiKey, api_key: ApiKey)`.
+#[macro_export]
+macro_rules! shown_once {
+    ($new:ty, $member:ident: $resource:ty) => {
+        impl $crate::api::Resource for $new {
+            const PATH: &'static str = <$resource as $crate::api::Resource>::PATH;
+            const IS_CONFIDENTIAL: bool = true;
+
+            fn id(&self) -> uuid::Uuid {
+                self.$member.id()
+            }
+            fn version(&self) -> i64 {
+                self.$member.version()
+            }
+            fn tag(&self) -> String {
+                self.$member.tag()
+            }
+        }
+    };
+}
+
+/// What somebody made: permissions with `if own` ask for it.
+pub trait Owned {
+    fn owner(&self) -> UserId;
+}
