@@ -1,6 +1,6 @@
 //! BizCenter: a multi-tenant business API behind a hand-maintained OpenAPI contract.
 //!
-//! The modules are layers, and each uses only those below it; `tests/layers.rs` reads the imports and holds them to this order:
+//! The modules are layers, and each uses only those below it; `tests/api/layers.rs` reads the imports and holds them to this order:
 //!
 //! - [`cli`], [`app`]: the commands, and the wiring.
 //! - [`resources`]: one folder a resource, with its types, handlers and queries.

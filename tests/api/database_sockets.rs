@@ -3,7 +3,7 @@
 //! SQLite has no server: there the tests have nothing to do.
 use crate::cli::{bizcenter, run};
 use crate::support::rows::text;
-use crate::support::{Kind, TestDatabase};
+use crate::support::{Kind, TestDatabase, is_pooled};
 use bizcenter::config::DatabaseUrl;
 use bizcenter::db::AnyConnection;
 use bizcenter::db::connect::{Target, establish};
@@ -21,6 +21,9 @@ struct Socket {
 
 impl Socket {
     async fn of_this_run() -> Option<Self> {
+        if is_pooled("the pooler of this run listens on TCP alone, and refuses startup parameters") {
+            return None;
+        }
         let variable = match Kind::of_this_run() {
             Kind::Sqlite => return None,
             Kind::Postgres => "TEST_POSTGRES_SOCKET_DIR",

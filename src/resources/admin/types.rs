@@ -17,7 +17,7 @@ pub struct TenantAccountInput {
     #[oai(validator(min_length = 1, max_length = 120))]
     pub name: String,
     /// Who is invited to own it.
-    #[oai(validator(max_length = 255))]
+    #[oai(validator(max_length = 254))]
     pub owner_email: Email,
 }
 

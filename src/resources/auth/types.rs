@@ -16,7 +16,7 @@ const MAX_NAME: usize = 120;
 /// Makes a user, and with a new `tenant_id` (or none) a tenant that the user owns.
 #[derive(Debug, Clone, Object)]
 pub struct RegisterInput {
-    #[oai(validator(max_length = 255))]
+    #[oai(validator(max_length = 254))]
     pub email: Email,
     #[oai(validator(min_length = 8, max_length = 72))]
     pub password: Password,
@@ -69,7 +69,7 @@ pub fn check_password(password: &Password, member: &str, problems: &mut Detail) 
 /// A password and the name that it belongs to: either `email` or `username`.
 #[derive(Debug, Clone, Object)]
 pub struct LoginInput {
-    #[oai(validator(max_length = 255))]
+    #[oai(validator(max_length = 254))]
     pub email: Option<Email>,
     #[oai(validator(max_length = 255))]
     pub username: Option<String>,
@@ -164,7 +164,7 @@ impl Input for PasswordInput {
 /// Whose password is forgotten.
 #[derive(Debug, Clone, Object)]
 pub struct ForgotInput {
-    #[oai(validator(max_length = 255))]
+    #[oai(validator(max_length = 254))]
     pub email: Email,
 }
 

@@ -70,7 +70,7 @@ pub struct ProfileInput {
     pub name: String,
     #[oai(nullable, validator(min_length = 3, max_length = 50, pattern = "^[a-z0-9._-]+$"))]
     pub username: Option<String>,
-    #[oai(validator(max_length = 255))]
+    #[oai(validator(max_length = 254))]
     pub email: Email,
     /// A new one; it stays as it is without.
     #[oai(nullable, validator(min_length = 8, max_length = 72))]

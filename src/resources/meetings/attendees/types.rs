@@ -29,7 +29,7 @@ pub struct NewAttendee {
     pub user_id: Option<UserId>,
     /// Of somebody outside. A user's own address invites the user where the caller may see addresses, and is that of a guest
     /// otherwise.
-    #[oai(nullable, validator(max_length = 255))]
+    #[oai(nullable, validator(max_length = 254))]
     pub email: Option<Email>,
 }
 
