@@ -127,13 +127,13 @@ impl ServerApi {
         }))
     }
 
-    /// Check that the server lives
+    /// Check that the process is alive
     #[oai(path = "/livez", method = "get", operation_id = "server_live")]
     async fn live(&self) -> Result<Told<Liveness>> {
         Ok(Told(Liveness { status: "alive".into() }))
     }
 
-    /// Check that the server can work
+    /// Check that the server is ready
     #[oai(path = "/readyz", method = "get", operation_id = "server_ready")]
     async fn ready(&self) -> Result<Told<Readiness>> {
         let found = self.readiness.look().await?;
@@ -144,7 +144,7 @@ impl ServerApi {
         }
     }
 
-    /// Get the token keys
+    /// Get the keys of tokens
     #[oai(path = "/.well-known/jwks.json", method = "get", operation_id = "server_jwks")]
     async fn jwks(&self) -> Result<Told<JwkSet>> {
         Ok(Told(JwkSet { keys: self.tokens.public_keys().map(Jwk::from).collect() }))
