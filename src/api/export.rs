@@ -64,7 +64,7 @@ impl<F: Filter> QueryParams for ExportOf<F> {
     fn parse(members: Map<String, Value>) -> Result<Self> {
         let Layout { format, bom, fields } = part(&members)?;
         if bom && format != Format::Csv {
-            return Err(Error::invalid("bom", "is for `format=csv` alone: JSON has no byte order mark"));
+            return Err(Error::invalid("bom", "is only for `format=csv`, because JSON has no byte order mark"));
         }
         let fields = fields.unwrap_or_else(|| columns::<F::Item>().into_iter().map(str::to_owned).collect());
         if let Some(repeated) = fields.iter().enumerate().find(|(index, field)| fields[..*index].contains(field)) {

@@ -112,7 +112,7 @@ impl<F: Filter> List<F> {
             Error::SlowStatement(mut detail, cause) if self.q.is_some() => {
                 detail.add(
                     "q",
-                    "took too long to search for: use a longer or rarer text, or narrow the list by a filter",
+                    "took too long to search for. Use a longer or rarer text, or narrow the list with a filter.",
                 );
                 Error::SlowStatement(detail, cause)
             }
@@ -129,7 +129,7 @@ impl<F: Filter> List<F> {
         let At::Page(page) = self.at else { return Ok(0) };
         match (i64::from(page) - 1) * i64::from(self.per_page) {
             offset if offset > MAX_OFFSET => {
-                Err(Error::unprocessable("page", "is too far: follow `next_cursor` instead"))
+                Err(Error::unprocessable("page", "is too far into the list. Follow `next_cursor` instead."))
             }
             offset => Ok(offset),
         }
@@ -149,7 +149,7 @@ impl<F: Filter> List<F> {
             let is_ours = sort == self.sort.name() && !has_nul;
             is_ours.then_some((serde_json::from_value(key).ok()?, serde_json::from_value(id).ok()?))
         };
-        let invalid = || Error::invalid("cursor", "is not one of this list in this order");
+        let invalid = || Error::invalid("cursor", "does not belong to this list in this order");
         decode().map(Some).ok_or_else(invalid)
     }
 

@@ -80,7 +80,7 @@ async fn an_invitation_and_a_meeting_know_the_address_in_any_spelling() {
     let accept = json!({"invitation_token": invitation["token"]});
     let user = register(&app, &format!("{name}@예시．example"), accept).await.expect(201).json();
     for domain in SPELLINGS {
-        let told = json!({"email": ["is a member's already"]});
+        let told = json!({"email": ["already belongs to a user of the tenant"]});
         assert_eq!(invite(domain).await.detail(), told, "{domain}");
     }
     for domain in SPELLINGS {

@@ -60,7 +60,7 @@ async fn assert_recovered(person: &Person) {
 #[track_caller]
 fn assert_unavailable(answer: &Answer) {
     let id = answer.header("x-request-id").unwrap();
-    let message = "The service is not available at the moment; try again later.";
+    let message = "The service is not available at the moment. Try again later.";
     let body = json!({"error": {"type": "unavailable", "message": message, "detail": {}, "request_id": id}});
     assert_eq!((answer.status.as_u16(), answer.json()), (503, body));
 }

@@ -187,7 +187,7 @@ async fn the_state_moves_as_the_table_says() {
             if may {
                 assert_eq!(answer.expect(200).json()["status"], to);
             } else {
-                assert_refused(&answer, 422, json!({"status": [format!("can't become \"{to}\" from \"{from}\"")]}));
+                assert_refused(&answer, 422, json!({"status": [format!("can't change from \"{from}\" to \"{to}\"")]}));
                 assert_eq!(owner.get(&path).expect(200).await.json(), meeting);
             }
         }

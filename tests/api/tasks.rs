@@ -209,8 +209,8 @@ async fn all_faults_are_reported_at_once() {
 async fn weeks_belong_to_their_year() {
     let owner = tenant().await.owner;
     let no_week = json!({"week_number": ["2025 has no week 53"]});
-    let needs_week = json!({"week_number": ["is needed with `year`"]});
-    let needs_year = json!({"year": ["is needed with `week_number`"]});
+    let needs_week = json!({"week_number": ["is required with `year`"]});
+    let needs_year = json!({"year": ["is required with `week_number`"]});
     let path = path_of(&owner.task(json!({"title": "x", "year": 2026, "week_number": 53})).await);
     for (members, detail) in [
         (json!({"year": 2025, "week_number": 53}), &no_week),

@@ -193,7 +193,7 @@ async fn a_tenant_that_operators_belong_to_stays() {
     for owner in [&tenant.owner, &almighty] {
         let answer = owner.delete(&path).send().await;
         assert_eq!(answer.error(), error(409, "conflict"));
-        assert_eq!(answer.detail(), json!({"confirm": ["is a tenant that operators of the server belong to"]}));
+        assert_eq!(answer.detail(), json!({"confirm": ["names a tenant that operators of the server belong to"]}));
     }
     for person in [&operator, &almighty] {
         almighty.delete(&format!("/api/v1/users/{}", person.id())).expect(204).await;

@@ -54,7 +54,7 @@ pub async fn insert(tx: &mut WriteTx, input: ApiKeyInput, _maker: VerifiedCaller
     let ApiKeyInput { name, role, expires_at } = input;
     let now = tx.now();
     if expires_at.is_some_and(|expires_at| expires_at <= now) {
-        return Err(Error::unprocessable("expires_at", "is over already"));
+        return Err(Error::unprocessable("expires_at", "is in the past"));
     }
     let token = OpaqueToken::new(TokenKind::ApiKey, tx.tenant().0, tx.env().uuid(), tx.env());
     let user_id: UserId = tx.new_id();

@@ -120,7 +120,7 @@ impl AuthApi {
         Ok(SignedOut(self.sign_in.options))
     }
 
-    /// Get oneself
+    /// Get the current user
     #[oai(path = "/me", method = "get", operation_id = "auth_me")]
     async fn me(&self, caller: Caller<Read>, if_none_match: IfNoneMatch) -> Result<Found<User>> {
         let user = self.sign_in.db.read(&caller, async |tx| users::find(tx, caller.user()).await).await?;
@@ -162,7 +162,7 @@ impl AuthApi {
         Ok(Deleted)
     }
 
-    /// Ask for a new password
+    /// Request a new password
     #[oai(path = "/password/forgot", method = "post", operation_id = "auth_password_forgot")]
     async fn forgot(&self, visitor: Visitor<Anonymous>, Json(input): Json<ForgotInput>) -> Result<Accepted> {
         let ForgotInput { email: Email(email) } = input;
@@ -177,7 +177,7 @@ impl AuthApi {
         Ok(Deleted)
     }
 
-    /// Verify an address
+    /// Verify an e-mail address
     #[oai(path = "/email/verify", method = "post", operation_id = "auth_email_verify")]
     async fn verify(
         &self,

@@ -184,7 +184,7 @@ impl SignIn {
             Err(error) => return Err(error),
             Ok(None) => {}
         }
-        let needed = "is needed here, or an access token of the account that the address belongs to";
+        let needed = "is required, unless the request has an access token of the account";
         let password = password.ok_or_else(|| Error::unprocessable("password", needed))?;
         let known = self.credentials(actor, actor.actor()).await?.ok_or_else(invalid)?;
         let users::Credentials { user, password_hash } = known;

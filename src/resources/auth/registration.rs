@@ -51,7 +51,10 @@ impl SignIn {
     async fn tenancy_of(&self, input: &RegisterInput, origin: &Origin) -> Result<Tenancy> {
         if let Some(token) = &input.invitation_token {
             if input.tenant_id.is_some() || input.tenant_name.is_some() {
-                return Err(Error::unprocessable("invitation_token", "names the tenant: leave the other two out"));
+                return Err(Error::unprocessable(
+                    "invitation_token",
+                    "already sets the tenant. Leave `tenant_id` and `tenant_name` out.",
+                ));
             }
             let token = OpaqueToken::read(TokenKind::Invitation, token).ok_or_else(invitations::invalid)?;
             return Ok(Tenancy::Invited(token));
@@ -68,7 +71,7 @@ impl SignIn {
             None => Ok(Tenancy::New(NewTenant { slug: slug.clone(), name, open_registration: false })),
             Some((_, false)) => Err(Error::RegistrationClosed),
             Some(_) if input.tenant_name.is_some() => {
-                Err(Error::unprocessable("tenant_name", "is only for a new tenant: this one exists"))
+                Err(Error::unprocessable("tenant_name", "is only for a new tenant, but this tenant exists"))
             }
             Some((tenant, true)) => Ok(Tenancy::Open(tenant)),
         }

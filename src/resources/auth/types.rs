@@ -86,7 +86,7 @@ pub struct LoginInput {
 impl Input for LoginInput {
     fn check(&self, problems: &mut Detail) {
         if self.email.is_some() == self.username.is_some() {
-            problems.add("email", "give either `email` or `username`");
+            problems.add("email", "exactly one of `email` and `username` is required");
         }
         if let Some(name) = &self.device_name {
             problems.one_line("device_name", name);

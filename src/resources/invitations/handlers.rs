@@ -36,7 +36,7 @@ impl InvitationsApi {
         Ok(Listed(list.read(&self.db, &caller, async |tx| queries::list(tx, &list).await).await?))
     }
 
-    /// Invite somebody
+    /// Invite a person
     #[oai(path = "/invitations", method = "post", operation_id = "invitation_create")]
     async fn create(
         &self,

@@ -63,7 +63,7 @@ pub async fn must_be_new(tx: &mut ReadTx, email: &str) -> Result<()> {
     let members = users::tenant_id.eq(tenant).and(users::email.eq_any(stored_forms(email)));
     let members = users::table.filter(members);
     if members.count().get_result::<i64>(tx.conn()).await? > 0 {
-        return Err(Error::Conflict(Detail::of("email", "is a member's already")));
+        return Err(Error::Conflict(Detail::of("email", "already belongs to a user of the tenant")));
     }
     let invited = open(tenant, now).filter(invitations::email.eq_any(stored_forms(email)));
     if invited.count().get_result::<i64>(tx.conn()).await? > 0 {

@@ -139,7 +139,7 @@ pub async fn store(tx: &mut WriteTx, new: &[Meeting]) -> Result<()> {
 pub async fn update(tx: &mut WriteTx, before: Authorized<Meeting>, input: MeetingInput) -> Result<Audited<Meeting>> {
     let (from, to) = (before.input.status, input.status);
     if !may_become(from, to) {
-        let message = format!("can't become {} from {}", to.to_json_string(), from.to_json_string());
+        let message = format!("can't change from {} to {}", from.to_json_string(), to.to_json_string());
         return Err(Error::unprocessable("status", message));
     }
     let meeting = before.changed(input, tx.now());

@@ -123,7 +123,7 @@ pub async fn delete(tx: &mut WriteTx) -> Result<Audited<()>> {
     let locked = for_update(own(tenant).select(tenants::id)).get_result(tx.conn()).await.optional()?;
     let _: TenantId = locked.ok_or(Error::InvalidToken)?; // nobody comes in meanwhile
     if users::has_operators(tx).await? {
-        let message = "is a tenant that operators of the server belong to"; // over whom its owners have no power
+        let message = "names a tenant that operators of the server belong to"; // over whom its owners have no power
         return Err(Error::Conflict(Detail::of("confirm", message)));
     }
     diesel::delete(logins::table.filter(logins::tenant_id.eq(tenant))).execute(tx.conn()).await?;

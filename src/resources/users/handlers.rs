@@ -21,14 +21,14 @@ pub struct UsersApi {
 
 #[OpenApi(prefix_path = "/api/v1", tag = "Tag::Users")]
 impl UsersApi {
-    /// Get one's profile
+    /// Get the caller's profile
     #[oai(path = "/users/me", method = "get", operation_id = "user_me_get")]
     async fn me(&self, caller: Caller<Read>, if_none_match: IfNoneMatch) -> Result<Found<User>> {
         let user = self.sign_in.db.read(&caller, async |tx| queries::find(tx, caller.user()).await).await?;
         Ok(Found(user, if_none_match))
     }
 
-    /// Replace one's profile
+    /// Replace the caller's profile
     #[oai(path = "/users/me", method = "put", operation_id = "user_me_replace")]
     async fn replace_me(
         &self,
@@ -39,7 +39,7 @@ impl UsersApi {
         Ok(Saved(self.change_profile(&caller, &if_match, |_| Ok(input.clone())).await?))
     }
 
-    /// Change one's profile
+    /// Change the caller's profile
     #[oai(path = "/users/me", method = "patch", operation_id = "user_me_change")]
     async fn change_me(
         &self,
@@ -50,7 +50,7 @@ impl UsersApi {
         Ok(Saved(self.change_profile(&caller, &if_match, |user| patch.clone().apply(&user.into())).await?))
     }
 
-    /// Export one's data
+    /// Export the caller's data
     #[oai(path = "/users/me/export", method = "get", operation_id = "user_me_export")]
     async fn export(&self, caller: Caller<Read>) -> Result<PersonalData> {
         PersonalData::stream(self.sign_in.clone(), caller).await

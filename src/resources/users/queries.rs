@@ -443,6 +443,6 @@ async fn keep_an_owner(tx: &mut WriteTx, leaving: UserId) -> Result<()> {
     let owners = lock_owners(tx).await?;
     match owners.iter().any(|owner| *owner != leaving) {
         true => Ok(()),
-        false => Err(Error::Conflict(Detail::of("role", "the last owner of the tenant must stay"))),
+        false => Err(Error::Conflict(Detail::of("role", "the tenant must keep at least one owner"))),
     }
 }

@@ -152,7 +152,7 @@ async fn a_wrong_address_is_one_that_never_was() {
     ] {
         let answer = app.visitor().get(&wrong).send().await;
         assert_eq!((answer.error(), answer.detail()), ((404, "not_found".into()), json!({})), "{wrong}");
-        assert_eq!(answer.json()["error"]["message"], "Not found.", "{wrong}");
+        assert_eq!(answer.json()["error"]["message"], "The resource was not found.", "{wrong}");
     }
     app.visitor().get(&url).expect(200).await;
 }

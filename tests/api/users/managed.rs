@@ -46,7 +46,7 @@ async fn must_stay(owner: &Person) {
     for call in [owner.patch(&path).json(&demotion), owner.patch(&path).json(&disabling), owner.delete(&path)] {
         let answer = call.send().await;
         assert_eq!(answer.error(), error(409, "conflict"), "{}", answer.text());
-        assert_eq!(answer.detail(), json!({"role": ["the last owner of the tenant must stay"]}));
+        assert_eq!(answer.detail(), json!({"role": ["the tenant must keep at least one owner"]}));
     }
     let now = list(owner, "role=owner&is_active=true&kind=person").await;
     assert_eq!(ids(&now), [json!(owner.id())]);

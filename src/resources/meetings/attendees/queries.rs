@@ -119,7 +119,7 @@ pub async fn insert(
     }
     let count: i64 = all(tx.tenant(), meeting).count().get_result(tx.conn()).await?;
     if count >= MOST {
-        return Err(Error::unprocessable(member, format!("the meeting has {MOST} attendees already")));
+        return Err(Error::unprocessable(member, format!("the meeting already has {MOST} attendees")));
     }
     let attendee = Attendee {
         id: tx.new_id(),

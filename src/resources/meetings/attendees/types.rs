@@ -37,7 +37,7 @@ impl Input for NewAttendee {
     fn check(&self, problems: &mut Detail) {
         match (&self.user_id, &self.email) {
             (Some(_), Some(_)) => problems.add("email", "must be absent with `user_id`"),
-            (None, None) => problems.add("user_id", "or `email` is needed"),
+            (None, None) => problems.add("user_id", "is required, unless `email` is given"),
             _ => {}
         }
     }

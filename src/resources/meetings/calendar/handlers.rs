@@ -33,14 +33,14 @@ impl CalendarApi {
         Ok(CalendarFile::of(&[event], if_none_match))
     }
 
-    /// Get one's calendar feed
+    /// Get the caller's calendar feed
     #[oai(path = "/users/me/calendar", method = "get", operation_id = "calendar_feed_get")]
     async fn get(&self, caller: Caller<Read>, if_none_match: IfNoneMatch) -> Result<Found<CalendarFeed>, Also<404>> {
         let feed = self.db.read(&caller, async |tx| queries::feed_of(tx, caller.user()).await).await?;
         Ok(Found(feed.ok_or(Error::NotFound)?, if_none_match))
     }
 
-    /// Make one's calendar feed
+    /// Create the caller's calendar feed
     #[oai(path = "/users/me/calendar", method = "post", operation_id = "calendar_feed_create")]
     async fn create(
         &self,
@@ -52,7 +52,7 @@ impl CalendarApi {
         Ok(Created(self.db.write_once(&caller, key, make).await?))
     }
 
-    /// Revoke one's calendar feed
+    /// Revoke the caller's calendar feed
     #[oai(path = "/users/me/calendar", method = "delete", operation_id = "calendar_feed_delete")]
     async fn delete(&self, caller: Caller<Own>) -> Result<Deleted, Also<404>> {
         self.db.write(&caller, async |tx| queries::delete(tx).await).await?;
