@@ -159,7 +159,7 @@ mod tests {
         }
         each_sealed_column!(name, gone_through);
         let (mut table, mut in_schema) = ("", vec![]);
-        for line in include_str!("../schema.rs").lines().map(str::trim) {
+        for line in include_str!("schema.rs").lines().map(str::trim) {
             match line.split_once(' ') {
                 Some((name, "(tenant_id, id) {" | "(id) {")) => table = name,
                 Some((column, "-> Nullable<Binary>," | "-> Binary,")) if column.ends_with("_sealed") => {

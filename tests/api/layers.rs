@@ -1,12 +1,10 @@
 //! The layers of `src`: each uses only those below it, and no module uses one that uses it back.
 //!
-//! The imports and paths of every file are read with `syn`; what stands in macros is read token by token. Code for tests
-//! does not count: a test may use whatever it needs.
-use proc_macro2::{TokenStream, TokenTree};
+//! Every file is read token by token, so that imports, paths in code and paths in macros are all found. Code for tests does not
+//! count: a test may use whatever it needs.
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use syn::visit::{self, Visit};
-use syn::{Attribute, Item, ItemMod, ItemUse, Macro, UseTree};
 
 /// From the bottom up; what each holds stands in `lib.rs`. A layer may use those before it.
 const ORDER: [&str; 11] =
@@ -25,20 +23,86 @@ struct Arrow {
 
 /// Reads the paths of one file.
 struct Reader {
-    /// The path of the file's module, such as `["db", "lease"]`.
+    /// The path of the module that is being read, such as `["db", "lease"]`.
     module: Vec<String>,
+    /// Each from the crate on, such as `["db", "lease", "ReadTx"]`.
     paths: Vec<Vec<String>>,
 }
 
-fn is_for_tests(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        attribute.path().is_ident("cfg")
-            && attribute.parse_args::<syn::Ident>().is_ok_and(|condition| condition == "test")
-    })
+fn is_punct(token: Option<&TokenTree>, char: char) -> bool {
+    matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == char)
+}
+
+fn is_path_separator(tokens: &[TokenTree]) -> bool {
+    is_punct(tokens.first(), ':') && is_punct(tokens.get(1), ':')
 }
 
 impl Reader {
-    /// A path as it is written, from the crate on; nothing where it is another crate's, or within the module itself.
+    fn of(module: &[String], text: &str) -> Self {
+        let mut reader = Self { module: module.to_vec(), paths: vec![] };
+        reader.read(text.parse().unwrap());
+        reader
+    }
+
+    fn read(&mut self, tokens: TokenStream) {
+        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+        let mut rest = tokens.as_slice();
+        while let Some(token) = rest.first() {
+            rest = match token {
+                TokenTree::Punct(_) if is_for_tests(rest) => after_item(&rest[2..]),
+                TokenTree::Ident(ident) if ident == "mod" => self.read_module(&rest[1..]),
+                TokenTree::Ident(ident) if ident == "crate" || ident == "super" => self.read_path(&[], rest),
+                TokenTree::Ident(ident) if ident == "use" && !is_punct(rest.get(1), '<') => {
+                    self.read_path(&[], &rest[1..])
+                }
+                TokenTree::Group(group) => {
+                    self.read(group.stream());
+                    &rest[1..]
+                }
+                _ => &rest[1..],
+            };
+        }
+    }
+
+    /// `name { … }`, whose paths start one module deeper; `name;` is a file of its own.
+    fn read_module<'a>(&mut self, rest: &'a [TokenTree]) -> &'a [TokenTree] {
+        if let [TokenTree::Ident(name), TokenTree::Group(body), ..] = rest {
+            self.module.push(name.to_string());
+            self.read(body.stream());
+            self.module.pop();
+            return &rest[2..];
+        }
+        rest
+    }
+
+    /// A path, or the tree of an import: `a::b`, `a::{b, c::d}`, `a::*`, `a as b`. Gives back what follows it.
+    fn read_path<'a>(&mut self, before: &[String], mut rest: &'a [TokenTree]) -> &'a [TokenTree] {
+        let mut path = before.to_vec();
+        loop {
+            match rest.first() {
+                Some(TokenTree::Ident(ident)) => path.push(ident.to_string()),
+                Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Brace => {
+                    let inner: Vec<TokenTree> = group.stream().into_iter().collect();
+                    for tree in inner.split(|token| is_punct(Some(token), ',')).filter(|tree| !tree.is_empty()) {
+                        self.read_path(&path, tree);
+                    }
+                    return &rest[1..];
+                }
+                Some(TokenTree::Punct(punct)) if punct.as_char() == '*' => {}
+                _ => break,
+            }
+            rest = &rest[1..];
+            if !is_path_separator(rest) {
+                break;
+            }
+            rest = &rest[2..];
+        }
+        path.retain(|segment| segment != "self");
+        self.add(&path);
+        rest
+    }
+
+    /// A path as it is written; one that names another crate, or something within the module itself, is of no concern.
     fn add(&mut self, written: &[String]) {
         let mut at = self.module.clone();
         let mut rest = written;
@@ -58,80 +122,21 @@ impl Reader {
         at.extend_from_slice(rest);
         self.paths.push(at);
     }
-
-    fn add_tree(&mut self, before: &mut Vec<String>, tree: &UseTree) {
-        match tree {
-            UseTree::Path(path) => {
-                before.push(path.ident.to_string());
-                self.add_tree(before, &path.tree);
-                before.pop();
-            }
-            UseTree::Name(name) => self.add(&[before.as_slice(), &[name.ident.to_string()]].concat()),
-            UseTree::Rename(name) => self.add(&[before.as_slice(), &[name.ident.to_string()]].concat()),
-            UseTree::Glob(_) => self.add(before),
-            UseTree::Group(group) => group.items.iter().for_each(|tree| self.add_tree(before, tree)),
-        }
-    }
-
-    /// `crate::…` and `$crate::…` among tokens.
-    fn add_tokens(&mut self, tokens: TokenStream) {
-        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-        let mut at = 0;
-        while at < tokens.len() {
-            match &tokens[at] {
-                TokenTree::Group(group) => self.add_tokens(group.stream()),
-                TokenTree::Ident(ident) if ident == "crate" => {
-                    let mut path = vec!["crate".to_owned()];
-                    while let [TokenTree::Punct(a), TokenTree::Punct(b), TokenTree::Ident(next), ..] = &tokens[at + 1..]
-                        && (a.as_char(), b.as_char()) == (':', ':')
-                    {
-                        path.push(next.to_string());
-                        at += 3;
-                    }
-                    self.add(&path);
-                }
-                _ => {}
-            }
-            at += 1;
-        }
-    }
 }
 
-impl<'ast> Visit<'ast> for Reader {
-    fn visit_item(&mut self, item: &'ast Item) {
-        let attributes = match item {
-            Item::Mod(item) => &item.attrs,
-            Item::Use(item) => &item.attrs,
-            Item::Fn(item) => &item.attrs,
-            Item::Impl(item) => &item.attrs,
-            Item::Const(item) => &item.attrs,
-            _ => &vec![],
-        };
-        if !is_for_tests(attributes) {
-            visit::visit_item(self, item);
-        }
-    }
+/// Whether `#[cfg(test)]` begins here.
+fn is_for_tests(rest: &[TokenTree]) -> bool {
+    let [TokenTree::Punct(hash), TokenTree::Group(attribute), ..] = rest else { return false };
+    hash.as_char() == '#' && attribute.stream().to_string().replace(' ', "") == "cfg(test)"
+}
 
-    fn visit_item_mod(&mut self, item: &'ast ItemMod) {
-        self.module.push(item.ident.to_string());
-        visit::visit_item_mod(self, item);
-        self.module.pop();
-    }
-
-    fn visit_item_use(&mut self, item: &'ast ItemUse) {
-        self.add_tree(&mut vec![], &item.tree);
-    }
-
-    fn visit_path(&mut self, path: &'ast syn::Path) {
-        let segments: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
-        self.add(&segments);
-        visit::visit_path(self, path);
-    }
-
-    fn visit_macro(&mut self, item: &'ast Macro) {
-        self.add_tokens(item.tokens.clone());
-        visit::visit_macro(self, item);
-    }
+/// What follows the item that begins here: after its `;` or its braces.
+fn after_item(rest: &[TokenTree]) -> &[TokenTree] {
+    let is_end = |token: &TokenTree| match token {
+        TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
+        token => is_punct(Some(token), ';'),
+    };
+    rest.iter().position(is_end).map_or(&[], |end| &rest[end + 1..])
 }
 
 /// A file of the source: its module, and its text.
@@ -168,37 +173,25 @@ fn sources() -> Vec<Source> {
     sources
 }
 
-/// What a layer's own `mod.rs` re-exports: the name, and the module that it comes from.
+/// What a layer's own `mod.rs` re-exports: the name, and where it comes from.
 fn reexports(sources: &[Source]) -> BTreeMap<Vec<String>, Vec<String>> {
-    struct Exports(Vec<(String, Vec<String>)>);
-    impl Exports {
-        fn add(&mut self, path: &mut Vec<String>, tree: &UseTree) {
-            match tree {
-                UseTree::Path(next) => {
-                    path.push(next.ident.to_string());
-                    self.add(path, &next.tree);
-                    path.pop();
-                }
-                UseTree::Name(name) => self.0.push((name.ident.to_string(), path.clone())),
-                UseTree::Rename(name) => self.0.push((name.rename.to_string(), path.clone())),
-                UseTree::Group(group) => group.items.iter().for_each(|tree| self.add(path, tree)),
-                UseTree::Glob(_) => {}
-            }
-        }
-    }
     let mut found = BTreeMap::new();
     for source in sources.iter().filter(|source| source.module.len() == 1) {
-        for item in syn::parse_file(&source.text).unwrap().items {
-            if let Item::Use(ItemUse { vis: syn::Visibility::Public(_), tree, .. }) = item {
-                let mut exports = Exports(vec![]);
-                exports.add(&mut vec![], &tree);
-                for (name, path) in exports.0 {
-                    let from = match path.first().map(String::as_str) {
-                        Some("crate") => path[1..].to_vec(),
-                        Some("self") => [source.module.as_slice(), &path[1..]].concat(),
-                        _ => [source.module.as_slice(), &path].concat(),
-                    };
-                    found.insert([source.module.as_slice(), &[name]].concat(), from);
+        let tokens: Vec<TokenTree> = source.text.parse::<TokenStream>().unwrap().into_iter().collect();
+        let imports = tokens.split(|token| is_punct(Some(token), ';')).filter_map(|item| {
+            let at = item.windows(2).position(|pair| pair[0].to_string() == "pub" && pair[1].to_string() == "use")?;
+            Some(&item[at + 2..])
+        });
+        for import in imports {
+            let first = import[0].to_string();
+            let is_absolute = ["crate", "super", "self"].contains(&first.as_str());
+            // A path that begins with a module of the layer is the same from within the layer.
+            let before = if is_absolute { vec![] } else { [&["crate".to_owned()], source.module.as_slice()].concat() };
+            let mut reader = Reader { module: source.module.clone(), paths: vec![] };
+            reader.read_path(&before, import);
+            for path in reader.paths {
+                if let Some(name) = path.last().cloned() {
+                    found.insert([source.module.as_slice(), &[name]].concat(), path);
                 }
             }
         }
@@ -213,8 +206,7 @@ fn arrows(sources: &[Source]) -> BTreeSet<Arrow> {
     let reexports = reexports(sources);
     let mut arrows = BTreeSet::new();
     for source in sources {
-        let mut reader = Reader { module: source.module.clone(), paths: vec![] };
-        reader.visit_file(&syn::parse_file(&source.text).unwrap_or_else(|error| panic!("{}: {error}", source.name)));
+        let reader = Reader::of(&source.module, &source.text);
         let module = |path: &[String]| -> Module {
             // A layer's own file is the module without a name.
             [path[0].clone(), path.get(1).cloned().unwrap_or_default()]
@@ -227,7 +219,7 @@ fn arrows(sources: &[Source]) -> BTreeSet<Arrow> {
                 1 => path.clone(),
                 _ => match (modules.contains(&path[..2].to_vec()), reexports.get(&path[..2])) {
                     (true, _) => path[..2].to_vec(),
-                    (false, Some(from)) => from.clone(),
+                    (false, Some(from)) => from[..from.len().min(2)].to_vec(),
                     (false, None) => path[..1].to_vec(),
                 },
             };

@@ -3,6 +3,7 @@ mod refused;
 mod sections;
 
 use super::*;
+use crate::base::database_url::Pooler;
 use crate::base::key_ring::MasterKey;
 use secrecy::ExposeSecret;
 use std::collections::{BTreeMap, BTreeSet};
