@@ -329,9 +329,10 @@ async fn fifty_failures_from_an_address_make_it_wait_for_every_account() {
 /// An office at nine in the morning.
 #[tokio::test]
 async fn twenty_people_of_one_address_sign_in_at_once() {
-    let app = TestApp::with(|config| {
+    let redis = has_servers().then(|| redis_url().into()); // where counting takes several steps
+    let app = TestApp::with(move |config| {
         guarded(config);
-        config.redis.url = has_servers().then(|| redis_url().into()); // where counting takes several steps
+        config.redis.url = redis;
     })
     .await;
     let (tenant, place) = (app.tenant().await, Place::somewhere(&app));
@@ -391,9 +392,10 @@ async fn where_limits_are_off_nobody_waits() {
 /// Of tries at once the first may come last, and servers' clocks differ.
 #[tokio::test]
 async fn a_try_that_comes_late_does_not_wait() {
-    let app = TestApp::with(|config| {
+    let redis = has_servers().then(|| redis_url().into());
+    let app = TestApp::with(move |config| {
         guarded(config);
-        config.redis.url = has_servers().then(|| redis_url().into());
+        config.redis.url = redis;
     })
     .await;
     let (email, place) = (app.tenant().await.owner.email(), Place::somewhere(&app));

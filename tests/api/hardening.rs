@@ -1,5 +1,5 @@
 //! What once went wrong, or would have: each of these was found by attacking the server.
-use crate::support::{Kind, TestApp};
+use crate::support::{Kind, TestApp, is_for};
 use bizcenter::auth::Actor;
 use bizcenter::base::password::Password;
 use bizcenter::base::queue::Claimant;
@@ -224,8 +224,8 @@ async fn a_storm_of_sign_ins_is_turned_away_at_once_and_readers_go_on() {
 async fn a_request_that_is_given_up_leaves_no_statement_running() {
     use bizcenter::db::AnyConnection;
     use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
-    if Kind::of_this_run() != Kind::Postgres {
-        return; // MariaDB and SQLite stop by themselves, at their time-outs
+    if !is_for(Kind::Postgres, "MariaDB and SQLite stop by themselves, at their time-outs") {
+        return;
     }
     let app = TestApp::with(|config| config.database.pool_size = 4).await;
     let owner = app.tenant().await.owner;
