@@ -4,6 +4,11 @@
 pub use crate::db::roles::Role;
 
 /// A right, as a type: made by [`permissions!`](crate::permissions!).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no permission",
+    label = "callers are asked for a permission",
+    note = "declare it in the slice's `mod.rs`: `permissions! {{ {Self}: Editor }}`"
+)]
 pub trait Permission: Send + Sync + 'static {
     /// [`PERMISSION`](crate::api::guard::PERMISSION), and the permission as `operations.txt` prints it.
     const NAME: &'static str;

@@ -38,6 +38,11 @@ pub trait Scope {
 }
 
 /// A scope that also may change them, and in whose name.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't open a write lease",
+    label = "this scope only reads",
+    note = "a caller can write only with a permission that is declared without `(read)` in `permissions!`: take `Caller<Write>`"
+)]
 pub trait WriteScope: Scope {
     fn actor(&self) -> UserId;
     fn origin(&self) -> &Origin;
