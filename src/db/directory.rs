@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::error::Constraint;
 use super::types::{TenantId, UserId};
-use super::{Db, Origin, ReadTx, Scope, WriteScope, WriteTx};
+use super::{Db, Email, Origin, ReadTx, Scope, WriteScope, WriteTx};
 use crate::base::addresses::stored_forms;
 use crate::base::error::{Detail, Error, Result};
 use crate::base::formats::subscriber;
@@ -107,17 +107,17 @@ impl WriteTx {
         Ok(())
     }
 
-    /// The same by this address, in its canonical form: 409 where it is somebody's, in whichever form that is stored.
-    pub async fn add_email(&mut self, user: UserId, email: &str) -> Result<()> {
-        let mut others = stored_forms(email);
-        others.retain(|form| form != email);
+    /// The same by this address: 409 where it is somebody's, in whichever form that is stored.
+    pub async fn add_email(&mut self, user: UserId, email: &Email) -> Result<()> {
+        let mut others = email.stored_forms();
+        others.retain(|form| form != email.as_str());
         if !others.is_empty() {
             let others = logins::table.filter(logins::name.eq_any(others)).count();
             if others.get_result::<i64>(self.conn()).await? > 0 {
                 return Err(Error::Conflict(Detail::of("email", "is taken")));
             }
         }
-        self.add_login(user, email.to_owned()).await.taken("email")?;
+        self.add_login(user, email.to_string()).await.taken("email")?;
         Ok(())
     }
 
