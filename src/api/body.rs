@@ -43,9 +43,9 @@ fn refuse_coding(request: &Request) -> Result<()> {
 }
 
 /// A JSON body. Once a handler has it, it is valid.
-pub struct Json<T>(pub T);
+pub struct Json<T: Input>(pub T);
 
-impl<T: Type> Payload for Json<T> {
+impl<T: Input> Payload for Json<T> {
     const CONTENT_TYPE: &'static str = "application/json";
 
     fn check_content_type(content_type: &str) -> bool {

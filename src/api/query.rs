@@ -26,7 +26,7 @@ pub trait QueryParams: Sized + 'static {
 }
 
 /// `Query(list): Query<List<TaskFilter>>`
-pub struct Query<Q>(pub Q);
+pub struct Query<Q: QueryParams>(pub Q);
 
 impl<'a, Q: QueryParams> ApiExtractor<'a> for Query<Q> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
