@@ -1,4 +1,4 @@
-//! What is looked up before a tenant is known: who signs in under a name, and which tenant has a slug. Nothing else is
+//! What is looked up before a tenant is known: the user who has a name, and the tenant that has a slug. Nothing else is
 //! in reach here: on PostgreSQL no tenant is set, and row-level security hides all the rest. And how names get in and out.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::error::Constraint;
@@ -80,7 +80,7 @@ impl WriteScope for Server {
 }
 
 impl Db {
-    /// Whose name this is; `name` is in its canonical form. Addresses from before there was one are found by it too.
+    /// The user who has this name; `name` is in its canonical form. Addresses from before there was one are found by it too.
     pub async fn find_login(&self, name: &str, origin: &Origin) -> Result<Option<(TenantId, UserId)>> {
         let rows = logins::table.filter(logins::name.eq_any(stored_forms(name)));
         let rows = rows.select((logins::name, logins::tenant_id, logins::user_id));

@@ -1,6 +1,6 @@
 //! One connection type over three databases, and the leases that bind it to a tenant.
 //!
-//! A lease is one transaction. It comes from a [`Scope`], which knows whose rows it may touch, and is given back when the
+//! A lease is one transaction. It comes from a [`Scope`], which knows the tenant whose rows it may touch, and is given back when the
 //! work is over: `db.read(&caller, async |tx| queries::find(tx, id).await)`. Never take a second lease while holding one.
 pub mod any;
 pub mod api_keys;

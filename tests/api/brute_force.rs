@@ -1,4 +1,4 @@
-//! Guessing passwords: who has failed too often waits, longer each time, whichever way they come.
+//! Guessing passwords: a client that has failed too often waits, longer each time, whichever way it comes.
 use crate::support::{Answer, Call, Person, TestApp, has_servers, redis_call, redis_url};
 use bizcenter::auth::limits::network;
 use bizcenter::config::{Config, RateLimitConfig};
@@ -197,7 +197,7 @@ async fn guesses_of_the_current_password_wait_by_themselves() {
         place.wrong(&owner.email()).await; // sign-in counts failures by itself
     }
     place.wait(&owner.email()).await;
-    change(PASSWORD).expect(204).await; // and who fails there keeps nobody in from changing it
+    change(PASSWORD).expect(204).await; // and failed sign-ins keep no user who is signed in from changing it
     for _ in 0..4 {
         change("wrong").expect(422).await; // all of it is forgotten
     }
@@ -252,7 +252,7 @@ async fn of_many_tries_at_once_five_are_judged() {
     place.wait(&email).await;
 }
 
-// --- nobody learns who is known
+// --- nobody learns which names are known
 
 /// What is told of tries at a name: before, within and after the wait.
 async fn story(place: &Place, name: &str) -> Vec<Value> {

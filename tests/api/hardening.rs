@@ -282,7 +282,7 @@ async fn what_holds_a_token_or_a_key_is_kept_by_nobody() {
 #[tokio::test]
 async fn what_is_refused_for_its_parameters_has_its_price() {
     let app = TestApp::with(|config| {
-        config.redis.url = None; // whose counts of this machine's address all servers of a run share
+        config.redis.url = None; // all servers of a run would share its counts of this machine's address
         config.rate_limit.enabled = true;
         config.rate_limit.anonymous_per_hour = 2;
         config.rate_limit.register_per_minute = 2;

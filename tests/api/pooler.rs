@@ -124,7 +124,7 @@ async fn server(app: &TestApp) -> (Child, TestApp) {
     (child, app)
 }
 
-/// Runs a command as an operator does who has set this.
+/// Runs a command as an operator who has set this does.
 async fn command(database: &TestDatabase, pooler: &str, arguments: &[&str]) -> (i32, String, String) {
     let mut command: Command = bizcenter(database.folder.path(), arguments);
     run(command.env("DATABASE_URL", &database.url).env("DATABASE_POOLER", pooler)).await

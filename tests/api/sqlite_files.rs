@@ -1,4 +1,4 @@
-//! The modes of what the server writes, whatever the umask of who starts it.
+//! The modes of what the server writes, whatever the umask of the user who starts it.
 use crate::cli::run;
 use crate::support::{Kind, TestDatabase, is_for};
 use std::os::unix::fs::PermissionsExt;

@@ -86,7 +86,7 @@ impl SignIn {
         Ok(format!("{base}-{a:02x}{b:02x}{c:02x}{d:02x}"))
     }
 
-    /// Makes a user, and the tenant where it is a new one. The tenancy decides about the role. `by` is who does it: the
+    /// Makes a user, and the tenant where it is a new one. The tenancy decides about the role. `by` is the actor: the
     /// new user themselves where it is `None`.
     pub async fn add_user(
         &self,

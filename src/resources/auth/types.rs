@@ -161,7 +161,7 @@ impl Input for PasswordInput {
     }
 }
 
-/// Whose password is forgotten.
+/// The address of the user who forgot the password.
 #[derive(Debug, Clone, Object)]
 pub struct ForgotInput {
     #[oai(validator(max_length = 254))]

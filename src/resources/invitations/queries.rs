@@ -109,7 +109,7 @@ pub async fn insert(
 }
 
 pub async fn delete(tx: &mut WriteTx, id: InvitationId, by: Role) -> Result<Audited<()>> {
-    // Who comes second waits here, and finds nothing.
+    // The second of two requests waits here, and finds nothing.
     let _: InvitationId = for_update(one(tx.tenant(), id).select(invitations::id)).get_result(tx.conn()).await?;
     let invitation = find(tx, id).await?;
     if !may_invite(by, invitation.role) {
@@ -134,12 +134,12 @@ pub async fn withdraw_all(tx: &mut WriteTx, inviters: &[UserId]) -> Result<()> {
     Ok(())
 }
 
-/// What whoever shows a bad token is told, whatever is bad about it.
+/// The answer to a bad token, whatever is bad about it.
 pub fn invalid() -> Error {
     Error::unprocessable("invitation_token", "is not valid for this address, was used, or has expired")
 }
 
-/// Uses an invitation up, and gives its role. It is good only while who made it could still make it. It proves no address: the
+/// Uses an invitation up, and returns its role. It is good only while its inviter could still make it. It proves no address: the
 /// inviter was shown the token too.
 pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &Email) -> Result<Role> {
     type Row = (Vec<u8>, String, Role, Option<UserId>);
@@ -148,7 +148,7 @@ pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &Email) -> Res
         Some(RegistrationPolicy { is_suspended: false, .. }) => {}
         _ => return Err(invalid()),
     }
-    // Who comes second waits here.
+    // The second of two requests waits here.
     let locked = for_update(one(tenant, id).select(invitations::id)).get_result(tx.conn()).await.optional()?;
     let _: InvitationId = locked.ok_or_else(invalid)?;
     let row = one(tenant, id).filter(invitations::expires_at.gt(tx.now())).select((

@@ -119,7 +119,7 @@ impl UsersApi {
 }
 
 impl UsersApi {
-    /// An address and a password are changed only by who knows the password, and a new password ends all other sessions.
+    /// Only a caller who knows the password can change the address or the password. A new password ends all other sessions.
     async fn change_profile(
         &self,
         caller: &Caller<Own>,
@@ -140,7 +140,7 @@ impl UsersApi {
             false => None,
         };
         if moves {
-            // Also where it is taken: else this would be a fast way to find out whose there are.
+            // Also where it is taken: else this would be a fast way to find out which addresses users have.
             sign_in.mail_cap.take_email_change(caller.tenant(), caller.user()).await?;
         }
         if renames_known {

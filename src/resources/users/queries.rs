@@ -66,7 +66,7 @@ pub async fn find_account(tx: &mut ReadTx, id: UserId) -> Result<Account> {
 
 /// The user as they are now, for a change in this transaction, and how high the actor stands by now. The owners are locked
 /// first, then both of them, each in their order, so that two who act on one another wait and don't block each other for
-/// good; who was disabled or removed while they waited does nothing more.
+/// good. An actor who was disabled or removed while they waited does nothing more.
 pub async fn find_to_change(tx: &mut WriteTx, id: UserId) -> Result<(Rank, Locked<Account>)> {
     lock_owners(tx).await?;
     let actor = tx.actor();
@@ -130,7 +130,7 @@ pub async fn find_own_to_change(tx: &mut WriteTx) -> Result<Locked<User>> {
     Ok(Locked::new(user.ok_or(Error::InvalidToken)?))
 }
 
-/// Whoever asks, themselves: where they are gone, they were removed since they were let in.
+/// The caller's own row. `InvalidToken` if the user was removed after the request was authenticated.
 pub async fn find(tx: &mut ReadTx, id: UserId) -> Result<User> {
     let user = one(tx.tenant(), id).select(User::as_select()).first(tx.conn()).await.optional()?;
     user.ok_or(Error::InvalidToken)
@@ -261,7 +261,7 @@ pub async fn replace_password(tx: &mut WriteTx, new: String, email: &str) -> Res
     let (id, now) = (tx.actor(), tx.now());
     let user = find(tx, id).await?;
     if user.email != email {
-        return Err(one_time_tokens::invalid()); // who reads a former mailbox gets nowhere
+        return Err(one_time_tokens::invalid()); // a reader of a former mailbox gets nowhere
     }
     let change = (users::password_hash.eq(new), users::version.eq(users::version + 1), users::updated_at.eq(now));
     diesel::update(one(tx.tenant(), id)).set(change).execute(tx.conn()).await?;

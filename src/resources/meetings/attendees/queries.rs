@@ -53,15 +53,15 @@ pub async fn of_user(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<A
     Ok(rows.select(Attendee::as_select()).load(tx.conn()).await?)
 }
 
-/// The same of somebody who was invited by their address: by somebody who may not see whose it is, or before there was a user
-/// who has it.
+/// The same of somebody who was invited by their address: by somebody who may not see the user who has it, or before there was
+/// such a user.
 pub async fn of_guest(tx: &mut ReadTx, email: &Email, next: Batch) -> Result<Vec<Attendee>> {
     let of_guest = attendees::tenant_id.eq(tx.tenant()).and(attendees::email.eq_any(email.stored_forms()));
     let rows = batch!(attendees::table, of_guest, next, (attendees::id, AttendeeId));
     Ok(rows.select(Attendee::as_select()).load(tx.conn()).await?)
 }
 
-/// Whose address it is was removed: they stay guests, as `nobody`. The removal has the audit row. They are looked for first, as
+/// The user who has this address was removed: they stay guests, as `nobody`. The removal has the audit row. They are looked for first, as
 /// MariaDB would lock all that it looks at.
 pub async fn anonymize_guest(tx: &mut WriteTx, email: &str, nobody: &str) -> Result<()> {
     let forms = Email::of_stored(email).stored_forms();
@@ -83,7 +83,7 @@ pub async fn find(tx: &mut ReadTx, meeting: MeetingId, id: AttendeeId) -> Result
     Ok(one(tx.tenant(), meeting, id).select(Attendee::as_select()).first(tx.conn()).await?)
 }
 
-/// The meeting first, as who invites does it: no two wait for each other.
+/// The meeting is locked first, as an invitation does it, so that no two wait for each other.
 pub async fn find_to_change(tx: &mut WriteTx, meeting: MeetingId, id: AttendeeId) -> Result<Locked<Invited>> {
     meetings::lock(tx, meeting).await?;
     let attendee = one(tx.tenant(), meeting, id).select(Attendee::as_select());
@@ -94,8 +94,8 @@ pub async fn find_to_change(tx: &mut WriteTx, meeting: MeetingId, id: AttendeeId
 }
 
 /// Invites somebody. An address of a user of the tenant invites that user where the inviter sees addresses. For others it is a
-/// guest's, whoever has it: no user is looked for, so that neither the answer, nor a conflict, nor the time that it takes says
-/// whose address it is. The user who has proved it to be theirs can answer either way.
+/// guest's: no user is looked for, so that neither the answer, nor a conflict, nor the time that it takes says that a user has it.
+/// The user who has proved it to be theirs can answer either way.
 pub async fn insert(
     tx: &mut WriteTx,
     meeting: MeetingId,
