@@ -4,8 +4,8 @@
 //!
 //! - [`cli`], [`app`]: the commands, and the wiring.
 //! - [`resources`]: one folder a resource, with its types, handlers and queries.
-//! - [`api`]: what every operation shares: who calls, how it takes its input, how it answers.
-//! - [`auth`]: who calls and what they may do, as plain functions.
+//! - [`api`]: what every operation shares: its caller, how it takes its input, how it answers.
+//! - [`auth`]: callers and what they may do, as plain functions.
 //! - [`services`]: jobs, mail, cache, Redis.
 //! - [`db`]: connections, leases, audit, migrations, and the queries that no resource owns.
 //! - [`server`]: the HTTP server around the operations; it knows none of them.

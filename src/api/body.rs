@@ -15,6 +15,12 @@ use std::collections::HashSet;
 use std::marker::PhantomData;
 
 /// What people may send as a body.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not declared as a request body",
+    label = "this can't be read from a request",
+    note = "write `impl Input for {Self} {{}}` in `types.rs`; its method `check` is for rules that the schema can't say",
+    note = "its type also needs `#[derive(Object)]`"
+)]
 pub trait Input: ParseFromJSON + ToJSON + 'static {
     /// Adds what is wrong although the schema is kept, member by member: 422.
     fn check(&self, _problems: &mut Detail) {}
@@ -37,9 +43,9 @@ fn refuse_coding(request: &Request) -> Result<()> {
 }
 
 /// A JSON body. Once a handler has it, it is valid.
-pub struct Json<T>(pub T);
+pub struct Json<T: Input>(pub T);
 
-impl<T: Type> Payload for Json<T> {
+impl<T: Input> Payload for Json<T> {
     const CONTENT_TYPE: &'static str = "application/json";
 
     fn check_content_type(content_type: &str) -> bool {

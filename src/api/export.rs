@@ -90,7 +90,7 @@ pub struct Export {
 impl Export {
     /// Asks `page` for one batch after the other, each in a lease of its own. The first is awaited, so that an error
     /// still gets its proper answer; a later one cuts the connection.
-    /// Each begins with a look at the caller: whose session has ended gets no more.
+    /// Each begins with a look at the caller: a caller whose session has ended gets no more.
     pub async fn stream<F, A, P>(db: Db, caller: Caller<A>, export: ExportOf<F>, page: P) -> Result<Self>
     where
         F: Filter,

@@ -15,6 +15,11 @@ pub use batch::{Batch, BatchSize};
 pub const MAX_OFFSET: i64 = 100_000;
 
 /// A slice's own filters: a struct whose members become query parameters.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no filter of a list",
+    label = "a list needs a filter that knows its items and their order",
+    note = "write `impl Filter for {Self}` with `Item` and `Column`, or `plain_list!({Self} of Item)` where there is nothing to filter by"
+)]
 pub trait Filter: Type + ParseFromJSON + ToJSON + Clone + 'static {
     type Item: Type + ToJSON + Send + Sync + 'static;
     /// The columns to sort by; each is also a member of `Item`, by the same name.

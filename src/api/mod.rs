@@ -1,4 +1,4 @@
-//! What every operation shares: who calls it, how it takes its input, how it answers, and how it says so in the contract.
+//! What every operation shares: its caller, how it takes its input, how it answers, and how it says so in the contract.
 pub mod authorize;
 pub mod body;
 pub mod cached_list;

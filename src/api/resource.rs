@@ -4,6 +4,11 @@ use poem_openapi::types::{ToJSON, Type};
 use uuid::Uuid;
 
 /// What has an address and versions.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no resource: it has no address and no version",
+    label = "this must be a resource",
+    note = "declare it in `types.rs`: `resource!({Self}, \"/api/v1/…\", owner: created_by)`; it needs the members `id` and `version`"
+)]
 pub trait Resource: Type + ToJSON {
     const PATH: &'static str;
     /// Whether nobody may keep it, not even their own browser: a token or an amount is in it.
@@ -68,6 +73,12 @@ macro_rules! shown_once {
 }
 
 /// What somebody made: permissions with `if own` ask for it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no owner",
+    label = "name its owner where it is declared: `resource!(…, owner: …)`",
+    note = "a change is allowed or refused by the owner: `resource!(Task, \"/api/v1/tasks\", owner: created_by)` names the member",
+    note = "permissions with `if own` are for the owner; where nobody owns it, implement `Owned` by hand, as `src/resources/tenant/types.rs` does"
+)]
 pub trait Owned {
     fn owner(&self) -> UserId;
 }

@@ -50,7 +50,7 @@ pub struct Visitor<L> {
 impl<'a, L: VisitorLimit> FromRequest<'a> for Visitor<L> {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
         let (origin, charge) = (origin_of(request), Authenticator::of(request)?.charge(request));
-        // Who is refused pays too, as any visitor where the operation would charge a limit of its own.
+        // A refused caller pays too, as any visitor where the operation would charge a limit of its own.
         let refused = refuse_query(request);
         let limit = L::limit(charge.limits(), origin.ip);
         let limit = limit.or_else(|| refused.is_err().then(|| charge.limits().anonymous(origin.ip)));

@@ -1,4 +1,4 @@
-//! Finds out whose request it is: token or key → session → principal → limits.
+//! Finds the user that a request is from: token or key → session → principal → limits.
 use super::Actor;
 use super::access_token::{AccessTokens, Refused};
 use super::charge::{Charge, ProvenSecrets};
@@ -63,7 +63,7 @@ pub fn bearer(request: &Request) -> Option<&str> {
     scheme.eq_ignore_ascii_case(b"bearer").then(|| std::str::from_utf8(token).unwrap_or_default().trim())
 }
 
-/// Finds out who a request is from. The server puts one into every request's data.
+/// Finds the user that a request is from. The server puts one into every request's data.
 #[derive(Clone)]
 pub struct Authenticator(Arc<Inner>);
 
@@ -76,7 +76,7 @@ struct Inner {
     proven: ProvenSecrets,
 }
 
-/// Who it is, what they are now, by what, and the turns that it took.
+/// The user, their present state, the credential that named them, and the turns that it took.
 type Identified = (Actor, Principal, Credential, Vec<Taken>);
 
 impl Authenticator {
@@ -104,7 +104,7 @@ impl Authenticator {
         Charge::new(self.0.limits.clone(), self.0.proven.clone(), LimitReport::of(request))
     }
 
-    /// Who it is, and what they are now.
+    /// The user that the request's credential names, and their present state.
     pub async fn authenticate(&self, request: &Request) -> Result<(Actor, Principal, Credential)> {
         let identified = match bearer(request) {
             Some(token) => self.by_token(request, token).await,
@@ -194,7 +194,7 @@ impl Authenticator {
         to_its_end(admission).await
     }
 
-    /// Refuses who can't prove who they are, and charges them as a visitor.
+    /// Refuses a request without a valid credential, and charges it as a visitor's.
     async fn refuse<T>(&self, request: &Request, error: Error) -> Result<T> {
         self.charge(request).take(&[self.0.limits.anonymous(origin_of(request).ip)]).await?;
         Err(error)

@@ -409,7 +409,7 @@ impl Parameters {
         let ca_file = self.take(&["sslrootcert", "ssl_ca"])?;
         let is_of_system = ca_file.as_deref() == Some("system");
         if is_of_system {
-            asked.push(TlsMode::VerifyFull); // as libpq has it: who gets a certificate there is anybody
+            asked.push(TlsMode::VerifyFull); // as libpq has it: anybody can get a certificate from those authorities
         }
         let (least, most) = (asked.iter().min(), asked.iter().max());
         if least == Some(&TlsMode::Disable) && most > Some(&TlsMode::Disable) {

@@ -33,7 +33,7 @@ pub enum Error {
     /// Or their tenant is suspended.
     #[error("This user is disabled.")]
     InactiveUser,
-    /// Told only to who knows the password, as is the one before.
+    /// Returned only after the password was verified, as the one before, so that it reveals nothing to others.
     #[error("The e-mail address has to be verified first. A mail with a token is on its way.")]
     UnverifiedEmail,
     /// A caller who wants what only people with a verified address may do, where mail is set up.

@@ -43,7 +43,7 @@ macro_rules! count {
 }
 
 /// Seals the values of a column by the tenant's present data key, those that another one has sealed. Ids are read without a
-/// lock and rows then locked one by one, before the keys, as who changes a row does it: no two wait for each other.
+/// lock and rows then locked one by one, before the keys, in the order of every change of a row, so that no two wait for each other.
 macro_rules! seal_anew {
     ($db:expr, $tenant:expr, $seen:expr, $table:ident, $column:ident) => {
         let mut after = AnyId::from(Uuid::nil());
@@ -108,7 +108,7 @@ impl Db {
         let renewed = self.write(&Server::of(tenant), async |tx: &mut WriteTx| tx.renew_data_key().await).await?;
         let Some(number) = renewed else { return Ok(()) };
         each_sealed_column!(seal_anew, self, tenant, seen);
-        // Whoever sealed by an old key had the head under lock before there was this one: nothing is left of theirs. Keys from
+        // A transaction that sealed by an old key had the head under lock before there was this one, so it has ended. Keys from
         // it on stay, also where another one has followed meanwhile: values may be sealed by each of them.
         let delete = async |tx: &mut WriteTx| {
             tx.forget_data_keys_before(number).await?;

@@ -1,4 +1,4 @@
-//! Attendees over HTTP: who is invited, and who answers.
+//! Attendees over HTTP: the people who are invited, and the users who answer for them.
 use crate::meetings::path_of;
 use crate::support::{Person, Tenant, TestApp};
 use bizcenter::auth::Role;

@@ -1,4 +1,4 @@
-//! Contracts over HTTP: their members, their versions, and who may do what with them.
+//! Contracts over HTTP: their members, their versions, and what each role may do with them.
 use crate::support::{Answer, Person, Tenant, TestApp};
 use bizcenter::auth::Role;
 use serde_json::{Value, json};

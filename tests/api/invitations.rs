@@ -1,4 +1,4 @@
-//! Invitations: who may ask whom to join, what the token is good for, and when it is no more.
+//! Invitations: the roles that may invite, what the token is good for, and when it is no more.
 use crate::support::{Answer, Kind, Person, TestApp};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -145,7 +145,7 @@ async fn members_and_those_who_are_invited_already_are_a_conflict() {
         assert_eq!(answer.detail(), json!({"email": ["already belongs to a user of the tenant"]}), "{email}");
     }
     invite(owner, &removed.email(), "viewer").await.expect(201);
-    invite(owner, &other.owner.email(), "viewer").await.expect(201); // who is where else is not told
+    invite(owner, &other.owner.email(), "viewer").await.expect(201); // that the address is a user's of another tenant is not told
 
     let email = format!("r-{}", address(&app));
     let first = invite(owner, &email, "viewer").await.expect(201).json();

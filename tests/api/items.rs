@@ -1,4 +1,4 @@
-//! Items over HTTP: their members, their owners, and who may do what with them.
+//! Items over HTTP: their members, their owners, and what each role may do with them.
 use crate::support::{Answer, Person, Tenant, TestApp};
 use bizcenter::auth::Role;
 use futures_util::future::join_all;

@@ -1,4 +1,4 @@
-//! What goes by mail: a new password for who forgot theirs, and the proof that an address is somebody's.
+//! What goes by mail: a new password for a user who forgot theirs, and the proof that an address is the user's.
 use crate::support::rows::run;
 use crate::support::{Answer, Kind, Person, TestApp};
 use chrono::Duration;
@@ -178,7 +178,7 @@ async fn a_token_is_good_for_half_an_hour_and_the_latest_alone() {
     login(&app, &late.email(), PASSWORD).await.expect(200);
 }
 
-/// Who reads a former mailbox, or asked before the password was changed, must get nowhere.
+/// A reader of a former mailbox must get nowhere, nor must a token that was asked for before the password was changed.
 #[tokio::test]
 async fn a_token_is_no_good_once_the_address_or_the_password_was_changed() {
     let app = TestApp::alone().await;

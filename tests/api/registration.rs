@@ -1,4 +1,4 @@
-//! Registration: who gets in, as what, and into which tenant.
+//! Registration: the people who get in, with which role, and into which tenant.
 use crate::support::rows::run;
 use crate::support::{Answer, Kind, Tenant, TestApp};
 use futures_util::future::join_all;

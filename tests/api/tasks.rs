@@ -1,4 +1,4 @@
-//! Tasks over HTTP: their members, their versions, and who may do what with them.
+//! Tasks over HTTP: their members, their versions, and what each role may do with them.
 use crate::support::{Answer, Person, Tenant, TestApp};
 use bizcenter::auth::Role;
 use futures_util::future::join_all;
@@ -385,7 +385,7 @@ async fn editors_change_any_task_and_delete_their_own() {
     let [first, second] = [editor.task(json!({"title": "a"})).await, editor.task(json!({"title": "b"})).await];
     other.patch(&path_of(&first)).json(&json!({"title": "c", "assigned_to": other.id()})).expect(200).await;
     other.put(&path_of(&first)).json(&json!({"title": "d", "assigned_to": other.id()})).expect(200).await;
-    let refused = other.delete(&path_of(&first)).send().await; // made by whom counts, not for whom
+    let refused = other.delete(&path_of(&first)).send().await; // its maker may delete it, not its assignee
     assert_eq!(refused.error(), (403, "forbidden".into()));
     editor.delete(&path_of(&first)).expect(204).await;
     admin.delete(&path_of(&second)).expect(204).await;

@@ -98,7 +98,7 @@ async fn the_owner_opens_the_door_to_visitors_and_closes_it() {
     assert_eq!(newcomer.get(TENANT).expect(200).await.json()["slug"], json!(tenant.slug));
     tenant.owner.patch(TENANT).json(&json!({"open_registration": false})).expect(200).await;
     assert_eq!(knock().await.error(), error(403, "registration_closed"));
-    newcomer.get(TENANT).expect(200).await; // who is in stays in
+    newcomer.get(TENANT).expect(200).await; // a member stays a member
 }
 
 // --- the end

@@ -39,7 +39,7 @@ pub async fn store(tx: &mut WriteTx, company: &Company, places: Range<u64>) -> R
     Ok(())
 }
 
-/// Up to four colleagues of who made it, and now and then somebody outside.
+/// Up to four colleagues of the user who made it, and now and then somebody outside.
 fn attendees(company: &Company, meeting: &Meeting, dice: &mut Dice, id: impl Fn() -> AttendeeId) -> Vec<Attendee> {
     let mut users: Vec<_> = (0..dice.below(5)).map(|_| anybody(company, Role::Viewer, dice).id).collect();
     users.sort();

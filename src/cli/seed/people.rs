@@ -6,7 +6,7 @@ use crate::app::Parts;
 use crate::auth::{Actor, Role};
 use crate::base::error::Error;
 use crate::db::types::UserId;
-use crate::db::{Action, Changes, WriteTx};
+use crate::db::{Action, Changes, Email, WriteTx};
 use crate::resources::tenant::NewTenant;
 use crate::resources::users::NewUser;
 use crate::resources::{tenant, users};
@@ -63,7 +63,7 @@ async fn insert(parts: &Parts, company: &Company, name: String, hash: &str) -> c
         let _ = tenant::insert(tx, new).await?;
         for Person { id, name, username, email, role } in people {
             let new = NewUser {
-                email: email.clone(),
+                email: Email::of_stored(email),
                 username: Some(username.clone()),
                 name: name.clone(),
                 role: *role,

@@ -80,7 +80,7 @@ pub async fn insert(tx: &mut WriteTx, input: ApiKeyInput, _maker: VerifiedCaller
 
 /// The key is gone, and its service account can do nothing more; what it made stays.
 pub async fn delete(tx: &mut WriteTx, id: ApiKeyId, by: Role) -> Result<Audited<()>> {
-    // Who comes second waits here, and finds nothing.
+    // The second of two requests waits here, and finds nothing.
     let _: ApiKeyId = for_update(one(tx.tenant(), id).select(api_keys::id)).get_result(tx.conn()).await?;
     let key = find(tx, id).await?;
     if by < key.role {

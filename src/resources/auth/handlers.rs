@@ -12,7 +12,6 @@ use super::types::{
 use super::{Own, Read, Sessions, queries};
 use crate::api::list::List;
 use crate::api::optional_session::OptionalSession;
-use crate::api::scalars::Email;
 use crate::api::tags::Tag;
 use crate::api::visitor::{Anonymous, Login, Refresh, Register, SignOut, Token};
 use crate::api::{
@@ -165,8 +164,8 @@ impl AuthApi {
     /// Request a new password
     #[oai(path = "/password/forgot", method = "post", operation_id = "auth_password_forgot")]
     async fn forgot(&self, visitor: Visitor<Anonymous>, Json(input): Json<ForgotInput>) -> Result<Accepted> {
-        let ForgotInput { email: Email(email) } = input;
-        self.sign_in.db.enqueue(SendReset { email }, &visitor.origin).await?;
+        let ForgotInput { email } = input;
+        self.sign_in.db.enqueue(SendReset { email: email.to_string() }, &visitor.origin).await?;
         Ok(Accepted)
     }
 

@@ -1,4 +1,4 @@
-//! The e-mails of sign-in. They say who wrote, what happened, what to do, and what to do if it was not you.
+//! The e-mails of sign-in. Each names its sender, and says what happened, what to do, and what to do if it was not you.
 use crate::services::mail::{Mail, SecurityEmail};
 use crate::services::mail_text::MailText;
 

@@ -1,10 +1,8 @@
 //! How people come in: by registration, by invitation, or made by an operator.
 use super::sign_in::SignIn;
 use super::types::RegisterInput;
-use crate::api::scalars::Email;
 use crate::api::verified::SendVerification;
 use crate::auth::{Actor, Role};
-use crate::base::addresses::canonical_login;
 use crate::base::error::{Error, Result};
 use crate::base::formats::normalised;
 use crate::base::opaque::{OpaqueToken, TokenKind};
@@ -35,7 +33,7 @@ impl SignIn {
         self.refuse_common("password", &input.password)?;
         let tenancy = self.tenancy_of(&input, &origin).await?;
         let (again, name) = (input.clone(), input.name());
-        let RegisterInput { email: Email(email), password, username, .. } = input;
+        let RegisterInput { email, password, username, .. } = input;
         let password_hash = self.passwords.hash(Claimant::visitor(origin.ip), &password).await?;
         let role = Role::Viewer; // `add_user` decides
         let new = NewUser { email, username, name, role, password_hash, is_superuser: false, email_verified: false };
@@ -88,7 +86,7 @@ impl SignIn {
         Ok(format!("{base}-{a:02x}{b:02x}{c:02x}{d:02x}"))
     }
 
-    /// Makes a user, and the tenant where it is a new one. The tenancy decides about the role. `by` is who does it: the
+    /// Makes a user, and the tenant where it is a new one. The tenancy decides about the role. `by` is the actor: the
     /// new user themselves where it is `None`.
     pub async fn add_user(
         &self,
@@ -97,7 +95,6 @@ impl SignIn {
         by: Option<UserId>,
         origin: Origin,
     ) -> Result<User> {
-        new.email = canonical_login(&new.email);
         new.username = new.username.as_deref().map(normalised);
         let tenant = match &tenancy {
             Tenancy::Existing(tenant, _) | Tenancy::Open(tenant) => *tenant,

@@ -68,7 +68,7 @@ pub struct Tokens {
 }
 
 impl SignIn {
-    /// Opens a session for whoever knows the password.
+    /// Opens a session for a client that knows the password.
     pub async fn login(
         &self,
         login: &str,
@@ -160,7 +160,7 @@ impl SignIn {
         checked
     }
 
-    /// Writes a failed sign-in into the audit log, beside the answer: how long that takes must not tell who is known.
+    /// Writes a failed sign-in into the audit log, beside the answer: how long that takes must not reveal which names are known.
     fn record_failed_login(&self, actor: Actor, place: Turn) {
         let db = self.db.clone();
         tokio::spawn(async move {

@@ -50,10 +50,10 @@ impl RegisterInput {
     /// What the user is called: as they say, else by their username, else by the part of their address before the `@`, in the
     /// form in which the address is kept.
     pub fn name(&self) -> String {
-        let Email(email) = &self.email;
+        let email = self.email.as_str();
         let given = self.name.clone().or_else(|| self.username.clone());
         given.unwrap_or_else(|| {
-            let local = email.rsplit_once('@').map_or(email.as_str(), |(local, _)| local);
+            let local = email.rsplit_once('@').map_or(email, |(local, _)| local);
             local.chars().take(MAX_NAME).collect()
         })
     }
@@ -97,8 +97,8 @@ impl Input for LoginInput {
 impl LoginInput {
     /// The name to look up.
     pub fn login(&self) -> String {
-        let name = self.email.as_ref().map(|Email(email)| email).or(self.username.as_ref());
-        canonical_login(name.map_or("", String::as_str))
+        let name = self.email.as_ref().map(Email::as_str).or(self.username.as_deref());
+        canonical_login(name.unwrap_or_default())
     }
 }
 
@@ -161,7 +161,7 @@ impl Input for PasswordInput {
     }
 }
 
-/// Whose password is forgotten.
+/// The address of the user who forgot the password.
 #[derive(Debug, Clone, Object)]
 pub struct ForgotInput {
     #[oai(validator(max_length = 254))]

@@ -62,8 +62,8 @@ fn matching(tx: &ReadTx, list: &List<MeetingFilter>, (from, until): Span, forms:
     )
 }
 
-/// A reader who looks for their own meetings also finds those that their verified address is invited to. Nobody else does: that would tell
-/// whose address it is.
+/// A reader who looks for their own meetings also finds those that their verified address is invited to. Nobody else does: that would
+/// tell them the user who has the address.
 pub async fn list(tx: &mut ReadTx, list: &List<MeetingFilter>, reader: UserId) -> Result<Page<Meeting>> {
     let days = days(tx, &list.filter).await?;
     let forms = attendees::forms_to_find(tx, list.filter.attendee, reader).await?;

@@ -7,7 +7,7 @@ use crate::api::list::Batch;
 use crate::auth::{Permission, Role};
 use crate::base::error::Result;
 use crate::db::types::UserId;
-use crate::db::{Cost, ReadTx, WriteScope};
+use crate::db::{Cost, Email, ReadTx, WriteScope};
 use crate::resources::auth::{SessionInfo, SignIn};
 use crate::resources::meetings::{action_items, attendees, calendar};
 use crate::resources::{api_keys, audit_logs, contracts, invitations, items, meetings, tasks};
@@ -156,7 +156,7 @@ async fn batch(sign_in: &SignIn, caller: &Caller<Read>, role: Role, kind: Kind, 
             Kind::Attendance => values(attendees::of_user(tx, user, next).await?),
             // An address that nobody has proved may be a stranger's.
             Kind::GuestAttendance => match queries::verified_forms(tx, user).await?.first() {
-                Some(address) => values(attendees::of_guest(tx, address, next).await?),
+                Some(address) => values(attendees::of_guest(tx, &Email::of_stored(address), next).await?),
                 None => vec![],
             },
             Kind::ActionItem => values(action_items::about(tx, user, next).await?),

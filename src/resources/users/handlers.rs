@@ -7,7 +7,6 @@ use crate::api::tags::Tag;
 use crate::api::verified::SendVerification;
 use crate::api::{Also, Caller, Deleted, Found, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Saved};
 use crate::auth::Role;
-use crate::base::addresses::canonical_login;
 use crate::base::error::{Error, Result};
 use crate::db::types::UserId;
 use crate::db::{Audited, Scope, WriteTx};
@@ -120,7 +119,7 @@ impl UsersApi {
 }
 
 impl UsersApi {
-    /// An address and a password are changed only by who knows the password, and a new password ends all other sessions.
+    /// Only a caller who knows the password can change the address or the password. A new password ends all other sessions.
     async fn change_profile(
         &self,
         caller: &Caller<Own>,
@@ -131,8 +130,7 @@ impl UsersApi {
         let actor = caller.as_actor();
         let known = sign_in.db.read(caller, async |tx| queries::find(tx, caller.user()).await).await?;
         let asked = change(&known)?;
-        let Email(email) = &asked.email;
-        let moves = *email != canonical_login(&known.email);
+        let moves = asked.email != Email::of_stored(&known.email);
         let renames =
             |before: &User, input: &ProfileInput| input.username.is_some() && input.username != before.username;
         let renames_known = renames(&known, &asked);
@@ -142,7 +140,7 @@ impl UsersApi {
             false => None,
         };
         if moves {
-            // Also where it is taken: else this would be a fast way to find out whose there are.
+            // Also where it is taken: else this would be a fast way to find out which addresses users have.
             sign_in.mail_cap.take_email_change(caller.tenant(), caller.user()).await?;
         }
         if renames_known {
@@ -160,8 +158,7 @@ impl UsersApi {
         let write = async |tx: &mut WriteTx| {
             let user = caller.authorize(queries::find_own_to_change(tx).await?, if_match)?;
             let input = change(&user)?;
-            let Email(email) = &input.email;
-            if is_sensitive != (input.password.is_some() || *email != canonical_login(&user.email))
+            if is_sensitive != (input.password.is_some() || input.email != Email::of_stored(&user.email))
                 || (renames(&user, &input) && !renames_known)
                 || !queries::still_has(tx, checked.clone()).await?
             {

@@ -51,10 +51,10 @@ crate::resource!(User, "/api/v1/users", owner: id, {
     }
 });
 
-/// What is needed to make a person. E-mail and username are normalised.
+/// What is needed to make a person. The username is normalised.
 #[derive(Clone)]
 pub struct NewUser {
-    pub email: String,
+    pub email: Email,
     pub username: Option<String>,
     pub name: String,
     pub role: Role,
@@ -92,7 +92,7 @@ impl Input for ProfileInput {
 impl From<&User> for ProfileInput {
     fn from(user: &User) -> Self {
         let User { name, username, email, .. } = user.clone();
-        Self { name, username, email: Email(email), password: None, current_password: None }
+        Self { name, username, email: Email::of_stored(&email), password: None, current_password: None }
     }
 }
 

@@ -22,7 +22,7 @@ crate::text_enum! {
     }
 }
 
-/// Whom to invite.
+/// The user or the address to invite.
 #[derive(Debug, Clone, Object)]
 pub struct NewAttendee {
     #[oai(nullable)]

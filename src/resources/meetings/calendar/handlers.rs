@@ -103,7 +103,7 @@ impl FeedApi {
 }
 
 impl FeedApi {
-    /// Whose feed it is, if they are to be served.
+    /// The user whose feed it is, if they are to be served.
     async fn reader(&self, token: &OpaqueToken, origin: &Origin) -> Result<Option<Actor>> {
         let nobody_yet = Actor::unproven(token.tenant(), Uuid::nil().into(), origin.clone());
         let user = self.db.read(&nobody_yet, async |tx| queries::reader(tx, token).await).await?;

@@ -1,5 +1,5 @@
-//! Who is invited by an address: the user who has proved that it is theirs answers for it, and finds the meeting. Nobody else
-//! learns whose it is.
+//! Attendees who are invited by an address: the user who has proved that it is theirs answers for it, and finds the meeting.
+//! Nobody else learns that it is this user's.
 use super::types::Attendee;
 use crate::api::{Owned, Resource};
 use crate::base::error::Result;
