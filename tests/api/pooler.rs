@@ -4,7 +4,7 @@ use crate::cli::{bizcenter, run, started};
 use crate::support::rows::{rows, run as batch};
 use crate::support::{Kind, Person, Tenant, TestApp, TestDatabase, is_for, not_for_this_run, shares_redis};
 use bizcenter::auth::Actor;
-use bizcenter::base::database_url::Pooler;
+use bizcenter::base::pooler::Pooler;
 use bizcenter::db::{Origin, ReadTx};
 use diesel_async::RunQueryDsl;
 use futures_util::future::join_all;

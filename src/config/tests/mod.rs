@@ -3,8 +3,8 @@ mod refused;
 mod sections;
 
 use super::*;
-use crate::base::database_url::Pooler;
 use crate::base::key_ring::MasterKey;
+use crate::base::pooler::Pooler;
 use secrecy::ExposeSecret;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, ErrorKind};

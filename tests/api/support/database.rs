@@ -1,8 +1,8 @@
 //! Databases to test on: an empty one for each that asks.
 #![expect(clippy::disallowed_methods, reason = "tests look behind the queries")]
 use super::skips::not_for_this_run;
-use bizcenter::base::database_url::Pooler;
 use bizcenter::base::env::Env;
+use bizcenter::base::pooler::Pooler;
 use bizcenter::db::AnyConnection;
 use bizcenter::db::connect::{Target, establish};
 use diesel_async::SimpleAsyncConnection;
