@@ -4,11 +4,10 @@ use super::cache_versions::CacheScope;
 use super::directory::Server;
 use super::lease::SendAsyncFn;
 use super::types::{AnyId, AuditId, TenantId};
-use super::{Db, WriteTx};
+use super::{Db, Execute, WriteTx};
 use crate::base::error::Result;
 use crate::db::schema::audit_logs;
-use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
+use diesel::ExpressionMethods;
 use poem_openapi::types::ToJSON;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -149,7 +148,7 @@ impl WriteTx {
             audit_logs::ip.eq(self.origin().ip.map(|ip| ip.to_string())),
             audit_logs::request_id.eq(self.origin().request_id.clone()),
         );
-        diesel::insert_into(audit_logs::table).values(row).execute(self.conn()).await?;
+        diesel::insert_into(audit_logs::table).values(row).execute(self).await?;
         if S::IS_CACHED {
             self.invalidate(CacheScope::of::<S>()).await?;
         }

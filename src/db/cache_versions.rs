@@ -8,12 +8,11 @@
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::audit::Subject;
 use super::types::CacheVersion;
-use super::{Any, ReadTx, WriteTx};
+use super::{Any, Execute, ReadTx, RunQueryDsl, WriteTx};
 use crate::base::error::Result;
 use crate::db::schema::cache_generations as generations;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
-use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 /// The lists of one kind of records.
@@ -37,7 +36,7 @@ impl ReadTx {
     pub async fn cache_version(&mut self, scope: CacheScope) -> Result<CacheVersion> {
         let of_tenant = generations::table.filter(generations::tenant_id.eq(self.tenant()));
         let row = of_tenant.filter(generations::kind.eq(scope.kind())).select(generations::generation);
-        let version = row.first(self.conn()).await.optional()?;
+        let version = row.first(self).await.optional()?;
         Ok(version.unwrap_or(CacheVersion(Uuid::nil()))) // nothing was ever written
     }
 }
@@ -53,7 +52,7 @@ impl WriteTx {
             generations::generation.eq(self.new_id::<CacheVersion>()),
         );
         let insert = diesel::insert_into(generations::table).values(row);
-        Replacing(insert).execute(self.conn()).await?;
+        Replacing(insert).execute(self).await?;
         Ok(())
     }
 }

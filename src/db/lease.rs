@@ -1,5 +1,9 @@
-//! Leases: transactions that know their tenant.
+//! Leases: transactions that know their tenant. Nothing outside of this module reaches their connection.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
+mod run;
+
+pub use run::{Execute, RunQueryDsl};
+
 use super::any::AnyTransactions;
 use super::connect::Target;
 use super::deadline::StopGuard;
@@ -159,8 +163,20 @@ impl ReadTx {
     }
 
     #[expect(clippy::expect_used, reason = "only `end` and `abandon` take it, and they take the lease with it")]
-    pub fn conn(&mut self) -> &mut AnyConnection {
+    fn conn(&mut self) -> &mut AnyConnection {
         &mut self.leased.as_mut().expect("a lease in use").conn
+    }
+
+    pub(super) fn is_postgres(&mut self) -> bool {
+        matches!(self.conn(), AnyConnection::Pg(_))
+    }
+
+    /// Lets the lease see the rows of all tenants: on PostgreSQL this is what `app.system` is for.
+    pub(super) async fn see_all_tenants(&mut self) -> Result<()> {
+        if let AnyConnection::Pg(conn) = self.conn() {
+            conn.batch_execute("SET LOCAL app.system = 'on'").await?;
+        }
+        Ok(())
     }
 
     /// Goes around the work of the lease: see [`StopGuard`].

@@ -39,6 +39,8 @@ pub use any::{Any, AnyConnection};
 pub use audit::{AuditAction as Action, Audited, Changes};
 pub use data_keys::{Place, Unsealer};
 pub use idempotency::Once;
-pub use lease::{Cost, Db, DbOptions, OperatorScope, Origin, ReadTx, Scope, SendAsyncFn, WriteScope, WriteTx};
+pub use lease::{
+    Cost, Db, DbOptions, Execute, OperatorScope, Origin, ReadTx, RunQueryDsl, Scope, SendAsyncFn, WriteScope, WriteTx,
+};
 pub use principals::Principal;
 pub use types::Sealed;

@@ -12,11 +12,10 @@ use crate::db::schema::contracts;
 use crate::db::search::like;
 use crate::db::sql::{JsonListMethods, for_update, insert_many, text_or};
 use crate::db::types::{ContractId, Day, Instant, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, Place, ReadTx, Sealed, Unsealer, WriteTx};
+use crate::db::{Action, Any, Audited, Changes, Execute, Place, ReadTx, RunQueryDsl, Sealed, Unsealer, WriteTx};
 use crate::resources::tenant;
 use crate::{batch, narrowed, paged};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn all(tenant: TenantId) -> _ {
@@ -85,19 +84,19 @@ pub async fn made_by(tx: &mut ReadTx, user: UserId, next: Batch, role: Role) -> 
         return Ok(vec![]);
     }
     let rows = batch!(all(tx.tenant()), contracts::created_by.eq(user), next, (contracts::id, ContractId));
-    let rows = rows.select(Row::as_select()).load(tx.conn()).await?;
+    let rows = rows.select(Row::as_select()).load(tx).await?;
     seen(tx, rows, role >= SeeAmounts::ROLE).await
 }
 
 pub async fn find(tx: &mut ReadTx, id: ContractId, with_amounts: bool) -> Result<Contract> {
-    let row: Row = one(tx.tenant(), id).select(Row::as_select()).first(tx.conn()).await?;
+    let row: Row = one(tx.tenant(), id).select(Row::as_select()).first(tx).await?;
     row.decrypt_for(keys(tx, with_amounts).await?.as_ref())
 }
 
 /// The contract as it is now, amount and all, for a change in this transaction: nobody else changes it meanwhile.
 pub async fn find_to_change(tx: &mut WriteTx, id: ContractId) -> Result<Locked<Contract>> {
     let row = one(tx.tenant(), id).select(Row::as_select());
-    let row: Row = for_update(row).get_result(tx.conn()).await?;
+    let row: Row = for_update(row).get_result(tx).await?;
     let keys = tx.unsealer().await?;
     Ok(Locked::new(row.decrypt_for(Some(&keys))?))
 }
@@ -105,7 +104,7 @@ pub async fn find_to_change(tx: &mut WriteTx, id: ContractId) -> Result<Locked<C
 /// The contract as it is now, for its deletion; without its amount, which may be one that does not open.
 pub async fn find_to_delete(tx: &mut WriteTx, id: ContractId) -> Result<Locked<Contract>> {
     let row = one(tx.tenant(), id).select(Row::as_select());
-    let row: Row = for_update(row).get_result(tx.conn()).await?;
+    let row: Row = for_update(row).get_result(tx).await?;
     Ok(Locked::new(Contract { amount_visible: true, ..row.decrypt_for(None)? }))
 }
 
@@ -139,7 +138,7 @@ pub async fn insert(tx: &mut WriteTx, input: ContractInput) -> Result<Audited<Co
             contracts::created_at.eq(contract.created_at),
             contracts::updated_at.eq(contract.updated_at),
         ))
-        .execute(tx.conn())
+        .execute(tx)
         .await?;
     Ok(tx.audit(Action::Create, contract.id, Changes::created(&contract.input)).await?.with(contract))
 }
@@ -166,7 +165,7 @@ pub async fn store(tx: &mut WriteTx, new: Vec<Contract>) -> Result<()> {
             contracts::updated_at.eq(contract.updated_at),
         )
     };
-    insert_many(contracts::table, new.into_iter().map(row)).execute(tx.conn()).await?;
+    insert_many(contracts::table, new.into_iter().map(row)).execute(tx).await?;
     Ok(())
 }
 
@@ -191,7 +190,7 @@ async fn save(tx: &mut WriteTx, before: &Contract, input: ContractInput) -> Resu
             contracts::version.eq(contract.version),
             contracts::updated_at.eq(contract.updated_at),
         ))
-        .execute(tx.conn())
+        .execute(tx)
         .await?;
     history::record(tx, before, &contract).await?;
     let changes = Changes::updated(&before.input, &contract.input);
@@ -200,20 +199,20 @@ async fn save(tx: &mut WriteTx, before: &Contract, input: ContractInput) -> Resu
 
 pub async fn delete(tx: &mut WriteTx, contract: Authorized<Contract>) -> Result<Audited<()>> {
     history::delete_of(tx, contract.id).await?;
-    diesel::delete(one(tx.tenant(), contract.id)).execute(tx.conn()).await?;
+    diesel::delete(one(tx.tenant(), contract.id)).execute(tx).await?;
     tx.audit(Action::Delete, contract.id, Changes::deleted(&contract.input)).await
 }
 
 /// The next contracts that are to expire today, in the order of their ids.
 pub async fn due_to_expire(tx: &mut ReadTx, after: ContractId) -> Result<Vec<ContractId>> {
     let rows = over(tx.tenant(), tenant::today(tx).await?).filter(contracts::id.gt(after)).order(contracts::id);
-    Ok(rows.limit(500).select(contracts::id).load(tx.conn()).await?)
+    Ok(rows.limit(500).select(contracts::id).load(tx).await?)
 }
 
 /// Lets one expire; 404 where somebody was faster.
 pub async fn expire(tx: &mut WriteTx, id: ContractId) -> Result<Audited<Contract>> {
     let row = over(tx.tenant(), tenant::today(tx).await?).filter(contracts::id.eq(id)).select(Row::as_select());
-    let row: Row = for_update(row).get_result(tx.conn()).await?;
+    let row: Row = for_update(row).get_result(tx).await?;
     let before = row.decrypt_for(None)?; // its amount is nobody's business here
     let mut input = before.input.clone();
     input.terms.status = ContractStatus::Expired;

@@ -14,14 +14,13 @@ use crate::db::error::Constraint;
 use crate::db::schema::{invitations, users};
 use crate::db::sql::for_update;
 use crate::db::types::{Instant, InvitationId, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
+use crate::db::{Action, Any, Audited, Changes, Execute, ReadTx, RunQueryDsl, WriteTx};
 use crate::resources::auth::EmailTemplates;
 use crate::resources::tenant;
 use crate::resources::tenant::RegistrationPolicy;
 use crate::{batch, paged};
 use chrono::Duration;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn one(tenant: TenantId, id: InvitationId) -> _ {
@@ -47,13 +46,13 @@ pub async fn list(tx: &mut ReadTx, list: &List<InvitationFilter>) -> Result<Page
 pub async fn made_by(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Invitation>> {
     let rows = open(tx.tenant(), tx.now());
     let rows = batch!(rows, invitations::invited_by.eq(user), next, (invitations::id, InvitationId));
-    let rows: Vec<Stored> = rows.select(Stored::as_select()).load(tx.conn()).await?;
+    let rows: Vec<Stored> = rows.select(Stored::as_select()).load(tx).await?;
     Ok(rows.into_iter().map(Invitation::from).collect())
 }
 
 pub async fn find(tx: &mut ReadTx, id: InvitationId) -> Result<Invitation> {
     let row = one(tx.tenant(), id).filter(invitations::expires_at.gt(tx.now()));
-    let row: Stored = row.select(Stored::as_select()).first(tx.conn()).await?;
+    let row: Stored = row.select(Stored::as_select()).first(tx).await?;
     Ok(row.into())
 }
 
@@ -62,11 +61,11 @@ pub async fn must_be_new(tx: &mut ReadTx, email: &str) -> Result<()> {
     let (tenant, now) = (tx.tenant(), tx.now());
     let members = users::tenant_id.eq(tenant).and(users::email.eq_any(stored_forms(email)));
     let members = users::table.filter(members);
-    if members.count().get_result::<i64>(tx.conn()).await? > 0 {
+    if members.count().get_result::<i64>(tx).await? > 0 {
         return Err(Error::Conflict(Detail::of("email", "is a member's already")));
     }
     let invited = open(tenant, now).filter(invitations::email.eq_any(stored_forms(email)));
-    if invited.count().get_result::<i64>(tx.conn()).await? > 0 {
+    if invited.count().get_result::<i64>(tx).await? > 0 {
         return Err(Error::Conflict(Detail::of("email", "is taken")));
     }
     Ok(())
@@ -86,7 +85,7 @@ pub async fn insert(
     must_be_new(tx, &email).await?;
     let expired = invitations::email.eq(&email).and(invitations::expires_at.le(now));
     let expired = invitations::table.filter(invitations::tenant_id.eq(tenant)).filter(expired);
-    diesel::delete(expired).execute(tx.conn()).await?;
+    diesel::delete(expired).execute(tx).await?;
 
     let token = OpaqueToken::new(TokenKind::Invitation, tenant.0, tx.env().uuid(), tx.env());
     let expires_at = Instant::from(now.0 + lifetime);
@@ -102,7 +101,7 @@ pub async fn insert(
         invitations::created_at.eq(now),
         invitations::expires_at.eq(expires_at),
     );
-    diesel::insert_into(invitations::table).values(row).execute(tx.conn()).await.taken("email")?;
+    diesel::insert_into(invitations::table).values(row).execute(tx).await.taken("email")?;
     let company = tenant::name(tx).await?;
     tx.enqueue(&templates.invitation(&invitation.email, &company, &token.print())).await?;
     let audited = tx.audit(Action::Create, invitation.id, Changes::created(&invitation)).await?;
@@ -111,12 +110,12 @@ pub async fn insert(
 
 pub async fn delete(tx: &mut WriteTx, id: InvitationId, by: Role) -> Result<Audited<()>> {
     // Who comes second waits here, and finds nothing.
-    let _: InvitationId = for_update(one(tx.tenant(), id).select(invitations::id)).get_result(tx.conn()).await?;
+    let _: InvitationId = for_update(one(tx.tenant(), id).select(invitations::id)).get_result(tx).await?;
     let invitation = find(tx, id).await?;
     if !may_invite(by, invitation.role) {
         return Err(Error::Forbidden);
     }
-    diesel::delete(one(tx.tenant(), id)).execute(tx.conn()).await?;
+    diesel::delete(one(tx.tenant(), id)).execute(tx).await?;
     tx.audit(Action::Delete, id, Changes::deleted(&invitation)).await
 }
 
@@ -125,10 +124,9 @@ pub async fn withdraw_all(tx: &mut WriteTx, inviters: &[UserId]) -> Result<()> {
     let (tenant, now) = (tx.tenant(), tx.now());
     let theirs = invitations::tenant_id.eq(tenant).and(invitations::invited_by.eq_any(inviters.to_vec()));
     let locked = for_update(invitations::table.filter(theirs.clone()).order(invitations::id).select(invitations::id));
-    let _: Vec<InvitationId> = locked.get_results(tx.conn()).await?; // one that is just accepted is gone afterwards, or the other way round
-    let open: Vec<Stored> =
-        open(tenant, now).filter(theirs.clone()).select(Stored::as_select()).load(tx.conn()).await?;
-    diesel::delete(invitations::table.filter(theirs)).execute(tx.conn()).await?;
+    let _: Vec<InvitationId> = locked.get_results(tx).await?; // one that is just accepted is gone afterwards, or the other way round
+    let open: Vec<Stored> = open(tenant, now).filter(theirs.clone()).select(Stored::as_select()).load(tx).await?;
+    diesel::delete(invitations::table.filter(theirs)).execute(tx).await?;
     for invitation in open.into_iter().map(Invitation::from) {
         let _ = tx.audit(Action::Delete, invitation.id, Changes::deleted(&invitation)).await?; // the proof's own row is last
     }
@@ -150,7 +148,7 @@ pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &str) -> Resul
         _ => return Err(invalid()),
     }
     // Who comes second waits here.
-    let locked = for_update(one(tenant, id).select(invitations::id)).get_result(tx.conn()).await.optional()?;
+    let locked = for_update(one(tenant, id).select(invitations::id)).get_result(tx).await.optional()?;
     let _: InvitationId = locked.ok_or_else(invalid)?;
     let row = one(tenant, id).filter(invitations::expires_at.gt(tx.now())).select((
         invitations::token_hash,
@@ -158,7 +156,7 @@ pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &str) -> Resul
         invitations::role,
         invitations::invited_by,
     ));
-    let row: Option<Row> = row.first(tx.conn()).await.optional()?;
+    let row: Option<Row> = row.first(tx).await.optional()?;
     let row = row.filter(|(hash, invited, ..)| token.fits(hash) && canonical_login(invited) == email);
     let (_, _, role, invited_by) = row.ok_or_else(invalid)?;
     if let Some(inviter) = invited_by {
@@ -167,7 +165,7 @@ pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &str) -> Resul
             return Err(invalid());
         }
     }
-    match diesel::delete(one(tenant, id)).execute(tx.conn()).await? {
+    match diesel::delete(one(tenant, id)).execute(tx).await? {
         1 => {
             let _ = tx.audit(Action::Delete, id, Changes::none()).await?; // the new user's own row is audited last
             Ok(role)

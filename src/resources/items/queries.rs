@@ -11,11 +11,10 @@ use crate::db::schema::items;
 use crate::db::search::like;
 use crate::db::sql::{for_update, insert_many, text_or};
 use crate::db::types::{Instant, ItemId, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
+use crate::db::{Action, Any, Audited, Changes, Execute, ReadTx, RunQueryDsl, WriteTx};
 use crate::resources::{tenant, users};
 use crate::{batch, narrowed, paged};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn all(tenant: TenantId) -> _ {
@@ -54,17 +53,17 @@ pub async fn list(tx: &mut ReadTx, list: &List<ItemFilter>) -> Result<Page<Item>
 /// The next items that a person owns, in the order of their ids.
 pub async fn of_owner(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Item>> {
     let rows = batch!(all(tx.tenant()), items::owner_id.eq(user), next, (items::id, ItemId));
-    Ok(rows.select(Item::as_select()).load(tx.conn()).await?)
+    Ok(rows.select(Item::as_select()).load(tx).await?)
 }
 
 pub async fn find(tx: &mut ReadTx, id: ItemId) -> Result<Item> {
-    Ok(one(tx.tenant(), id).select(Item::as_select()).first(tx.conn()).await?)
+    Ok(one(tx.tenant(), id).select(Item::as_select()).first(tx).await?)
 }
 
 /// The item as it is now, for a change in this transaction: nobody else changes it meanwhile.
 pub async fn find_to_change(tx: &mut WriteTx, id: ItemId) -> Result<Locked<Item>> {
     let item = one(tx.tenant(), id).select(Item::as_select());
-    Ok(Locked::new(for_update(item).get_result(tx.conn()).await?))
+    Ok(Locked::new(for_update(item).get_result(tx).await?))
 }
 
 pub async fn insert(tx: &mut WriteTx, input: ItemInput, owner: NextOwner) -> Result<Audited<Item>> {
@@ -84,7 +83,7 @@ pub async fn insert(tx: &mut WriteTx, input: ItemInput, owner: NextOwner) -> Res
             items::created_at.eq(item.created_at),
             items::updated_at.eq(item.updated_at),
         ))
-        .execute(tx.conn())
+        .execute(tx)
         .await
         .refers_to("owner_id")?;
     Ok(tx.audit(Action::Create, item.id, Changes::created(&item)).await?.with(item))
@@ -105,7 +104,7 @@ pub async fn store(tx: &mut WriteTx, new: &[Item]) -> Result<()> {
             items::updated_at.eq(item.updated_at),
         )
     };
-    insert_many(items::table, new.iter().map(row)).execute(tx.conn()).await?;
+    insert_many(items::table, new.iter().map(row)).execute(tx).await?;
     tx.invalidate(CacheScope::of::<ItemId>()).await
 }
 
@@ -128,13 +127,13 @@ pub async fn update(
             items::version.eq(item.version),
             items::updated_at.eq(item.updated_at),
         ))
-        .execute(tx.conn())
+        .execute(tx)
         .await
         .refers_to("owner_id")?;
     Ok(tx.audit(Action::Update, item.id, Changes::updated(&*before, &item)).await?.with(item))
 }
 
 pub async fn delete(tx: &mut WriteTx, item: Authorized<Item>) -> Result<Audited<()>> {
-    diesel::delete(one(tx.tenant(), item.id)).execute(tx.conn()).await?;
+    diesel::delete(one(tx.tenant(), item.id)).execute(tx).await?;
     tx.audit(Action::Delete, item.id, Changes::deleted(&*item)).await
 }

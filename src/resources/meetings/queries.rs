@@ -11,12 +11,11 @@ use crate::db::schema::{meeting_attendees, meetings};
 use crate::db::search::like;
 use crate::db::sql::{for_update, insert_many, text_or};
 use crate::db::types::{Day, Instant, MeetingId, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
+use crate::db::{Action, Any, Audited, Changes, Execute, ReadTx, RunQueryDsl, WriteTx};
 use crate::resources::tenant;
 use crate::{batch, narrowed, paged};
 use diesel::dsl::exists;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use poem_openapi::types::ToJSON;
 use std::slice;
 
@@ -80,36 +79,36 @@ pub async fn list(tx: &mut ReadTx, list: &List<MeetingFilter>, reader: UserId) -
 /// The next meetings that a person made, in the order of their ids; few at once, as they can be long.
 pub async fn made_by(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Meeting>> {
     let rows = batch!(all(tx.tenant()), meetings::created_by.eq(user), next, (meetings::id, MeetingId));
-    Ok(rows.select(Meeting::as_select()).load(tx.conn()).await?)
+    Ok(rows.select(Meeting::as_select()).load(tx).await?)
 }
 
 pub async fn find(tx: &mut ReadTx, id: MeetingId) -> Result<Meeting> {
-    Ok(one(tx.tenant(), id).select(Meeting::as_select()).first(tx.conn()).await?)
+    Ok(one(tx.tenant(), id).select(Meeting::as_select()).first(tx).await?)
 }
 
 /// 404 where there is no such meeting.
 pub async fn must_exist(tx: &mut ReadTx, id: MeetingId) -> Result<()> {
-    let _: MeetingId = one(tx.tenant(), id).select(meetings::id).first(tx.conn()).await?;
+    let _: MeetingId = one(tx.tenant(), id).select(meetings::id).first(tx).await?;
     Ok(())
 }
 
 /// The same, and it stays until the transaction ends; others that add to it wait.
 pub async fn lock(tx: &mut WriteTx, id: MeetingId) -> Result<()> {
-    let _: MeetingId = for_update(one(tx.tenant(), id).select(meetings::id)).get_result(tx.conn()).await?;
+    let _: MeetingId = for_update(one(tx.tenant(), id).select(meetings::id)).get_result(tx).await?;
     Ok(())
 }
 
 /// The meeting's next version, as others come to it now: calendar programs have to notice. It is under lock.
 pub async fn revise(tx: &mut WriteTx, id: MeetingId) -> Result<()> {
     let next = (meetings::version.eq(meetings::version + 1), meetings::updated_at.eq(tx.now()));
-    diesel::update(one(tx.tenant(), id)).set(next).execute(tx.conn()).await?;
+    diesel::update(one(tx.tenant(), id)).set(next).execute(tx).await?;
     Ok(())
 }
 
 /// The meeting as it is now, for a change in this transaction: nobody else changes it meanwhile.
 pub async fn find_to_change(tx: &mut WriteTx, id: MeetingId) -> Result<Locked<Meeting>> {
     let meeting = one(tx.tenant(), id).select(Meeting::as_select());
-    Ok(Locked::new(for_update(meeting).get_result(tx.conn()).await?))
+    Ok(Locked::new(for_update(meeting).get_result(tx).await?))
 }
 
 pub async fn insert(tx: &mut WriteTx, input: MeetingInput) -> Result<Audited<Meeting>> {
@@ -132,7 +131,7 @@ pub async fn store(tx: &mut WriteTx, new: &[Meeting]) -> Result<()> {
             meetings::updated_at.eq(meeting.updated_at),
         )
     };
-    insert_many(meetings::table, new.iter().map(row)).execute(tx.conn()).await?;
+    insert_many(meetings::table, new.iter().map(row)).execute(tx).await?;
     Ok(())
 }
 
@@ -145,7 +144,7 @@ pub async fn update(tx: &mut WriteTx, before: Authorized<Meeting>, input: Meetin
     let meeting = before.changed(input, tx.now());
     diesel::update(one(tx.tenant(), meeting.id))
         .set((&meeting.input, meetings::version.eq(meeting.version), meetings::updated_at.eq(meeting.updated_at)))
-        .execute(tx.conn())
+        .execute(tx)
         .await?;
     Ok(tx.audit(Action::Update, meeting.id, Changes::updated(&*before, &meeting)).await?.with(meeting))
 }
@@ -154,6 +153,6 @@ pub async fn update(tx: &mut WriteTx, before: Authorized<Meeting>, input: Meetin
 pub async fn delete(tx: &mut WriteTx, meeting: Authorized<Meeting>) -> Result<Audited<()>> {
     attendees::delete_all(tx, meeting.id).await?;
     action_items::delete_all(tx, meeting.id).await?;
-    diesel::delete(one(tx.tenant(), meeting.id)).execute(tx.conn()).await?;
+    diesel::delete(one(tx.tenant(), meeting.id)).execute(tx).await?;
     tx.audit(Action::Delete, meeting.id, Changes::deleted(&*meeting)).await
 }

@@ -10,11 +10,10 @@ use crate::db::schema::tasks;
 use crate::db::search::like;
 use crate::db::sql::{JsonListMethods, day_or_last, for_update, insert_many, text_or};
 use crate::db::types::{Day, Instant, TaskId, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
+use crate::db::{Action, Any, Audited, Changes, Execute, ReadTx, RunQueryDsl, WriteTx};
 use crate::resources::{meetings, users};
 use crate::{batch, narrowed, paged};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use std::slice;
 
 #[diesel::dsl::auto_type(no_type_alias)]
@@ -61,22 +60,22 @@ pub async fn list(tx: &mut ReadTx, list: &List<TaskFilter>) -> Result<Page<Task>
 pub async fn about(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Task>> {
     let of_user = tasks::created_by.eq(user).or(tasks::assigned_to.eq(user));
     let rows = batch!(all(tx.tenant()), of_user, next, (tasks::id, TaskId));
-    Ok(rows.select(Task::as_select()).load(tx.conn()).await?)
+    Ok(rows.select(Task::as_select()).load(tx).await?)
 }
 
 pub async fn find(tx: &mut ReadTx, id: TaskId) -> Result<Task> {
-    Ok(one(tx.tenant(), id).select(Task::as_select()).first(tx.conn()).await?)
+    Ok(one(tx.tenant(), id).select(Task::as_select()).first(tx).await?)
 }
 
 /// The task as it is now, for a change in this transaction: nobody else changes it meanwhile.
 pub async fn find_to_change(tx: &mut WriteTx, id: TaskId) -> Result<Locked<Task>> {
     let task = one(tx.tenant(), id).select(Task::as_select());
-    Ok(Locked::new(for_update(task).get_result(tx.conn()).await?))
+    Ok(Locked::new(for_update(task).get_result(tx).await?))
 }
 
 /// Holds a task in this transaction, so that it isn't deleted meanwhile.
 pub async fn lock(tx: &mut WriteTx, id: TaskId) -> Result<()> {
-    let _: TaskId = for_update(one(tx.tenant(), id).select(tasks::id)).get_result(tx.conn()).await?;
+    let _: TaskId = for_update(one(tx.tenant(), id).select(tasks::id)).get_result(tx).await?;
     Ok(())
 }
 
@@ -102,7 +101,7 @@ pub async fn store(tx: &mut WriteTx, new: &[Task]) -> QueryResult<usize> {
             tasks::updated_at.eq(task.updated_at),
         )
     };
-    insert_many(tasks::table, new.iter().map(row)).execute(tx.conn()).await
+    insert_many(tasks::table, new.iter().map(row)).execute(tx).await
 }
 
 pub async fn update(tx: &mut WriteTx, before: Authorized<Task>, input: TaskInput) -> Result<Audited<Task>> {
@@ -117,7 +116,7 @@ pub async fn update(tx: &mut WriteTx, before: Authorized<Task>, input: TaskInput
             tasks::version.eq(task.version),
             tasks::updated_at.eq(task.updated_at),
         ))
-        .execute(tx.conn())
+        .execute(tx)
         .await
         .refers_to("assigned_to")?;
     Ok(tx.audit(Action::Update, task.id, Changes::updated(&*before, &task)).await?.with(task))
@@ -126,6 +125,6 @@ pub async fn update(tx: &mut WriteTx, before: Authorized<Task>, input: TaskInput
 pub async fn delete(tx: &mut WriteTx, task: Authorized<Task>) -> Result<Audited<()>> {
     let comments = comments::delete_of(tx, task.id).await?;
     meetings::action_items::unlink_task(tx, task.id).await?;
-    diesel::delete(one(tx.tenant(), task.id)).execute(tx.conn()).await?;
+    diesel::delete(one(tx.tenant(), task.id)).execute(tx).await?;
     tx.audit(Action::Delete, task.id, Changes::deleted(&*task).and_gone("comments", comments)).await
 }

@@ -8,11 +8,10 @@ use crate::db::removal::RemoveTenant;
 use crate::db::schema::{idempotency_keys, invitations, logins, tenants};
 use crate::db::sql::{for_share, for_update};
 use crate::db::types::{Day, Instant, TenantId};
-use crate::db::{Action, Audited, Changes, ReadTx, WriteTx};
+use crate::db::{Action, Audited, Changes, Execute, ReadTx, RunQueryDsl, WriteTx};
 use crate::resources::users;
 use chrono_tz::{ParseError, Tz};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn own(tenant: TenantId) -> _ {
@@ -21,18 +20,18 @@ fn own(tenant: TenantId) -> _ {
 
 /// The caller's own: where it is gone, it was deleted since they were let in.
 pub async fn find(tx: &mut ReadTx) -> Result<Tenant> {
-    let tenant = own(tx.tenant()).select(Tenant::as_select()).first(tx.conn()).await.optional()?;
+    let tenant = own(tx.tenant()).select(Tenant::as_select()).first(tx).await.optional()?;
     tenant.ok_or(Error::InvalidToken)
 }
 
 /// What it is called.
 pub async fn name(tx: &mut ReadTx) -> Result<String> {
-    Ok(own(tx.tenant()).select(tenants::name).first(tx.conn()).await?)
+    Ok(own(tx.tenant()).select(tenants::name).first(tx).await?)
 }
 
 /// When it was made.
 pub async fn founded(tx: &mut ReadTx) -> Result<Instant> {
-    let founded = own(tx.tenant()).select(tenants::created_at).first(tx.conn()).await.optional()?;
+    let founded = own(tx.tenant()).select(tenants::created_at).first(tx).await.optional()?;
     founded.ok_or(Error::InvalidToken)
 }
 
@@ -40,7 +39,7 @@ pub async fn founded(tx: &mut ReadTx) -> Result<Instant> {
 pub async fn currency_or_own(tx: &mut ReadTx, given: Option<String>) -> Result<String> {
     match given {
         Some(currency) => Ok(currency),
-        None => Ok(own(tx.tenant()).select(tenants::currency).first(tx.conn()).await?),
+        None => Ok(own(tx.tenant()).select(tenants::currency).first(tx).await?),
     }
 }
 
@@ -52,14 +51,14 @@ pub async fn today(tx: &mut ReadTx) -> Result<Day> {
 
 /// The time zone whose days are the tenant's.
 pub async fn timezone(tx: &mut ReadTx) -> Result<Tz> {
-    let name: String = own(tx.tenant()).select(tenants::timezone).first(tx.conn()).await?;
+    let name: String = own(tx.tenant()).select(tenants::timezone).first(tx).await?;
     name.parse().map_err(|error: ParseError| Error::Internal(error.into()))
 }
 
 /// The tenant as it is now, for a change in this transaction.
 pub async fn find_to_change(tx: &mut WriteTx) -> Result<Locked<Tenant>> {
     let tenant = own(tx.tenant()).select(Tenant::as_select());
-    let tenant = for_update(tenant).get_result(tx.conn()).await.optional()?;
+    let tenant = for_update(tenant).get_result(tx).await.optional()?;
     Ok(Locked::new(tenant.ok_or(Error::InvalidToken)?))
 }
 
@@ -75,7 +74,7 @@ pub struct RegistrationPolicy {
 /// of before anything else of the tenant, as who deletes a tenant does.
 pub async fn lock_shared(tx: &mut WriteTx) -> Result<Option<RegistrationPolicy>> {
     let policy = own(tx.tenant()).select((tenants::open_registration, tenants::is_suspended));
-    let policy: Option<(bool, bool)> = for_share(policy).get_result(tx.conn()).await.optional()?;
+    let policy: Option<(bool, bool)> = for_share(policy).get_result(tx).await.optional()?;
     Ok(policy.map(|(is_open, is_suspended)| RegistrationPolicy { is_open, is_suspended }))
 }
 
@@ -95,7 +94,7 @@ pub async fn insert(tx: &mut WriteTx, tenant: NewTenant) -> Result<Audited<()>> 
         tenants::created_at.eq(tx.now()),
         tenants::updated_at.eq(tx.now()),
     );
-    diesel::insert_into(tenants::table).values(row).execute(tx.conn()).await.taken("tenant_id")?;
+    diesel::insert_into(tenants::table).values(row).execute(tx).await.taken("tenant_id")?;
     tx.prepare_data_keys().await?;
     let tenant = tx.tenant();
     tx.audit(Action::Create, tenant, changes).await
@@ -113,21 +112,21 @@ pub async fn update(
     }
     let after = Tenant { input, version: before.version + 1, updated_at: tx.now(), ..before.clone() };
     let change = (&after.input, tenants::version.eq(after.version), tenants::updated_at.eq(after.updated_at));
-    diesel::update(own(after.id)).set(change).execute(tx.conn()).await?;
+    diesel::update(own(after.id)).set(change).execute(tx).await?;
     Ok(tx.audit(Action::Update, after.id, Changes::updated(&*before, &after)).await?.with(after))
 }
 
 /// From now on nobody of it is served or can sign in, and its slug and names are free. The rows go in the background.
 pub async fn delete(tx: &mut WriteTx) -> Result<Audited<()>> {
     let (tenant, now) = (tx.tenant(), tx.now());
-    let locked = for_update(own(tenant).select(tenants::id)).get_result(tx.conn()).await.optional()?;
+    let locked = for_update(own(tenant).select(tenants::id)).get_result(tx).await.optional()?;
     let _: TenantId = locked.ok_or(Error::InvalidToken)?; // nobody comes in meanwhile
     if users::has_operators(tx).await? {
         let message = "is a tenant that operators of the server belong to"; // over whom its owners have no power
         return Err(Error::Conflict(Detail::of("confirm", message)));
     }
-    diesel::delete(logins::table.filter(logins::tenant_id.eq(tenant))).execute(tx.conn()).await?;
-    diesel::delete(invitations::table.filter(invitations::tenant_id.eq(tenant))).execute(tx.conn()).await?;
+    diesel::delete(logins::table.filter(logins::tenant_id.eq(tenant))).execute(tx).await?;
+    diesel::delete(invitations::table.filter(invitations::tenant_id.eq(tenant))).execute(tx).await?;
     let gone = (
         tenants::slug.eq(format!("deleted.{}", tenant.0.simple())), // no slug that people can ask for has a dot
         tenants::open_registration.eq(false),
@@ -136,8 +135,8 @@ pub async fn delete(tx: &mut WriteTx) -> Result<Audited<()>> {
     );
     tx.destroy_data_keys().await?;
     // Stored answers may hold amounts, and are encrypted under another key.
-    diesel::delete(idempotency_keys::table.filter(idempotency_keys::tenant_id.eq(tenant))).execute(tx.conn()).await?;
-    diesel::update(own(tenant)).set(gone).execute(tx.conn()).await?;
+    diesel::delete(idempotency_keys::table.filter(idempotency_keys::tenant_id.eq(tenant))).execute(tx).await?;
+    diesel::update(own(tenant)).set(gone).execute(tx).await?;
     tx.enqueue(&RemoveTenant {}).await?;
     tx.audit(Action::Delete, tenant, Changes::none()).await
 }

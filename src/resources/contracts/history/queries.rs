@@ -6,12 +6,11 @@ use crate::base::error::Result;
 use crate::db::deadline::InTime;
 use crate::db::schema::contract_history as history;
 use crate::db::types::{ContractId, HistoryId, TenantId};
-use crate::db::{Any, ReadTx, WriteTx};
+use crate::db::{Any, Execute, ReadTx, RunQueryDsl, WriteTx};
 use crate::paged;
 use crate::resources::contracts::queries::{find, keys, sealed};
 use crate::resources::contracts::types::{Contract, ContractInput};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use poem_openapi::types::ToJSON;
 use serde_json::Value;
 
@@ -73,7 +72,7 @@ fn entry(tx: &WriteTx, after: &Contract, field: &str) -> Row {
 
 async fn insert(tx: &mut WriteTx, contract: ContractId, entry: Row) -> Result<()> {
     let row = (history::tenant_id.eq(tx.tenant()), history::contract_id.eq(contract), entry);
-    diesel::insert_into(history::table).values(row).execute(tx.conn()).await?;
+    diesel::insert_into(history::table).values(row).execute(tx).await?;
     Ok(())
 }
 
@@ -89,6 +88,6 @@ fn text(value: &Value) -> Option<String> {
 
 /// A contract that is deleted takes its history with it.
 pub async fn delete_of(tx: &mut WriteTx, contract: ContractId) -> Result<()> {
-    diesel::delete(of(tx.tenant(), contract)).execute(tx.conn()).await?;
+    diesel::delete(of(tx.tenant(), contract)).execute(tx).await?;
     Ok(())
 }

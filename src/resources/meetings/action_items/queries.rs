@@ -9,13 +9,12 @@ use crate::db::error::Constraint;
 use crate::db::schema::meeting_action_items as items;
 use crate::db::sql::{for_update, insert_many};
 use crate::db::types::{ActionItemId, Instant, MeetingId, TaskId, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
+use crate::db::{Action, Any, Audited, Changes, Execute, ReadTx, RunQueryDsl, WriteTx};
 use crate::resources::meetings::queries as meetings;
 use crate::resources::tasks::Task;
 use crate::resources::{tasks, users};
 use crate::{batch, paged};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use std::slice;
 
 #[diesel::dsl::auto_type(no_type_alias)]
@@ -46,16 +45,16 @@ pub async fn list(tx: &mut ReadTx, meeting: MeetingId, list: &List<ActionItemFil
 pub async fn about(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<ActionItem>> {
     let of_user = items::created_by.eq(user).or(items::assignee_id.eq(user));
     let rows = batch!(items::table.filter(items::tenant_id.eq(tx.tenant())), of_user, next, (items::id, ActionItemId));
-    Ok(rows.select(ActionItem::as_select()).load(tx.conn()).await?)
+    Ok(rows.select(ActionItem::as_select()).load(tx).await?)
 }
 
 pub async fn find(tx: &mut ReadTx, meeting: MeetingId, id: ActionItemId) -> Result<ActionItem> {
-    Ok(one(tx.tenant(), meeting, id).select(ActionItem::as_select()).first(tx.conn()).await?)
+    Ok(one(tx.tenant(), meeting, id).select(ActionItem::as_select()).first(tx).await?)
 }
 
 async fn locked(tx: &mut WriteTx, meeting: MeetingId, id: ActionItemId) -> Result<ActionItem> {
     let item = one(tx.tenant(), meeting, id).select(ActionItem::as_select());
-    Ok(for_update(item).get_result(tx.conn()).await?)
+    Ok(for_update(item).get_result(tx).await?)
 }
 
 pub async fn find_to_change(tx: &mut WriteTx, meeting: MeetingId, id: ActionItemId) -> Result<Locked<ActionItem>> {
@@ -95,7 +94,7 @@ pub async fn store(tx: &mut WriteTx, new: &[ActionItem]) -> QueryResult<usize> {
             items::updated_at.eq(item.updated_at),
         )
     };
-    insert_many(items::table, new.iter().map(row)).execute(tx.conn()).await
+    insert_many(items::table, new.iter().map(row)).execute(tx).await
 }
 
 pub async fn update(
@@ -125,8 +124,7 @@ pub async fn make_task(tx: &mut WriteTx, meeting: MeetingId, id: ActionItemId) -
 /// The task is about to be deleted: what it was made of can be made a task again.
 pub async fn unlink_task(tx: &mut WriteTx, task: TaskId) -> Result<()> {
     let made = items::table.filter(items::tenant_id.eq(tx.tenant())).filter(items::task_id.eq(task));
-    let made: Option<ActionItem> =
-        for_update(made.select(ActionItem::as_select())).get_result(tx.conn()).await.optional()?;
+    let made: Option<ActionItem> = for_update(made.select(ActionItem::as_select())).get_result(tx).await.optional()?;
     if let Some(item) = made {
         let _ = save(tx, &item, ActionItem { task_id: None, ..item.clone() }).await?; // the task's own row is last
     }
@@ -143,19 +141,19 @@ async fn save(tx: &mut WriteTx, before: &ActionItem, after: ActionItem) -> Resul
             items::version.eq(item.version),
             items::updated_at.eq(item.updated_at),
         ))
-        .execute(tx.conn())
+        .execute(tx)
         .await
         .refers_to("assignee_id")?;
     Ok(tx.audit(Action::Update, item.id, Changes::updated(before, &item)).await?.with(item))
 }
 
 pub async fn delete(tx: &mut WriteTx, item: Authorized<ActionItem>) -> Result<Audited<()>> {
-    diesel::delete(one(tx.tenant(), item.meeting_id, item.id)).execute(tx.conn()).await?;
+    diesel::delete(one(tx.tenant(), item.meeting_id, item.id)).execute(tx).await?;
     tx.audit(Action::Delete, item.id, Changes::deleted(&*item)).await
 }
 
 /// The meeting is going, and has the audit row.
 pub async fn delete_all(tx: &mut WriteTx, meeting: MeetingId) -> Result<()> {
-    diesel::delete(all(tx.tenant(), meeting)).execute(tx.conn()).await?;
+    diesel::delete(all(tx.tenant(), meeting)).execute(tx).await?;
     Ok(())
 }

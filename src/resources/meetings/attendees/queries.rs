@@ -12,12 +12,11 @@ use crate::db::error::Constraint;
 use crate::db::schema::meeting_attendees as attendees;
 use crate::db::sql::{for_update, insert_many};
 use crate::db::types::{AttendeeId, Instant, MeetingId, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
+use crate::db::{Action, Any, Audited, Changes, Execute, ReadTx, RunQueryDsl, WriteTx};
 use crate::resources::meetings::queries as meetings;
 use crate::resources::users;
 use crate::{batch, paged};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use std::slice;
 
 /// So many can be invited to one meeting.
@@ -51,7 +50,7 @@ pub async fn list(tx: &mut ReadTx, meeting: MeetingId, list: &List<AttendeeFilte
 pub async fn of_user(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Attendee>> {
     let of_user = attendees::tenant_id.eq(tx.tenant()).and(attendees::user_id.eq(user));
     let rows = batch!(attendees::table, of_user, next, (attendees::id, AttendeeId));
-    Ok(rows.select(Attendee::as_select()).load(tx.conn()).await?)
+    Ok(rows.select(Attendee::as_select()).load(tx).await?)
 }
 
 /// The same of somebody who was invited by their address: by somebody who may not see whose it is, or before there was a user
@@ -60,7 +59,7 @@ pub async fn of_guest(tx: &mut ReadTx, email: &str, next: Batch) -> Result<Vec<A
     let forms = stored_forms(&canonical_login(email));
     let of_guest = attendees::tenant_id.eq(tx.tenant()).and(attendees::email.eq_any(forms));
     let rows = batch!(attendees::table, of_guest, next, (attendees::id, AttendeeId));
-    Ok(rows.select(Attendee::as_select()).load(tx.conn()).await?)
+    Ok(rows.select(Attendee::as_select()).load(tx).await?)
 }
 
 /// Whose address it is was removed: they stay guests, as `nobody`. The removal has the audit row. They are looked for first, as
@@ -68,7 +67,7 @@ pub async fn of_guest(tx: &mut ReadTx, email: &str, next: Batch) -> Result<Vec<A
 pub async fn anonymize_guest(tx: &mut WriteTx, email: &str, nobody: &str) -> Result<()> {
     let forms = stored_forms(&canonical_login(email));
     let of_guest = attendees::tenant_id.eq(tx.tenant()).and(attendees::email.eq_any(forms));
-    let ids: Vec<AttendeeId> = attendees::table.filter(of_guest).select(attendees::id).load(tx.conn()).await?;
+    let ids: Vec<AttendeeId> = attendees::table.filter(of_guest).select(attendees::id).load(tx).await?;
     for some in ids.chunks(500) {
         let some = attendees::tenant_id.eq(tx.tenant()).and(attendees::id.eq_any(some.to_vec()));
         let change = (
@@ -76,20 +75,20 @@ pub async fn anonymize_guest(tx: &mut WriteTx, email: &str, nobody: &str) -> Res
             attendees::version.eq(attendees::version + 1),
             attendees::updated_at.eq(tx.now()),
         );
-        diesel::update(attendees::table.filter(some)).set(change).execute(tx.conn()).await?;
+        diesel::update(attendees::table.filter(some)).set(change).execute(tx).await?;
     }
     Ok(())
 }
 
 pub async fn find(tx: &mut ReadTx, meeting: MeetingId, id: AttendeeId) -> Result<Attendee> {
-    Ok(one(tx.tenant(), meeting, id).select(Attendee::as_select()).first(tx.conn()).await?)
+    Ok(one(tx.tenant(), meeting, id).select(Attendee::as_select()).first(tx).await?)
 }
 
 /// The meeting first, as who invites does it: no two wait for each other.
 pub async fn find_to_change(tx: &mut WriteTx, meeting: MeetingId, id: AttendeeId) -> Result<Locked<Invited>> {
     meetings::lock(tx, meeting).await?;
     let attendee = one(tx.tenant(), meeting, id).select(Attendee::as_select());
-    let attendee = for_update(attendee).get_result(tx.conn()).await?;
+    let attendee = for_update(attendee).get_result(tx).await?;
     let actor = tx.actor();
     let forms = users::verified_forms(tx, actor).await?;
     Ok(Locked::new(Invited::new(attendee, actor, &forms)))
@@ -117,7 +116,7 @@ pub async fn insert(
     if let (Some(_), Some(email)) = (user_id, &email) {
         must_be_no_guest(tx, meeting, email).await?;
     }
-    let count: i64 = all(tx.tenant(), meeting).count().get_result(tx.conn()).await?;
+    let count: i64 = all(tx.tenant(), meeting).count().get_result(tx).await?;
     if count >= MOST {
         return Err(Error::unprocessable(member, format!("the meeting has {MOST} attendees already")));
     }
@@ -139,7 +138,7 @@ pub async fn insert(
 /// 409 where this address is invited already, as a guest's.
 async fn must_be_no_guest(tx: &mut ReadTx, meeting: MeetingId, email: &str) -> Result<()> {
     let guest = all(tx.tenant(), meeting).filter(attendees::email.eq_any(stored_forms(email)));
-    match guest.count().get_result::<i64>(tx.conn()).await? {
+    match guest.count().get_result::<i64>(tx).await? {
         0 => Ok(()),
         _ => Err(Error::Conflict(Detail::of("email", "is taken"))),
     }
@@ -161,7 +160,7 @@ pub async fn store(tx: &mut WriteTx, new: &[Attendee]) -> QueryResult<usize> {
             attendees::updated_at.eq(attendee.updated_at),
         )
     };
-    insert_many(attendees::table, new.iter().map(row)).execute(tx.conn()).await
+    insert_many(attendees::table, new.iter().map(row)).execute(tx).await
 }
 
 /// Whatever the role, nobody answers for another user.
@@ -178,20 +177,20 @@ pub async fn update(tx: &mut WriteTx, before: Authorized<Invited>, input: Attend
             attendees::version.eq(attendee.version),
             attendees::updated_at.eq(attendee.updated_at),
         ))
-        .execute(tx.conn())
+        .execute(tx)
         .await?;
     Ok(tx.audit(Action::Update, attendee.id, Changes::updated(before, &attendee)).await?.with(attendee))
 }
 
 pub async fn delete(tx: &mut WriteTx, invited: Authorized<Invited>) -> Result<Audited<()>> {
     let attendee = &invited.attendee;
-    diesel::delete(one(tx.tenant(), attendee.meeting_id, attendee.id)).execute(tx.conn()).await?;
+    diesel::delete(one(tx.tenant(), attendee.meeting_id, attendee.id)).execute(tx).await?;
     meetings::revise(tx, attendee.meeting_id).await?;
     tx.audit(Action::Delete, attendee.id, Changes::deleted(attendee)).await
 }
 
 /// The meeting is going, and has the audit row.
 pub async fn delete_all(tx: &mut WriteTx, meeting: MeetingId) -> Result<()> {
-    diesel::delete(all(tx.tenant(), meeting)).execute(tx.conn()).await?;
+    diesel::delete(all(tx.tenant(), meeting)).execute(tx).await?;
     Ok(())
 }
