@@ -2,11 +2,15 @@
 //!
 //! A lease is one transaction. It comes from a [`Scope`], which knows whose rows it may touch, and is given back when the
 //! work is over: `db.read(&caller, async |tx| queries::find(tx, id).await)`. Never take a second lease while holding one.
+//!
+//! Queries take the lease itself: `query.load(tx)`. A slice changes rows by [`WriteTx::changed`], which writes the audit row and
+//! tells the subscribers of the [`Feed`]; what is no change of its own is run by [`WriteTx::execute_unaudited`], with the reason.
 pub mod any;
 pub mod api_keys;
 pub mod audit;
 pub mod audit_chain;
 pub mod cache_versions;
+mod change;
 pub mod connect;
 pub mod data_keys;
 pub mod deadline;
@@ -14,6 +18,7 @@ pub mod directory;
 pub mod enums;
 pub mod error;
 pub mod failures;
+mod feed;
 pub mod idempotency;
 pub mod jobs;
 pub mod key_checks;
@@ -37,10 +42,13 @@ pub mod types;
 
 pub use any::{Any, AnyConnection};
 pub use audit::{AuditAction as Action, Audited, Changes};
+pub use change::{AnyRecord, Change, Statement, Statements};
 pub use data_keys::{Place, Unsealer};
+pub use feed::{Feed, Gone};
 pub use idempotency::Once;
+use lease::Execute;
 pub use lease::{
-    Cost, Db, DbOptions, Execute, OperatorScope, Origin, ReadTx, RunQueryDsl, Scope, SendAsyncFn, WriteScope, WriteTx,
+    Cost, Db, DbOptions, OperatorScope, Origin, ReadTx, RunQueryDsl, Scope, SendAsyncFn, WriteScope, WriteTx,
 };
 pub use principals::Principal;
 pub use types::Sealed;

@@ -5,7 +5,7 @@ use super::audit_chain::CheckpointKey;
 use super::directory::Server;
 use super::sql::for_update;
 use super::types::{AnyId, Sealed, TenantId};
-use super::{Action, Audited, Changes, Db, Execute, Place, ReadTx, RunQueryDsl, WriteTx};
+use super::{Action, Audited, Change, Db, Execute, Place, ReadTx, RunQueryDsl, WriteTx};
 use crate::base::error::Result;
 use crate::db::schema::{contract_history, contracts, data_keys as keys};
 use diesel::prelude::*;
@@ -128,7 +128,7 @@ impl WriteTx {
         let tenant = self.tenant();
         match old.len() {
             0 => Ok(Audited::without_row(0)), // nothing was changed
-            count => Ok(self.audit(Action::KeyRotate, tenant, Changes::none()).await?.with(count)),
+            count => Ok(self.happened(Change::of(Action::KeyRotate, tenant)).await?.with(count)),
         }
     }
 
@@ -136,9 +136,7 @@ impl WriteTx {
     async fn renew_data_key(&mut self) -> Result<Audited<Option<i32>>> {
         let tenant = self.tenant();
         match self.succeed_data_key().await? {
-            Some((number, true)) => {
-                Ok(self.audit(Action::KeyRotate, tenant, Changes::none()).await?.with(Some(number)))
-            }
+            Some((number, true)) => Ok(self.happened(Change::of(Action::KeyRotate, tenant)).await?.with(Some(number))),
             Some((number, false)) if self.stored_keys().await?.len() > 1 => Ok(Audited::without_row(Some(number))),
             _ => Ok(Audited::without_row(None)), // nothing is changed
         }

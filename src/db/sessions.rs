@@ -2,11 +2,12 @@
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::sql::for_update;
 use super::types::{Instant, SessionId, TenantId, UserId};
-use super::{Action, Audited, Changes, Db, Execute, ReadTx, RunQueryDsl, Scope, WriteScope, WriteTx};
+use super::{
+    Action, Audited, Change, Db, Execute, ReadTx, RunQueryDsl, Scope, Statement, Statements, WriteScope, WriteTx,
+};
 use crate::base::error::{Error, Result};
 use crate::db::schema::{ended_sessions, sessions, users};
 use diesel::prelude::*;
-use diesel::result::{DatabaseErrorKind, Error as Diesel};
 
 crate::text_enum! {
     /// Why a session is over.
@@ -144,6 +145,7 @@ impl WriteTx {
             let user = users::table.filter(users::tenant_id.eq(self.tenant()).and(users::id.eq(self.actor())));
             diesel::update(user).set(users::password_hash.eq(renewed)).execute(self).await?;
         }
+        let mut statements = Statements::default();
         if kept == SessionsAre::Here {
             let row = (
                 sessions::tenant_id.eq(self.tenant()),
@@ -158,9 +160,9 @@ impl WriteTx {
                 sessions::expires_at.eq(expires_at),
                 sessions::epoch.eq(epoch),
             );
-            diesel::insert_into(sessions::table).values(row).execute(self).await?;
+            statements = statements.and(diesel::insert_into(sessions::table).values(row));
         }
-        Ok(self.audit(Action::SignIn, *id, Changes::none()).await?.with(epoch))
+        Ok(self.changed(Change::of(Action::SignIn, *id), statements).await?.with(epoch))
     }
 
     /// Ends one session of the actor: `NotFound` where there is none that is open.
@@ -168,10 +170,8 @@ impl WriteTx {
         let (tenant, user, now) = (self.tenant(), self.actor(), self.now());
         let session = open_of(tenant, user).filter(sessions::id.eq(id));
         let end = (sessions::ended_at.eq(now), sessions::end_reason.eq(reason));
-        if diesel::update(session).set(end).execute(self).await? == 0 {
-            return Err(Error::NotFound);
-        }
-        self.audit(action, id, Changes::none()).await
+        let end = Statement::of(diesel::update(session).set(end)).if_none(Error::NotFound);
+        self.changed(Change::of(action, id), end).await
     }
 
     /// Notes the end of a session that is kept elsewhere, for as long as it would have gone on: `NotFound` where it is noted
@@ -182,11 +182,8 @@ impl WriteTx {
             ended_sessions::id.eq(id),
             ended_sessions::expires_at.eq(expires_at),
         );
-        match diesel::insert_into(ended_sessions::table).values(row).execute(self).await {
-            Ok(_) => self.audit(action, id, Changes::none()).await,
-            Err(Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => Err(Error::NotFound),
-            Err(error) => Err(error.into()),
-        }
+        let insert = Statement::of(diesel::insert_into(ended_sessions::table).values(row)).if_taken(Error::NotFound);
+        self.changed(Change::of(action, id), insert).await
     }
 
     /// Begins a new epoch of a user, in which none of their sessions goes on but, where it is named, this one. Gives

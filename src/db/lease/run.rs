@@ -53,7 +53,7 @@ pub trait RunQueryDsl: Sized {
 
 impl<Q> RunQueryDsl for Q {}
 
-/// Writes: how many rows the statement changed.
+/// Writes: how many rows the statement changed. Slices don't see this trait.
 pub trait Execute: Sized {
     fn execute<'query, 'conn>(
         self,

@@ -11,7 +11,7 @@ use crate::db::schema::tenants;
 use crate::db::search::like;
 use crate::db::sql::for_update;
 use crate::db::types::{Instant, TenantId};
-use crate::db::{Action, Any, Audited, Changes, Execute, ReadTx, RunQueryDsl, WriteTx};
+use crate::db::{Action, Any, Audited, Change, Changes, ReadTx, RunQueryDsl, WriteTx};
 use crate::resources::auth::EmailTemplates;
 use crate::resources::invitations::InvitationInput;
 use crate::resources::tenant::NewTenant;
@@ -80,6 +80,8 @@ pub async fn update(
 ) -> Result<Audited<TenantAccount>> {
     let after = TenantAccount { principal: input, version: before.version + 1, updated_at: tx.now(), ..before.clone() };
     let change = (&after.principal, tenants::version.eq(after.version), tenants::updated_at.eq(after.updated_at));
-    diesel::update(one(after.id)).set(change).execute(tx).await?;
-    Ok(tx.audit(Action::Update, after.id, Changes::updated(&*before, &after)).await?.with(after))
+    let row = diesel::update(one(after.id)).set(change);
+    // What the tenant's own people see of it stays as it is.
+    let change = Change::of(Action::Update, after.id).telling(Changes::updated(&*before, &after));
+    Ok(tx.changed(change, row).await?.with(after))
 }

@@ -11,7 +11,7 @@ use crate::db::deadline::InTime;
 use crate::db::schema::api_keys;
 use crate::db::sql::for_update;
 use crate::db::types::{ApiKeyId, Instant, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, Execute, ReadTx, RunQueryDsl, WriteTx};
+use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, WriteTx};
 use crate::resources::users;
 use crate::{batch, paged};
 use diesel::prelude::*;
@@ -71,9 +71,9 @@ pub async fn insert(tx: &mut WriteTx, input: ApiKeyInput, _maker: VerifiedCaller
         api_keys::created_at.eq(now),
         api_keys::expires_at.eq(expires_at),
     );
-    diesel::insert_into(api_keys::table).values(row).execute(tx).await?;
-    let api_key = ApiKey::from((stored, true));
-    let audited = tx.audit(Action::Create, id, Changes::created(&api_key)).await?;
+    let row = diesel::insert_into(api_keys::table).values(row);
+    let api_key = ApiKey::from((stored.clone(), true));
+    let audited = tx.changed(Change::created(id, &api_key), row).await?;
     Ok(audited.with(NewApiKey { api_key, key: token.print() }))
 }
 
@@ -85,9 +85,10 @@ pub async fn delete(tx: &mut WriteTx, id: ApiKeyId, by: Role) -> Result<Audited<
     if by < key.role {
         return Err(Error::Forbidden);
     }
-    diesel::delete(one(tx.tenant(), id)).execute(tx).await?;
+    let row = diesel::delete(one(tx.tenant(), id));
+    let audited = tx.changed(Change::deleted(id, &key), row).await?;
     users::retire(tx, key.user_id).await?;
-    tx.audit(Action::Delete, id, Changes::deleted(&key)).await
+    Ok(audited)
 }
 
 /// Deletes all keys of a maker, and gives the service accounts that acted for them.
@@ -98,11 +99,11 @@ pub async fn delete_all(tx: &mut WriteTx, maker: UserId) -> Result<Vec<UserId>> 
     let _: Vec<ApiKeyId> = locked.get_results(tx).await?;
     let keys = api_keys::table.filter(theirs).select((Stored::as_select(), is_good(now)));
     let keys: Vec<(Stored, bool)> = keys.load(tx).await?;
-    diesel::delete(api_keys::table.filter(theirs)).execute(tx).await?;
     let mut accounts = vec![];
     for key in keys.into_iter().map(ApiKey::from) {
+        let row = diesel::delete(one(tenant, key.id));
+        let _ = tx.changed(Change::deleted(key.id, &key), row).await?; // the row of what made it necessary is last
         users::retire(tx, key.user_id).await?;
-        let _ = tx.audit(Action::Delete, key.id, Changes::deleted(&key)).await?; // the row of what made it necessary is last
         accounts.push(key.user_id);
     }
     Ok(accounts)

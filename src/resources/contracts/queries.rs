@@ -1,8 +1,9 @@
-//! Contracts in the database. Every query starts at the lease's tenant; every change ends in its history and audit row.
+//! Contracts in the database. Every query starts at the lease's tenant; every change passes the feed, which writes its audit row and its
+//! history.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::rules::check_change;
 use super::types::{Contract, ContractFilter, ContractInput, ContractSort, ContractStatus, Row, place_of_amount};
-use super::{Read, SeeAmounts, history};
+use super::{Read, SeeAmounts};
 use crate::api::list::{Batch, List, Page};
 use crate::api::{Authorized, Locked};
 use crate::auth::{Permission, Role};
@@ -12,7 +13,7 @@ use crate::db::schema::contracts;
 use crate::db::search::like;
 use crate::db::sql::{JsonListMethods, for_update, insert_many, text_or};
 use crate::db::types::{ContractId, Day, Instant, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, Execute, Place, ReadTx, RunQueryDsl, Sealed, Unsealer, WriteTx};
+use crate::db::{Any, Audited, Change, Changes, Place, ReadTx, RunQueryDsl, Sealed, Unsealer, WriteTx};
 use crate::resources::tenant;
 use crate::{batch, narrowed, paged};
 use diesel::prelude::*;
@@ -126,24 +127,22 @@ pub async fn insert(tx: &mut WriteTx, input: ContractInput) -> Result<Audited<Co
     check_change(None, &input.terms)?;
     let contract = Contract::new(tx.new_id(), input, tx.actor(), tx.now());
     let amount = sealed(tx, place_of_amount(contract.id), contract.input.amount.as_ref()).await?;
-    diesel::insert_into(contracts::table)
-        .values((
-            contracts::tenant_id.eq(tx.tenant()),
-            contracts::id.eq(contract.id),
-            &contract.input.terms,
-            contracts::amount_sealed.eq(amount),
-            contracts::currency.eq(contract.input.currency.clone().unwrap_or_default()),
-            contracts::created_by.eq(contract.created_by),
-            contracts::version.eq(contract.version),
-            contracts::created_at.eq(contract.created_at),
-            contracts::updated_at.eq(contract.updated_at),
-        ))
-        .execute(tx)
-        .await?;
-    Ok(tx.audit(Action::Create, contract.id, Changes::created(&contract.input)).await?.with(contract))
+    let row = diesel::insert_into(contracts::table).values((
+        contracts::tenant_id.eq(tx.tenant()),
+        contracts::id.eq(contract.id),
+        &contract.input.terms,
+        contracts::amount_sealed.eq(amount),
+        contracts::currency.eq(contract.input.currency.clone().unwrap_or_default()),
+        contracts::created_by.eq(contract.created_by),
+        contracts::version.eq(contract.version),
+        contracts::created_at.eq(contract.created_at),
+        contracts::updated_at.eq(contract.updated_at),
+    ));
+    let change = Change::created(contract.id, &contract).telling(Changes::created(&contract.input));
+    Ok(tx.changed(change, row).await?.with(contract))
 }
 
-/// Stores contracts in one statement, without an audit row for each.
+/// Stores many new contracts, at least one.
 pub async fn store(tx: &mut WriteTx, new: Vec<Contract>) -> Result<()> {
     let amounts = new.iter().filter_map(|contract| {
         let amount = contract.input.amount.as_ref()?;
@@ -165,8 +164,7 @@ pub async fn store(tx: &mut WriteTx, new: Vec<Contract>) -> Result<()> {
             contracts::updated_at.eq(contract.updated_at),
         )
     };
-    insert_many(contracts::table, new.into_iter().map(row)).execute(tx).await?;
-    Ok(())
+    tx.changed_in_bulk::<ContractId>(insert_many(contracts::table, new.into_iter().map(row))).await
 }
 
 pub async fn update(tx: &mut WriteTx, before: Authorized<Contract>, input: ContractInput) -> Result<Audited<Contract>> {
@@ -182,25 +180,22 @@ async fn save(tx: &mut WriteTx, before: &Contract, input: ContractInput) -> Resu
         same if *same == before.input.amount => None,
         new => Some(contracts::amount_sealed.eq(sealed(tx, place_of_amount(contract.id), new.as_ref()).await?)),
     };
-    diesel::update(one(tx.tenant(), contract.id))
-        .set((
-            &contract.input.terms,
-            amount,
-            contracts::currency.eq(contract.input.currency.clone().unwrap_or_default()),
-            contracts::version.eq(contract.version),
-            contracts::updated_at.eq(contract.updated_at),
-        ))
-        .execute(tx)
-        .await?;
-    history::record(tx, before, &contract).await?;
+    let row = diesel::update(one(tx.tenant(), contract.id)).set((
+        &contract.input.terms,
+        amount,
+        contracts::currency.eq(contract.input.currency.clone().unwrap_or_default()),
+        contracts::version.eq(contract.version),
+        contracts::updated_at.eq(contract.updated_at),
+    ));
     let changes = Changes::updated(&before.input, &contract.input);
-    Ok(tx.audit(Action::Update, contract.id, changes).await?.with(contract))
+    let change = Change::updated(contract.id, before, &contract).telling(changes);
+    Ok(tx.changed(change, row).await?.with(contract))
 }
 
 pub async fn delete(tx: &mut WriteTx, contract: Authorized<Contract>) -> Result<Audited<()>> {
-    history::delete_of(tx, contract.id).await?;
-    diesel::delete(one(tx.tenant(), contract.id)).execute(tx).await?;
-    tx.audit(Action::Delete, contract.id, Changes::deleted(&contract.input)).await
+    let row = diesel::delete(one(tx.tenant(), contract.id));
+    let change = Change::deleted(contract.id, &*contract).telling(Changes::deleted(&contract.input));
+    tx.changed(change, row).await
 }
 
 /// The next contracts that are to expire today, in the order of their ids.

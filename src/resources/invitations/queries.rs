@@ -10,11 +10,10 @@ use crate::base::addresses::{canonical_login, stored_forms};
 use crate::base::error::{Detail, Error, Result};
 use crate::base::opaque::{OpaqueToken, TokenKind};
 use crate::db::deadline::InTime;
-use crate::db::error::Constraint;
 use crate::db::schema::{invitations, users};
 use crate::db::sql::for_update;
 use crate::db::types::{Instant, InvitationId, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, Execute, ReadTx, RunQueryDsl, WriteTx};
+use crate::db::{Action, Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx};
 use crate::resources::auth::EmailTemplates;
 use crate::resources::tenant;
 use crate::resources::tenant::RegistrationPolicy;
@@ -85,7 +84,7 @@ pub async fn insert(
     must_be_new(tx, &email).await?;
     let expired = invitations::email.eq(&email).and(invitations::expires_at.le(now));
     let expired = invitations::table.filter(invitations::tenant_id.eq(tenant)).filter(expired);
-    diesel::delete(expired).execute(tx).await?;
+    tx.execute_unaudited("it was over by itself", diesel::delete(expired)).await?;
 
     let token = OpaqueToken::new(TokenKind::Invitation, tenant.0, tx.env().uuid(), tx.env());
     let expires_at = Instant::from(now.0 + lifetime);
@@ -101,10 +100,10 @@ pub async fn insert(
         invitations::created_at.eq(now),
         invitations::expires_at.eq(expires_at),
     );
-    diesel::insert_into(invitations::table).values(row).execute(tx).await.taken("email")?;
+    let row = Statement::of(diesel::insert_into(invitations::table).values(row)).taken("email");
+    let audited = tx.changed(Change::created(invitation.id, &invitation), row).await?;
     let company = tenant::name(tx).await?;
     tx.enqueue(&templates.invitation(&invitation.email, &company, &token.print())).await?;
-    let audited = tx.audit(Action::Create, invitation.id, Changes::created(&invitation)).await?;
     Ok(audited.with(NewInvitation { invitation, token: token.print() }))
 }
 
@@ -115,8 +114,8 @@ pub async fn delete(tx: &mut WriteTx, id: InvitationId, by: Role) -> Result<Audi
     if !may_invite(by, invitation.role) {
         return Err(Error::Forbidden);
     }
-    diesel::delete(one(tx.tenant(), id)).execute(tx).await?;
-    tx.audit(Action::Delete, id, Changes::deleted(&invitation)).await
+    let row = diesel::delete(one(tx.tenant(), id));
+    tx.changed(Change::deleted(id, &invitation), row).await
 }
 
 /// Withdraws what these users have invited, as if it had never been.
@@ -126,10 +125,19 @@ pub async fn withdraw_all(tx: &mut WriteTx, inviters: &[UserId]) -> Result<()> {
     let locked = for_update(invitations::table.filter(theirs.clone()).order(invitations::id).select(invitations::id));
     let _: Vec<InvitationId> = locked.get_results(tx).await?; // one that is just accepted is gone afterwards, or the other way round
     let open: Vec<Stored> = open(tenant, now).filter(theirs.clone()).select(Stored::as_select()).load(tx).await?;
-    diesel::delete(invitations::table.filter(theirs)).execute(tx).await?;
     for invitation in open.into_iter().map(Invitation::from) {
-        let _ = tx.audit(Action::Delete, invitation.id, Changes::deleted(&invitation)).await?; // the proof's own row is last
+        let row = diesel::delete(one(tenant, invitation.id));
+        let _ = tx.changed(Change::deleted(invitation.id, &invitation), row).await?; // the proof's own row is last
     }
+    tx.execute_unaudited("the others were over by themselves", diesel::delete(invitations::table.filter(theirs)))
+        .await?;
+    Ok(())
+}
+
+/// Deletes all invitations to a tenant that is about to be deleted.
+pub async fn delete_all(tx: &mut WriteTx) -> Result<()> {
+    let rows = diesel::delete(invitations::table.filter(invitations::tenant_id.eq(tx.tenant())));
+    tx.execute_unaudited("the tenant's row tells of it", rows).await?;
     Ok(())
 }
 
@@ -165,11 +173,7 @@ pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &str) -> Resul
             return Err(invalid());
         }
     }
-    match diesel::delete(one(tenant, id)).execute(tx).await? {
-        1 => {
-            let _ = tx.audit(Action::Delete, id, Changes::none()).await?; // the new user's own row is audited last
-            Ok(role)
-        }
-        _ => Err(invalid()), // somebody else was faster
-    }
+    let row = Statement::of(diesel::delete(one(tenant, id))).if_none(invalid()); // somebody else was faster
+    let _ = tx.changed(Change::of(Action::Delete, id), row).await?; // the new user's own row is audited last
+    Ok(role)
 }

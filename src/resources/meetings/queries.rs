@@ -1,8 +1,8 @@
 //! Meetings in the database. Every query starts at the lease's tenant; every change ends in its audit row.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
+use super::attendees;
 use super::rules::may_become;
 use super::types::{Meeting, MeetingFilter, MeetingInput, MeetingSort, MeetingStatus};
-use super::{action_items, attendees};
 use crate::api::list::{Batch, List, Page};
 use crate::api::{Authorized, Locked};
 use crate::base::days::{Span, span};
@@ -11,7 +11,7 @@ use crate::db::schema::{meeting_attendees, meetings};
 use crate::db::search::like;
 use crate::db::sql::{for_update, insert_many, text_or};
 use crate::db::types::{Day, Instant, MeetingId, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, Execute, ReadTx, RunQueryDsl, WriteTx};
+use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx};
 use crate::resources::tenant;
 use crate::{batch, narrowed, paged};
 use diesel::dsl::exists;
@@ -101,7 +101,8 @@ pub async fn lock(tx: &mut WriteTx, id: MeetingId) -> Result<()> {
 /// The meeting's next version, as others come to it now: calendar programs have to notice. It is under lock.
 pub async fn revise(tx: &mut WriteTx, id: MeetingId) -> Result<()> {
     let next = (meetings::version.eq(meetings::version + 1), meetings::updated_at.eq(tx.now()));
-    diesel::update(one(tx.tenant(), id)).set(next).execute(tx).await?;
+    let next = diesel::update(one(tx.tenant(), id)).set(next);
+    tx.execute_unaudited("the row of what came to it tells of that", next).await?;
     Ok(())
 }
 
@@ -113,13 +114,18 @@ pub async fn find_to_change(tx: &mut WriteTx, id: MeetingId) -> Result<Locked<Me
 
 pub async fn insert(tx: &mut WriteTx, input: MeetingInput) -> Result<Audited<Meeting>> {
     let meeting = Meeting::new(tx.new_id(), input, tx.actor(), tx.now());
-    store(tx, slice::from_ref(&meeting)).await?;
-    Ok(tx.audit(Action::Create, meeting.id, Changes::created(&meeting)).await?.with(meeting))
+    let rows = rows(tx.tenant(), slice::from_ref(&meeting));
+    Ok(tx.changed(Change::created(meeting.id, &meeting), rows).await?.with(meeting))
 }
 
-/// Writes the rows of new meetings, at least one. Their audit rows are the caller's matter.
+/// Stores many new meetings, at least one.
 pub async fn store(tx: &mut WriteTx, new: &[Meeting]) -> Result<()> {
-    let tenant = tx.tenant();
+    let rows = rows(tx.tenant(), new);
+    tx.changed_in_bulk::<MeetingId>(rows).await
+}
+
+/// The rows of new meetings.
+fn rows(tenant: TenantId, new: &[Meeting]) -> Statement<'static> {
     let row = |meeting: &'_ Meeting| {
         (
             meetings::tenant_id.eq(tenant),
@@ -131,8 +137,7 @@ pub async fn store(tx: &mut WriteTx, new: &[Meeting]) -> Result<()> {
             meetings::updated_at.eq(meeting.updated_at),
         )
     };
-    insert_many(meetings::table, new.iter().map(row)).execute(tx).await?;
-    Ok(())
+    Statement::of(insert_many(meetings::table, new.iter().map(row)))
 }
 
 pub async fn update(tx: &mut WriteTx, before: Authorized<Meeting>, input: MeetingInput) -> Result<Audited<Meeting>> {
@@ -142,17 +147,16 @@ pub async fn update(tx: &mut WriteTx, before: Authorized<Meeting>, input: Meetin
         return Err(Error::unprocessable("status", message));
     }
     let meeting = before.changed(input, tx.now());
-    diesel::update(one(tx.tenant(), meeting.id))
-        .set((&meeting.input, meetings::version.eq(meeting.version), meetings::updated_at.eq(meeting.updated_at)))
-        .execute(tx)
-        .await?;
-    Ok(tx.audit(Action::Update, meeting.id, Changes::updated(&*before, &meeting)).await?.with(meeting))
+    let row = diesel::update(one(tx.tenant(), meeting.id)).set((
+        &meeting.input,
+        meetings::version.eq(meeting.version),
+        meetings::updated_at.eq(meeting.updated_at),
+    ));
+    Ok(tx.changed(Change::updated(meeting.id, &*before, &meeting), row).await?.with(meeting))
 }
 
 /// Its attendees and action items go with it; the tasks that were made of them stay.
 pub async fn delete(tx: &mut WriteTx, meeting: Authorized<Meeting>) -> Result<Audited<()>> {
-    attendees::delete_all(tx, meeting.id).await?;
-    action_items::delete_all(tx, meeting.id).await?;
-    diesel::delete(one(tx.tenant(), meeting.id)).execute(tx).await?;
-    tx.audit(Action::Delete, meeting.id, Changes::deleted(&*meeting)).await
+    let row = diesel::delete(one(tx.tenant(), meeting.id));
+    tx.changed(Change::deleted(meeting.id, &*meeting), row).await
 }

@@ -2,14 +2,12 @@
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{NewTenant, Tenant, TenantInput};
 use crate::api::{Authorized, Locked, VerifiedCaller};
-use crate::base::error::{Detail, Error, Result};
-use crate::db::error::Constraint;
+use crate::base::error::{Error, Result};
 use crate::db::removal::RemoveTenant;
-use crate::db::schema::{idempotency_keys, invitations, logins, tenants};
+use crate::db::schema::{idempotency_keys, tenants};
 use crate::db::sql::{for_share, for_update};
 use crate::db::types::{Day, Instant, TenantId};
-use crate::db::{Action, Audited, Changes, Execute, ReadTx, RunQueryDsl, WriteTx};
-use crate::resources::users;
+use crate::db::{Action, Audited, Change, Changes, ReadTx, RunQueryDsl, Statement, Statements, WriteTx};
 use chrono_tz::{ParseError, Tz};
 use diesel::prelude::*;
 
@@ -80,24 +78,24 @@ pub async fn lock_shared(tx: &mut WriteTx) -> Result<Option<RegistrationPolicy>>
 
 /// Makes the lease's tenant, with the settings that a new one has. A taken slug is a conflict on `tenant_id`, which is
 /// what registration calls it.
-pub async fn insert(tx: &mut WriteTx, tenant: NewTenant) -> Result<Audited<()>> {
-    let changes = Changes::created(&tenant);
-    let NewTenant { slug, name, open_registration } = tenant;
+pub async fn insert(tx: &mut WriteTx, new: NewTenant) -> Result<Audited<()>> {
+    let changes = Changes::created(&new);
+    let tenant = Tenant::new(tx.tenant(), new, tx.now());
     let row = (
-        tenants::id.eq(tx.tenant()),
-        tenants::slug.eq(slug),
-        tenants::name.eq(name),
-        tenants::timezone.eq("UTC"),
-        tenants::currency.eq("USD"),
-        tenants::open_registration.eq(open_registration),
-        tenants::version.eq(1),
-        tenants::created_at.eq(tx.now()),
-        tenants::updated_at.eq(tx.now()),
+        tenants::id.eq(tenant.id),
+        tenants::slug.eq(&tenant.slug),
+        tenants::name.eq(&tenant.input.name),
+        tenants::timezone.eq(&tenant.input.timezone),
+        tenants::currency.eq(&tenant.input.currency),
+        tenants::open_registration.eq(tenant.input.open_registration),
+        tenants::version.eq(tenant.version),
+        tenants::created_at.eq(tenant.created_at),
+        tenants::updated_at.eq(tenant.updated_at),
     );
-    diesel::insert_into(tenants::table).values(row).execute(tx).await.taken("tenant_id")?;
+    let row = Statement::of(diesel::insert_into(tenants::table).values(row)).taken("tenant_id");
+    let audited = tx.changed(Change::created(tenant.id, &tenant).telling(changes), row).await?;
     tx.prepare_data_keys().await?;
-    let tenant = tx.tenant();
-    tx.audit(Action::Create, tenant, changes).await
+    Ok(audited)
 }
 
 /// Only somebody with a verified address opens it for registration, as `opened_by` proves.
@@ -112,8 +110,8 @@ pub async fn update(
     }
     let after = Tenant { input, version: before.version + 1, updated_at: tx.now(), ..before.clone() };
     let change = (&after.input, tenants::version.eq(after.version), tenants::updated_at.eq(after.updated_at));
-    diesel::update(own(after.id)).set(change).execute(tx).await?;
-    Ok(tx.audit(Action::Update, after.id, Changes::updated(&*before, &after)).await?.with(after))
+    let row = diesel::update(own(after.id)).set(change);
+    Ok(tx.changed(Change::updated(after.id, &*before, &after), row).await?.with(after))
 }
 
 /// From now on nobody of it is served or can sign in, and its slug and names are free. The rows go in the background.
@@ -121,22 +119,17 @@ pub async fn delete(tx: &mut WriteTx) -> Result<Audited<()>> {
     let (tenant, now) = (tx.tenant(), tx.now());
     let locked = for_update(own(tenant).select(tenants::id)).get_result(tx).await.optional()?;
     let _: TenantId = locked.ok_or(Error::InvalidToken)?; // nobody comes in meanwhile
-    if users::has_operators(tx).await? {
-        let message = "is a tenant that operators of the server belong to"; // over whom its owners have no power
-        return Err(Error::Conflict(Detail::of("confirm", message)));
-    }
-    diesel::delete(logins::table.filter(logins::tenant_id.eq(tenant))).execute(tx).await?;
-    diesel::delete(invitations::table.filter(invitations::tenant_id.eq(tenant))).execute(tx).await?;
     let gone = (
         tenants::slug.eq(format!("deleted.{}", tenant.0.simple())), // no slug that people can ask for has a dot
         tenants::open_registration.eq(false),
         tenants::deleted_at.eq(now),
         tenants::updated_at.eq(now),
     );
-    tx.destroy_data_keys().await?;
     // Stored answers may hold amounts, and are encrypted under another key.
-    diesel::delete(idempotency_keys::table.filter(idempotency_keys::tenant_id.eq(tenant))).execute(tx).await?;
-    diesel::update(own(tenant)).set(gone).execute(tx).await?;
+    let answers = idempotency_keys::table.filter(idempotency_keys::tenant_id.eq(tenant));
+    let rows = Statements::default().and(diesel::delete(answers)).and(diesel::update(own(tenant)).set(gone));
+    let audited = tx.changed(Change::of(Action::Delete, tenant), rows).await?;
+    tx.destroy_data_keys().await?;
     tx.enqueue(&RemoveTenant {}).await?;
-    tx.audit(Action::Delete, tenant, Changes::none()).await
+    Ok(audited)
 }

@@ -14,8 +14,10 @@ use crate::db::schema::{idempotency_keys, logins, sessions, users};
 use crate::db::search::like;
 use crate::db::sql::{for_update, text_or};
 use crate::db::types::{Instant, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, Execute, Principal, ReadTx, RunQueryDsl, WriteTx, one_time_tokens};
-use crate::resources::meetings::{attendees, calendar};
+use crate::db::{
+    Action, Any, Audited, Change, Changes, Principal, ReadTx, RunQueryDsl, Statement, Statements, WriteTx,
+    one_time_tokens,
+};
 use crate::{narrowed, paged};
 use diesel::prelude::*;
 
@@ -75,10 +77,16 @@ pub async fn find_to_change(tx: &mut WriteTx, id: UserId) -> Result<(Rank, Locke
     Ok((Rank { role, is_superuser }, Locked::new(find_account(tx, id).await?)))
 }
 
-/// Whether somebody of the tenant operates the server.
-pub async fn has_operators(tx: &mut ReadTx) -> Result<bool> {
+/// Frees the names of all users of a tenant that is about to be deleted. 409 if somebody of it operates the server.
+pub async fn release_names(tx: &mut WriteTx) -> Result<()> {
     let operators = all(tx.tenant()).filter(users::is_superuser.eq(true));
-    Ok(operators.count().get_result::<i64>(tx).await? > 0)
+    if operators.count().get_result::<i64>(tx).await? > 0 {
+        let message = "is a tenant that operators of the server belong to"; // over whom its owners have no power
+        return Err(Error::Conflict(Detail::of("confirm", message)));
+    }
+    let names = diesel::delete(logins::table.filter(logins::tenant_id.eq(tx.tenant())));
+    tx.execute_unaudited("the tenant's row tells of it", names).await?;
+    Ok(())
 }
 
 /// 422 on `member` where there is no such user.
@@ -165,12 +173,11 @@ pub async fn insert(tx: &mut WriteTx, id: UserId, new: NewUser) -> Result<Audite
         updated_at: tx.now(),
         version: 1,
     };
-    insert_row(tx, &user, Some(password_hash)).await?;
+    let audited = tx.changed(Change::created(id, &user), row(&user, Some(password_hash))).await?;
     tx.add_email(id, &user.email).await?;
     if let Some(username) = user.username.clone() {
         tx.add_username(id, username).await?;
     }
-    let audited = tx.audit(Action::Create, user.id, Changes::created(&user)).await?;
     Ok(audited.with(user))
 }
 
@@ -191,12 +198,11 @@ pub async fn insert_service(tx: &mut WriteTx, id: UserId, name: String, role: Ro
         updated_at: tx.now(),
         version: 1,
     };
-    insert_row(tx, &user, None).await?;
-    let audited = tx.audit(Action::Create, user.id, Changes::created(&user)).await?;
-    Ok(audited.with(user))
+    Ok(tx.changed(Change::created(id, &user), row(&user, None)).await?.with(user))
 }
 
-async fn insert_row(tx: &mut WriteTx, user: &User, password_hash: Option<String>) -> Result<()> {
+/// The row of a new user.
+fn row(user: &User, password_hash: Option<String>) -> Statement<'_> {
     let row = (
         users::tenant_id.eq(user.tenant_id),
         users::id.eq(user.id),
@@ -214,8 +220,7 @@ async fn insert_row(tx: &mut WriteTx, user: &User, password_hash: Option<String>
         users::created_at.eq(user.created_at),
         users::updated_at.eq(user.updated_at),
     );
-    diesel::insert_into(users::table).values(row).execute(tx).await?;
-    Ok(())
+    Statement::of(diesel::insert_into(users::table).values(row))
 }
 
 /// Stores the actor's address in its canonical form, where it was made before there was one: `PreconditionFailed` where it
@@ -234,39 +239,38 @@ pub async fn renew_email(tx: &mut WriteTx) -> Result<Audited<User>> {
     tx.readdress_tokens(id, &before.email, &after.email).await?;
     let change =
         (users::email.eq(&after.email), users::version.eq(after.version), users::updated_at.eq(after.updated_at));
-    diesel::update(one(tenant, id)).set(change).execute(tx).await?;
-    Ok(tx.audit(Action::Update, id, Changes::updated(&before, &after)).await?.with(after))
+    let row = diesel::update(one(tenant, id)).set(change);
+    Ok(tx.changed(Change::updated(id, &before, &after), row).await?.with(after))
 }
 
-/// Changes the actor's password, if it still is the one that was checked. The caller ends sessions and writes the audit
-/// row.
-pub async fn set_password(tx: &mut WriteTx, checked: String, new: String) -> Result<User> {
+/// Changes the actor's password, if it still is the one that was checked: `PreconditionFailed` otherwise. The caller ends
+/// sessions.
+pub async fn set_password(tx: &mut WriteTx, checked: String, new: String) -> Result<Audited<User>> {
     let (tenant, id, now) = (tx.tenant(), tx.actor(), tx.now());
     let user = one(tenant, id).filter(users::password_hash.eq(checked));
+    // The user's row before what hangs on it, as others do it: no two wait for each other.
+    let locked = for_update(user.select(users::id)).get_result(tx).await.optional()?;
+    let _: UserId = locked.ok_or(Error::PreconditionFailed)?;
     let change = (users::password_hash.eq(new), users::version.eq(users::version + 1), users::updated_at.eq(now));
-    match diesel::update(user).set(change).execute(tx).await? {
-        0 => Err(Error::PreconditionFailed),
-        _ => {
-            tx.void_tokens(id, &[Purpose::PasswordReset]).await?;
-            calendar::revoke(tx, id).await?;
-            find(tx, id).await
-        }
-    }
+    let row = diesel::update(one(tenant, id)).set(change);
+    let audited = tx.changed(Change::of(Action::PasswordChange, id), row).await?;
+    tx.void_tokens(id, &[Purpose::PasswordReset]).await?;
+    Ok(audited.with(find(tx, id).await?))
 }
 
 /// Sets the actor's password, which a token that was mailed to `email` allows, while that is their address. Gives the user as
-/// they were before. The actor's row is locked. The caller ends sessions and writes the audit row.
-pub async fn replace_password(tx: &mut WriteTx, new: String, email: &str) -> Result<User> {
+/// they were before. The actor's row is locked. The caller ends sessions.
+pub async fn replace_password(tx: &mut WriteTx, new: String, email: &str) -> Result<Audited<User>> {
     let (id, now) = (tx.actor(), tx.now());
     let user = find(tx, id).await?;
     if user.email != email {
         return Err(one_time_tokens::invalid()); // who reads a former mailbox gets nowhere
     }
     let change = (users::password_hash.eq(new), users::version.eq(users::version + 1), users::updated_at.eq(now));
-    diesel::update(one(tx.tenant(), id)).set(change).execute(tx).await?;
+    let row = diesel::update(one(tx.tenant(), id)).set(change);
+    let audited = tx.changed(Change::of(Action::PasswordReset, id), row).await?;
     tx.void_tokens(id, &[Purpose::PasswordReset]).await?;
-    calendar::revoke(tx, id).await?;
-    Ok(user)
+    Ok(audited.with(user))
 }
 
 /// What a proof that the actor reads the mail of an address means for their account.
@@ -293,7 +297,8 @@ pub async fn verify_email(tx: &mut WriteTx, email: &str) -> Result<Proof> {
         users::version.eq(users::version + 1),
         users::updated_at.eq(now),
     );
-    diesel::update(one(tenant, id).filter(unproved)).set(change).execute(tx).await?;
+    let row = diesel::update(one(tenant, id).filter(unproved)).set(change);
+    tx.execute_unaudited("the caller writes the row, once what follows from the proof is done", row).await?;
     Ok(if first.is_none() { Proof::FirstOfAccount } else { Proof::FirstOfAddress })
 }
 
@@ -324,9 +329,10 @@ pub async fn update_profile(
         version: before.version + 1,
         ..before.clone()
     };
-    if new_hash.is_some() {
+    if let Some(hash) = new_hash {
+        let row = diesel::update(one(tx.tenant(), after.id)).set(users::password_hash.eq(hash));
+        let _ = tx.changed(Change::of(Action::PasswordChange, after.id), row).await?; // the profile's own row is last
         tx.void_tokens(after.id, &[Purpose::PasswordReset]).await?;
-        calendar::revoke(tx, after.id).await?;
     }
     if after.email != before.email {
         tx.void_tokens(after.id, &Purpose::ALL).await?;
@@ -349,12 +355,8 @@ pub async fn update_profile(
         users::version.eq(after.version),
         users::updated_at.eq(after.updated_at),
     );
-    diesel::update(one(tx.tenant(), after.id)).set(change).execute(tx).await?;
-    if let Some(hash) = new_hash {
-        diesel::update(one(tx.tenant(), after.id)).set(users::password_hash.eq(hash)).execute(tx).await?;
-        let _ = tx.audit(Action::PasswordChange, after.id, Changes::none()).await?; // the profile's own row is last
-    }
-    Ok(tx.audit(Action::Update, after.id, Changes::updated(&*before, &after)).await?.with(after))
+    let row = diesel::update(one(tx.tenant(), after.id)).set(change);
+    Ok(tx.changed(Change::updated(after.id, &*before, &after), row).await?.with(after))
 }
 
 /// Changes another user, as an admin does.
@@ -374,11 +376,12 @@ pub async fn update(tx: &mut WriteTx, before: Authorized<Account>, change: Allow
         users::version.eq(user.version),
         users::updated_at.eq(user.updated_at),
     );
-    diesel::update(one(tx.tenant(), user.id)).set(change).execute(tx).await?;
+    let row = diesel::update(one(tx.tenant(), user.id)).set(change);
+    let change = Change::updated(user.id, &before.user, &user).telling(Changes::updated(&was, &input));
+    let audited = tx.changed(change, row).await?;
     if ends_sessions(&was, &input) {
         tx.end_sessions(user.id, None).await?;
     }
-    let audited = tx.audit(Action::Update, user.id, Changes::updated(&was, &input)).await?;
     Ok(audited.with(Account { user, requests_per_hour }.into()))
 }
 
@@ -388,19 +391,12 @@ pub async fn delete(tx: &mut WriteTx, account: Authorized<Account>) -> Result<Au
     if account.user.kind == UserKind::Person && loses_owner(&account.as_input(), None) {
         keep_an_owner(tx, id).await?;
     }
-    let of_user = logins::tenant_id.eq(tenant).and(logins::user_id.eq(id));
-    diesel::delete(logins::table.filter(of_user)).execute(tx).await?;
+    let logins_of = logins::tenant_id.eq(tenant).and(logins::user_id.eq(id));
+    let sessions_of = sessions::tenant_id.eq(tenant).and(sessions::user_id.eq(id));
+    let answers_of = idempotency_keys::tenant_id.eq(tenant).and(idempotency_keys::user_id.eq(id));
     tx.void_tokens(id, &Purpose::ALL).await?;
-    calendar::revoke(tx, id).await?;
-    let of_user = sessions::tenant_id.eq(tenant).and(sessions::user_id.eq(id));
-    diesel::delete(sessions::table.filter(of_user)).execute(tx).await?;
-    let of_user = idempotency_keys::tenant_id.eq(tenant).and(idempotency_keys::user_id.eq(id));
-    diesel::delete(idempotency_keys::table.filter(of_user)).execute(tx).await?;
     tx.end_sessions(id, None).await?;
     tx.enqueue(&RevokeSessions { user: id }).await?;
-    // Not their id: it would tell everybody whose address it was.
-    let nobody = format!("{}@removed.invalid", tx.env().uuid());
-    attendees::anonymize_guest(tx, &account.user.email, &nobody).await?;
     let nobody = (
         users::email.eq(format!("{id}@removed.invalid")),
         users::username.eq(None::<String>),
@@ -413,8 +409,13 @@ pub async fn delete(tx: &mut WriteTx, account: Authorized<Account>) -> Result<Au
         users::updated_at.eq(now),
         users::version.eq(users::version + 1),
     );
-    diesel::update(one(tenant, id)).set(nobody).execute(tx).await?;
-    tx.audit(Action::Delete, id, Changes::none()).await // that they are gone, and not once more who they were
+    let rows = Statements::default()
+        .and(diesel::delete(logins::table.filter(logins_of)))
+        .and(diesel::delete(sessions::table.filter(sessions_of)))
+        .and(diesel::delete(idempotency_keys::table.filter(answers_of)))
+        .and(diesel::update(one(tenant, id)).set(nobody));
+    // The audit row tells that they are gone, and not once more who they were.
+    tx.changed(Change::deleted(id, &account.user).telling(Changes::none()), rows).await
 }
 
 /// Takes a service account out of service; it keeps its name, which is nobody's.
@@ -426,7 +427,7 @@ pub async fn retire(tx: &mut WriteTx, id: UserId) -> Result<()> {
         users::updated_at.eq(now),
         users::version.eq(users::version + 1),
     );
-    diesel::update(one(tx.tenant(), id)).set(gone).execute(tx).await?;
+    tx.execute_unaudited("the row of its API key tells of it", diesel::update(one(tx.tenant(), id)).set(gone)).await?;
     Ok(())
 }
 

@@ -8,11 +8,10 @@ use crate::api::{Authorized, Locked};
 use crate::base::addresses::{canonical_login, stored_forms};
 use crate::base::error::{Detail, Error, Result};
 use crate::db::deadline::InTime;
-use crate::db::error::Constraint;
 use crate::db::schema::meeting_attendees as attendees;
 use crate::db::sql::{for_update, insert_many};
 use crate::db::types::{AttendeeId, Instant, MeetingId, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, Execute, ReadTx, RunQueryDsl, WriteTx};
+use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx};
 use crate::resources::meetings::queries as meetings;
 use crate::resources::users;
 use crate::{batch, paged};
@@ -62,20 +61,23 @@ pub async fn of_guest(tx: &mut ReadTx, email: &str, next: Batch) -> Result<Vec<A
     Ok(rows.select(Attendee::as_select()).load(tx).await?)
 }
 
-/// Whose address it is was removed: they stay guests, as `nobody`. The removal has the audit row. They are looked for first, as
-/// MariaDB would lock all that it looks at.
-pub async fn anonymize_guest(tx: &mut WriteTx, email: &str, nobody: &str) -> Result<()> {
+/// The user who has this address is about to be removed: guests who were invited by it stay, under an address that is nobody's.
+/// They are looked for first, as MariaDB would lock all that it looks at.
+pub async fn anonymize_guest(tx: &mut WriteTx, email: &str) -> Result<()> {
+    // Not the user's id: it would tell everybody whose address it was.
+    let nobody = format!("{}@removed.invalid", tx.env().uuid());
     let forms = stored_forms(&canonical_login(email));
     let of_guest = attendees::tenant_id.eq(tx.tenant()).and(attendees::email.eq_any(forms));
     let ids: Vec<AttendeeId> = attendees::table.filter(of_guest).select(attendees::id).load(tx).await?;
     for some in ids.chunks(500) {
         let some = attendees::tenant_id.eq(tx.tenant()).and(attendees::id.eq_any(some.to_vec()));
         let change = (
-            attendees::email.eq(nobody.to_owned()),
+            attendees::email.eq(nobody.clone()),
             attendees::version.eq(attendees::version + 1),
             attendees::updated_at.eq(tx.now()),
         );
-        diesel::update(attendees::table.filter(some)).set(change).execute(tx).await?;
+        let rows = diesel::update(attendees::table.filter(some)).set(change);
+        tx.execute_unaudited("the user's row tells of the removal", rows).await?;
     }
     Ok(())
 }
@@ -130,9 +132,10 @@ pub async fn insert(
         created_at: tx.now(),
         updated_at: tx.now(),
     };
-    store(tx, slice::from_ref(&attendee)).await.taken(member)?;
+    let rows = rows(tx.tenant(), slice::from_ref(&attendee)).taken(member);
+    let audited = tx.changed(Change::created(attendee.id, &attendee), rows).await?;
     meetings::revise(tx, meeting).await?;
-    Ok(tx.audit(Action::Create, attendee.id, Changes::created(&attendee)).await?.with(attendee))
+    Ok(audited.with(attendee))
 }
 
 /// 409 where this address is invited already, as a guest's.
@@ -144,9 +147,14 @@ async fn must_be_no_guest(tx: &mut ReadTx, meeting: MeetingId, email: &str) -> R
     }
 }
 
-/// Writes the rows of new attendees, at least one. Their audit rows are the caller's matter.
-pub async fn store(tx: &mut WriteTx, new: &[Attendee]) -> QueryResult<usize> {
-    let tenant = tx.tenant();
+/// Stores many new attendees, at least one.
+pub async fn store(tx: &mut WriteTx, new: &[Attendee]) -> Result<()> {
+    let rows = rows(tx.tenant(), new);
+    tx.changed_in_bulk::<AttendeeId>(rows).await
+}
+
+/// The rows of new attendees.
+fn rows(tenant: TenantId, new: &[Attendee]) -> Statement<'static> {
     let row = |attendee: &'_ Attendee| {
         (
             attendees::tenant_id.eq(tenant),
@@ -160,7 +168,7 @@ pub async fn store(tx: &mut WriteTx, new: &[Attendee]) -> QueryResult<usize> {
             attendees::updated_at.eq(attendee.updated_at),
         )
     };
-    insert_many(attendees::table, new.iter().map(row)).execute(tx).await
+    Statement::of(insert_many(attendees::table, new.iter().map(row)))
 }
 
 /// Whatever the role, nobody answers for another user.
@@ -171,26 +179,25 @@ pub async fn update(tx: &mut WriteTx, before: Authorized<Invited>, input: Attend
     }
     let AttendeeInput { rsvp } = input;
     let attendee = Attendee { rsvp, version: before.version + 1, updated_at: tx.now(), ..before.clone() };
-    diesel::update(one(tx.tenant(), attendee.meeting_id, attendee.id))
-        .set((
-            attendees::rsvp.eq(attendee.rsvp),
-            attendees::version.eq(attendee.version),
-            attendees::updated_at.eq(attendee.updated_at),
-        ))
-        .execute(tx)
-        .await?;
-    Ok(tx.audit(Action::Update, attendee.id, Changes::updated(before, &attendee)).await?.with(attendee))
+    let row = diesel::update(one(tx.tenant(), attendee.meeting_id, attendee.id)).set((
+        attendees::rsvp.eq(attendee.rsvp),
+        attendees::version.eq(attendee.version),
+        attendees::updated_at.eq(attendee.updated_at),
+    ));
+    Ok(tx.changed(Change::updated(attendee.id, before, &attendee), row).await?.with(attendee))
 }
 
 pub async fn delete(tx: &mut WriteTx, invited: Authorized<Invited>) -> Result<Audited<()>> {
     let attendee = &invited.attendee;
-    diesel::delete(one(tx.tenant(), attendee.meeting_id, attendee.id)).execute(tx).await?;
+    let row = diesel::delete(one(tx.tenant(), attendee.meeting_id, attendee.id));
+    let audited = tx.changed(Change::deleted(attendee.id, attendee), row).await?;
     meetings::revise(tx, attendee.meeting_id).await?;
-    tx.audit(Action::Delete, attendee.id, Changes::deleted(attendee)).await
+    Ok(audited)
 }
 
-/// The meeting is going, and has the audit row.
+/// Deletes the attendees of a meeting that is about to be deleted.
 pub async fn delete_all(tx: &mut WriteTx, meeting: MeetingId) -> Result<()> {
-    diesel::delete(all(tx.tenant(), meeting)).execute(tx).await?;
+    let rows = diesel::delete(all(tx.tenant(), meeting));
+    tx.execute_unaudited("the meeting's row tells of it", rows).await?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::db::deadline::InTime;
 use crate::db::schema::{calendar_feeds as feeds, meeting_attendees as attendees, meetings, users};
 use crate::db::sql::for_update;
 use crate::db::types::{CalendarFeedId, Instant, MeetingId, TenantId, UserId};
-use crate::db::{Action, Audited, Changes, Execute, ReadTx, RunQueryDsl, WriteTx};
+use crate::db::{Audited, Change, ReadTx, RunQueryDsl, WriteTx};
 use crate::resources::meetings::attendees::Rsvp;
 use crate::resources::users as accounts;
 use chrono::{DateTime, Duration, Utc};
@@ -108,8 +108,8 @@ pub async fn make(tx: &mut WriteTx, epoch: i64) -> Result<Audited<NewCalendarFee
         feeds::token_hash.eq(token.hash()),
         feeds::created_at.eq(feed.created_at),
     );
-    diesel::insert_into(feeds::table).values(row).execute(tx).await?;
-    let audited = tx.audit(Action::Create, feed.id, Changes::created(&feed)).await?;
+    let row = diesel::insert_into(feeds::table).values(row);
+    let audited = tx.changed(Change::created(feed.id, &feed), row).await?;
     Ok(audited.with(NewCalendarFeed { feed, url: format!("/calendar/{}.ics", token.print()) }))
 }
 
@@ -123,6 +123,5 @@ pub async fn delete(tx: &mut WriteTx) -> Result<Audited<()>> {
 pub async fn revoke(tx: &mut WriteTx, user: UserId) -> Result<Option<Audited<()>>> {
     let Some(feed) = feed_of(tx, user).await? else { return Ok(None) };
     let row = feeds::table.filter(feeds::tenant_id.eq(tx.tenant()).and(feeds::id.eq(feed.id)));
-    diesel::delete(row).execute(tx).await?;
-    Ok(Some(tx.audit(Action::Delete, feed.id, Changes::deleted(&feed)).await?))
+    Ok(Some(tx.changed(Change::deleted(feed.id, &feed), diesel::delete(row)).await?))
 }
