@@ -112,9 +112,11 @@ async fn insert(tx: &mut WriteTx) -> Result<bizcenter::db::Audited<TaskId>> {
 
 /// Makes a task with this subscriber.
 async fn make(tenant: &Tenant, subscriber: &Subscriber) -> Result<TaskId> {
-    let db = database(&tenant.app, subscriber.clone());
+    let (app, subscriber) = (tenant.app.clone(), subscriber.clone());
     let actor = Actor::authenticated(tenant.id.into(), tenant.owner.id().into(), Origin::default());
-    tenant.app.by_hand(async move { db.write(&actor, async |tx: &mut WriteTx| insert(tx).await).await }).await
+    let write =
+        async move { database(&app, subscriber).write(&actor, async |tx: &mut WriteTx| insert(tx).await).await };
+    tenant.app.by_hand(write).await
 }
 
 /// How many tasks a tenant has, how many audit rows tell of them, and how many names are the subscriber's.
@@ -213,8 +215,7 @@ async fn several_statements_make_one_change() {
     let subscriber = Subscriber::new(&tenant.app, nothing, nothing);
     let actor = Actor::authenticated(tenant.id.into(), tenant.owner.id().into(), Origin::default());
     for (is_there, expected) in [(true, ["1", "2", "0"]), (false, ["1", "2", "0"])] {
-        let db = database(&tenant.app, subscriber.clone());
-        let actor = actor.clone();
+        let (app, subscriber_of_it, actor) = (tenant.app.clone(), subscriber.clone(), actor.clone());
         let change = async move |tx: &mut WriteTx| {
             let task = if is_there { *insert(tx).await?.get() } else { TaskId::from(Uuid::from_u128(2)) };
             let tenant = tx.tenant();
@@ -225,7 +226,8 @@ async fn several_statements_make_one_change() {
             );
             tx.changed(Change::of(Action::Update, task), statements).await
         };
-        let done = tenant.app.by_hand(async move { db.write(&actor, change).await }).await;
+        let write = async move { database(&app, subscriber_of_it).write(&actor, change).await };
+        let done = tenant.app.by_hand(write).await;
         assert_eq!(done.is_ok(), is_there);
         assert!(is_there || matches!(done, Err(Error::NotFound)));
         assert_eq!(stored(&tenant, &subscriber).await, expected);

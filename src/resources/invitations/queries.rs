@@ -84,7 +84,7 @@ pub async fn insert(
     must_be_new(tx, &email).await?;
     let expired = invitations::email.eq(&email).and(invitations::expires_at.le(now));
     let expired = invitations::table.filter(invitations::tenant_id.eq(tenant)).filter(expired);
-    tx.execute_unaudited("it was over by itself", diesel::delete(expired)).await?;
+    tx.execute_unaudited("it had expired", diesel::delete(expired)).await?;
 
     let token = OpaqueToken::new(TokenKind::Invitation, tenant.0, tx.env().uuid(), tx.env());
     let expires_at = Instant::from(now.0 + lifetime);
@@ -129,8 +129,7 @@ pub async fn withdraw_all(tx: &mut WriteTx, inviters: &[UserId]) -> Result<()> {
         let row = diesel::delete(one(tenant, invitation.id));
         let _ = tx.changed(Change::deleted(invitation.id, &invitation), row).await?; // the proof's own row is last
     }
-    tx.execute_unaudited("the others were over by themselves", diesel::delete(invitations::table.filter(theirs)))
-        .await?;
+    tx.execute_unaudited("the others had expired", diesel::delete(invitations::table.filter(theirs))).await?;
     Ok(())
 }
 

@@ -102,7 +102,7 @@ pub async fn lock(tx: &mut WriteTx, id: MeetingId) -> Result<()> {
 pub async fn revise(tx: &mut WriteTx, id: MeetingId) -> Result<()> {
     let next = (meetings::version.eq(meetings::version + 1), meetings::updated_at.eq(tx.now()));
     let next = diesel::update(one(tx.tenant(), id)).set(next);
-    tx.execute_unaudited("the row of what came to it tells of that", next).await?;
+    tx.execute_unaudited("the row of the attendee tells of it", next).await?;
     Ok(())
 }
 
