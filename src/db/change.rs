@@ -41,15 +41,18 @@ impl<'a> Change<'a> {
         Self { action, kind: Id::KIND, id: id.uuid(), lists, before: None, after: None, changes: Changes::none() }
     }
 
+    /// A new record; the audit row tells all of its members.
     pub fn created<Id: Changeable>(id: Id, after: &'a impl Shown) -> Self {
         Self { after: Some(after), ..Self::of(AuditAction::Create, id) }.telling(Changes::created(after))
     }
 
+    /// Another version of a record; the audit row tells the members that differ.
     pub fn updated<Id: Changeable, R: Shown>(id: Id, before: &'a R, after: &'a R) -> Self {
         let changes = Changes::updated(before, after);
         Self { before: Some(before), after: Some(after), ..Self::of(AuditAction::Update, id) }.telling(changes)
     }
 
+    /// The end of a record; the audit row tells all that it was.
     pub fn deleted<Id: Changeable>(id: Id, before: &'a impl Shown) -> Self {
         Self { before: Some(before), ..Self::of(AuditAction::Delete, id) }.telling(Changes::deleted(before))
     }
@@ -59,6 +62,7 @@ impl<'a> Change<'a> {
         Self { changes, ..self }
     }
 
+    /// What happened.
     pub fn action(&self) -> AuditAction {
         self.action
     }
@@ -68,6 +72,7 @@ impl<'a> Change<'a> {
         self.kind
     }
 
+    /// The id of the record.
     pub fn id(&self) -> Uuid {
         self.id
     }
@@ -116,6 +121,7 @@ pub struct Statement<'q> {
 }
 
 impl<'q> Statement<'q> {
+    /// A statement whose failures are what the database says.
     pub fn of(query: impl QueryFragment<Any> + Send + 'q) -> Self {
         Self { query: Erased::new(query), refers_to: None, if_taken: None, if_none: None }
     }
@@ -170,6 +176,7 @@ fn meaning(
 pub struct Statements<'q>(pub(super) Vec<Statement<'q>>);
 
 impl<'q> Statements<'q> {
+    /// These statements, and then others.
     pub fn and(mut self, more: impl IntoStatements<'q>) -> Self {
         self.0.extend(more.into_statements().0);
         self
@@ -188,6 +195,7 @@ impl<'q> FromIterator<Statement<'q>> for Statements<'q> {
     note = "give an `insert_into`, `update` or `delete` of diesel's, a `Statement::of(…)`, or `Statements` of several"
 )]
 pub trait IntoStatements<'q> {
+    /// The statements, in the order in which they are to run.
     fn into_statements(self) -> Statements<'q>;
 }
 
