@@ -4,7 +4,7 @@ use super::directory::Server;
 use super::failures::Failures;
 use super::jobs::Job;
 use super::types::{Instant, TenantId, UserId};
-use super::{Audited, Db, WriteTx};
+use super::{Audited, Db, Execute, RunQueryDsl, WriteTx};
 use crate::base::error::Result;
 use crate::db::schema::{
     api_keys, audit_heads, audit_logs, cache_generations, calendar_feeds, contract_history, contracts, data_key_heads,
@@ -13,7 +13,6 @@ use crate::db::schema::{
 };
 use chrono::Duration;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 
 /// How many rows are removed in one transaction, so that none holds its locks for long.
@@ -42,10 +41,10 @@ macro_rules! remove_by_id {
         while $db.removing($tenant, async |tx: &mut WriteTx| {
             let own = $table::table.filter($table::tenant_id.eq(tx.tenant()));
             let ids = own.order($table::id.asc()).limit(BATCH).select($table::id);
-            let ids: Vec<super::types::AnyId> = ids.load(tx.conn()).await?;
+            let ids: Vec<super::types::AnyId> = ids.load(tx).await?;
             let Some(last) = ids.last() else { return Ok(Audited::without_row(0)) };
             let batch = $table::table.filter($table::tenant_id.eq(tx.tenant())).filter($table::id.le(last.clone()));
-            Ok(Audited::without_row(diesel::delete(batch).execute(tx.conn()).await?)) // the deletion has its row
+            Ok(Audited::without_row(diesel::delete(batch).execute(tx).await?)) // the deletion has its row
         }).await? > 0 {}
     )+};
 }
@@ -55,7 +54,7 @@ macro_rules! remove {
     ($db:expr, $tenant:expr, $table:ident $(, $condition:expr)?) => {
         $db.removing($tenant, async |tx: &mut WriteTx| {
             let rows = $table::table.filter($table::tenant_id.eq(tx.tenant()))$(.filter($condition))?;
-            Ok(Audited::without_row(diesel::delete(rows).execute(tx.conn()).await?)) // nobody would look for it
+            Ok(Audited::without_row(diesel::delete(rows).execute(tx).await?)) // nobody would look for it
         }).await?
     };
 }
@@ -73,7 +72,7 @@ impl Db {
     pub async fn remove_tenant(&self, tenant: TenantId) -> Result<()> {
         let is_deleted = async |tx: &mut super::ReadTx| {
             let row = tenants::table.filter(tenants::id.eq(tx.tenant())).filter(tenants::deleted_at.is_not_null());
-            Ok(row.count().get_result::<i64>(tx.conn()).await? > 0)
+            Ok(row.count().get_result::<i64>(tx).await? > 0)
         };
         if !self.read(&Server::of(tenant), is_deleted).await? {
             return Ok(());
@@ -93,7 +92,7 @@ impl Db {
         remove_by_id!(self, tenant, users);
         self.removing(tenant, async |tx: &mut WriteTx| {
             let row = tenants::table.filter(tenants::id.eq(tx.tenant())).filter(tenants::deleted_at.is_not_null());
-            Ok(Audited::without_row(diesel::delete(row).execute(tx.conn()).await?)) // the deletion has its row
+            Ok(Audited::without_row(diesel::delete(row).execute(tx).await?)) // the deletion has its row
         })
         .await?;
         tracing::info!(tenant.id = %tenant, "The rows of a deleted tenant are gone");
@@ -107,7 +106,7 @@ impl Db {
                 .inner_join(tenants::table.on(tenants::id.eq(users::tenant_id)))
                 .filter(users::tenant_id.eq(tx.tenant()).and(tenants::deleted_at.is_not_null()));
             let next = of_deleted.filter(users::id.gt(after)).order(users::id.asc()).limit(BATCH);
-            Ok(next.select(users::id).load(tx.conn()).await?)
+            Ok(next.select(users::id).load(tx).await?)
         };
         self.read(&Server::of(tenant), next).await
     }
@@ -133,7 +132,7 @@ impl Db {
 
     /// All tenants that there are.
     pub async fn tenants(&self) -> Result<Vec<TenantId>> {
-        let ids = async |tx: &mut super::ReadTx| Ok(tenants::table.select(tenants::id).load(tx.conn()).await?);
+        let ids = async |tx: &mut super::ReadTx| Ok(tenants::table.select(tenants::id).load(tx).await?);
         self.read(&Server::default(), ids).await
     }
 }

@@ -5,11 +5,10 @@ use super::audit_chain::CheckpointKey;
 use super::directory::Server;
 use super::sql::for_update;
 use super::types::{AnyId, Sealed, TenantId};
-use super::{Action, Audited, Changes, Db, Place, ReadTx, WriteTx};
+use super::{Action, Audited, Change, Db, Execute, Place, ReadTx, RunQueryDsl, WriteTx};
 use crate::base::error::Result;
 use crate::db::schema::{contract_history, contracts, data_keys as keys};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 /// How many values are sealed anew in one transaction, so that none holds its locks for long.
@@ -38,7 +37,7 @@ macro_rules! each_sealed_column {
 macro_rules! count {
     ($tx:expr, $count:expr, $table:ident, $column:ident) => {
         let rows = $table::table.filter($table::tenant_id.eq($tx.tenant())).filter($table::$column.is_not_null());
-        $count += rows.count().get_result::<i64>($tx.conn()).await?;
+        $count += rows.count().get_result::<i64>($tx).await?;
     };
 }
 
@@ -51,12 +50,12 @@ macro_rules! seal_anew {
             let batch = async |tx: &mut WriteTx| {
                 let own = $table::table.filter($table::tenant_id.eq(tx.tenant())).filter($table::id.gt(after));
                 let ids = own.filter($table::$column.is_not_null()).order($table::id.asc()).limit(BATCH);
-                let ids: Vec<AnyId> = ids.select($table::id).load(tx.conn()).await?;
+                let ids: Vec<AnyId> = ids.select($table::id).load(tx).await?;
                 let mut rows: Vec<(AnyId, Sealed)> = vec![];
                 for id in &ids {
                     let row = $table::table.filter($table::tenant_id.eq(tx.tenant())).filter($table::id.eq(*id));
                     let row = for_update(row.select($table::$column));
-                    let sealed: Option<Option<Sealed>> = row.get_result(tx.conn()).await.optional()?;
+                    let sealed: Option<Option<Sealed>> = row.get_result(tx).await.optional()?;
                     rows.extend(sealed.flatten().map(|sealed| (*id, sealed)));
                 }
                 let unsealer = tx.unsealer().await?;
@@ -70,7 +69,7 @@ macro_rules! seal_anew {
                     let place = Place { table: stringify!($table), row: id.0, column: stringify!($column) };
                     let anew = tx.seal_by(key, place, &unsealer.open(place, &sealed)?)?;
                     let row = $table::table.filter($table::tenant_id.eq(tx.tenant())).filter($table::id.eq(id));
-                    diesel::update(row).set($table::$column.eq(Some(anew))).execute(tx.conn()).await?;
+                    diesel::update(row).set($table::$column.eq(Some(anew))).execute(tx).await?;
                 }
                 Ok(Audited::without_row((ids.last().copied(), ids.len()))) // the same values
             };
@@ -124,12 +123,12 @@ impl WriteTx {
         for (number, wrapped) in &old {
             let row = keys::table.filter(keys::tenant_id.eq(self.tenant())).filter(keys::number.eq(*number));
             let anew = (keys::wrapped.eq(wrapped.bytes.clone()), keys::master_key_id.eq(wrapped.master.clone()));
-            diesel::update(row).set(anew).execute(self.conn()).await?;
+            diesel::update(row).set(anew).execute(self).await?;
         }
         let tenant = self.tenant();
         match old.len() {
             0 => Ok(Audited::without_row(0)), // nothing was changed
-            count => Ok(self.audit(Action::KeyRotate, tenant, Changes::none()).await?.with(count)),
+            count => Ok(self.happened(Change::of(Action::KeyRotate, tenant)).await?.with(count)),
         }
     }
 
@@ -137,9 +136,7 @@ impl WriteTx {
     async fn renew_data_key(&mut self) -> Result<Audited<Option<i32>>> {
         let tenant = self.tenant();
         match self.succeed_data_key().await? {
-            Some((number, true)) => {
-                Ok(self.audit(Action::KeyRotate, tenant, Changes::none()).await?.with(Some(number)))
-            }
+            Some((number, true)) => Ok(self.happened(Change::of(Action::KeyRotate, tenant)).await?.with(Some(number))),
             Some((number, false)) if self.stored_keys().await?.len() > 1 => Ok(Audited::without_row(Some(number))),
             _ => Ok(Audited::without_row(None)), // nothing is changed
         }

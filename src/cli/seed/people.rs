@@ -6,7 +6,7 @@ use crate::app::Parts;
 use crate::auth::{Actor, Role};
 use crate::base::error::Error;
 use crate::db::types::UserId;
-use crate::db::{Action, Changes, Email, WriteTx};
+use crate::db::{Action, Change, Changes, Email, WriteTx};
 use crate::resources::tenant::NewTenant;
 use crate::resources::users::NewUser;
 use crate::resources::{tenant, users};
@@ -73,7 +73,7 @@ async fn insert(parts: &Parts, company: &Company, name: String, hash: &str) -> c
             };
             let _ = users::insert(tx, *id, new).await?;
         }
-        tx.audit(Action::Seed, *id, Changes::created(amounts)).await
+        tx.happened(Change::of(Action::Seed, *id).telling(Changes::created(amounts))).await
     };
     parts.db.write(&Actor::operator(*id), insert).await
 }

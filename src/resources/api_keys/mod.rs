@@ -6,6 +6,7 @@ mod types;
 
 pub use handlers::ApiKeysApi;
 pub use queries::{delete_all, made_by};
+pub use types::ApiKey;
 
 crate::permissions! {
     Read(read): Admin,

@@ -7,11 +7,10 @@ use crate::base::error::Result;
 use crate::db::deadline::InTime;
 use crate::db::schema::{sessions, users};
 use crate::db::types::{Instant, SessionId, TenantId, UserId};
-use crate::db::{Any, ReadTx};
+use crate::db::{Any, ReadTx, RunQueryDsl};
 use crate::paged;
 use diesel::dsl::exists;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 /// The user's sessions that can still be used, in no order yet.
 fn open(tenant: TenantId, user: UserId, now: Instant) -> sessions::BoxedQuery<'static, Any> {
@@ -52,6 +51,6 @@ pub async fn list(tx: &mut ReadTx, user: UserId, list: &List<SessionFilter>) -> 
 /// The latest thousand.
 pub async fn all(tx: &mut ReadTx, user: UserId) -> Result<Vec<Device>> {
     let open = open(tx.tenant(), user, tx.now()).order((sessions::created_at.desc(), sessions::id.desc()));
-    let rows: Vec<Row> = open.limit(1000).select(columns()).load(tx.conn()).await?;
+    let rows: Vec<Row> = open.limit(1000).select(columns()).load(tx).await?;
     Ok(rows.into_iter().map(device).collect())
 }
