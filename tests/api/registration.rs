@@ -1,11 +1,9 @@
 //! Registration: who gets in, as what, and into which tenant.
-use crate::support::rows::run;
-use crate::support::{Answer, Kind, Tenant, TestApp};
+use crate::support::{Answer, PASSWORD, Tenant, TestApp};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 const REGISTER: &str = "/api/v1/auth/register";
-const PASSWORD: &str = "correct horse battery";
 
 async fn register(app: &TestApp, input: &Value) -> Answer {
     app.visitor().post(REGISTER).json(input).send().await
@@ -172,13 +170,10 @@ async fn a_tenant_that_exists_can_not_be_named_anew() {
 /// Registers while a change of the tenant is made, but not committed yet.
 async fn register_during(change: &str, tenant: &Tenant, input: &Value) -> Answer {
     let app = &tenant.app;
-    let mut conn = app.database.connect().await;
-    let begin = if app.database.kind == Kind::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" };
-    let change = format!("{begin}; UPDATE tenants SET {change} WHERE slug = '{}'", tenant.slug);
-    run(&mut conn, &change).await.unwrap();
+    let open = app.begin(&format!("UPDATE tenants SET {change} WHERE slug = '{}'", tenant.slug)).await;
     let commit = async {
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await; // until it waits
-        run(&mut conn, "COMMIT").await.unwrap();
+        app.until_waiting_for_lock(1).await;
+        open.commit().await;
     };
     tokio::join!(register(app, input), commit).0
 }

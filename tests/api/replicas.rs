@@ -359,6 +359,6 @@ async fn without_redis_sessions_in_the_database_go_on_and_limits_are_counted_her
     }
     app.readiness().await.expect(200);
     redis.restart();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await; // until Redis is asked again
     owner.post("/api/v1/tasks").json(&json!({"title": "x"})).expect(201).await; // Redis knows of none yet
 }

@@ -1,6 +1,5 @@
 //! Signing in: by password, by the OAuth2 form, and what a sign-in gives. Access tokens have tests of their own.
-use crate::support::rows::run;
-use crate::support::{Answer, Kind, Tenant, TestApp, is_pooled};
+use crate::support::{Answer, PASSWORD, Tenant, TestApp, is_pooled};
 use bizcenter::auth::passwords::Passwords;
 use bizcenter::config::Environment;
 use bizcenter::db::queue::Claimant;
@@ -17,7 +16,6 @@ use uuid::Uuid;
 const LOGIN: &str = "/api/v1/auth/login";
 const TOKEN: &str = "/api/v1/auth/token";
 const ME: &str = "/api/v1/auth/me";
-const PASSWORD: &str = "correct horse battery";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 async fn login(app: &TestApp, input: &Value) -> Answer {
@@ -195,17 +193,6 @@ async fn who_is_refused_in_spite_of_the_right_password_is_in_the_audit_log() {
     }
 }
 
-/// Keeps everything of a tenant from being written down until it is given back.
-async fn lock(tenant: &Tenant) -> bizcenter::db::AnyConnection {
-    let mut conn = tenant.app.database.connect().await;
-    let sql = match tenant.app.database.kind {
-        Kind::Sqlite => "BEGIN IMMEDIATE".to_owned(),
-        _ => format!("BEGIN; SELECT 1 FROM tenants WHERE id = {} FOR UPDATE", tenant.app.id(tenant.id)),
-    };
-    run(&mut conn, &sql).await.unwrap();
-    conn
-}
-
 #[tokio::test]
 async fn failures_that_can_not_be_written_down_yet_do_not_pile_up() {
     if is_pooled("the failures that wait for a lock have all of the pooler's sessions") {
@@ -213,7 +200,7 @@ async fn failures_that_can_not_be_written_down_yet_do_not_pile_up() {
     }
     let tenant = TestApp::alone().await.tenant().await;
     let app = &tenant.app;
-    let mut held = lock(&tenant).await;
+    let held = app.lock_row("tenants", tenant.id).await; // nothing of the tenant can be written down
     let (known, unknown) = (tenant.owner.email(), format!("{}@example.com", app.unique()));
     let wrong = |email: &str| json!({"email": email, "password": "wrong"});
     for _ in 0..MOST_NOTES {
@@ -221,12 +208,13 @@ async fn failures_that_can_not_be_written_down_yet_do_not_pile_up() {
     }
     let (known, unknown) = (wrong(&known), wrong(&unknown));
     let waits = async |input: &Value| {
+        // Nothing tells that it waits: it is not answered in a time in which it would be.
         let answer = timeout(Duration::from_millis(700), login(app, input)).await;
         assert!(answer.is_err(), "{answer:?}");
     };
     tokio::join!(waits(&known), waits(&unknown)); // so that it tells nobody who is known
     tenant.owner.get(ME).expect(200).await;
-    run(&mut held, "ROLLBACK").await.unwrap();
+    held.roll_back().await;
     login(app, &unknown).await.expect(401);
     login(app, &known).await.expect(401);
 }

@@ -1,6 +1,6 @@
 //! Searches that cost the database most, by one tenant.
 use super::{Account, Server, figure, is_full_size, p99, size};
-use crate::support::Kind;
+use crate::support::{Kind, until};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -81,7 +81,8 @@ async fn searches_of_one_tenant_take_nothing_from_the_others() {
         most
     };
     let watched = async {
-        sleep(Duration::from_millis(500)).await; // until the searches fill the queue
+        let searches = async || server.metric("bizcenter_queue_waiting{queue=\"long_reads\"}").await > 0;
+        until("the searches fill the queue", searches).await;
         let found = bystanders(&others, lasting).await;
         is_over.store(true, Ordering::Relaxed);
         found

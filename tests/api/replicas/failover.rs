@@ -234,7 +234,7 @@ async fn who_is_removed_leaves_no_session_in_redis() {
     let rows = format!("SELECT name FROM tenants WHERE id = {}", app.id(tenant.id));
     assert_eq!(app.rows(&rows).await.len(), 1, "it is not done yet");
     redis.call::<()>(&["REPLICAOF", "NO", "ONE"]).await;
-    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(400)).await; // until Redis is asked again
     app.clock.advance(Duration::minutes(1));
     app.run_jobs().await;
     assert_eq!((keys(&of_tenant).await, app.rows(&rows).await.len()), (vec![], 0));
