@@ -1,4 +1,4 @@
-//! What one caller costs has bounds, and says so when it reaches them.
+//! What one caller costs is bounded, and an answer says so when a bound is reached.
 use crate::support::fixtures::{Everything, everything};
 use crate::support::rights::{Line, count};
 use crate::support::{Kind, Tenant, TestApp, until};

@@ -11,7 +11,7 @@ async fn tenant() -> Tenant {
 }
 
 async fn client(tenant: &Tenant) -> RawClient {
-    // Nothing refuses them, so that every operation looks at what it is sent.
+    // No operation refuses such a person, so each of them looks at what it is sent.
     RawClient::connect(&tenant.app, tenant.almighty().await.token.as_deref()).await
 }
 
@@ -294,7 +294,7 @@ async fn header_bytes_that_are_no_text_do_no_harm() {
 }
 
 #[tokio::test]
-async fn whoever_asks_gets_problem_json() {
+async fn a_client_that_accepts_problem_json_gets_it() {
     let tenant = tenant().await;
     let mut client = client(&tenant).await;
     let json = b"Content-Type: application/json".as_slice();

@@ -1,5 +1,5 @@
-//! A known amount is looked for everywhere: in whatever somebody gets who may not see it, in the log, in the database. And
-//! it is found where it should be, so that the search is known to find.
+//! A known amount is looked for everywhere: in the answers to people who may not see it, in the log, in the database. It is
+//! also found where it should be, which proves that the search finds.
 use crate::cli::bizcenter;
 use crate::contracts::{CONTRACTS, change_role, path_of, with};
 use crate::item_cache::with_redis;
@@ -99,7 +99,7 @@ fn reads(path: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn who_may_not_see_amounts_gets_them_nowhere() {
+async fn a_caller_who_may_not_see_amounts_gets_them_nowhere() {
     let tenant = TestApp::start().await.tenant().await;
     let path = leave_traces(&tenant).await;
     for role in [Role::Viewer, Role::Analyst, Role::Editor] {
@@ -154,7 +154,7 @@ end
 return table.concat(found, '\\n')";
 
 #[tokio::test]
-async fn who_reads_the_cache_finds_no_amount() {
+async fn redis_holds_no_amount() {
     if !has_servers() {
         return;
     }
@@ -187,7 +187,7 @@ async fn dump(app: &TestApp) -> String {
 }
 
 #[tokio::test]
-async fn who_reads_the_database_finds_no_amount() {
+async fn the_database_holds_no_readable_amount() {
     let app = TestApp::alone().await;
     let tenant = app.tenant().await;
     let path = leave_traces(&tenant).await;
@@ -247,7 +247,7 @@ async fn talkative(app: &TestApp) -> (Child, TestApp, Arc<Mutex<Vec<String>>>) {
 }
 
 #[tokio::test]
-async fn the_log_tells_of_no_amount() {
+async fn the_log_holds_no_amount() {
     let (_child, app, log) = talkative(&TestApp::alone().await).await;
     let tenant = app.tenant().await;
     let path = leave_traces(&tenant).await;

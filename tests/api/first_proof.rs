@@ -256,7 +256,7 @@ async fn a_reset_of_a_new_address_that_nobody_verified_ends_all_too() {
 
 /// The request was let in before the sessions were ended, and its change comes after: a feed needs no session.
 #[tokio::test]
-async fn what_was_under_way_when_sessions_ended_leaves_nothing_behind() {
+async fn a_request_that_waits_while_its_session_ends_changes_nothing() {
     let app = TestApp::alone().await;
     let owner = app.tenant().await.owner;
     let of_owner = app.id(owner.id());

@@ -221,7 +221,7 @@ async fn a_storm_of_sign_ins_is_turned_away_at_once_and_readers_go_on() {
     assert!(reading < Duration::from_secs(5), "a reader waited for {reading:?}"); // on two busy cores; alone it is milliseconds
 }
 
-/// PostgreSQL goes on with the statement of a client that has gone; nobody waits for it here.
+/// PostgreSQL would go on with the statement of a client that has gone: the server has to stop it.
 #[tokio::test]
 async fn a_request_that_is_given_up_leaves_no_statement_running() {
     if Kind::of_this_run() != Kind::Postgres {
@@ -245,7 +245,7 @@ async fn a_request_that_is_given_up_leaves_no_statement_running() {
 }
 
 #[tokio::test]
-async fn what_holds_a_token_or_a_key_is_kept_by_nobody() {
+async fn answers_with_a_token_or_a_key_are_not_stored() {
     let app = TestApp::start().await;
     let person = app.tenant().await.almighty().await;
     let email = || format!("{}@example.com", app.unique());

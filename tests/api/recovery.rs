@@ -1,4 +1,4 @@
-//! What goes by mail: a new password for who forgot theirs, and the proof that an address is somebody's.
+//! Mails with tokens: for a new password where a user forgot theirs, and to prove that an address is a user's.
 use crate::support::{Answer, PASSWORD, Person, TestApp};
 use chrono::Duration;
 use futures_util::future::join_all;
@@ -176,7 +176,7 @@ async fn a_token_is_good_for_half_an_hour_and_the_latest_alone() {
     login(&app, &late.email(), PASSWORD).await.expect(200);
 }
 
-/// Who reads a former mailbox, or asked before the password was changed, must get nowhere.
+/// A person who reads a former mailbox, or asked before the password was changed, must not get in.
 #[tokio::test]
 async fn a_token_is_no_good_once_the_address_or_the_password_was_changed() {
     let app = TestApp::alone().await;
@@ -195,7 +195,7 @@ async fn a_token_is_no_good_once_the_address_or_the_password_was_changed() {
 }
 
 #[tokio::test]
-async fn a_token_sets_no_password_of_who_has_another_address_by_now() {
+async fn a_token_sets_no_password_after_the_address_was_changed() {
     let app = TestApp::alone().await;
     let viewer = app.tenant().await.viewer().await;
     let token = reset_token(&app, &viewer.email()).await;
@@ -221,7 +221,7 @@ async fn a_token_is_mailed_to_the_address_that_its_user_has_when_it_is_made() {
     assert_eq!((mailed(&app, &former, "bcp_").await.len(), mailed(&app, &email, "bcp_").await.len()), (0, 1));
 }
 
-/// The change comes first, and voids the token that the reset uses: neither waits for what the other holds.
+/// The change gets the lock first, and voids the token that the reset uses. Neither waits for a lock that the other holds.
 #[tokio::test]
 async fn a_change_of_the_password_and_a_reset_at_once_are_both_answered() {
     let app = TestApp::alone().await;

@@ -167,7 +167,7 @@ async fn a_tenant_that_exists_can_not_be_named_anew() {
     assert_eq!(answer.detail(), json!({"tenant_name": ["is only for a new tenant: this one exists"]}));
 }
 
-/// Registers while a change of the tenant is made, but not committed yet.
+/// Registers while another transaction changes the tenant. It commits when the registration waits for it.
 async fn register_during(change: &str, tenant: &Tenant, input: &Value) -> Answer {
     let app = &tenant.app;
     let open = app.begin(&format!("UPDATE tenants SET {change} WHERE slug = '{}'", tenant.slug)).await;
@@ -179,7 +179,7 @@ async fn register_during(change: &str, tenant: &Tenant, input: &Value) -> Answer
 }
 
 #[tokio::test]
-async fn who_is_late_does_not_slip_through_a_door_that_closes() {
+async fn a_registration_that_waits_while_the_tenant_closes_is_refused() {
     let app = TestApp::alone().await;
     for change in ["open_registration = FALSE", "is_suspended = TRUE"] {
         let tenant = app.tenant().await;

@@ -99,7 +99,7 @@ async fn the_owner_opens_the_door_to_visitors_and_closes_it() {
     assert_eq!(newcomer.get(TENANT).expect(200).await.json()["slug"], json!(tenant.slug));
     tenant.owner.patch(TENANT).json(&json!({"open_registration": false})).expect(200).await;
     assert_eq!(knock().await.error(), error(403, "registration_closed"));
-    newcomer.get(TENANT).expect(200).await; // who is in stays in
+    newcomer.get(TENANT).expect(200).await; // users who are in stay in
 }
 
 // --- the end
@@ -146,7 +146,7 @@ async fn a_tenant_is_deleted_only_by_its_owner_who_names_it() {
     }
 }
 
-/// Its owners would remove who they have no power over.
+/// By deleting their tenant, owners would remove operators, over whom they have no power.
 #[tokio::test]
 async fn a_tenant_that_operators_belong_to_stays() {
     let tenant = TestApp::start().await.tenant().await;

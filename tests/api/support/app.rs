@@ -184,7 +184,7 @@ impl TestApp {
     }
 }
 
-/// The servers' log on standard error, for whoever looks for a fault: `TEST_LOG=debug`.
+/// The servers' log on standard error, for a person who looks for a fault: `TEST_LOG=debug`.
 fn start_logging() {
     if let Ok(level) = std::env::var("TEST_LOG") {
         let log = tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr);
