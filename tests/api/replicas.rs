@@ -125,7 +125,7 @@ impl OwnRedis {
         let started = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             assert!(started.elapsed() < Duration::from_secs(10), "redis-server does not start");
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(10)); // between two tries
         }
     }
 
@@ -160,7 +160,7 @@ async fn is_back(person: &Person) {
     let since = Instant::now();
     while person.get(ME).send().await.status != 200 {
         assert!(since.elapsed() < Duration::from_secs(2), "it is not back within two seconds");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await; // between two tries
     }
 }
 

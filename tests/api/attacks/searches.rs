@@ -34,7 +34,7 @@ async fn bystanders(accounts: &[Account], lasting: Duration) -> (Vec<Duration>, 
                     response.bytes().await.unwrap();
                     times.push(began.elapsed());
                 }
-                sleep(Duration::from_millis(5)).await;
+                sleep(Duration::from_millis(5)).await; // a reader's pace
             }
             (times, errors)
         }
@@ -76,7 +76,7 @@ async fn searches_of_one_tenant_take_nothing_from_the_others() {
         while !is_over.load(Ordering::Relaxed) {
             most.0 = most.0.max(server.metric("bizcenter_queue_turns{queue=\"long_reads\"}").await);
             most.1 = most.1.max(server.metric("bizcenter_queue_turns_of_one{queue=\"long_reads\"}").await);
-            sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(20)).await; // between two looks
         }
         most
     };

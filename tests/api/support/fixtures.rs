@@ -89,7 +89,7 @@ impl<'a> Fixtures<'a> {
         Made { path: path.join("/"), thing }
     }
 
-    /// What a path parameter names below a list: the path of the list is `template` in the contract.
+    /// What a path parameter names in this list, whose path in the contract is `template`.
     async fn thing(&self, template: &str, list: &str, parameter: &str) -> Value {
         let Self { tenant, person } = self;
         match parameter {
@@ -102,7 +102,7 @@ impl<'a> Fixtures<'a> {
             "session_id" => person.get("/api/v1/auth/sessions").expect(200).await.json()["items"][0].clone(),
             // The tenant itself: only an operator could make another.
             "tenant_id" => json!({"id": tenant.id}),
-            // Users register, which is limited.
+            // Users are invited, or register.
             "user_id" => tenant.viewer().await.signed_in["user"].clone(),
             _ => self.created(template, list, parameter).await,
         }
