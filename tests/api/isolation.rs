@@ -9,6 +9,13 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 #[tokio::test]
+#[should_panic(expected = "say in `Fixtures::thing`, tests/api/support/fixtures.rs")]
+async fn a_path_parameter_that_nothing_makes_fails_and_says_where_to_add_it() {
+    let tenant = TestApp::start().await.tenant().await;
+    Fixtures::of(&tenant).make("/api/v1/unheard-of/{unheard_id}").await;
+}
+
+#[tokio::test]
 async fn without_credentials_an_operation_that_needs_some_answers_401() {
     let tenant = TestApp::start().await.tenant().await;
     let (fixtures, visitor) = (Fixtures::of(&tenant), tenant.app.visitor());

@@ -4,7 +4,7 @@
 //! Nearly all of it follows from the contract: what `{task_id}` names in `/tasks/{task_id}` is made by a POST to `/tasks` with
 //! the contract's example. What does not follow is said in [`Fixtures::thing`] and [`Fixtures::members`], and only there.
 use super::contract::dereference;
-use super::{Answer, Call, PASSWORD, Person, Tenant, TestApp};
+use super::{Call, PASSWORD, Person, Tenant, TestApp};
 use bizcenter::auth::Actor;
 use bizcenter::contract::{Operation, Request, document, operations};
 use bizcenter::db::Origin;
@@ -25,6 +25,8 @@ pub struct Made {
     /// As it was answered when it was made.
     pub thing: Value,
 }
+
+const SAY_HOW: &str = "say in `Fixtures::thing`, tests/api/support/fixtures.rs, how such a thing is made";
 
 /// A path of the contract with these values in the places of its parameters.
 pub fn filled(path: &str, value_of: impl Fn(&str) -> String) -> String {
@@ -81,7 +83,8 @@ impl<'a> Fixtures<'a> {
                 None => path.push(segment.to_owned()),
                 Some(name) => {
                     thing = self.thing(&list.join("/"), &path.join("/"), name).await;
-                    path.push(thing["id"].as_str().unwrap().to_owned());
+                    let id = thing["id"].as_str();
+                    path.push(id.unwrap_or_else(|| panic!("no id for {name}, but {thing}: {SAY_HOW}")).to_owned());
                 }
             }
             list.push(segment);
@@ -114,7 +117,7 @@ impl<'a> Fixtures<'a> {
         let create = create.unwrap_or_else(|| {
             panic!(
                 "nothing is known to put in the place of the path parameter {parameter}, as nothing is POSTed to {template}: \
-                 say in `Fixtures::thing`, tests/api/support/fixtures.rs, how such a thing is made"
+                 {SAY_HOW}"
             )
         });
         let mut body = self.body(&create).await.unwrap_or_default();
@@ -124,16 +127,18 @@ impl<'a> Fixtures<'a> {
                 body[text] = json!("Walked over");
             }
         }
-        let answer = self.person.post(list).json(&body).send().await;
-        let answer = if answer.status == 403 { self.created_by_owner(&create, list, body).await } else { answer };
-        answer.expect(201).json()
-    }
-
-    async fn created_by_owner(&self, create: &Operation, list: &str, mut body: Value) -> Answer {
-        if create.id == "attendee_create" {
-            body = json!({"user_id": self.person.id()}); // an invitation is the guest's own, too
+        let post = |person: &Person, body: &Value| match &create.request {
+            Some(request) => person.post(list).body(&request.media_type, encoded(request, body)).send(),
+            None => person.post(list).send(),
+        };
+        let mut answer = post(self.person, &body).await;
+        if answer.status == 403 {
+            if create.id == "attendee_create" {
+                body = json!({"user_id": self.person.id()}); // an invitation is the guest's own, too
+            }
+            answer = post(&self.tenant.owner, &body).await;
         }
-        self.tenant.owner.post(list).json(&body).send().await
+        answer.expect(201).json()
     }
 
     /// The operation as this caller calls it, about things that are made for it, with a body that succeeds.
