@@ -29,6 +29,8 @@ pub struct Metrics {
     /// Turns that are taken in each queue for the database, and by the party that has most of them there.
     queue_turns: Family<QueueTurns, Gauge>,
     queue_turns_of_one: Family<QueueTurns, Gauge>,
+    /// Requests that wait for a turn in each queue.
+    queue_waiting: Family<QueueTurns, Gauge>,
     /// Looks of `/readyz` at the database and Redis.
     pub readiness_looks: Counter,
     registry: Arc<Registry>,
@@ -41,6 +43,8 @@ pub struct QueueGauges {
     pub taken: Gauge,
     /// Turns that are taken by the party that has most of them.
     pub taken_by_one: Gauge,
+    /// Requests that wait for a turn.
+    pub waiting: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -81,6 +85,8 @@ impl Default for Metrics {
         let queue_turns_of_one = Family::default();
         let help = "Turns taken by the tenant or the address that has most of them";
         registry.register("queue_turns_of_one", help, queue_turns_of_one.clone());
+        let queue_waiting = Family::default();
+        registry.register("queue_waiting", "Requests that wait for a turn in a queue", queue_waiting.clone());
         let readiness_looks = Counter::default();
         let help = "Looks at the database and Redis for the readiness probe";
         registry.register("readiness_looks", help, readiness_looks.clone());
@@ -94,6 +100,7 @@ impl Default for Metrics {
             unsealing_failures,
             queue_turns,
             queue_turns_of_one,
+            queue_waiting,
             readiness_looks,
             registry,
         }
@@ -120,7 +127,11 @@ impl Metrics {
     /// The gauges of a queue.
     pub fn queue(&self, queue: &'static str) -> QueueGauges {
         let gauge = |family: &Family<QueueTurns, Gauge>| family.get_or_create(&QueueTurns { queue }).clone();
-        QueueGauges { taken: gauge(&self.queue_turns), taken_by_one: gauge(&self.queue_turns_of_one) }
+        QueueGauges {
+            taken: gauge(&self.queue_turns),
+            taken_by_one: gauge(&self.queue_turns_of_one),
+            waiting: gauge(&self.queue_waiting),
+        }
     }
 
     /// Everything counted, as OpenMetrics text.

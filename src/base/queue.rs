@@ -61,6 +61,8 @@ struct State {
     /// The parties that wait, each once, the next one first.
     order: VecDeque<Party>,
     waiting: HashMap<Party, Waiting>,
+    /// How many requests wait, of all parties.
+    waiting_count: usize,
     tickets: u64,
 }
 
@@ -151,6 +153,7 @@ impl FairQueue {
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.0.gauges.taken.set(count(state.taken));
         self.0.gauges.taken_by_one.set(count(state.taken_by.values().copied().max().unwrap_or_default()));
+        self.0.gauges.waiting.set(count(state.waiting_count));
     }
 }
 
@@ -167,6 +170,7 @@ impl State {
             VecDeque::new()
         });
         requests.push_back(Request { ticket: self.tickets, answer });
+        self.waiting_count += 1;
         self.tickets
     }
 
@@ -178,6 +182,7 @@ impl State {
         let user = waiting.order.pop_front()?;
         let requests = waiting.requests.get_mut(&user)?;
         let request = requests.pop_front()?;
+        self.waiting_count -= 1;
         if requests.is_empty() {
             waiting.requests.remove(&user);
         } else {
@@ -195,7 +200,7 @@ impl State {
 
     /// Removes what waits beyond so many places, now that the newcomer has come.
     fn crop(&mut self, places: usize, newcomer: Claimant) {
-        while self.waiting.values().map(Waiting::len).sum::<usize>() > places {
+        while self.waiting_count > places {
             let Some((claimant, ticket)) = self.latest_of_most(newcomer) else { return };
             self.withdraw(claimant, ticket);
         }
@@ -216,7 +221,9 @@ impl State {
         let Claimant { party, user } = claimant;
         let Some(waiting) = self.waiting.get_mut(&party) else { return };
         let Some(requests) = waiting.requests.get_mut(&user) else { return };
+        let before = requests.len();
         requests.retain(|request| request.ticket != ticket);
+        self.waiting_count -= before - requests.len();
         if requests.is_empty() {
             waiting.requests.remove(&user);
             waiting.order.retain(|other| *other != user);
@@ -230,7 +237,9 @@ impl State {
 
 impl Drop for Withdrawal<'_> {
     fn drop(&mut self) {
-        self.queue.state().withdraw(self.claimant, self.ticket);
+        let mut state = self.queue.state();
+        state.withdraw(self.claimant, self.ticket);
+        self.queue.show(&state);
     }
 }
 
@@ -297,21 +306,25 @@ mod tests {
         let queue = FairQueue::new(4, 2, gauges.clone());
         let held = [queue.turn(claimant(1, 1)).await, queue.turn(claimant(1, 2)).await];
         let mut third = asked(&queue, 1, 3);
+        assert_eq!(gauges.waiting.get(), 1);
         let others = [queue.turn(claimant(2, 1)).await, queue.turn(claimant(3, 1)).await];
         assert_eq!((gauges.taken.get(), gauges.taken_by_one.get()), (4, 2));
         drop(others);
         assert!((&mut third).now_or_never().is_none());
         drop(held);
         assert!(third.now_or_never().is_some());
-        assert_eq!((gauges.taken.get(), gauges.taken_by_one.get()), (0, 0));
+        assert_eq!((gauges.taken.get(), gauges.taken_by_one.get(), gauges.waiting.get()), (0, 0, 0));
     }
 
     #[tokio::test]
     async fn who_gives_up_is_passed_over() {
-        let queue = FairQueue::new(1, 1, QueueGauges::default());
+        let gauges = QueueGauges::default();
+        let queue = FairQueue::new(1, 1, gauges.clone());
         let held = queue.turn(claimant(1, 1)).await;
         let (gone, mut next) = (asked(&queue, 2, 1), asked(&queue, 3, 1));
+        assert_eq!(gauges.waiting.get(), 2);
         drop(gone);
+        assert_eq!(gauges.waiting.get(), 1);
         drop(held);
         assert!((&mut next).now_or_never().is_some());
         let state = queue.state();

@@ -1,5 +1,5 @@
 //! E-mail addresses: domains in any script are one address in ASCII, and what no mail server takes is refused.
-use crate::support::{Answer, Person, TestApp};
+use crate::support::{Answer, PASSWORD, Person, TestApp};
 use serde_json::{Value, json};
 
 const LOGIN: &str = "/api/v1/auth/login";
@@ -7,7 +7,6 @@ const REGISTER: &str = "/api/v1/auth/register";
 const FORGOT: &str = "/api/v1/auth/password/forgot";
 const INVITATIONS: &str = "/api/v1/invitations";
 const PROFILE: &str = "/api/v1/users/me";
-const PASSWORD: &str = "correct horse battery";
 
 const STORED: &str = "xn--vv4b11d.example";
 /// The last is decomposed, as a Mac may type it.

@@ -1,5 +1,5 @@
 //! The server's tenants, as its operators make, suspend and limit them.
-use crate::support::{Answer, Person, Tenant, TestApp};
+use crate::support::{Answer, PASSWORD, Person, Tenant, TestApp};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -7,7 +7,6 @@ const TENANTS: &str = "/api/v1/admin/tenants";
 const LOGS: &str = "/api/v1/audit-logs";
 const REGISTER: &str = "/api/v1/auth/register";
 const TASKS: &str = "/api/v1/tasks";
-const PASSWORD: &str = "correct horse battery";
 
 fn error(status: u16, kind: &str) -> (u16, String) {
     (status, kind.to_owned())

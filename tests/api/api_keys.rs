@@ -1,5 +1,5 @@
 //! API keys: what programs may do with one, and when it is good no more.
-use crate::support::{Answer, Call, Kind, Person, TestApp};
+use crate::support::{Answer, Call, Kind, PASSWORD, Person, TestApp};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use bizcenter::auth::Role;
@@ -12,7 +12,6 @@ const KEYS: &str = "/api/v1/api-keys";
 const TASKS: &str = "/api/v1/tasks";
 const USERS: &str = "/api/v1/users";
 const ME: &str = "/api/v1/users/me";
-const PASSWORD: &str = "correct horse battery";
 
 fn error(status: u16, kind: &str) -> (u16, String) {
     (status, kind.to_owned())

@@ -1,10 +1,9 @@
 //! The audit log: every change leaves its row, what fails leaves none, and no row tells a secret.
-use crate::support::{Answer, Call, Person, Tenant, TestApp};
+use crate::support::{Answer, Call, PASSWORD, Person, Tenant, TestApp, until};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use uuid::Uuid;
 
-const PASSWORD: &str = "correct horse battery";
 const TASKS: &str = "/api/v1/tasks";
 
 /// An audit row. Its time and its own id don't matter here.
@@ -155,13 +154,8 @@ async fn signing_in_logs_the_session() {
     let request = failed.header("x-request-id").unwrap();
     let expected = Row::new("sign_in_failed", "user", owner.id(), owner.id(), request);
     // It is written beside the answer, so that the time of that tells nothing.
-    for _ in 0..100 {
-        if log(app, tenant.id).await.into_iter().any(|(_, row)| row == expected) {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    panic!("the failure was not logged");
+    let is_logged = async || log(app, tenant.id).await.into_iter().any(|(_, row)| row == expected);
+    until("the failure is logged", is_logged).await;
 }
 
 #[tokio::test]

@@ -1,10 +1,9 @@
 //! The audit log over HTTP: filters, search, pages, exports, and the roles that may read it. And no secret gets into it.
-use crate::support::{Answer, Person, Tenant, TestApp};
+use crate::support::{Answer, PASSWORD, Person, Tenant, TestApp, until};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
 
 const LOGS: &str = "/api/v1/audit-logs";
-const PASSWORD: &str = "correct horse battery";
 
 fn path(base: &str, parameters: &[(&str, &str)]) -> String {
     format!("{base}?{}", serde_urlencoded::to_string(parameters).unwrap())
@@ -237,17 +236,6 @@ async fn both_exports_hold_what_the_list_shows() {
 
 // --- sign-in and secrets
 
-/// The token of this kind that was mailed to somebody.
-async fn mailed(app: &TestApp, email: &str, prefix: &str) -> String {
-    for count in 1.. {
-        let letters = app.letters_to(email, count).await;
-        if let Some(letter) = letters.iter().find(|letter| letter.text.contains(prefix)) {
-            return letter.token(prefix);
-        }
-    }
-    unreachable!()
-}
-
 /// Does everything that has to do with a secret, as the tenant's owner; gives back the tokens and keys of it.
 async fn tour(tenant: &Tenant) -> Vec<String> {
     let (app, owner, visitor) = (&tenant.app, &tenant.owner, tenant.app.visitor());
@@ -255,7 +243,7 @@ async fn tour(tenant: &Tenant) -> Vec<String> {
     let auth = async |path: &str, body: Value, status: u16| {
         visitor.post(&format!("/api/v1/auth/{path}")).json(&body).expect(status).await
     };
-    let verification = mailed(app, &email, "bcv_").await;
+    let verification = app.mailed(&email, "bcv_").await;
     owner.post("/api/v1/auth/email/verify").json(&json!({"token": verification})).expect(204).await;
     auth("login", json!({"email": email, "password": "no such zebra"}), 401).await;
     let key = json!({"name": "Robot", "role": "viewer"});
@@ -277,7 +265,7 @@ async fn tour(tenant: &Tenant) -> Vec<String> {
     let change = json!({"current_password": "staple and zebra", "password": "another giraffe"});
     again.patch("/api/v1/users/me").json(&change).expect(200).await;
     auth("password/forgot", json!({"email": email}), 202).await;
-    let reset = mailed(app, &email, "bcp_").await;
+    let reset = app.mailed(&email, "bcp_").await;
     auth("password/reset", json!({"token": reset, "password": "panther by mail"}), 204).await;
     let login = json!({"email": email, "password": "panther by mail", "return_refresh_in_body": true});
     let login = auth("login", login, 200).await.json();
@@ -296,13 +284,8 @@ async fn every_event_of_sign_in_is_in_the_log() {
     tour(&tenant).await;
     let (admin, owner) = (tenant.admin().await, tenant.owner.id().to_string());
     // A failed sign-in is written beside the answer.
-    let failed = [("action", "sign_in_failed")];
-    for _ in 0..100 {
-        if !entries(&admin, &failed).await.is_empty() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    let is_written = async || !entries(&admin, &[("action", "sign_in_failed")]).await.is_empty();
+    until("the failed sign-in is in the log", is_written).await;
     let mut events = BTreeMap::new();
     for entry in entries(&admin, &[("actor_id", &owner)]).await {
         assert_eq!((&entry["ip"], entry["request_id"].is_string()), (&json!("127.0.0.1"), true), "{entry}");

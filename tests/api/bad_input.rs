@@ -1,6 +1,7 @@
 //! Bodies that no honest client sends, to every operation that takes one: each is refused in the one body, and the
 //! connection goes on.
-use crate::support::{Tenant, TestApp};
+use crate::support::fixtures::encoded;
+use crate::support::{Fixtures, Tenant, TestApp};
 use bizcenter::contract::{Operation, Request, document, operations};
 use serde_json::{Value, json};
 
@@ -23,8 +24,7 @@ impl Target {
         self.request.media_type == JSON
     }
     fn example(&self) -> String {
-        let example = self.request.example.as_ref().unwrap();
-        if self.takes_json() { example.to_string() } else { serde_urlencoded::to_string(example).unwrap() }
+        encoded(&self.request, self.request.example.as_ref().unwrap())
     }
     async fn send(&self, client: &mut RawClient, content_type: &[u8], body: &[u8]) -> raw::Reply {
         client.send_body(&self.operation.method, &self.path, content_type, body).await
@@ -33,33 +33,13 @@ impl Target {
 
 /// All operations that take a body.
 async fn targets(tenant: &Tenant) -> Vec<Target> {
-    let task = tenant.owner.task(json!({"title": "Target"})).await;
-    let contract = tenant.owner.contract(json!({})).await;
-    let comments = format!("/api/v1/tasks/{}/comments", task["id"].as_str().unwrap());
-    let comment = tenant.owner.post(&comments).json(&json!({"body": "Target"})).expect(201).await.json();
-    let meeting = tenant.owner.meeting(json!({})).await["id"].as_str().unwrap().to_owned();
-    let below = async |list: &str, input: Value| {
-        let path = format!("/api/v1/meetings/{meeting}/{list}");
-        tenant.owner.post(&path).json(&input).expect(201).await.json()["id"].as_str().unwrap().to_owned()
-    };
-    let attendee = below("attendees", json!({"email": "target@elsewhere.example"})).await;
-    let action_item = below("action-items", json!({"description": "Target"})).await;
-    let item = tenant.owner.item(json!({"title": "Target"})).await;
-    let target = |operation: Operation| {
-        let request = operation.request.clone()?;
-        let path = operation.path.replace("{task_id}", task["id"].as_str().unwrap());
-        let path = path.replace("{meeting_id}", &meeting).replace("{attendee_id}", &attendee);
-        let path = path.replace("{action_item_id}", &action_item);
-        let path = path.replace("{contract_id}", contract["id"].as_str().unwrap());
-        let path = path.replace("{comment_id}", comment["id"].as_str().unwrap());
-        let path = path.replace("{item_id}", item["id"].as_str().unwrap());
-        let path = path.replace("{user_id}", &tenant.owner.id().to_string());
-        let path = path.replace("{tenant_id}", &tenant.id.to_string());
-        assert!(!path.contains('{'), "{path}: say what to put there");
-        Some(Target { request, operation, path })
-    };
-    let targets: Vec<_> = operations(document()).into_iter().filter_map(target).collect();
-    assert!(targets.len() >= 8, "only {} operations take a body", targets.len());
+    let (fixtures, mut targets) = (Fixtures::of(tenant), vec![]);
+    for operation in operations(document()) {
+        let Some(request) = operation.request.clone() else { continue };
+        targets.push(Target { path: fixtures.path(&operation).await, request, operation });
+    }
+    let bodies = document().to_string().matches("\"requestBody\":").count();
+    assert_eq!(targets.len(), bodies, "the contract has {bodies} operations that take a body");
     targets
 }
 

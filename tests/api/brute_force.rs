@@ -1,5 +1,5 @@
 //! Guessing passwords: a client that has failed too often waits, longer each time, whichever way it comes.
-use crate::support::{Answer, Call, Person, TestApp, has_servers, redis_call, redis_url};
+use crate::support::{Answer, Call, PASSWORD, Person, TestApp, has_servers, redis_call, redis_url, until};
 use bizcenter::auth::limits::network;
 use bizcenter::config::{Config, RateLimitConfig};
 use chrono::Duration;
@@ -11,7 +11,6 @@ const LOGIN: &str = "/api/v1/auth/login";
 const TOKEN: &str = "/api/v1/auth/token";
 const CHANGE: &str = "/api/v1/auth/password";
 const PROFILE: &str = "/api/v1/users/me";
-const PASSWORD: &str = "correct horse battery";
 
 /// Five failures on an account, fifty from an address; no other limit is in the way.
 fn guarded(config: &mut Config) {
@@ -188,13 +187,7 @@ async fn guesses_of_the_current_password_wait_by_themselves() {
     change("another good password").expect(204).await;
     let failed = format!("SELECT action FROM audit_logs WHERE actor_id = {}", app.id(owner.id()));
     let failed = async || app.rows(&failed).await.iter().filter(|row| row[0] == "sign_in_failed").count();
-    for _ in 0..100 {
-        if failed().await == 14 {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await; // they are written down beside the answers
-    }
-    panic!("{} failures are written down", failed().await);
+    until("the failures are written down, beside the answers", async || failed().await == 14).await;
 }
 
 #[tokio::test]

@@ -287,16 +287,16 @@ async fn two_hundred_reads_a_second_notice_nothing_of_a_rotation() {
         while !until.is_cancelled() {
             count += 1;
             writer.patch(&changed).json(&json!({"amount": format!("{count}.00")})).expect(200).await;
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await; // its pace
         }
         count
     });
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await; // of reading before the rotation
     let (done, text) = rotate(&app, OLD_KEY, &["--data"]).await;
     assert!(done, "{text}");
     let (done, again) = rotate(&app, OLD_KEY, &["--data"]).await;
     assert!(done && again.starts_with("new now encrypts 0 more data keys"), "it can be done again: {again}");
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await; // and after it
     stop.cancel();
     let reads: Vec<usize> = join_all(readers).await.into_iter().map(|count| count.unwrap()).collect();
     assert!(reads.iter().all(|count| *count > 10) && writer.await.unwrap() > 5, "{reads:?}");

@@ -1,7 +1,6 @@
 //! What happens when the database is away, slow or busy, and when it is back.
 use crate::support::proxy::{Break, Proxy};
-use crate::support::rows::run;
-use crate::support::{Answer, Kind, Person, Tenant, TestApp, database_server, not_for_this_run};
+use crate::support::{Answer, Person, TestApp, database_server, not_for_this_run};
 use bizcenter::config::{Config, DatabaseUrl};
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -202,23 +201,6 @@ async fn wherever_the_line_breaks_a_change_is_made_once() {
     assert!(replayed >= 1, "the answer to a commit was lost at least once");
 }
 
-/// Keeps a task, and with SQLite the whole file, from being changed until it is given back.
-async fn lock(tenant: &Tenant, task: &Value) -> bizcenter::db::AnyConnection {
-    let mut conn = tenant.app.database.connect().await;
-    let sql = match tenant.app.database.kind {
-        Kind::Sqlite => "BEGIN IMMEDIATE".to_owned(),
-        Kind::Postgres => {
-            format!("BEGIN; SELECT 1 FROM tasks WHERE id = '{}' FOR UPDATE", task["id"].as_str().unwrap())
-        }
-        Kind::Mariadb => {
-            let id = task["id"].as_str().unwrap().replace('-', "");
-            format!("BEGIN; SELECT 1 FROM tasks WHERE id = x'{id}' FOR UPDATE")
-        }
-    };
-    run(&mut conn, &sql).await.unwrap();
-    conn
-}
-
 #[tokio::test]
 async fn clients_that_hang_up_in_the_middle_of_a_change_leave_nothing_behind() {
     let tenant = TestApp::with(|config| config.database.pool_size = 3).await.tenant().await;
@@ -227,12 +209,13 @@ async fn clients_that_hang_up_in_the_middle_of_a_change_leave_nothing_behind() {
     let path = format!("{TASKS}/{}", task["id"].as_str().unwrap());
     let mut undone = 0;
     for round in 1..=20 {
-        let mut held = lock(&tenant, &task).await;
+        let held = tenant.app.lock_row("tasks", task["id"].as_str().unwrap().parse().unwrap()).await;
         let patient = Duration::from_millis(round * 5);
         let change = owner.clone().patch(&path).json(&titled("Lost")).send();
         assert!(timeout(patient, change).await.is_err(), "it can't be through: the task is locked");
-        tokio::time::sleep(Duration::from_millis(20)).await; // until the server has noticed
-        run(&mut held, "ROLLBACK").await.unwrap();
+        // It is given up at any moment, often before it waits for the lock: this is the time that the server has to notice.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        held.roll_back().await;
         let now = owner.get(&path).expect(200).await.json();
         undone += usize::from(now == task);
         task = now;

@@ -1,7 +1,6 @@
 //! Somebody registers with another person's address. Once that person proves that it is theirs, nothing goes on that was made
 //! before.
-use crate::support::rows::run;
-use crate::support::{Answer, Kind, Person, TestApp};
+use crate::support::{Answer, PASSWORD, Person, TestApp};
 use chrono::Duration;
 use serde_json::{Value, json};
 
@@ -13,7 +12,6 @@ const LOGIN: &str = "/api/v1/auth/login";
 const ME: &str = "/api/v1/users/me";
 const TASKS: &str = "/api/v1/tasks";
 const FEED: &str = "/api/v1/users/me/calendar";
-const PASSWORD: &str = "correct horse battery";
 const NEW: &str = "another good password";
 
 /// All that an account can make which outlives its sessions.
@@ -64,16 +62,9 @@ async fn newcomer(app: &TestApp) -> Person {
     app.visitor().sign_in(&email).await
 }
 
-/// The token of this kind that was mailed last.
-async fn mailed(app: &TestApp, email: &str, prefix: &str) -> String {
-    app.run_jobs().await;
-    let letters = app.mailbox.to(email);
-    letters.iter().rfind(|letter| letter.text.contains(prefix)).unwrap().token(prefix)
-}
-
 async fn reset(app: &TestApp, email: &str) {
     app.visitor().post(FORGOT).json(&json!({"email": email})).expect(202).await;
-    let input = json!({"token": mailed(app, email, "bcp_").await, "password": NEW});
+    let input = json!({"token": app.mailed(email, "bcp_").await, "password": NEW});
     app.visitor().post(RESET).json(&input).expect(204).await;
 }
 
@@ -150,7 +141,7 @@ async fn the_first_verification_ends_all_but_the_session_that_it_came_by() {
     let [open, app] = servers().await;
     let person = newcomer(&open).await;
     let (elsewhere, made) = (open.visitor().sign_in(&person.email()).await, Made::by(&person, &open).await);
-    let token = mailed(&app, &person.email(), "bcv_").await;
+    let token = app.mailed(&person.email(), "bcv_").await;
     verify(&person.at(&app), json!({"token": token})).await.expect(204);
     assert_eq!([goes_on(&person.at(&app)).await, goes_on(&elsewhere.at(&app)).await], [true, false]);
     assert_eq!(made.are_good(&app).await, [false; 3]);
@@ -173,7 +164,7 @@ async fn a_verification_by_the_password_ends_every_session() {
     let [open, app] = servers().await;
     let person = newcomer(&open).await;
     let made = Made::by(&person, &open).await;
-    let token = mailed(&app, &person.email(), "bcv_").await;
+    let token = app.mailed(&person.email(), "bcv_").await;
     verify(&app.visitor(), json!({"token": token, "password": PASSWORD})).await.expect(204);
     assert!(!goes_on(&person.at(&app)).await);
     assert_eq!(made.are_good(&app).await, [false; 3]);
@@ -184,7 +175,7 @@ async fn a_verification_by_the_password_ends_every_session() {
 async fn a_token_alone_verifies_nothing_and_is_not_used_up() {
     let app = TestApp::alone().await;
     let (person, other) = (newcomer(&app).await, app.tenant().await.owner);
-    let token = mailed(&app, &person.email(), "bcv_").await;
+    let token = app.mailed(&person.email(), "bcv_").await;
     let needed = json!({"password": ["is required, unless the request has an access token of the account"]});
     for by in [&app.visitor(), &other] {
         let answer = verify(by, json!({"token": token})).await;
@@ -216,7 +207,7 @@ async fn guesses_of_the_password_have_to_wait_as_those_at_the_door_do() {
     })
     .await;
     let person = newcomer(&app).await;
-    let token = mailed(&app, &person.email(), "bcv_").await;
+    let token = app.mailed(&person.email(), "bcv_").await;
     for _ in 0..5 {
         let guess = json!({"token": token, "password": "no such horse"});
         assert_eq!(verify(&app.visitor(), guess).await.error(), (422, "unprocessable".into()));
@@ -241,7 +232,7 @@ async fn a_new_address_that_its_holder_verifies_ends_nothing() {
     let (elsewhere, made) = (app.visitor().sign_in(&owner.email()).await, Made::by(&owner, &app).await);
     let email = format!("{}@new.example", app.unique());
     owner.patch(ME).json(&json!({"email": email, "current_password": PASSWORD})).expect(200).await;
-    let token = mailed(&app, &email, "bcv_").await;
+    let token = app.mailed(&email, "bcv_").await;
     verify(&owner, json!({"token": token})).await.expect(204);
     assert_eq!(owner.get(ME).expect(200).await.json()["email_verified"], json!(true));
     assert!(goes_on(&elsewhere).await);
@@ -265,17 +256,15 @@ async fn a_reset_of_a_new_address_that_nobody_verified_ends_all_too() {
 
 /// The request was let in before the sessions were ended, and its change comes after: a feed needs no session.
 #[tokio::test]
-async fn what_was_under_way_when_sessions_ended_leaves_nothing_behind() {
+async fn a_request_that_waits_while_its_session_ends_changes_nothing() {
     let app = TestApp::alone().await;
     let owner = app.tenant().await.owner;
     let of_owner = app.id(owner.id());
-    let mut conn = app.database.connect().await;
-    let begin = if app.database.kind == Kind::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" };
-    let ended = format!("{begin}; UPDATE users SET session_epoch = session_epoch + 1 WHERE id = {of_owner}");
-    run(&mut conn, &ended).await.unwrap();
+    let ended = format!("UPDATE users SET session_epoch = session_epoch + 1 WHERE id = {of_owner}");
+    let open = app.begin(&ended).await;
     let commit = async {
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await; // until it waits
-        run(&mut conn, "COMMIT").await.unwrap();
+        app.until_waiting_for_lock(1).await;
+        open.commit().await;
     };
     let (answer, ()) = tokio::join!(owner.post(FEED).send(), commit);
     assert_eq!(answer.error(), (401, "invalid_token".into()));

@@ -1,5 +1,5 @@
 //! Invitations: the roles that may invite, what the token is good for, and when it is no more.
-use crate::support::{Answer, Kind, Person, TestApp};
+use crate::support::{Answer, Kind, PASSWORD, Person, TestApp};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use bizcenter::auth::Role;
@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 const INVITATIONS: &str = "/api/v1/invitations";
 const KEYS: &str = "/api/v1/api-keys";
 const REGISTER: &str = "/api/v1/auth/register";
-const PASSWORD: &str = "correct horse battery";
 
 fn error(status: u16, kind: &str) -> (u16, String) {
     (status, kind.to_owned())

@@ -1,13 +1,12 @@
 //! An address of a colleague, given by somebody who can't see that it is the colleague's: it stays a guest's for them, and is
 //! answered by the user who has proved it to be theirs.
 use crate::meetings::path_of;
-use crate::support::{Answer, Person, Tenant, TestApp};
+use crate::support::{Answer, PASSWORD, Person, Tenant, TestApp};
 use bizcenter::auth::Role;
 use chrono::Duration;
 use serde_json::{Value, json};
 
 const ME: &str = "/api/v1/users/me";
-const PASSWORD: &str = "correct horse battery";
 
 async fn tenant() -> Tenant {
     TestApp::start().await.tenant().await

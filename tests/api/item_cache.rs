@@ -308,7 +308,7 @@ async fn a_redis_that_is_away_or_silent_is_passed_over() {
         while lookups(&app).0 == hits {
             assert!(since.elapsed() < Duration::from_secs(5), "it is not used again");
             titles(&owner).await;
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await; // between two looks
         }
         for item in list(&owner, "q=b").await["items"].as_array().unwrap() {
             owner.delete(&path_of(item)).expect(204).await;

@@ -1,5 +1,5 @@
 //! A server in Korea: names, titles and mails in Hangul arrive whole, however they are typed.
-use crate::support::{Mailbox, TestApp};
+use crate::support::{Mailbox, PASSWORD, TestApp};
 use bizcenter::services::jobs::JobContext;
 use bizcenter::services::mail::{Mail, Mailer};
 use serde_json::{Value, json};
@@ -7,7 +7,6 @@ use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
 const REGISTER: &str = "/api/v1/auth/register";
-const PASSWORD: &str = "correct horse battery";
 const FROM: &str = "비즈센터 고객 지원 <no-reply@예시.example>";
 
 /// As a Mac may type it, and as its file names are.

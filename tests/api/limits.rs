@@ -4,7 +4,7 @@ mod in_redis;
 mod rules;
 mod usernames;
 
-use crate::support::{Answer, Person, TestApp};
+use crate::support::{Answer, PASSWORD, Person, TestApp};
 use bizcenter::config::{Config, RateLimitConfig};
 use chrono::Duration;
 use serde_json::{Value, json};
@@ -14,7 +14,6 @@ const ME: &str = "/api/v1/auth/me";
 const STATUS: &str = "/api/v1/status";
 const TASKS: &str = "/api/v1/tasks";
 const REFRESH: &str = "/api/v1/auth/refresh";
-const PASSWORD: &str = "correct horse battery";
 const FORWARDED: &str = "x-forwarded-for";
 
 /// Limits that are on, and in nobody's way.

@@ -1,5 +1,5 @@
 //! What others can have us mail: names of one line, and so many mails to one address.
-use crate::support::{Answer, Person, TestApp};
+use crate::support::{Answer, PASSWORD, Person, TestApp};
 use bizcenter::config::Config;
 use chrono::Duration;
 use futures_util::future::join_all;
@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 const INVITATIONS: &str = "/api/v1/invitations";
 const REGISTER: &str = "/api/v1/auth/register";
-const PASSWORD: &str = "correct horse battery";
 
 fn text(value: &Value, member: &str) -> String {
     value[member].as_str().unwrap().to_owned()

@@ -1,6 +1,6 @@
 //! Paths of earlier systems: served in place, with a word about the new ones. The harness knows the contract's paths
 //! alone, so that these calls go past it.
-use crate::support::{Person, TestApp};
+use crate::support::{PASSWORD, Person, TestApp};
 use reqwest::header::{self, HeaderMap};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 const REGISTER: &str = "/api/v1/auth/register";
 const ME: &str = "/api/v1/users/me";
 const TASKS: &str = "/api/v1/tasks";
-const PASSWORD: &str = "correct horse battery";
 
 /// An answer as it came.
 struct Reply {

@@ -1,5 +1,5 @@
 //! Passwords are the same however their letters are typed: a Mac may take 한 apart into its three letters.
-use crate::support::{Answer, Person, TestApp};
+use crate::support::{Answer, PASSWORD, Person, TestApp};
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -9,7 +9,6 @@ const LOGIN: &str = "/api/v1/auth/login";
 const REGISTER: &str = "/api/v1/auth/register";
 const CHANGE: &str = "/api/v1/auth/password";
 const PROFILE: &str = "/api/v1/users/me";
-const PASSWORD: &str = "correct horse battery";
 
 /// 24 syllables, which are 72 bytes; typed on a Mac they may be 63 letters.
 const COMPOSED: &str = "한글로된비밀번호스물네글자를꼭채워서적어봅니다요";

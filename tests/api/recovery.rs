@@ -1,6 +1,5 @@
 //! What goes by mail: a new password for a user who forgot theirs, and the proof that an address is the user's.
-use crate::support::rows::run;
-use crate::support::{Answer, Kind, Person, TestApp};
+use crate::support::{Answer, PASSWORD, Person, TestApp};
 use chrono::Duration;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -10,7 +9,6 @@ const RESET: &str = "/api/v1/auth/password/reset";
 const VERIFY: &str = "/api/v1/auth/email/verify";
 const PROFILE: &str = "/api/v1/users/me";
 const ME: &str = "/api/v1/auth/me";
-const PASSWORD: &str = "correct horse battery";
 const NEW: &str = "another good password";
 
 async fn post(app: &TestApp, path: &str, input: &Value) -> Answer {
@@ -197,7 +195,7 @@ async fn a_token_is_no_good_once_the_address_or_the_password_was_changed() {
 }
 
 #[tokio::test]
-async fn a_token_sets_no_password_of_who_has_another_address_by_now() {
+async fn a_token_sets_no_password_after_the_address_was_changed() {
     let app = TestApp::alone().await;
     let viewer = app.tenant().await.viewer().await;
     let token = reset_token(&app, &viewer.email()).await;
@@ -213,39 +211,30 @@ async fn a_token_is_mailed_to_the_address_that_its_user_has_when_it_is_made() {
     let viewer = app.tenant().await.viewer().await;
     let (former, email) = (viewer.email(), format!("{}@example.com", app.unique()));
     forgot(&app, &former).await;
-    let mut conn = app.database.connect().await;
-    let begin = if app.database.kind == Kind::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" };
-    let change = format!("{begin}; UPDATE users SET email = '{email}' WHERE id = {}", app.id(viewer.id()));
-    run(&mut conn, &change).await.unwrap();
+    let change = format!("UPDATE users SET email = '{email}' WHERE id = {}", app.id(viewer.id()));
+    let open = app.begin(&change).await;
     let commit = async {
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await; // until it waits
-        run(&mut conn, "COMMIT").await.unwrap();
+        app.until_waiting_for_lock(1).await;
+        open.commit().await;
     };
     tokio::join!(app.run_jobs(), commit);
     assert_eq!((mailed(&app, &former, "bcp_").await.len(), mailed(&app, &email, "bcp_").await.len()), (0, 1));
 }
 
-/// The change comes first, and voids the token that the reset uses: neither waits for what the other holds.
+/// The change gets the lock first, and voids the token that the reset uses. Neither waits for a lock that the other holds.
 #[tokio::test]
 async fn a_change_of_the_password_and_a_reset_at_once_are_both_answered() {
     let app = TestApp::alone().await;
     let viewer = app.tenant().await.viewer().await;
     let token = reset_token(&app, &viewer.email()).await;
-    let mut conn = app.database.connect().await;
-    let lock = match app.database.kind {
-        Kind::Sqlite => "BEGIN IMMEDIATE".to_owned(),
-        _ => format!("BEGIN; SELECT 1 FROM users WHERE id = {} FOR UPDATE", app.id(viewer.id())),
-    };
-    run(&mut conn, &lock).await.unwrap();
-    let pause = || tokio::time::sleep(std::time::Duration::from_millis(400)); // until it waits
+    let held = app.lock_row("users", viewer.id()).await;
     let late_reset = async {
-        pause().await;
+        app.until_waiting_for_lock(1).await;
         reset(&app, &token).await
     };
     let unlock = async {
-        pause().await;
-        pause().await;
-        run(&mut conn, "ROLLBACK").await.unwrap();
+        app.until_waiting_for_lock(2).await;
+        held.roll_back().await;
     };
     let change = json!({"current_password": PASSWORD, "new_password": NEW});
     let change = viewer.post("/api/v1/auth/password").json(&change).send();

@@ -1,11 +1,9 @@
 //! Registration: the people who get in, with which role, and into which tenant.
-use crate::support::rows::run;
-use crate::support::{Answer, Kind, Tenant, TestApp};
+use crate::support::{Answer, PASSWORD, Tenant, TestApp};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 const REGISTER: &str = "/api/v1/auth/register";
-const PASSWORD: &str = "correct horse battery";
 
 async fn register(app: &TestApp, input: &Value) -> Answer {
     app.visitor().post(REGISTER).json(input).send().await
@@ -169,22 +167,19 @@ async fn a_tenant_that_exists_can_not_be_named_anew() {
     assert_eq!(answer.detail(), json!({"tenant_name": ["is only for a new tenant, but this tenant exists"]}));
 }
 
-/// Registers while a change of the tenant is made, but not committed yet.
+/// Registers while another transaction changes the tenant. It commits when the registration waits for it.
 async fn register_during(change: &str, tenant: &Tenant, input: &Value) -> Answer {
     let app = &tenant.app;
-    let mut conn = app.database.connect().await;
-    let begin = if app.database.kind == Kind::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" };
-    let change = format!("{begin}; UPDATE tenants SET {change} WHERE slug = '{}'", tenant.slug);
-    run(&mut conn, &change).await.unwrap();
+    let open = app.begin(&format!("UPDATE tenants SET {change} WHERE slug = '{}'", tenant.slug)).await;
     let commit = async {
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await; // until it waits
-        run(&mut conn, "COMMIT").await.unwrap();
+        app.until_waiting_for_lock(1).await;
+        open.commit().await;
     };
     tokio::join!(register(app, input), commit).0
 }
 
 #[tokio::test]
-async fn who_is_late_does_not_slip_through_a_door_that_closes() {
+async fn a_registration_that_waits_while_the_tenant_closes_is_refused() {
     let app = TestApp::alone().await;
     for change in ["open_registration = FALSE", "is_suspended = TRUE"] {
         let tenant = app.tenant().await;

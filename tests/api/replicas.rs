@@ -125,7 +125,7 @@ impl OwnRedis {
         let started = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             assert!(started.elapsed() < Duration::from_secs(10), "redis-server does not start");
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(10)); // between two tries
         }
     }
 
@@ -160,7 +160,7 @@ async fn is_back(person: &Person) {
     let since = Instant::now();
     while person.get(ME).send().await.status != 200 {
         assert!(since.elapsed() < Duration::from_secs(2), "it is not back within two seconds");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await; // between two tries
     }
 }
 
@@ -359,6 +359,6 @@ async fn without_redis_sessions_in_the_database_go_on_and_limits_are_counted_her
     }
     app.readiness().await.expect(200);
     redis.restart();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await; // until Redis is asked again
     owner.post("/api/v1/tasks").json(&json!({"title": "x"})).expect(201).await; // Redis knows of none yet
 }

@@ -1,5 +1,5 @@
 //! Sessions: signing out, the list of one's devices, and what a new password does to them.
-use crate::support::{Answer, Person, TestApp};
+use crate::support::{Answer, PASSWORD, Person, TestApp};
 use chrono::Duration;
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -8,7 +8,6 @@ use uuid::Uuid;
 const SESSIONS: &str = "/api/v1/auth/sessions";
 const LOGIN: &str = "/api/v1/auth/login";
 const ME: &str = "/api/v1/auth/me";
-const PASSWORD: &str = "correct horse battery";
 
 async fn refresh(app: &TestApp, person: &Person) -> Answer {
     app.visitor().post("/api/v1/auth/refresh").json(&json!({"refresh_token": person.refresh_token()})).send().await

@@ -1,6 +1,5 @@
 //! Signing in: by password, by the OAuth2 form, and what a sign-in gives. Access tokens have tests of their own.
-use crate::support::rows::run;
-use crate::support::{Answer, Kind, Tenant, TestApp, is_pooled};
+use crate::support::{Answer, PASSWORD, Tenant, TestApp, is_pooled, until};
 use bizcenter::auth::passwords::Passwords;
 use bizcenter::base::metrics::Metrics;
 use bizcenter::base::password::Password;
@@ -10,14 +9,11 @@ use bizcenter::resources::auth::MAX_CONCURRENT_LOGIN_AUDITS;
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use std::time::Duration;
-use tokio::time::timeout;
 use uuid::Uuid;
 
 const LOGIN: &str = "/api/v1/auth/login";
 const TOKEN: &str = "/api/v1/auth/token";
 const ME: &str = "/api/v1/auth/me";
-const PASSWORD: &str = "correct horse battery";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 async fn login(app: &TestApp, input: &Value) -> Answer {
@@ -168,7 +164,7 @@ async fn a_disabled_user_learns_so_only_by_the_right_password() {
 }
 
 #[tokio::test]
-async fn who_is_refused_in_spite_of_the_right_password_is_in_the_audit_log() {
+async fn a_sign_in_that_is_refused_in_spite_of_the_right_password_is_in_the_audit_log() {
     let easy = TestApp::alone().await;
     let (tenant, suspended) = (easy.tenant().await, easy.tenant().await);
     let app = easy.replica_with(|config| config.auth.require_verified_email = true).await;
@@ -195,38 +191,28 @@ async fn who_is_refused_in_spite_of_the_right_password_is_in_the_audit_log() {
     }
 }
 
-/// Keeps everything of a tenant from being written down until it is given back.
-async fn lock(tenant: &Tenant) -> bizcenter::db::AnyConnection {
-    let mut conn = tenant.app.database.connect().await;
-    let sql = match tenant.app.database.kind {
-        Kind::Sqlite => "BEGIN IMMEDIATE".to_owned(),
-        _ => format!("BEGIN; SELECT 1 FROM tenants WHERE id = {} FOR UPDATE", tenant.app.id(tenant.id)),
-    };
-    run(&mut conn, &sql).await.unwrap();
-    conn
-}
-
 #[tokio::test]
-async fn failures_that_can_not_be_written_down_yet_do_not_pile_up() {
+async fn only_so_many_failures_wait_to_be_written_to_the_audit_log() {
     if is_pooled("the failures that wait for a lock have all of the pooler's sessions") {
         return;
     }
     let tenant = TestApp::alone().await.tenant().await;
     let app = &tenant.app;
-    let mut held = lock(&tenant).await;
+    let held = app.lock_row("tenants", tenant.id).await; // nothing of the tenant can be written down
     let (known, unknown) = (tenant.owner.email(), format!("{}@example.com", app.unique()));
     let wrong = |email: &str| json!({"email": email, "password": "wrong"});
     for _ in 0..MAX_CONCURRENT_LOGIN_AUDITS {
         login(app, &wrong(&known)).await.expect(401);
     }
     let (known, unknown) = (wrong(&known), wrong(&unknown));
-    let waits = async |input: &Value| {
-        let answer = timeout(Duration::from_millis(700), login(app, input)).await;
-        assert!(answer.is_err(), "{answer:?}");
-    };
-    tokio::join!(waits(&known), waits(&unknown)); // so that it tells nobody who is known
+    let places = app.parts.metrics.queue("failed_sign_ins");
+    tokio::select! {
+        answers = async { tokio::join!(login(app, &known), login(app, &unknown)) } => panic!("{answers:?}"),
+        // Both, or the wait would tell which address is a user's.
+        () = until("both wait", async || places.waiting.get() == 2) => {}
+    }
     tenant.owner.get(ME).expect(200).await;
-    run(&mut held, "ROLLBACK").await.unwrap();
+    held.roll_back().await;
     login(app, &unknown).await.expect(401);
     login(app, &known).await.expect(401);
 }

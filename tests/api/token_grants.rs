@@ -1,12 +1,11 @@
 //! The token endpoint as OAuth 2.0 has it (RFC 6749): which parameters count, and the grant of a refresh token.
-use crate::support::{Answer, Call, Person, TestApp};
+use crate::support::{Answer, Call, PASSWORD, Person, TestApp};
 use chrono::Duration;
 use serde_json::{Value, json};
 
 const TOKEN: &str = "/api/v1/auth/token";
 const REFRESH: &str = "/api/v1/auth/refresh";
 const ME: &str = "/api/v1/auth/me";
-const PASSWORD: &str = "correct horse battery";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 async fn ask(app: &TestApp, form: &[(&str, &str)]) -> Answer {

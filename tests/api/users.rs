@@ -2,7 +2,7 @@
 mod former_rights;
 mod managed;
 
-use crate::support::{Answer, Person, TestApp};
+use crate::support::{Answer, PASSWORD, Person, TestApp};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use reqwest::Method;
@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 const USERS: &str = "/api/v1/users";
 const ME: &str = "/api/v1/users/me";
 const KEYS: &str = "/api/v1/api-keys";
-const PASSWORD: &str = "correct horse battery";
 const NEW_PASSWORD: &str = "staple and more";
 
 fn path_of(person: &Person) -> String {

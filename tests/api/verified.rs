@@ -1,6 +1,6 @@
 //! Where mail is set up, only people with a verified address have the server write to strangers, make API keys and let others in;
 //! and no name makes a message of its owner out of our mail.
-use crate::support::{Answer, Person, TestApp};
+use crate::support::{Answer, PASSWORD, Person, TestApp};
 use chrono::Duration;
 use serde_json::{Value, json};
 
@@ -9,7 +9,6 @@ const KEYS: &str = "/api/v1/api-keys";
 const TENANT: &str = "/api/v1/tenant";
 const VERIFY: &str = "/api/v1/auth/email/verify";
 const REGISTER: &str = "/api/v1/auth/register";
-const PASSWORD: &str = "correct horse battery";
 
 /// An address that nobody has yet.
 fn address(app: &TestApp) -> String {

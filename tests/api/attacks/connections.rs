@@ -31,7 +31,7 @@ async fn are_open(connections: &mut [TcpStream]) -> usize {
         let read = stream.try_read(&mut byte);
         matches!(read, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
     };
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await; // the time that the ends of others need to come here
     connections.iter_mut().map(|stream| usize::from(is_open(stream))).sum()
 }
 

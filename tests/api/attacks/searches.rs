@@ -1,6 +1,6 @@
 //! Searches that cost the database most, by one tenant.
 use super::{Account, Server, figure, is_full_size, p99, size};
-use crate::support::{Kind, is_for};
+use crate::support::{Kind, is_for, until};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ async fn bystanders(accounts: &[Account], lasting: Duration) -> (Vec<Duration>, 
                     response.bytes().await.unwrap();
                     times.push(began.elapsed());
                 }
-                sleep(Duration::from_millis(5)).await;
+                sleep(Duration::from_millis(5)).await; // a reader's pace
             }
             (times, errors)
         }
@@ -76,12 +76,13 @@ async fn searches_of_one_tenant_take_nothing_from_the_others() {
         while !is_over.load(Ordering::Relaxed) {
             most.0 = most.0.max(server.metric("bizcenter_queue_turns{queue=\"long_reads\"}").await);
             most.1 = most.1.max(server.metric("bizcenter_queue_turns_of_one{queue=\"long_reads\"}").await);
-            sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(20)).await; // between two looks
         }
         most
     };
     let watched = async {
-        sleep(Duration::from_millis(500)).await; // until the searches fill the queue
+        let searches = async || server.metric("bizcenter_queue_waiting{queue=\"long_reads\"}").await > 0;
+        until("the searches fill the queue", searches).await;
         let found = bystanders(&others, lasting).await;
         is_over.store(true, Ordering::Relaxed);
         found

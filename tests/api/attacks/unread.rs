@@ -74,7 +74,7 @@ async fn attack(server: &Server, accounts: &[Account], path: &str, count: usize)
     let asked = Instant::now();
     let mut most = server.memory();
     for _ in 0..20 {
-        sleep(Duration::from_millis(100)).await;
+        sleep(Duration::from_millis(100)).await; // between two looks
         most = most.max(server.memory());
     }
     let grown = most.saturating_sub(before);

@@ -1,5 +1,6 @@
 //! The feed of a person: what it shows, and when it ends.
 use super::*;
+use crate::support::PASSWORD;
 use bizcenter::config::RateLimitConfig;
 use bizcenter::db::WriteTx;
 use bizcenter::db::types::Instant;
@@ -7,7 +8,6 @@ use bizcenter::resources::meetings;
 use bizcenter::resources::meetings::{Meeting, MeetingInput, MeetingStatus};
 
 const OWN: &str = "/api/v1/users/me/calendar";
-const PASSWORD: &str = "correct horse battery";
 
 /// Makes a person's feed, and gives its address.
 async fn make(person: &Person) -> String {

@@ -82,7 +82,7 @@ async fn enqueue<J: Job + Sync>(app: &TestApp, job: J) {
     app.by_hand(async move { db.enqueue(job, &Origin::default()).await.unwrap() }).await;
 }
 
-/// It is so within five seconds.
+/// It is so within five seconds: of real time, which is what these tests are about.
 async fn soon(what: &str, is_so: impl AsyncFn() -> bool) {
     let began = Instant::now();
     while !is_so().await {
@@ -122,7 +122,7 @@ async fn idle_loops_stop_at_once() {
     let Queue::Recurring(kinds) = app.parts.jobs.recurring() else { panic!("another queue") };
     let working = at_work(&app, app.parts.jobs.clone(), Duration::from_secs(60), DRAIN);
     soon("they have done what was due", async || app.rows("SELECT kind FROM jobs").await.len() == kinds.len()).await;
-    sleep(SHORT).await;
+    sleep(SHORT).await; // they go idle, of which nothing tells
     let took = working.end().await;
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
@@ -166,7 +166,7 @@ async fn what_hangs_is_cut_off_before_another_server_may_take_it() {
     enqueue(&app, Hang {}).await;
     let _working = [&app, &replica].map(|server| at_work(server, tally.hangs(server), POLL, DRAIN));
     soon("it is cut off", async || app.rows("SELECT last_error FROM jobs").await.concat() != ["NULL"]).await;
-    sleep(Hang::LEASE).await;
+    sleep(Hang::LEASE).await; // another server could take it by now
     assert_eq!(tally.get(), (1, 0));
     let reason = app.rows("SELECT last_error FROM jobs").await.concat().concat();
     assert!(reason.contains("took too long"), "{reason}");

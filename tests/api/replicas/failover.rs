@@ -140,7 +140,7 @@ async fn a_redis_that_became_a_replica_is_left_for_the_new_one() {
     let since = Instant::now();
     while new.call::<i64>(&["EXISTS", &key_of(&owner)]).await == 0 {
         assert!(since.elapsed() < std::time::Duration::from_secs(20), "the replica does not come up");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await; // between two looks
     }
     let _: () = new.call(&["REPLICAOF", "NO", "ONE"]).await;
     let _: () = old.call(&["REPLICAOF", "127.0.0.1", &new.port.to_string()]).await;
@@ -149,7 +149,7 @@ async fn a_redis_that_became_a_replica_is_left_for_the_new_one() {
     let login = json!({"email": owner.email(), "password": "correct horse battery"});
     while app.visitor().post("/api/v1/auth/login").json(&login).send().await.status != 200 {
         assert!(since.elapsed() < std::time::Duration::from_secs(3), "it stays with the old one");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await; // between two looks
     }
     owner.get(ME).expect(200).await;
     refresh(&app, &owner).await.expect(200);
@@ -234,7 +234,7 @@ async fn who_is_removed_leaves_no_session_in_redis() {
     let rows = format!("SELECT name FROM tenants WHERE id = {}", app.id(tenant.id));
     assert_eq!(app.rows(&rows).await.len(), 1, "it is not done yet");
     redis.call::<()>(&["REPLICAOF", "NO", "ONE"]).await;
-    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(400)).await; // until Redis is asked again
     app.clock.advance(Duration::minutes(1));
     app.run_jobs().await;
     assert_eq!((keys(&of_tenant).await, app.rows(&rows).await.len()), (vec![], 0));

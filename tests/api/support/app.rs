@@ -1,10 +1,11 @@
 //! Servers to test: one that all tests of a run share, and ones of their own for tests that turn the clock or pull plugs.
+use super::catalogue::Catalogue;
 use super::database::TestDatabase;
 use super::mailbox::{Letter, Mailbox};
 use super::people::{Person, Tenant};
 use super::skips::skipped;
-use bizcenter::app;
-use bizcenter::app::Parts;
+use super::waiting::until;
+use bizcenter::app::{self, Parts};
 use bizcenter::base::env::Env;
 use bizcenter::config::{Config, DatabaseUrl};
 use bizcenter::db::migrations;
@@ -135,15 +136,28 @@ impl TestApp {
 
     /// The mail to somebody, once there are so many. Another test may be doing the job that sends it.
     pub async fn letters_to(&self, address: &str, count: usize) -> Vec<Letter> {
-        for _ in 0..100 {
+        let has_come = async || {
             self.run_jobs().await;
-            let letters = self.mailbox.to(address);
-            if letters.len() >= count {
-                return letters;
+            self.mailbox.to(address).len() >= count
+        };
+        until(&format!("{address} got {count} letters"), has_come).await;
+        self.mailbox.to(address)
+    }
+
+    /// The latest token of this kind that was mailed to somebody, once there is one.
+    pub async fn mailed(&self, address: &str, prefix: &str) -> String {
+        for count in 1.. {
+            let letters = self.letters_to(address, count).await;
+            if let Some(letter) = letters.iter().rfind(|letter| letter.text.contains(prefix)) {
+                return letter.token(prefix);
             }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
-        panic!("{address} got {} letters, not {count}", self.mailbox.to(address).len());
+        unreachable!()
+    }
+
+    /// What its database says of its own tables.
+    pub async fn catalogue(&self) -> Catalogue {
+        Catalogue::of(self.database.clone()).await
     }
 
     /// Runs what uses the server's parts by hand where the server runs: a connection to SQLite belongs to the runtime

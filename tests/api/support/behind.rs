@@ -2,13 +2,13 @@
 use super::app::TestApp;
 use super::database::Kind;
 use super::people::Answer;
-use super::rows::{rows, run};
+use super::rows::run;
 use uuid::Uuid;
 
 impl TestApp {
-    /// The rows of all tenants that a query finds, as [`rows`] reads them.
+    /// The rows of all tenants that a query finds, as [`rows`](super::rows::rows) reads them.
     pub async fn rows(&self, sql: &str) -> Vec<Vec<String>> {
-        rows(&mut self.database.connect().await, sql).await
+        self.database.rows(sql).await
     }
 
     /// Runs statements on the rows of all tenants.
@@ -63,6 +63,7 @@ impl TestApp {
 
     /// What `/readyz` finds now, rather than what it found within the last second.
     pub async fn readiness(&self) -> Answer {
+        // What a look found is good for a second of real time.
         tokio::time::sleep(std::time::Duration::from_millis(1050)).await;
         self.visitor().get("/readyz").send().await
     }

@@ -198,7 +198,8 @@ fn members(map: &Value) -> impl Iterator<Item = (&String, &Value)> {
     map.as_object().into_iter().flat_map(Map::iter)
 }
 
-fn dereference<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+/// What a reference within the document points at; anything else as it is.
+pub fn dereference<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     let pointer = value["$ref"].as_str().and_then(|reference| reference.strip_prefix('#'));
     match pointer.and_then(|pointer| document.pointer(pointer)) {
         Some(target) => dereference(document, target),

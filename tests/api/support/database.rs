@@ -1,5 +1,6 @@
 //! Databases to test on: an empty one for each that asks.
 #![expect(clippy::disallowed_methods, reason = "tests look behind the queries")]
+use super::rows::rows;
 use super::skips::not_for_this_run;
 use bizcenter::base::env::Env;
 use bizcenter::base::pooler::Pooler;
@@ -100,9 +101,19 @@ impl TestDatabase {
         Target::parse(&self.url, None).unwrap().behind(self.pooler)
     }
 
+    /// What the server calls it.
+    pub fn name(&self) -> &str {
+        self.direct.rsplit('/').next().unwrap()
+    }
+
     /// A connection as the servers have them where no pooler is, before it is bound to a tenant.
     pub async fn connect_unbound(&self) -> AnyConnection {
         establish(&Target::parse(&self.direct, None).unwrap()).await.unwrap()
+    }
+
+    /// The rows of all tenants that a query finds, as [`rows`] reads them.
+    pub async fn rows(&self, sql: &str) -> Vec<Vec<String>> {
+        rows(&mut self.connect().await, sql).await
     }
 
     /// A connection that belongs to no tenant and sees all rows.
@@ -130,6 +141,6 @@ fn beside(url: &str, name: &str) -> String {
     format!("{server}/{name}")
 }
 
-fn variable_of_this_run(name: &str) -> String {
+pub fn variable_of_this_run(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run scripts/test"))
 }

@@ -1,0 +1,256 @@
+//! What the walks over all operations need: something real in the place of each path parameter, and for each operation a body
+//! with which it succeeds.
+//!
+//! Nearly all of it follows from the contract: what `{task_id}` names in `/tasks/{task_id}` is made by a POST to `/tasks` with
+//! the contract's example. What does not follow is said in [`Fixtures::thing`] and [`Fixtures::members`], and only there.
+use super::contract::dereference;
+use super::{Call, PASSWORD, Person, Tenant, TestApp};
+use bizcenter::auth::Actor;
+use bizcenter::contract::{Operation, Request, document, operations};
+use bizcenter::db::Origin;
+use bizcenter::db::one_time_tokens::Purpose;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// Makes things in a tenant.
+pub struct Fixtures<'a> {
+    tenant: &'a Tenant,
+    person: &'a Person,
+}
+
+/// A thing that was made, and where it is.
+pub struct Made {
+    pub path: String,
+    /// As it was answered when it was made.
+    pub thing: Value,
+}
+
+const SAY_HOW: &str = "say in `Fixtures::thing`, tests/api/support/fixtures.rs, how such a thing is made";
+
+/// A path of the contract with these values in the places of its parameters.
+pub fn filled(path: &str, value_of: impl Fn(&str) -> String) -> String {
+    let segment = |segment: &str| parameter(segment).map_or_else(|| segment.to_owned(), &value_of);
+    path.split('/').map(segment).collect::<Vec<_>>().join("/")
+}
+
+/// The name of the parameter that a segment of a path is.
+fn parameter(segment: &str) -> Option<&str> {
+    segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'))
+}
+
+/// A body as its media type writes it.
+pub fn encoded(request: &Request, body: &Value) -> String {
+    match request.media_type.as_str() {
+        "application/json" => body.to_string(),
+        "application/x-www-form-urlencoded" => serde_urlencoded::to_string(body).unwrap(),
+        other => panic!("no walk writes {other}: say how in `encoded`, tests/api/support/fixtures.rs"),
+    }
+}
+
+/// The query that an operation can't be called without, with texts that fit nothing.
+fn required_query(operation: &Operation) -> String {
+    let item = &document()["paths"][&operation.path];
+    let all = [&item["parameters"], &item[operation.method.to_lowercase()]["parameters"]];
+    let all = all.into_iter().filter_map(Value::as_array).flatten().map(|parameter| dereference(document(), parameter));
+    let required = all.filter(|parameter| parameter["in"] == "query" && parameter["required"] == true);
+    let pairs: Vec<_> =
+        required.map(|parameter| format!("{}=fits-nothing", parameter["name"].as_str().unwrap())).collect();
+    if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
+}
+
+impl<'a> Fixtures<'a> {
+    /// Things that the owner of the tenant made.
+    pub fn of(tenant: &'a Tenant) -> Self {
+        Self::of_person(tenant, &tenant.owner)
+    }
+
+    /// Things that this person made, or that the owner made for them where they may not make such things.
+    pub fn of_person(tenant: &'a Tenant, person: &'a Person) -> Self {
+        Self { tenant, person }
+    }
+
+    /// The path of an operation about things that are made for it.
+    pub async fn path(&self, operation: &Operation) -> String {
+        self.make(&operation.path).await.path
+    }
+
+    /// Makes what a path is about, with its parents: a new task and a comment on it for `/tasks/{task_id}/comments/{comment_id}`.
+    pub async fn make(&self, template: &str) -> Made {
+        let (mut list, mut path, mut thing) = (vec![], vec![], Value::Null);
+        for segment in template.split('/') {
+            match parameter(segment) {
+                None => path.push(segment.to_owned()),
+                Some(name) => {
+                    thing = self.thing(&list.join("/"), &path.join("/"), name).await;
+                    let id = thing["id"].as_str();
+                    path.push(id.unwrap_or_else(|| panic!("no id for {name}, but {thing}: {SAY_HOW}")).to_owned());
+                }
+            }
+            list.push(segment);
+        }
+        Made { path: path.join("/"), thing }
+    }
+
+    /// What a path parameter names in this list, whose path in the contract is `template`.
+    async fn thing(&self, template: &str, list: &str, parameter: &str) -> Value {
+        let Self { tenant, person } = self;
+        match parameter {
+            // Each person has one feed, which is called by a name that only its maker is told.
+            "file" => {
+                let feed = person.post("/api/v1/users/me/calendar").expect(201).await.json();
+                json!({"id": feed["url"].as_str().unwrap().rsplit('/').next()})
+            }
+            // A session is made by signing in.
+            "session_id" => person.get("/api/v1/auth/sessions").expect(200).await.json()["items"][0].clone(),
+            // The tenant itself: only an operator could make another.
+            "tenant_id" => json!({"id": tenant.id}),
+            // Users are invited, or register.
+            "user_id" => tenant.viewer().await.signed_in["user"].clone(),
+            _ => self.created(template, list, parameter).await,
+        }
+    }
+
+    /// What a POST to the list makes, with the contract's example.
+    async fn created(&self, template: &str, list: &str, parameter: &str) -> Value {
+        let create = operations(document()).into_iter().find(|it| it.method == "POST" && it.path == template);
+        let create = create.unwrap_or_else(|| {
+            panic!(
+                "nothing is known to put in the place of the path parameter {parameter}, as nothing is POSTed to {template}: \
+                 {SAY_HOW}"
+            )
+        });
+        let mut body = self.body(&create).await.unwrap_or_default();
+        // Other than the example, so that a change to the example is a change.
+        for text in ["title", "name", "description", "body"] {
+            if body[text].is_string() {
+                body[text] = json!("Walked over");
+            }
+        }
+        let post = |person: &Person, body: &Value| match &create.request {
+            Some(request) => person.post(list).body(&request.media_type, encoded(request, body)).send(),
+            None => person.post(list).send(),
+        };
+        let mut answer = post(self.person, &body).await;
+        if answer.status == 403 {
+            if create.id == "attendee_create" {
+                body = json!({"user_id": self.person.id()}); // an invitation is the guest's own, too
+            }
+            answer = post(&self.tenant.owner, &body).await;
+        }
+        answer.expect(201).json()
+    }
+
+    /// The operation as this caller calls it, about things that are made for it, with a body that succeeds.
+    pub async fn call(&self, caller: &Person, operation: &Operation) -> Call {
+        let path = self.path(operation).await;
+        self.call_at(caller, operation, &path).await
+    }
+
+    /// The same at a path that is made already.
+    pub async fn call_at(&self, caller: &Person, operation: &Operation, path: &str) -> Call {
+        let url = format!("{path}{}", required_query(operation));
+        let call = caller.call(operation.method.parse().unwrap(), &url);
+        match (&operation.request, self.body(operation).await) {
+            (Some(request), Some(body)) => call.body(&request.media_type, encoded(request, &body)),
+            _ => call,
+        }
+    }
+
+    /// The contract's example of a body, changed so that the person may send it and succeeds.
+    pub async fn body(&self, operation: &Operation) -> Option<Value> {
+        let example = operation.request.as_ref()?.example.clone();
+        let mut body = example.unwrap_or_else(|| panic!("the contract has no example of {}'s body", operation.id));
+        let members = body.as_object_mut().unwrap();
+        members.iter_mut().for_each(|(name, value)| self.adapt(name, value));
+        for (name, value) in self.members(operation).await {
+            match value {
+                Value::Null => members.remove(&name),
+                value => members.insert(name, value),
+            };
+        }
+        Some(body)
+    }
+
+    /// An id in an example is a user's, an address is one that nobody has yet, and the role is the least one.
+    fn adapt(&self, name: &str, value: &mut Value) {
+        let Some(text) = value.as_str() else { return };
+        let unique = || self.tenant.app.unique();
+        *value = match name {
+            "username" | "slug" => json!(unique()),
+            "role" => json!("viewer"),
+            _ if Uuid::parse_str(text).is_ok() => json!(self.person.id()),
+            _ if text.contains('@') && !text.contains(' ') => json!(format!("{}@elsewhere.example", unique())),
+            _ => return,
+        };
+    }
+
+    /// Members that stand in the body instead of those of the example, and why; null: none.
+    async fn members(&self, operation: &Operation) -> Map<String, Value> {
+        let Self { tenant: Tenant { app, owner, .. }, .. } = self;
+        let members = match operation.id.as_str() {
+            "api_key_create" => json!({"expires_at": null}), // the example's will be over one day
+            "tenant_change" => json!({"open_registration": null}), // what a key may not open: see `key_rights.rs`
+            "auth_login" => json!({"email": owner.email(), "password": PASSWORD}),
+            "auth_token" => json!({"username": owner.email(), "password": PASSWORD}),
+            "auth_refresh" | "auth_logout" => json!({"refresh_token": owner.refresh_token()}),
+            "auth_password_forgot" => json!({"email": owner.email()}),
+            "auth_password_reset" => {
+                app.visitor()
+                    .post("/api/v1/auth/password/forgot")
+                    .json(&json!({"email": owner.email()}))
+                    .expect(202)
+                    .await;
+                json!({"token": app.mailed(&owner.email(), "bcp_").await})
+            }
+            "auth_email_verify" => json!({"token": app.mailed(&owner.email(), "bcv_").await}),
+            "auth_register" => {
+                let invited = json!({"email": format!("{}@invited.example", app.unique()), "role": "viewer"});
+                let token = owner.post("/api/v1/invitations").json(&invited).expect(201).await.json()["token"].clone();
+                json!({"email": invited["email"], "invitation_token": token, "tenant_id": null, "tenant_name": null})
+            }
+            _ => json!({}),
+        };
+        members.as_object().unwrap().clone()
+    }
+}
+
+/// A tenant with a row in every table.
+pub struct Everything {
+    pub tenant: Tenant,
+    /// By the last parameter of their path: one of each thing that has an address.
+    pub made: BTreeMap<String, Made>,
+}
+
+/// Makes a tenant with a row in every table that has rows of tenants.
+pub async fn everything(app: &TestApp) -> Everything {
+    let tenant = app.tenant().await;
+    let (owner, fixtures) = (&tenant.owner, Fixtures::of(&tenant));
+    let mut made = BTreeMap::new();
+    for Operation { path, .. } in operations(document()) {
+        let Some(name) = path.rsplit('/').next().and_then(parameter) else { continue };
+        if !made.contains_key(name) {
+            made.insert(name.to_owned(), fixtures.make(&path).await);
+        }
+    }
+    // What has no address of its own.
+    let path = |name: &str| made[name].path.as_str();
+    let list_of = |name: &str| path(name).rsplit_once('/').unwrap().0;
+    owner.patch(path("contract_id")).json(&json!({"amount": "6"})).expect(200).await;
+    let task = json!({"title": "The secret plan", "assigned_to": owner.id()});
+    owner.post("/api/v1/tasks").header("idempotency-key", "once").json(&task).expect(201).await;
+    let username = app.unique();
+    owner.patch("/api/v1/users/me").json(&json!({"username": username})).expect(200).await;
+    owner.post(list_of("comment_id")).json(&json!({"body": format!("@{username}")})).expect(201).await;
+    owner.post(list_of("attendee_id")).json(&json!({"user_id": owner.id()})).expect(201).await;
+    owner.post(&format!("{}/task", path("action_item_id"))).expect(201).await;
+    let (db, actor) =
+        (app.parts.db.clone(), Actor::authenticated(tenant.id.into(), owner.id().into(), Origin::default()));
+    let behind = async move {
+        db.issue_token(&actor, Purpose::PasswordReset, true).await.unwrap().unwrap();
+        db.seal_audit().await.unwrap();
+    };
+    app.by_hand(behind).await;
+    app.note_an_end(tenant.id).await;
+    Everything { tenant, made }
+}
