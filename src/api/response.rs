@@ -32,9 +32,18 @@ pub trait Resource: Type + ToJSON {
 }
 
 /// What has its id and its version in members of these names, its owner in the one that is named, if it has one; what is
-/// unlike the others comes last: `resource!(Task, "/api/v1/tasks", owner: created_by)`.
+/// unlike the others comes last: `resource!(Member, "/api/v1/users", owner: id)`. A record's address is the one that it declares:
+/// `resource!(Task, record, owner: created_by)`.
 #[macro_export]
 macro_rules! resource {
+    ($type:ty, record $(, owner: $owner:ident)? $(, { $($more:item)+ })?) => {
+        $crate::resource!($type, <$type as $crate::api::Record>::HREF $(, owner: $owner)?, {
+            fn location(&self) -> String {
+                $crate::api::Record::href(self)
+            }
+            $($($more)+)?
+        });
+    };
     ($type:ty, $path:expr $(, owner: $owner:ident)? $(, { $($more:item)+ })?) => {
         impl $crate::api::Resource for $type {
             const PATH: &'static str = $path;

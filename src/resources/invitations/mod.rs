@@ -6,8 +6,8 @@ mod types;
 use crate::auth::{Permission, Role};
 
 pub use handlers::InvitationsApi;
-pub use queries::{accept, insert, invalid, made_by, withdraw_all};
-pub use types::{InvitationInput, NewInvitation};
+pub use queries::{accept, insert, invalid, withdraw_all};
+pub use types::{Invitation, InvitationInput, NewInvitation};
 
 crate::permissions! {
     Read(read): Admin,

@@ -1,26 +1,32 @@
 //! A price list.
-use super::dice::Dice;
-use super::words::{CLIENTS, OBJECTS, REMARKS, SERVICES};
-use super::{Company, anybody};
+use super::queries;
+use super::types::{Item, ItemContent};
+use crate::api::demo::words::{CLIENTS, OBJECTS, REMARKS, SERVICES};
+use crate::api::demo::{Company, Demo, Dice, Places};
 use crate::auth::Role;
 use crate::base::error::Result;
 use crate::db::WriteTx;
-use crate::db::types::ItemId;
-use crate::resources::items;
-use crate::resources::items::{Item, ItemContent};
-use std::ops::Range;
+use crate::db::types::{Instant, ItemId};
+use futures_util::FutureExt;
 
-/// Tells these dice from those of another kind.
-const KIND: u64 = 2;
+pub const DEMO: Demo = Demo {
+    name: "items",
+    help: "How many items",
+    usual: "40",
+    number: 2,
+    store: |tx, company, places| store(tx, company, places).boxed(),
+};
 
-pub async fn store(tx: &mut WriteTx, company: &Company, places: Range<u64>) -> Result<()> {
-    let [seed, tenant] = company.seed;
-    let made: Vec<Item> =
-        places.map(|place| item(company, tx.new_id(), place, &mut Dice::at(&[seed, tenant, KIND, place]))).collect();
-    items::store(tx, &made).await
+async fn store(tx: &mut WriteTx, company: &Company, Places { these, of }: Places) -> Result<()> {
+    let item = |place| {
+        let at = company.moment(place, of);
+        item(company, tx.new_id(), at, &mut company.dice(DEMO.number, place))
+    };
+    let made: Vec<Item> = these.map(item).collect();
+    queries::store(tx, &made).await
 }
 
-fn item(company: &Company, id: ItemId, place: u64, dice: &mut Dice) -> Item {
+fn item(company: &Company, id: ItemId, at: Instant, dice: &mut Dice) -> Item {
     let title = match dice.percent(20) {
         true => format!("{} for {}", dice.one(&SERVICES), dice.one(&CLIENTS)),
         false => format!("{}, {}", dice.one(&SERVICES), dice.one(&OBJECTS)),
@@ -30,7 +36,6 @@ fn item(company: &Company, id: ItemId, place: u64, dice: &mut Dice) -> Item {
         description: dice.percent(40).then(|| dice.one(&REMARKS).to_owned()),
         price: dice.one(&[9, 49, 120, 480, 950, 2_400]) * 100 + 100 * dice.below(40),
     };
-    let at = company.moment(place, company.amounts.items);
-    let owner_id = anybody(company, Role::Editor, dice).id;
+    let owner_id = company.anybody(Role::Editor, dice).id;
     Item { id, content, currency: "USD".to_owned(), owner_id, version: 1, created_at: at, updated_at: at }
 }

@@ -5,7 +5,7 @@ mod types;
 
 pub use handlers::TenantApi;
 pub use queries::{RegistrationPolicy, currency_or_own, founded, insert, lock_shared, name, timezone, today};
-pub use types::NewTenant;
+pub use types::{NewTenant, Tenant};
 
 crate::permissions! {
     Read(read): Viewer,

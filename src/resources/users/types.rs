@@ -44,12 +44,22 @@ impl User {
     }
 }
 
-crate::resource!(User, "/api/v1/users", owner: id, {
+crate::resource!(User, record, owner: id, {
     /// `/auth/me` and `/users/me` are a different user for each caller.
     fn tag(&self) -> String {
         format!("{}.{}", self.id, self.version)
     }
 });
+
+crate::record! {
+    User {
+        id: UserId, kind: "user", table: users, href: "/api/v1/users/{id}",
+        read_by: super::SeeAddresses, titles_read_by: super::Read,
+        title: name,
+        text: [name = High, username = High],
+        held: [|tx, person| async { super::queries::find(tx, person.user()).await.map(|user| vec![user]) }],
+    }
+}
 
 /// What is needed to make a person. E-mail and username are normalised.
 #[derive(Clone)]

@@ -7,6 +7,7 @@ mod types;
 
 pub use handlers::{CalendarApi, FeedApi};
 pub use queries::{feed_of, revoke};
+pub use types::CalendarFeed;
 
 crate::permissions! {
     Read(read): Viewer,

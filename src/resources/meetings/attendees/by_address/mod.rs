@@ -1,6 +1,8 @@
 //! Who is invited by an address: the user who has proved that it is theirs answers for it, and finds the meeting. Nobody else
 //! learns whose it is.
+use super::queries;
 use super::types::Attendee;
+use crate::api::list::Batch;
 use crate::api::{Owned, Resource};
 use crate::base::error::Result;
 use crate::db::ReadTx;
@@ -40,6 +42,15 @@ impl Resource for Invited {
 impl Owned for Invited {
     fn owner(&self) -> UserId {
         self.answers
+    }
+}
+
+/// The next invitations of a user by the address that they have proved to be theirs. One that they have not proved may be a
+/// stranger's.
+pub async fn of_guest(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Attendee>> {
+    match users::verified_forms(tx, user).await?.first() {
+        Some(address) => queries::of_guest(tx, address, next).await,
+        None => Ok(vec![]),
     }
 }
 
