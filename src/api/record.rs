@@ -203,7 +203,8 @@ pub struct Held {
     pub rows: Rows,
 }
 
-type Found<'a> = BoxFuture<'a, Result<Vec<Value>>>;
+/// The rows that were found, in the making.
+pub type Found<'a> = BoxFuture<'a, Result<Vec<Value>>>;
 
 /// How the rows about a person are found.
 #[derive(Debug, Clone, Copy)]
@@ -242,7 +243,9 @@ macro_rules! record {
             const KIND: &'static str = $kind;
             const IS_CACHED: bool = $crate::record!(@cached $($cached)?);
             const CONFIDENTIAL: &'static [&'static str] = &[$($({
-                let _ = |record: &$record| record.$($($in_secret.)+)?$secret.clone(); // there is such a member
+                let _ = |record: &$record| {
+                    let _ = &record.$($($in_secret.)+)?$secret; // there is such a member
+                };
                 stringify!($secret)
             }),+)?];
             fn uuid(&self) -> uuid::Uuid {
@@ -335,25 +338,28 @@ macro_rules! record {
     (@name $kind:literal $name:literal) => { $name };
     (@held $kind:literal; $($may:ident)?; $($name:literal)?; |$tx:ident, $person:ident, $next:ident| $rows:expr) => {
         $crate::record!(
-            @rows $kind; $($may)?; $($name)?; Batches; $person;
+            @rows $kind; $($may)?; $($name)?; Batches; $person; [<'a>] 'a
             ($tx: &'a mut $crate::db::ReadTx, $person: &'a $crate::api::DataSubject, $next: $crate::api::list::Batch);
             $rows
         )
     };
     (@held $kind:literal; $($may:ident)?; $($name:literal)?; |$tx:ident, $person:ident| $rows:expr) => {
         $crate::record!(
-            @rows $kind; $($may)?; $($name)?; Few; $person;
+            @rows $kind; $($may)?; $($name)?; Few; $person; [<'a>] 'a
             ($tx: &'a mut $crate::db::ReadTx, $person: &'a $crate::api::DataSubject);
             $rows
         )
     };
     (@held $kind:literal; $($may:ident)?; $($name:literal)?; |$person:ident| $rows:expr) => {
         $crate::record!(
-            @rows $kind; $($may)?; $($name)?; Elsewhere; $person; ($person: &'a $crate::api::DataSubject); $rows
+            @rows $kind; $($may)?; $($name)?; Elsewhere; $person; [] '_ ($person: &$crate::api::DataSubject); $rows
         )
     };
-    (@rows $kind:literal; $($may:ident)?; $($name:literal)?; $rows:ident; $person:ident; ($($parameters:tt)+); $find:expr) => {{
-        fn find<'a>($($parameters)+) -> futures_util::future::BoxFuture<'a, $crate::base::error::Result<Vec<serde_json::Value>>> {
+    (
+        @rows $kind:literal; $($may:ident)?; $($name:literal)?; $rows:ident; $person:ident; [$($generics:tt)*] $lifetime:lifetime
+        ($($parameters:tt)+); $find:expr
+    ) => {{
+        fn find $($generics)* ($($parameters)+) -> $crate::api::record::Found<$lifetime> {
             futures_util::FutureExt::boxed(async move {
                 $(if $person.role < <$may as $crate::auth::Permission>::ROLE {
                     return Ok(vec![]);

@@ -14,7 +14,6 @@ use uuid::Uuid;
 
 /// What has an address and versions.
 pub trait Resource: Type + ToJSON {
-    const PATH: &'static str;
     /// Whether nobody may keep it, not even their own browser: a token or an amount is in it.
     const IS_CONFIDENTIAL: bool = false;
     fn id(&self) -> Uuid;
@@ -26,28 +25,28 @@ pub trait Resource: Type + ToJSON {
     }
 
     /// Where it can be read.
-    fn location(&self) -> String {
-        format!("{}/{}", Self::PATH, self.id())
-    }
+    fn location(&self) -> String;
 }
 
 /// What has its id and its version in members of these names, its owner in the one that is named, if it has one; what is
-/// unlike the others comes last: `resource!(Member, "/api/v1/users", owner: id)`. A record's address is the one that it declares:
-/// `resource!(Task, record, owner: created_by)`.
+/// unlike the others comes last: `resource!(Member, "/api/v1/users", { … })`, with the path of their list. A record's address is
+/// the one that it declares: `resource!(Task, record, owner: created_by)`.
 #[macro_export]
 macro_rules! resource {
     ($type:ty, record $(, owner: $owner:ident)? $(, { $($more:item)+ })?) => {
-        $crate::resource!($type, <$type as $crate::api::Record>::HREF $(, owner: $owner)?, {
-            fn location(&self) -> String {
-                $crate::api::Record::href(self)
-            }
-            $($($more)+)?
-        });
+        $crate::resource!(@at |record| $crate::api::Record::href(record), $type $(, owner: $owner)? $(, { $($more)+ })?);
     };
-    ($type:ty, $path:expr $(, owner: $owner:ident)? $(, { $($more:item)+ })?) => {
+    ($type:ty, $path:literal $(, owner: $owner:ident)? $(, { $($more:item)+ })?) => {
+        $crate::resource!(
+            @at |resource| format!(concat!($path, "/{}"), resource.id), $type $(, owner: $owner)? $(, { $($more)+ })?
+        );
+    };
+    (@at |$resource:ident| $location:expr, $type:ty $(, owner: $owner:ident)? $(, { $($more:item)+ })?) => {
         impl $crate::api::Resource for $type {
-            const PATH: &'static str = $path;
-
+            fn location(&self) -> String {
+                let $resource = self;
+                $location
+            }
             fn id(&self) -> uuid::Uuid {
                 self.id.0
             }
@@ -64,14 +63,16 @@ macro_rules! resource {
     };
 }
 
-/// A new resource is the resource with a secret beside it, which is shown once: `shown_once!(NewApiKey, api_key: ApiKey)`.
+/// A new resource is the resource with a secret beside it, which is shown once: `shown_once!(NewApiKey, api_key)`.
 #[macro_export]
 macro_rules! shown_once {
-    ($new:ty, $member:ident: $resource:ty) => {
+    ($new:ty, $member:ident) => {
         impl $crate::api::Resource for $new {
-            const PATH: &'static str = <$resource as $crate::api::Resource>::PATH;
             const IS_CONFIDENTIAL: bool = true;
 
+            fn location(&self) -> String {
+                self.$member.location()
+            }
             fn id(&self) -> uuid::Uuid {
                 self.$member.id()
             }

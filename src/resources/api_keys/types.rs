@@ -93,5 +93,5 @@ pub struct NewApiKey {
     pub key: String,
 }
 
-crate::shown_once!(NewApiKey, api_key: ApiKey);
+crate::shown_once!(NewApiKey, api_key);
 crate::plain_list!(ApiKeyFilter of ApiKey);

@@ -70,5 +70,5 @@ pub struct NewInvitation {
     pub token: String,
 }
 
-crate::shown_once!(NewInvitation, invitation: Invitation);
+crate::shown_once!(NewInvitation, invitation);
 crate::plain_list!(InvitationFilter of Invitation);

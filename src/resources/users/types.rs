@@ -226,8 +226,6 @@ impl Account {
 }
 
 impl Resource for Account {
-    const PATH: &'static str = Member::PATH;
-
     fn id(&self) -> Uuid {
         self.user.id.0
     }
@@ -236,6 +234,9 @@ impl Resource for Account {
     }
     fn tag(&self) -> String {
         Member::from(self.clone()).tag()
+    }
+    fn location(&self) -> String {
+        self.user.location()
     }
 }
 

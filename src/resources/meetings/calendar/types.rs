@@ -55,7 +55,6 @@ pub struct NewCalendarFeed {
 }
 
 impl Resource for NewCalendarFeed {
-    const PATH: &'static str = CalendarFeed::PATH;
     const IS_CONFIDENTIAL: bool = true;
 
     fn id(&self) -> Uuid {

@@ -61,8 +61,6 @@ impl Comment {
 }
 
 impl Resource for Comment {
-    const PATH: &'static str = "/api/v1/tasks";
-
     fn id(&self) -> Uuid {
         self.stored.id.0
     }

@@ -29,13 +29,14 @@ impl Invited {
 }
 
 impl Resource for Invited {
-    const PATH: &'static str = Attendee::PATH;
-
     fn id(&self) -> Uuid {
         self.attendee.id()
     }
     fn version(&self) -> i64 {
         self.attendee.version
+    }
+    fn location(&self) -> String {
+        self.attendee.location()
     }
 }
 
