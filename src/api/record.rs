@@ -30,6 +30,10 @@
 //!   one batch after the other, `|tx, person|` once, and `|person|` without a lease. `if Read`: only while the person's role has
 //!   that permission; `as "name"`: under another name than the kind.
 //! - `demo`: how to invent some.
+mod registry;
+
+pub use registry::{Kind, Records, Reference};
+
 use super::demo::Demo;
 use super::list::Batch;
 use crate::auth::sessions::Sessions;
@@ -187,7 +191,7 @@ pub struct DataSubject {
     /// The session that asks; none where an API key does.
     pub session: Option<SessionId>,
     /// All kinds of records.
-    pub records: super::Records,
+    pub records: Records,
 }
 
 impl DataSubject {

@@ -176,7 +176,7 @@ mod tests {
         let at_once: Vec<_> = in_order_of_removal().into_iter().filter(|table| table.id_column().is_none()).collect();
         let names: Vec<_> = at_once.into_iter().map(|table| table.name).collect();
         assert_eq!(names, ["data_keys", "data_key_heads", "logins", "audit_heads", "cache_generations"]);
-        let id = |table: &str| Table::named(table).and_then(Table::id_column);
+        let id = |table: &str| crate::db::schema::table(table).and_then(Table::id_column);
         assert_eq!(
             [id("tasks"), id("task_comment_mentions"), id("idempotency_keys")],
             [Some("id"), Some("comment_id"), Some("user_id")]

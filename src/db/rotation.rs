@@ -108,8 +108,8 @@ impl Db {
                 }
             }
         }
-        // Whoever sealed by an old key had the head under lock before there was this one: nothing is left of theirs. Keys from
-        // it on stay, also where another one has followed meanwhile: values may be sealed by each of them.
+        // A transaction that sealed by an old key had the head under lock before there was this key, so that it is over. Keys from
+        // this one on stay, also where another one has followed meanwhile: values may be sealed by each of them.
         let delete = async |tx: &mut WriteTx| {
             tx.forget_data_keys_before(number).await?;
             Ok(Audited::without_row(())) // the new key has its row

@@ -24,6 +24,11 @@ macro_rules! tables {
             key: &[$(stringify!($key)),+],
             columns: &[$(tables!(@column $column $type $(<$inner>)? $(=> $target)?)),+],
         }),+];
+
+        /// The table of this name.
+        pub fn table(name: &str) -> Option<&'static Table> {
+            TABLES.iter().find(|table| table.name == name)
+        }
     };
     (@column $column:ident Nullable<$type:ident> $(=> $target:ident)?) => {
         Column { name: stringify!($column), of_type: stringify!($type), is_nullable: true, refers_to: tables!(@target $($target)?) }

@@ -1,4 +1,4 @@
-//! TableStatements that are the same for many tables, whose names are known only when they run. Diesel's own statements would be
+//! Statements that are the same for many tables, whose names are known only when they run. Diesel's own statements would be
 //! compiled once a table. The names come from `schema.rs` and from the declarations of records, never from a request.
 use super::any::Any;
 use super::types::{AnyId, Instant, Sealed, Uid, UtcInstant};

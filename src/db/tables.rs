@@ -1,5 +1,4 @@
 //! What is known of each table beside its queries. The list itself is [`TABLES`](super::schema::TABLES).
-use super::schema::TABLES;
 
 /// A table as `schema.rs` declares it.
 #[derive(Debug)]
@@ -21,11 +20,6 @@ pub struct Column {
 }
 
 impl Table {
-    /// The table of this name.
-    pub fn named(name: &str) -> Option<&'static Self> {
-        TABLES.iter().find(|table| table.name == name)
-    }
-
     pub fn column(&self, name: &str) -> Option<&'static Column> {
         self.columns.iter().find(|column| column.name == name)
     }

@@ -1,10 +1,9 @@
 //! What records of any kind are called, found by their ids.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
-use super::ReadTx;
 use super::sql::uncached;
 use super::table_statement::TableStatement;
-use super::tables::Table;
 use super::types::{AnyId, Uid};
+use super::{ReadTx, schema};
 use crate::base::error::Result;
 use diesel::sql_types::{Nullable, Text};
 use diesel_async::RunQueryDsl;
@@ -52,7 +51,7 @@ impl ReadTx {
 
     fn statement(&self, columns: TitleColumns, ids: &[Uuid]) -> TableStatement<(Uid, Nullable<Text>, Nullable<Uid>)> {
         let TitleColumns { table, title, name_of, parent, until } = columns;
-        let declared = Table::named(table);
+        let declared = schema::table(table);
         let tenant = declared.and_then(|table| table.key.first()).copied().unwrap_or("tenant_id"); // `id` of a tenant
         let statement = TableStatement::new().sql("SELECT id, ");
         let statement = match name_of {

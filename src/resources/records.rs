@@ -1,13 +1,12 @@
 //! The registry: all kinds of records, one line each, in the order of a personal export.
 //!
 //! A kind is declared beside its types, by `record!`. What follows from the list: personal export, seed, rotation of keys,
-//! references, who reads which audit entries, and what the tests expect. A change of a record that is not named here does not
+//! references, the roles that read audit entries, and what the tests expect. A change of a record that is not named here does not
 //! compile, as `Registered` says.
 use super::meetings::{action_items, attendees, calendar};
 use super::tasks::comments;
 use super::{api_keys, audit_logs, auth, contracts, invitations, items, meetings, tasks, tenant, users};
-use crate::api::records::Kind;
-use crate::api::{Record, Records};
+use crate::api::record::{Kind, Record, Records};
 use crate::db::registered::{Registered, Token};
 
 macro_rules! records {

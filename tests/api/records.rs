@@ -1,6 +1,6 @@
 //! What follows from the declarations of records: references to them, and that they agree with the contract.
 use crate::support::{Answer, Tenant, TestApp};
-use bizcenter::api::records::Reference;
+use bizcenter::api::record::Reference;
 use bizcenter::auth::{Actor, Role};
 use bizcenter::contract::{document, operations};
 use bizcenter::db::{Origin, ReadTx};

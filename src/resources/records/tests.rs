@@ -1,8 +1,9 @@
 use super::*;
 use crate::api::record::{Concern, Parent, Weight, as_title};
+use crate::db::SealedColumn;
+use crate::db::schema;
 use crate::db::schema::TABLES;
-use crate::db::types::Instant;
-use crate::db::{SealedColumn, Table};
+use crate::db::types::{Instant, UserId};
 use crate::resources::items::ItemContent;
 use crate::resources::tasks::comments::{CommentInput, Stored};
 use std::collections::BTreeSet;
@@ -57,7 +58,7 @@ fn what_is_below_another_record_refers_to_it_and_has_its_address() {
         };
         let above =
             RECORDS.kind(above).unwrap_or_else(|| panic!("{} is below a {above}, which there is not", kind.name));
-        let column = Table::named(kind.table).and_then(|table| table.column(column)).unwrap();
+        let column = schema::table(kind.table).and_then(|table| table.column(column)).unwrap();
         assert_eq!(column.refers_to, Some(above.table), "{}", kind.name);
         let beginning = above.href.replace("{id}", "{parent}") + "/";
         assert!(kind.href.starts_with(&beginning) && kind.href.ends_with("/{id}"), "{}: {}", kind.name, kind.href);
@@ -169,7 +170,7 @@ fn a_record_says_what_it_is_called_where_it_is_and_whom_it_concerns() {
     assert_eq!((item.title(), Record::id(&item)), ("Consulting day".to_owned(), id(1)));
     assert_eq!(item.href(), "/api/v1/items/00000000-0000-0000-0000-000000000001");
     assert_eq!((item.parent(), item.text()), (None, vec![(Weight::High, "Consulting day")]));
-    assert_eq!(item.people(), [(Concern::Owner, id(2))]);
+    assert_eq!(item.people(), [(Concern::Owner, id::<UserId>(2))]);
 }
 
 #[test]
@@ -184,7 +185,7 @@ fn a_record_below_another_one_says_which() {
         "/api/v1/tasks/00000000-0000-0000-0000-000000000002/comments/00000000-0000-0000-0000-000000000001"
     );
     assert_eq!(comment.text(), [(Weight::Medium, "\n Ask @ada\nor @bob")]);
-    let people = [(Concern::Owner, id(3)), (Concern::Mentioned, id(4)), (Concern::Mentioned, id(5))];
+    let people: [(_, UserId); 3] = [(Concern::Owner, id(3)), (Concern::Mentioned, id(4)), (Concern::Mentioned, id(5))];
     assert_eq!(comment.people(), people);
 }
 

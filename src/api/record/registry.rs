@@ -1,7 +1,7 @@
 //! All kinds of records, as what crosses the slices sees them. `resources::records` makes the list; slices that need it are
 //! given it, as they can't know one another.
-use super::demo::Demo;
-use super::record::{self, Concern, Held, Parent, PersonColumn, Record, Weight};
+use super::{Concern, Held, Parent, PersonColumn, Record, Weight, as_title, href};
+use crate::api::demo::Demo;
 use crate::auth::{Permission, Role};
 use crate::base::error::Result;
 use crate::db::audit::Subject;
@@ -120,7 +120,7 @@ impl Records {
             ids.sort_unstable();
             ids.dedup();
             for Titled { id, title, parent } in tx.titles(columns, &ids).await? {
-                let (title, href) = (record::as_title(&title), record::href(kind.href, id, parent));
+                let (title, href) = (as_title(&title), href(kind.href, id, parent));
                 found.insert((kind.name, id), Reference { kind: kind.name, id, title, href });
             }
         }
