@@ -14,6 +14,7 @@ fn main() {
     println!("cargo:rerun-if-changed=migrations");
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=src/contract/bundle.rs");
+    println!("cargo:rerun-if-changed=src/contract/bundle/shared.rs");
     println!("cargo:rerun-if-changed=src/server/pack.rs");
     if let Err(error) = write_contract() {
         eprintln!("\nThe API contract in {CONTRACT}/ can't be bundled:\n  {error:#}\n");

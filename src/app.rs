@@ -93,7 +93,7 @@ pub struct Parts {
     pub metrics: Metrics,
     /// `development`, `staging`, `production`.
     pub environment: String,
-    /// Who needs a verified address.
+    /// What a caller needs a verified address for.
     pub verification: Verification,
     /// How long an invitation is good.
     pub invitation_lifetime: Duration,

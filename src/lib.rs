@@ -1,11 +1,11 @@
 //! BizCenter: a multi-tenant business API behind a hand-maintained OpenAPI contract.
 //!
-//! The modules are layers, and each uses only those below it; `tests/layers.rs` reads the imports and holds them to this order:
+//! The modules are layers, and each uses only those below it; `tests/api/layers.rs` reads the imports and holds them to this order:
 //!
 //! - [`cli`], [`app`]: the commands, and the wiring.
 //! - [`resources`]: one folder a resource, with its types, handlers and queries.
-//! - [`api`]: what every operation shares: who calls, how it takes its input, how it answers.
-//! - [`auth`]: who calls and what they may do, as plain functions.
+//! - [`api`]: what every operation shares: its caller, how it takes its input, how it answers.
+//! - [`auth`]: callers and what they may do, as plain functions.
 //! - [`services`]: jobs, mail, cache, Redis.
 //! - [`db`]: connections, leases, audit, migrations, and the queries that no resource owns.
 //! - [`server`]: the HTTP server around the operations; it knows none of them.

@@ -1,15 +1,11 @@
 //! Ownership and `If-Match`, so that neither can be forgotten: a query hands out the row to change as [`Locked`], only
-//! [`Caller::grant`] makes it [`Authorized`], and only that can be updated or deleted.
-use super::Caller;
-use crate::api::{IfMatch, Resource};
+//! [`Caller::authorize`] makes it [`Authorized`], and only that can be updated or deleted.
+use super::caller::Caller;
+use super::headers::IfMatch;
+use super::resource::{Owned, Resource};
 use crate::auth::Permission;
 use crate::base::error::{Error, Result};
 use crate::db::types::UserId;
-
-/// What somebody made: permissions with `if own` ask for it.
-pub trait Owned {
-    fn owner(&self) -> UserId;
-}
 
 /// A row as it is now, under lock for this transaction; not yet to be changed, nor even seen.
 pub struct Locked<T>(T);
@@ -42,14 +38,14 @@ impl NextOwner {
         self.id
     }
 
-    /// Who gets a row that was not theirs: has to be somebody of the tenant.
+    /// The user who gets a row that was not theirs. They have to belong to the tenant.
     pub fn if_new(self) -> Option<UserId> {
         self.is_new.then_some(self.id)
     }
 }
 
 impl<P: Permission> Caller<P> {
-    /// Who is to own a row that is `current`'s, or the caller's own if it is new: 403 where the caller wants somebody else
+    /// The next owner of a row that is `current`'s, or the caller's own if it is new: 403 where the caller wants somebody else
     /// and may not change what others made.
     pub fn owner(&self, current: UserId, wanted: Option<UserId>) -> Result<NextOwner> {
         let id = wanted.unwrap_or(current);
@@ -69,7 +65,7 @@ impl<P: Permission> Caller<P> {
         if self.user() != row.owner() && !self.may_for_others() {
             return Err(Error::Forbidden);
         }
-        // The tag may tell more than the version, such as what its reader saw: who makes one of the version means the same.
+        // The tag may tell more than the version, such as what its reader saw. A client that makes one of the version means the same.
         if_match.check(&row.tag()).or_else(|_| if_match.check(&row.version().to_string()))?;
         Ok(Authorized(row))
     }

@@ -2,6 +2,7 @@
 use super::query::pairs;
 use super::schema::{Schema, partial};
 use crate::base::error::{Detail, Error, Result};
+use crate::base::request::{FORM, FormDefaults, essence};
 use poem::http::header;
 use poem::{Request, RequestBody};
 use poem_openapi::payload::{ParsePayload, Payload};
@@ -14,6 +15,12 @@ use std::collections::HashSet;
 use std::marker::PhantomData;
 
 /// What people may send as a body.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not declared as a request body",
+    label = "this can't be read from a request",
+    note = "write `impl Input for {Self} {{}}` in `types.rs`; its method `check` is for rules that the schema can't say",
+    note = "its type also needs `#[derive(Object)]`"
+)]
 pub trait Input: ParseFromJSON + ToJSON + 'static {
     /// Adds what is wrong although the schema is kept, member by member: 422.
     fn check(&self, _problems: &mut Detail) {}
@@ -26,11 +33,6 @@ fn checked<T: Input>(value: Value) -> Result<T> {
     if problems.is_empty() { Ok(input) } else { Err(Error::Unprocessable(problems)) }
 }
 
-/// A media type without its parameters.
-fn essence(content_type: &str) -> String {
-    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-}
-
 /// Refuses a body that was compressed for its way: read as it is, it would be taken for something else (RFC 9110, 8.4). Everything
 /// that reads a body asks here.
 fn refuse_coding(request: &Request) -> Result<()> {
@@ -41,9 +43,9 @@ fn refuse_coding(request: &Request) -> Result<()> {
 }
 
 /// A JSON body. Once a handler has it, it is valid.
-pub struct Json<T>(pub T);
+pub struct Json<T: Input>(pub T);
 
-impl<T: Type> Payload for Json<T> {
+impl<T: Input> Payload for Json<T> {
     const CONTENT_TYPE: &'static str = "application/json";
 
     fn check_content_type(content_type: &str) -> bool {
@@ -117,17 +119,6 @@ impl<'a, T: Input> ApiExtractor<'a> for OptionalJson<T> {
 /// An HTML form as a body (`application/x-www-form-urlencoded`), read as OAuth 2.0 has it (RFC 6749, 3.2): parameters that are not
 /// known are ignored, one without a value counts as left out, none is given twice. What is left is checked as [`Json`] is.
 pub struct Form<T>(pub T);
-
-/// Whether the body is said to be a form.
-pub fn is_form(request: &Request) -> bool {
-    request.content_type().is_some_and(|content_type| essence(content_type) == FORM)
-}
-
-const FORM: &str = "application/x-www-form-urlencoded";
-
-/// What a form may leave out where it comes by an old path: such a request carries these parameters and their values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FormDefaults(pub &'static [(&'static str, &'static str)]);
 
 impl<T: Type> Payload for Form<T> {
     const CONTENT_TYPE: &'static str = FORM;

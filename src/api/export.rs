@@ -64,7 +64,7 @@ impl<F: Filter> QueryParams for ExportOf<F> {
     fn parse(members: Map<String, Value>) -> Result<Self> {
         let Layout { format, bom, fields } = part(&members)?;
         if bom && format != Format::Csv {
-            return Err(Error::invalid("bom", "is for `format=csv` alone: JSON has no byte order mark"));
+            return Err(Error::invalid("bom", "is only for `format=csv`, because JSON has no byte order mark"));
         }
         let fields = fields.unwrap_or_else(|| columns::<F::Item>().into_iter().map(str::to_owned).collect());
         if let Some(repeated) = fields.iter().enumerate().find(|(index, field)| fields[..*index].contains(field)) {
@@ -90,7 +90,7 @@ pub struct Export {
 impl Export {
     /// Asks `page` for one batch after the other, each in a lease of its own. The first is awaited, so that an error
     /// still gets its proper answer; a later one cuts the connection.
-    /// Each begins with a look at the caller: whose session has ended gets no more.
+    /// Each begins with a look at the caller: a caller whose session has ended gets no more.
     pub async fn stream<F, A, P>(db: Db, caller: Caller<A>, export: ExportOf<F>, page: P) -> Result<Self>
     where
         F: Filter,

@@ -236,8 +236,8 @@ fn numbered(path: &str) -> (String, Vec<String>) {
 #[derive(Clone, Copy)]
 struct TakesNoQuery(bool);
 
-/// Operations with parameters check them; the others know none. Who the caller is comes first, and what it costs them:
-/// `auth::Caller` and `auth::Visitor` ask here when they know.
+/// Operations with parameters check them; the others know none. Authentication comes first, and what it costs the caller:
+/// `auth::Caller` and `auth::Visitor` ask here after it.
 pub fn refuse_query(request: &Request) -> Result<(), Error> {
     let Some(TakesNoQuery(true)) = request.data() else { return Ok(()) };
     let Some(query) = request.uri().query().filter(|query| !query.is_empty()) else { return Ok(()) };

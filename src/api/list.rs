@@ -15,6 +15,11 @@ pub use batch::{Batch, BatchSize};
 pub const MAX_OFFSET: i64 = 100_000;
 
 /// A slice's own filters: a struct whose members become query parameters.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no filter of a list",
+    label = "a list needs a filter that knows its items and their order",
+    note = "write `impl Filter for {Self}` with `Item` and `Column`, or `plain_list!({Self} of Item)` where there is nothing to filter by"
+)]
 pub trait Filter: Type + ParseFromJSON + ToJSON + Clone + 'static {
     type Item: Type + ToJSON + Send + Sync + 'static;
     /// The columns to sort by; each is also a member of `Item`, by the same name.
@@ -112,7 +117,7 @@ impl<F: Filter> List<F> {
             Error::SlowStatement(mut detail, cause) if self.q.is_some() => {
                 detail.add(
                     "q",
-                    "took too long to search for: use a longer or rarer text, or narrow the list by a filter",
+                    "took too long to search for. Use a longer or rarer text, or narrow the list with a filter.",
                 );
                 Error::SlowStatement(detail, cause)
             }
@@ -129,7 +134,7 @@ impl<F: Filter> List<F> {
         let At::Page(page) = self.at else { return Ok(0) };
         match (i64::from(page) - 1) * i64::from(self.per_page) {
             offset if offset > MAX_OFFSET => {
-                Err(Error::unprocessable("page", "is too far: follow `next_cursor` instead"))
+                Err(Error::unprocessable("page", "is too far into the list. Follow `next_cursor` instead."))
             }
             offset => Ok(offset),
         }
@@ -149,7 +154,7 @@ impl<F: Filter> List<F> {
             let is_ours = sort == self.sort.name() && !has_nul;
             is_ours.then_some((serde_json::from_value(key).ok()?, serde_json::from_value(id).ok()?))
         };
-        let invalid = || Error::invalid("cursor", "is not one of this list in this order");
+        let invalid = || Error::invalid("cursor", "does not belong to this list in this order");
         decode().map(Some).ok_or_else(invalid)
     }
 

@@ -1,4 +1,4 @@
-//! What every operation shares: who calls it, how it takes its input, how it answers, and how it says so in the contract.
+//! What every operation shares: its caller, how it takes its input, how it answers, and how it says so in the contract.
 pub mod authorize;
 pub mod body;
 pub mod cached_list;
@@ -13,6 +13,7 @@ pub mod optional_session;
 pub mod pages;
 pub mod query;
 pub mod record;
+pub mod resource;
 pub mod response;
 pub mod scalars;
 pub mod schema;
@@ -21,7 +22,7 @@ pub mod verified;
 pub mod visitor;
 
 pub use crate::base::error_body::Also;
-pub use authorize::{Authorized, Locked, NextOwner, Owned};
+pub use authorize::{Authorized, Locked, NextOwner};
 pub use body::{Form, Input, Json, OptionalJson, Patch};
 pub use cached_list::CachedList;
 pub use caller::Caller;
@@ -30,6 +31,7 @@ pub use guard::Guarded;
 pub use headers::{IdempotencyKey, IfMatch, IfNoneMatch};
 pub use query::Query;
 pub use record::{DataSubject, Record, Records};
-pub use response::{Accepted, Answer, Created, Deleted, Found, Listed, Resource, Saved};
+pub use resource::{Owned, Resource};
+pub use response::{Accepted, Answer, Created, Deleted, Found, Listed, Saved};
 pub use verified::{Verification, VerifiedCaller};
 pub use visitor::Visitor;

@@ -13,6 +13,11 @@ use serde_json::{Map, Value};
 pub const SPREAD: &str = "spread into parameters";
 
 /// What a query string can be read into.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be read from a query string",
+    label = "this is no set of query parameters",
+    note = "lists take `Query<List<TaskFilter>>`, exports `Query<ExportOf<TaskFilter>>`; others implement it, as `UserList` does"
+)]
 pub trait QueryParams: Sized + 'static {
     /// An object schema with one member a parameter. What it refers to is registered, it itself is not.
     fn describe(registry: &mut Registry) -> MetaSchema;
@@ -21,7 +26,7 @@ pub trait QueryParams: Sized + 'static {
 }
 
 /// `Query(list): Query<List<TaskFilter>>`
-pub struct Query<Q>(pub Q);
+pub struct Query<Q: QueryParams>(pub Q);
 
 impl<'a, Q: QueryParams> ApiExtractor<'a> for Query<Q> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];

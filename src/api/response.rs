@@ -1,5 +1,6 @@
 //! The answers that every resource gives: one place for `ETag`, `Location` and the shape of a page.
 use super::headers::{IfNoneMatch, etag};
+use super::resource::Resource;
 use super::schema::{amend, complete};
 use crate::api::list::{Page, PageMeta};
 use crate::base::error_body::header;
@@ -10,81 +11,6 @@ use poem::{Body, IntoResponse, Response};
 use poem_openapi::ApiResponse;
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::{ToJSON, Type};
-use uuid::Uuid;
-
-/// What has an address and versions.
-pub trait Resource: Type + ToJSON {
-    /// Whether nobody may keep it, not even their own browser: a token or an amount is in it.
-    const IS_CONFIDENTIAL: bool = false;
-    fn id(&self) -> Uuid;
-    fn version(&self) -> i64;
-
-    /// What its `ETag` is made of: it differs where the same address shows different things.
-    fn tag(&self) -> String {
-        self.version().to_string()
-    }
-
-    /// Where it can be read.
-    fn location(&self) -> String;
-}
-
-/// What has its id and its version in members of these names, its owner in the one that is named, if it has one; what is
-/// unlike the others comes last: `resource!(Member, "/api/v1/users", { … })`, with the path of their list. A record's address is
-/// the one that it declares: `resource!(Task, record, owner: created_by)`.
-#[macro_export]
-macro_rules! resource {
-    ($type:ty, record $(, owner: $owner:ident)? $(, { $($more:item)+ })?) => {
-        $crate::resource!(@at |record| $crate::api::Record::href(record), $type $(, owner: $owner)? $(, { $($more)+ })?);
-    };
-    ($type:ty, $path:literal $(, owner: $owner:ident)? $(, { $($more:item)+ })?) => {
-        $crate::resource!(
-            @at |resource| format!(concat!($path, "/{}"), resource.id), $type $(, owner: $owner)? $(, { $($more)+ })?
-        );
-    };
-    (@at |$resource:ident| $location:expr, $type:ty $(, owner: $owner:ident)? $(, { $($more:item)+ })?) => {
-        impl $crate::api::Resource for $type {
-            fn location(&self) -> String {
-                let $resource = self;
-                $location
-            }
-            fn id(&self) -> uuid::Uuid {
-                self.id.0
-            }
-            fn version(&self) -> i64 {
-                self.version
-            }
-            $($($more)+)?
-        }
-        $(impl $crate::api::Owned for $type {
-            fn owner(&self) -> $crate::db::types::UserId {
-                self.$owner
-            }
-        })?
-    };
-}
-
-/// A new resource is the resource with a secret beside it, which is shown once: `shown_once!(NewApiKey, api_key)`.
-#[macro_export]
-macro_rules! shown_once {
-    ($new:ty, $member:ident) => {
-        impl $crate::api::Resource for $new {
-            const IS_CONFIDENTIAL: bool = true;
-
-            fn location(&self) -> String {
-                self.$member.location()
-            }
-            fn id(&self) -> uuid::Uuid {
-                self.$member.id()
-            }
-            fn version(&self) -> i64 {
-                self.$member.version()
-            }
-            fn tag(&self) -> String {
-                self.$member.tag()
-            }
-        }
-    };
-}
 
 /// Browsers may keep it for their user, and ask each time whether it still is the current version.
 const REVALIDATED: HeaderValue = HeaderValue::from_static("private, no-cache");

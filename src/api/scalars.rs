@@ -1,8 +1,8 @@
 //! How the shared column types look in JSON and in parameters: always a string of one format.
-use crate::base::addresses::canonical_login;
 use crate::base::formats::{parse_day, parse_instant, parse_uuid};
 use crate::base::money::{AMOUNT_PATTERN, Amount};
 pub use crate::base::password::Password;
+pub use crate::db::Email;
 use crate::db::types::{Day, Instant};
 use chrono::SecondsFormat;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
@@ -92,16 +92,12 @@ string_type!(
     print: Amount::reveal
 );
 
-/// An e-mail address in its canonical form (`infra::addresses`). What clients send was checked against the schema before. An
-/// address that was stored before these rules stays as it is when a caller changes another member of its record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Email(pub String);
-
+// What clients send was checked against the schema before. An address that was stored before these rules stays as it is when a
+// caller changes another member of its record.
 string_type!(
-    Email as String, "email",
-    raw: |email| &email.0,
-    parse: |text| Some(Self(canonical_login(text))),
-    print: |email| email.0.clone()
+    Email, "email",
+    parse: |text| Some(Self::of_stored(text)),
+    print: Email::to_string
 );
 
 string_type!(

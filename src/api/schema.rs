@@ -1,10 +1,10 @@
 //! Checks a value against the schema that the document gives for it, and names everything that is wrong at once.
 //!
 //! The derive's own parser stops at the first error, takes 5 for a string, and null for anything optional.
-use crate::base::addresses::canonical_email;
 use crate::base::error::Detail;
 use crate::base::formats::{parse_day, parse_instant, parse_uuid};
 use crate::base::password::characters;
+use crate::db::Email;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::Type;
 use regex::Regex;
@@ -159,7 +159,7 @@ fn check_text(schema: &Value, text: &str, at: &str, problems: &mut Detail) {
         "uuid" => parse_uuid(text).is_some(),
         "date" => parse_day(text).is_some(),
         "date-time" => parse_instant(text).is_some(),
-        "email" => match canonical_email(text) {
+        "email" => match Email::parse(text) {
             Ok(_) => true,
             Err(fault) => return problems.add(at, fault),
         },

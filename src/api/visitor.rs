@@ -1,6 +1,6 @@
 //! The first argument of every public operation below `/api/`: somebody who has not signed in, within their limit.
 use crate::api::guard::refuse_query;
-use crate::auth::authenticator::origin_of;
+use crate::auth::authenticator::{Authenticator, origin_of};
 use crate::auth::charge::Charge;
 use crate::auth::limits::{Limit, Limits};
 use crate::db::Origin;
@@ -49,8 +49,8 @@ pub struct Visitor<L> {
 
 impl<'a, L: VisitorLimit> FromRequest<'a> for Visitor<L> {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
-        let (origin, charge) = (origin_of(request), Charge::of(request)?);
-        // Who is refused pays too, as any visitor where the operation would charge a limit of its own.
+        let (origin, charge) = (origin_of(request), Authenticator::of(request)?.charge(request));
+        // A refused caller pays too, as any visitor where the operation would charge a limit of its own.
         let refused = refuse_query(request);
         let limit = L::limit(charge.limits(), origin.ip);
         let limit = limit.or_else(|| refused.is_err().then(|| charge.limits().anonymous(origin.ip)));

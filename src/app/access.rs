@@ -1,10 +1,10 @@
-//! `docs/access.md`: who may do what, printed from the permissions that the handlers ask for.
+//! `docs/access.md`: the permissions of each role, printed from what the handlers ask for.
 use crate::api::guard::OperationLine;
 use crate::auth::Role;
 use std::fmt::Write;
 
 const HEAD: &str = "\
-# Who may do what
+# What each role may do
 
 Printed from the code: `UPDATE=1 cargo test --test api contract` writes it, and the tests fail where it is not true.
 

@@ -1,4 +1,4 @@
-//! Access tokens: JSON Web Tokens (RFC 7519) that say who somebody is for 15 minutes. What they may do is looked up.
+//! Access tokens: JSON Web Tokens (RFC 7519) that name a user for 15 minutes. What the user may do is looked up.
 use super::Role;
 use super::signing::{PublicKey, SigningKeys};
 use crate::base::error::{Error, Result};
@@ -46,7 +46,7 @@ pub enum Refused {
     NotOurs,
 }
 
-/// Whom a token is for.
+/// The user and session that a token is made for.
 pub struct Bearer<'a> {
     pub user: UserId,
     pub tenant: TenantId,
@@ -232,7 +232,7 @@ mod tests {
         assert!(rsa.verify(&old, now()).is_err() && tokens(SECRET, None).verify(&old, now()).is_err());
     }
 
-    /// The public key is no secret: whoever signs with it by HS256 must get nowhere.
+    /// The public key is no secret: a token that was signed with it by HS256 must be refused.
     #[test]
     fn a_public_key_is_not_taken_for_a_secret() {
         use crate::auth::signing::PublicParts;

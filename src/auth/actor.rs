@@ -5,19 +5,19 @@ use crate::db::types::{TenantId, UserId};
 use crate::db::{Origin, Scope, WriteScope};
 use uuid::Uuid;
 
-/// A user at work in their tenant: who answers for a change. [`Caller`] holds one that has proven it; sign-in and the
+/// A user at work in their tenant, who answers for a change. [`Caller`] holds one that has proven it; sign-in and the
 /// operator's commands make one for the user whom they are about.
 #[derive(Debug, Clone)]
 pub struct Actor {
     tenant: TenantId,
     user: UserId,
     origin: Origin,
-    /// Among whom its leases take turns.
+    /// The party that its leases take turns with.
     party: Party,
 }
 
 impl Actor {
-    /// Only for who has checked a password, a refresh token or stands at the operator's console.
+    /// Only for code that has checked a password or a refresh token, and for the operator's console.
     pub fn authenticated(tenant: TenantId, user: UserId, origin: Origin) -> Self {
         Self { tenant, user, origin, party: Party::Tenant(tenant.0) }
     }

@@ -100,8 +100,8 @@ pub struct Attempt<'a> {
     /// What is forgotten once the password was right.
     own: Vec<String>,
     address: String,
-    /// The account has failed too often by another name: it has to be told as a wrong password is. Who waits would tell
-    /// otherwise which names are of one person.
+    /// The account has failed too often by another name. The caller has to answer as to a wrong password: an answer that asks
+    /// to wait would reveal which two names belong to one person.
     pub is_locked: bool,
 }
 
@@ -111,8 +111,8 @@ impl Attempts {
         Self { thresholds, redis, local, env }
     }
 
-    /// Counts a try to sign in by a name, known or not: 429 where that name has to wait. `account` is whose it is, or the
-    /// name once more where it is nobody's, so that both take as long.
+    /// Counts a try to sign in by a name, known or not: 429 where that name has to wait. `account` is the user who has
+    /// the name, or the name once more where no user has it, so that both take as long.
     pub async fn begin(&self, name: &str, account: &str, ip: Option<IpAddr>) -> Result<Attempt<'_>> {
         let mut attempt = self.begin_one(name_key(name), ip).await?;
         if let Some((of_account, _)) = self.thresholds {

@@ -1,7 +1,7 @@
-//! Finds out whose request it is: token or key → session → principal → limits.
+//! Finds the user that a request is from: token or key → session → principal → limits.
 use super::Actor;
 use super::access_token::{AccessTokens, Refused};
-use super::charge::Charge;
+use super::charge::{Charge, ProvenSecrets};
 use super::export_slots::{ExportSlot, ExportSlots};
 use super::limits::{Limits, check};
 use super::permissions::Permission;
@@ -63,7 +63,7 @@ pub fn bearer(request: &Request) -> Option<&str> {
     scheme.eq_ignore_ascii_case(b"bearer").then(|| std::str::from_utf8(token).unwrap_or_default().trim())
 }
 
-/// Finds out who a request is from. The server puts one into every request's data.
+/// Finds the user that a request is from. The server puts one into every request's data.
 #[derive(Clone)]
 pub struct Authenticator(Arc<Inner>);
 
@@ -73,12 +73,10 @@ struct Inner {
     sessions: Sessions,
     limits: Limits,
     exports: ExportSlots,
-    /// The hashes of API keys and feeds' secrets that were right when they were last used here. They open nothing by
-    /// themselves.
-    proven: Cache<Vec<u8>, ()>,
+    proven: ProvenSecrets,
 }
 
-/// Who it is, what they are now, by what, and the turns that it took.
+/// The user, their present state, the credential that named them, and the turns that it took.
 type Identified = (Actor, Principal, Credential, Vec<Taken>);
 
 impl Authenticator {
@@ -101,12 +99,12 @@ impl Authenticator {
         self.0.exports.begin(claimant)
     }
 
-    /// The hashes of secrets that were right here.
-    pub(super) fn proven(&self) -> &Cache<Vec<u8>, ()> {
-        &self.0.proven
+    /// Charges the limits of this request.
+    pub fn charge(&self, request: &Request) -> Charge {
+        Charge::new(self.0.limits.clone(), self.0.proven.clone(), LimitReport::of(request))
     }
 
-    /// Who it is, and what they are now.
+    /// The user that the request's credential names, and their present state.
     pub async fn authenticate(&self, request: &Request) -> Result<(Actor, Principal, Credential)> {
         let identified = match bearer(request) {
             Some(token) => self.by_token(request, token).await,
@@ -169,7 +167,7 @@ impl Authenticator {
             return self.refuse(request, Error::InvalidToken).await;
         };
         let id = ApiKeyId::from(token.id);
-        let nobody_yet = match self.proven().contains_key(&token.hash()) {
+        let nobody_yet = match self.0.proven.contains_key(&token.hash()) {
             true => {
                 if let Some(refused) = limits.still_refused(token.tenant(), id.0, writes(request)) {
                     LimitReport::of(request).add(&refused);
@@ -179,7 +177,7 @@ impl Authenticator {
             }
             false => Actor::unproven(token.tenant(), Uuid::nil().into(), origin_of(request)),
         };
-        let (db, limits, writes, charge) = (db.clone(), limits.clone(), writes(request), Charge::of(request)?);
+        let (db, limits, writes, charge) = (db.clone(), limits.clone(), writes(request), self.charge(request));
         let admission = async move {
             let find = async { Ok(db.find_api_key(&nobody_yet, id).await?.filter(|stored| token.fits(&stored.hash))) };
             let found = charge.prove(nobody_yet.origin().ip, token.hash(), find).await?;
@@ -196,9 +194,9 @@ impl Authenticator {
         to_its_end(admission).await
     }
 
-    /// Refuses who can't prove who they are, and charges them as a visitor.
+    /// Refuses a request without a valid credential, and charges it as a visitor's.
     async fn refuse<T>(&self, request: &Request, error: Error) -> Result<T> {
-        Charge::of(request)?.take(&[self.0.limits.anonymous(origin_of(request).ip)]).await?;
+        self.charge(request).take(&[self.0.limits.anonymous(origin_of(request).ip)]).await?;
         Err(error)
     }
 

@@ -1,26 +1,30 @@
 //! Charges the limits of a request, and looks up the secrets that visitors bring.
-use super::Authenticator;
 use super::limits::{Limit, Limits, check};
 use crate::base::error::Result;
 use crate::base::request::LimitReport;
-use poem::Request;
+use moka::sync::Cache;
 use std::net::IpAddr;
 use std::slice;
+
+/// The hashes of API keys and feeds' secrets that were right when they were last used here. They open nothing by themselves.
+pub type ProvenSecrets = Cache<Vec<u8>, ()>;
 
 /// Charges limits for a request, and has the answer say so.
 #[derive(Clone)]
 pub struct Charge {
-    authenticator: Authenticator,
+    limits: Limits,
+    proven: ProvenSecrets,
     report: LimitReport,
 }
 
 impl Charge {
-    pub fn of(request: &Request) -> Result<Self> {
-        Ok(Self { authenticator: Authenticator::of(request)?.clone(), report: LimitReport::of(request) })
+    /// [`Authenticator::charge`](super::Authenticator::charge) makes one for a request.
+    pub(super) fn new(limits: Limits, proven: ProvenSecrets, report: LimitReport) -> Self {
+        Self { limits, proven, report }
     }
 
     pub fn limits(&self) -> &Limits {
-        self.authenticator.limits()
+        &self.limits
     }
 
     /// 429 where a limit is used up.
@@ -32,7 +36,7 @@ impl Charge {
 
     /// Whether the secret of this hash was right here before.
     pub fn is_proven(&self, hash: &[u8]) -> bool {
-        self.authenticator.proven().contains_key(hash)
+        self.proven.contains_key(hash)
     }
 
     /// Has `find` look up the secret that a visitor brought, by its hash. A guess costs a turn of the visitor's address. It
@@ -45,7 +49,7 @@ impl Charge {
         hash: Vec<u8>,
         find: impl Future<Output = Result<Option<T>>>,
     ) -> Result<Option<T>> {
-        let (limits, proven) = (self.limits(), self.authenticator.proven());
+        let (limits, proven) = (&self.limits, &self.proven);
         let guess = limits.anonymous(ip);
         let was_right = proven.contains_key(&hash);
         let taken = if was_right { vec![] } else { limits.take(slice::from_ref(&guess)).await? };

@@ -30,7 +30,7 @@ const REFUSAL_REMEMBERED: Duration = Duration::from_secs(1);
 pub struct Limit {
     /// Its name in `RateLimit-Policy`.
     pub policy: &'static str,
-    /// Whose turns are counted.
+    /// The party whose turns are counted.
     pub key: String,
     pub quota: u32,
     pub window: Duration,
@@ -209,7 +209,8 @@ impl Limits {
         Limit { policy: "feed", key, quota: self.config.feed_per_hour, window: HOUR }
     }
 
-    /// Requests by a session that is over: its own, or who kept its token could use up what its user has.
+    /// Requests by a session that is over. They have a limit of their own: a stranger who kept its token could otherwise use up
+    /// what the user has.
     pub fn ended(&self, tenant: TenantId, session: SessionId) -> Limit {
         let (key, quota) = (format!("bc:{{{tenant}}}:limit:ended:{session}"), self.config.user_per_hour);
         Limit { policy: "user", key, quota, window: HOUR }

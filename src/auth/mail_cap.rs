@@ -37,7 +37,7 @@ pub struct InvitationMail<'a> {
     pub founded: Instant,
     /// Where the inviter calls from.
     pub from: Option<IpAddr>,
-    /// Whom it invites.
+    /// The address that it invites.
     pub to: &'a str,
 }
 

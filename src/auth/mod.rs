@@ -1,4 +1,4 @@
-//! Who calls, and what they may do: tokens, sessions, principals, permissions and limits, as plain functions. The operations of
+//! Callers, and what they may do: tokens, sessions, principals, permissions and limits, as plain functions. The operations of
 //! sign-in are in `resources::auth`, and what takes an HTTP request apart is in `api`.
 pub mod access_token;
 mod actor;

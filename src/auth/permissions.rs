@@ -4,6 +4,11 @@
 pub use crate::db::roles::Role;
 
 /// A right, as a type: made by [`permissions!`](crate::permissions!).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no permission",
+    label = "callers are asked for a permission",
+    note = "declare it in the slice's `mod.rs`: `permissions! {{ {Self}: Editor }}`"
+)]
 pub trait Permission: Send + Sync + 'static {
     /// [`PERMISSION`](crate::api::guard::PERMISSION), and the permission as `operations.txt` prints it.
     const NAME: &'static str;
@@ -26,7 +31,7 @@ pub trait ForOperators {}
 /// The permissions of a slice: `permissions! { Read(read): Viewer, Delete: Editor if own else Admin }`. One with `(read)`
 /// opens no write lease; one with `(people)` is refused to API keys: whatever gives rights that outlive the key, and whatever is
 /// about a person's own account, asks for such a one. With `else Nobody`, nobody has it for what others made. `operators! { Manage }`
-/// is for who operates the server.
+/// is for the operators of the server.
 #[macro_export]
 macro_rules! permissions {
     ($($(#[$attribute:meta])* $name:ident $(($($access:ident),+))?: $role:ident $(if own else $others:ident)?),+ $(,)?) => {$(

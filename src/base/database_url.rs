@@ -3,30 +3,7 @@
 use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
-
-/// What stands between the server and PostgreSQL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pooler {
-    /// Nothing: each connection is a session of the server's own, for as long as it is open.
-    None,
-    /// A pooler that lends the database's sessions out for one transaction at a time, as PgBouncer does with
-    /// `pool_mode = transaction`.
-    Transaction,
-}
-
-impl FromStr for Pooler {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "none" => Ok(Self::None),
-            "transaction" => Ok(Self::Transaction),
-            _ => Err("must be none or transaction"),
-        }
-    }
-}
 
 /// How the connection is encrypted: the later, the stricter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -409,7 +386,7 @@ impl Parameters {
         let ca_file = self.take(&["sslrootcert", "ssl_ca"])?;
         let is_of_system = ca_file.as_deref() == Some("system");
         if is_of_system {
-            asked.push(TlsMode::VerifyFull); // as libpq has it: who gets a certificate there is anybody
+            asked.push(TlsMode::VerifyFull); // as libpq has it: anybody can get a certificate from those authorities
         }
         let (least, most) = (asked.iter().min(), asked.iter().max());
         if least == Some(&TlsMode::Disable) && most > Some(&TlsMode::Disable) {

@@ -26,51 +26,51 @@ pub enum Error {
     Forbidden,
     /// The caller is an API key, whatever its role.
     #[error(
-        "This is not for API keys: a key has no profile and no sessions, and gives nobody rights that outlive it. Sign in as a \
+        "API keys may not do this. A key has no profile and no sessions, and can't grant rights that outlive it. Sign in as a \
          person."
     )]
     NotForApiKeys,
     /// Or their tenant is suspended.
     #[error("This user is disabled.")]
     InactiveUser,
-    /// Told only to who knows the password, as is the one before.
-    #[error("The e-mail address has to be verified first; a mail with a token is on its way.")]
+    /// Returned only after the password was verified, as the one before, so that it reveals nothing to others.
+    #[error("The e-mail address has to be verified first. A mail with a token is on its way.")]
     UnverifiedEmail,
     /// A caller who wants what only people with a verified address may do, where mail is set up.
     #[error(
-        "Your e-mail address has to be verified first: to invite people, to make API keys and to open registration takes a \
-         verified one. A mail with a token is on its way."
+        "Your e-mail address has to be verified first. Only then can you invite people, create API keys and open \
+         registration. A mail with a token is on its way."
     )]
     UnverifiedCaller,
     #[error("This tenant is closed for registration.")]
     RegistrationClosed,
-    #[error("Not found.")]
+    #[error("The resource was not found.")]
     NotFound,
     /// With the methods that the path has, as `Allow` lists them.
     #[error("This method is not allowed here.")]
     MethodNotAllowed(String),
     #[error("The request took too long to arrive.")]
     RequestTimeout,
-    #[error("It conflicts with what exists.")]
+    #[error("The request conflicts with the present state.")]
     Conflict(Detail),
-    #[error("It was changed meanwhile.")]
+    #[error("The resource was changed by someone else. Fetch it again and retry.")]
     PreconditionFailed,
     #[error("The body is too large.")]
     PayloadTooLarge,
-    #[error("The body's media type is not supported here.")]
+    #[error("The media type of the body is not supported.")]
     UnsupportedMediaType,
     /// The body was compressed, or otherwise encoded, for its way.
-    #[error("A body with a Content-Encoding is not supported here; send it as it is.")]
+    #[error("A body with a Content-Encoding is not supported. Send the body without encoding.")]
     UnsupportedEncoding,
     /// The schema is kept, but the request can't be carried out.
     #[error("The request can't be carried out.")]
     Unprocessable(Detail),
     #[error("This idempotency key was used for another request.")]
     IdempotencyMismatch,
-    #[error("Too many requests.")]
+    #[error("Too many requests were sent. Retry later.")]
     RateLimited { retry_after: Duration },
     /// A dependency is away or overloaded, or the deadline is over; worth another try.
-    #[error("The service is not available at the moment; try again later.")]
+    #[error("The service is not available at the moment. Try again later.")]
     Unavailable(#[source] anyhow::Error),
     /// As [`Self::Unavailable`], as a statement took longer than its deadline; with what the caller can do about it.
     #[error("The request took too long to answer.")]
@@ -131,7 +131,7 @@ impl Detail {
     /// A code of ISO 4217.
     pub fn currency(&mut self, member: &str, code: &str) {
         if places_of(code).is_none() {
-            self.add(member, "is no currency of ISO 4217");
+            self.add(member, "is not a currency of ISO 4217");
         }
     }
 

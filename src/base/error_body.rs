@@ -1,7 +1,7 @@
 //! The one error body, and how each error looks in HTTP.
 //!
 //! An error travels as a [`Failure`] inside an empty response; [`crate::server::edge`] renders it once, where the request id
-//! and the client's `Accept` are known. So every error looks the same, whoever raised it.
+//! and the client's `Accept` are known. So every error looks the same, wherever it was raised.
 use crate::base::error::{Detail, Error};
 use poem::error::ResponseError;
 use poem::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -118,7 +118,7 @@ impl Error {
     }
 }
 
-/// Rounded up: who waits as long as they are told is served.
+/// Rounded up: a client that waits as long as it is told is served.
 fn whole_seconds(wait: std::time::Duration) -> u64 {
     u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1)
 }

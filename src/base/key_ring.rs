@@ -95,7 +95,7 @@ impl KeyRing {
         Sealer::new(ciphers, self.active().id.clone(), self.0.env.clone(), self.0.metrics.clone())
     }
 
-    /// Encrypts a key under the active master key. `bound_to` names whose key it is.
+    /// Encrypts a key under the active master key. `bound_to` names the owner of the key.
     pub fn wrap(&self, key: &Key, bound_to: &[u8]) -> Result<Wrapped> {
         let Master { id, wrapping, .. } = self.active();
         self.0.metrics.key_uses.get_or_create(&KeyUse { key: id.to_string() }).inc();

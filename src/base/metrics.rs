@@ -1,5 +1,5 @@
-//! What the server counts of itself, in the text format of OpenMetrics 1.0; served to whom the operator lets reach
-//! `metrics.address`.
+//! What the server counts of itself, in the text format of OpenMetrics 1.0; served to the clients that the operator lets
+//! reach `metrics.address`.
 use poem::http::StatusCode;
 use poem::{Body, Endpoint, IntoResponse, Response, Route, get, handler, web};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -22,7 +22,7 @@ pub struct Metrics {
     /// Uses of the data key that was used most, of those that this server used: 2^32 is the bound of AES-GCM with random
     /// nonces (NIST SP 800-38D, 8.3), before which it gets a successor.
     pub most_data_key_uses: Gauge,
-    /// Whose key that is.
+    /// The tenant of that key.
     most_used: Arc<Mutex<Uuid>>,
     /// Sealed values that did not open: they were changed or moved in the database, or their key is gone.
     pub unsealing_failures: Counter,

@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod money;
 pub mod opaque;
 pub mod password;
+pub mod pooler;
 pub mod private_files;
 pub mod queue;
 pub mod request;

@@ -51,7 +51,7 @@ impl Amount {
         self.units.is_multiple_of(unused).then(|| Self { units: self.units.clone(), places })
     }
 
-    /// The one way to see it: for who may.
+    /// The one way to see it: for callers who may.
     pub fn reveal(&self) -> String {
         let one = 10_u64.pow(MAX_PLACES);
         let (whole, fraction) = (*self.units / one, *self.units % one);

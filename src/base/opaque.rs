@@ -1,4 +1,4 @@
-//! Tokens that mean nothing to who holds them: API keys, invitations, tokens by mail. Inside are the tenant and the row,
+//! Tokens that mean nothing to their holders: API keys, invitations, tokens by mail. Inside are the tenant and the row,
 //! so that they are found within their tenant, and a secret whose SHA-256 the row keeps.
 use crate::base::crypto::sha256;
 use crate::base::env::Env;

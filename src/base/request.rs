@@ -24,6 +24,23 @@ impl ForwardedScheme {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(pub String);
 
+/// The media type of an HTML form.
+pub const FORM: &str = "application/x-www-form-urlencoded";
+
+/// A media type without its parameters.
+pub fn essence(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// Whether the body is said to be a form.
+pub fn is_form(request: &Request) -> bool {
+    request.content_type().is_some_and(|content_type| essence(content_type) == FORM)
+}
+
+/// What a form may leave out where it comes by an old path: such a request carries these parameters and their values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FormDefaults(pub &'static [(&'static str, &'static str)]);
+
 /// How a limit stands after a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taken {

@@ -1,24 +1,21 @@
 //! `bizcenter create-user`.
 use super::{CreateUserArgs, print, prompt};
 use crate::auth::Role;
-use crate::base::addresses::canonical_email;
 use crate::base::error::{Detail, Error};
 use crate::base::formats::is_one_line;
 use crate::base::queue::Claimant;
 use crate::config::Config;
-use crate::db::Origin;
 use crate::db::types::UserId;
+use crate::db::{Email, Origin};
 use crate::resources::auth::Tenancy;
 use crate::resources::users::NewUser;
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use uuid::Uuid;
 
 pub async fn run(config: Config, args: CreateUserArgs) -> anyhow::Result<()> {
     let CreateUserArgs { email, name, tenant, role, admin, superuser, password_stdin } = args;
     let email = prompt::value(email, "--email", "E-mail")?;
-    if let Err(fault) = canonical_email(&email) {
-        bail!("--email {fault}");
-    }
+    let email = Email::parse(&email).map_err(|fault| anyhow!("--email {fault}"))?;
     let name = prompt::value(name, "--name", "Name")?;
     if name.chars().count() > 120 || !is_one_line(&name) {
         bail!("--name must be one line of at most 120 characters");

@@ -76,7 +76,7 @@ impl FromStr for SessionStoreChoice {
 /// How access tokens are signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JwtAlgorithm {
-    /// By `jwt_secret`: who can verify tokens can make them.
+    /// By `jwt_secret`: a program that can verify tokens can make them.
     Hs256,
     /// By `jwt_key`, an Ed25519 key.
     EdDsa,
@@ -203,8 +203,8 @@ fn jwt_key(reader: &mut Reader, algorithm: Read<JwtAlgorithm>) -> Read<Option<Se
     }
 }
 
-/// A private key that may be absent, and outside development must be where nothing is signed with one: whoever set it
-/// believes that it is.
+/// A private key that may be absent. Outside development it must be absent where no token is signed with it: an operator who
+/// set it believes that it is in use.
 fn unless_idle(reader: &mut Reader, path: &'static str, algorithm: Read<JwtAlgorithm>) -> Read<Option<SecretString>> {
     let key = private_key(reader, path)?;
     match algorithm {

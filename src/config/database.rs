@@ -1,6 +1,7 @@
 //! `[database]`: which one, and how many connections.
 use super::reader::{Read, Reader};
-use crate::base::database_url::{self, NetworkUrl, Pooler};
+use crate::base::database_url::{self, NetworkUrl};
+use crate::base::pooler::Pooler;
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `[log]`: how much is logged, and for whom.
+//! `[log]`: how much is logged, and in which form.
 use super::reader::{Read, Reader};
 use std::str::FromStr;
 

@@ -88,7 +88,7 @@ pub(super) fn weakness(secret: &str) -> Option<String> {
     is_sequence.then(|| "is a sequence".to_owned())
 }
 
-/// One secret for two purposes: who learns or guesses it in one place has both.
+/// Refuses one secret for two purposes: an attacker who learns or guesses it in one place has both.
 pub(super) fn refuse_equal(reader: &mut Reader, path: &str, of: &SecretString, others: &[(&str, &SecretString)]) {
     let same = others.iter().find(|(_, other)| other.expose_secret() == of.expose_secret());
     if let Some((other, _)) = same.filter(|_| reader.environment != Environment::Development) {

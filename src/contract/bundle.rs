@@ -2,7 +2,8 @@
 //!
 //! A reference into a `components` section, of the same file or of another, becomes a reference to the bundled
 //! document's own components, and the component is collected; any other reference is replaced by what it points at.
-//! Text that nothing refers to is an error, because nobody would notice that it says something else than the server.
+//! What operations [share](shared) otherwise is put in place. Text that nothing refers to is an error, because nobody
+//! would notice that it says something else than the server.
 //!
 //! `build.rs` includes this file too, so it uses nothing else of the crate.
 use anyhow::{Context, Result, bail};
@@ -10,14 +11,21 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
+// With its path, because `build.rs` looks for it elsewhere than the crate does.
+#[path = "bundle/shared.rs"]
+mod shared;
+
 const ROOT: &str = "openapi.yaml";
+
+/// Members of the root that are not copied: what becomes of them is said elsewhere in the document.
+const NOT_COPIED: [&str; 2] = ["components", "security"];
 
 /// Reads `dir/openapi.yaml` and the files beside it.
 pub fn bundle(dir: &Path) -> Result<Value> {
     let sources = Sources::read(dir)?;
     let mut bundler = Bundler::new(&sources);
     let mut document = Map::new();
-    for (key, value) in sources.root()?.iter().filter(|(key, _)| *key != "components") {
+    for (key, value) in sources.root()?.iter().filter(|(key, _)| !NOT_COPIED.contains(&key.as_str())) {
         document.insert(key.clone(), bundler.walk(value, ROOT, Keys::of_children(key, Keys::Fixed))?);
     }
     document.insert("components".to_owned(), bundler.components()?);
@@ -70,7 +78,7 @@ impl Sources {
         self.files.get(&target.file)?.pointer(&target.pointer)
     }
 
-    /// Each component and each path item must have been reached from the root.
+    /// Each component, each path item and each entry of a section `x-…` must have been reached from the root.
     fn refuse_dead_text(&self, reached: &BTreeSet<Target>) -> Result<()> {
         let mut dead = Vec::new();
         for (file, content) in &self.files {
@@ -78,7 +86,9 @@ impl Sources {
             let components = components.into_iter().map(|(kind, name)| format!("/components/{kind}/{name}"));
             let paths = content["paths"].as_object().filter(|_| file != ROOT).into_iter().flatten();
             let paths = paths.map(|(name, _)| format!("/paths/{name}"));
-            for pointer in components.chain(paths) {
+            let shared = entries_below(content).into_iter().filter(|(section, _)| section.starts_with("x-"));
+            let shared = shared.map(|(section, name)| format!("/{section}/{name}"));
+            for pointer in components.chain(paths).chain(shared) {
                 let target = Target { file: file.clone(), pointer };
                 if !reached.contains(&target) {
                     dead.push(target.to_string());
@@ -159,11 +169,19 @@ struct Bundler<'a> {
     reached: BTreeSet<Target>,
     /// The references that are being replaced by what they point at, outermost first.
     inlining: Vec<Target>,
+    /// The responses that operations write out, and which operation does so first.
+    written: BTreeMap<String, String>,
 }
 
 impl<'a> Bundler<'a> {
     fn new(sources: &'a Sources) -> Self {
-        let mut bundler = Self { sources, pending: VecDeque::new(), reached: BTreeSet::new(), inlining: Vec::new() };
+        let mut bundler = Self {
+            sources,
+            pending: VecDeque::new(),
+            reached: BTreeSet::new(),
+            inlining: Vec::new(),
+            written: BTreeMap::new(),
+        };
         // Operations name security schemes without a reference.
         let schemes = sources.components.iter().filter(|((kind, _), file)| kind == "securitySchemes" && *file == ROOT);
         for ((kind, name), file) in schemes {
@@ -203,6 +221,9 @@ impl<'a> Bundler<'a> {
     }
 
     fn walk_members(&mut self, members: &Map<String, Value>, file: &str, keys: Keys) -> Result<Value> {
+        if keys == Keys::Fixed && shared::is_operation(members) {
+            return self.operation(members, file);
+        }
         let mut walked = Map::new();
         for (key, value) in members {
             let value = match key.as_str() {
@@ -255,7 +276,7 @@ mod tests {
     use super::*;
 
     /// Bundles files given as `(name, YAML)`.
-    fn bundle_files(files: &[(&str, &str)]) -> Result<Value> {
+    pub(super) fn bundle_files(files: &[(&str, &str)]) -> Result<Value> {
         let dir = tempfile::tempdir().unwrap();
         for (name, text) in files {
             std::fs::write(dir.path().join(name), text).unwrap();

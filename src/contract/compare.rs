@@ -134,7 +134,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Short enough to be read: who needs all of it looks into the document.
+/// Short enough to be read: a reader who needs all of it looks into the document.
 fn shown(value: Option<&Value>) -> String {
     const MOST: usize = 200;
     let Some(value) = value else { return "nothing".to_owned() };

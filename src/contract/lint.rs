@@ -53,7 +53,17 @@ impl<'a> Lint<'a> {
         self.parameters(at, &operation["parameters"]);
         self.request_body(at, operation);
         for (status, response) in operation["responses"].as_object().into_iter().flatten() {
-            self.response(&format!("{at} {status}"), status, dereference(self.document, response));
+            let at = format!("{at} {status}");
+            self.not_a_copy(&at, response);
+            self.response(&at, status, dereference(self.document, response));
+        }
+    }
+
+    /// A response that is shared is referred to: of two copies, one would sooner or later be forgotten in a change.
+    fn not_a_copy(&mut self, at: &str, response: &Value) {
+        let shared = self.document["components"]["responses"].as_object().into_iter().flatten();
+        for (name, _) in shared.filter(|(_, shared)| *shared == response) {
+            self.expect(false, at, &format!("says word by word what responses › {name} says; refer to that"));
         }
     }
 
@@ -291,6 +301,18 @@ mod tests {
         assert_operation_problem("responses", json!({"500": {}}), " 500: must have the Error schema as its body");
         let mut document = good();
         *document.pointer_mut(&format!("{PUT}/responses")).unwrap() = json!({"503": {OTHER_BODY: "Says what is down"}});
+        assert_eq!(lint(&document), [""; 0]);
+    }
+
+    #[test]
+    fn shared_responses_are_referred_to() {
+        let mut document = good();
+        let written_out = document.pointer(&format!("{PUT}/responses/404")).cloned().unwrap();
+        document["components"]["responses"] = json!({"NotFound": written_out});
+        let problem = "says word by word what responses › NotFound says; refer to that";
+        assert_eq!(lint(&document), [format!("task_replace (PUT /tasks/{{task_id}}) 404: {problem}")]);
+        let reference = json!({"$ref": "#/components/responses/NotFound"});
+        *document.pointer_mut(&format!("{PUT}/responses/404")).unwrap() = reference;
         assert_eq!(lint(&document), [""; 0]);
     }
 

@@ -1,7 +1,7 @@
 //! The API contract: the document that people write, first, in `openapi/`.
 //!
-//! It is what clients are generated from and what `/openapi.json` and the pages show. Whoever changes the API changes
-//! the contract, and then the code until both agree:
+//! It is what clients are generated from and what `/openapi.json` and the pages show. An engineer who changes the API
+//! changes the contract first, and then the code until both agree:
 //!
 //! - `build.rs` [bundles](self) the files to one document; one that doesn't hold together does not build.
 //! - The document that poem-openapi derives from the code must be equal to it, once both are in [one form](normalise);

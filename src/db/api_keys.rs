@@ -1,4 +1,4 @@
-//! API keys as a request needs them: whose they are, and whether they still are good.
+//! API keys as a request needs them: their service accounts, and whether they still are good.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::principals::{Principal, Row, columns, serveable};
 use super::roles::Role;

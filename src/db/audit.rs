@@ -37,6 +37,11 @@ crate::text_enum! {
 }
 
 /// What an audit row can be about: an id that knows its kind.
+#[diagnostic::on_unimplemented(
+    message = "the audit log has no kind for `{Self}`",
+    label = "only an id with a kind can be audited",
+    note = "declare the record that has such ids with `record!`, beside its types: see src/api/record.rs"
+)]
 pub trait Subject {
     const KIND: &'static str;
     /// Whether lists of this kind are cached: a change then puts an end to those that there are.

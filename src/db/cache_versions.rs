@@ -1,7 +1,7 @@
 //! Cache versions keep cached lists from ever being out of date. Each change to a record of a cached kind gives the
 //! tenant's lists of that kind another version, in its own transaction, and the version is part of the name under
-//! which a list is kept. Who reads it with a list, in one snapshot, keeps the list under the right name; who reads it and
-//! finds such a name has a list that was true at that moment.
+//! which a list is kept. A server that reads it with a list, in one snapshot, keeps the list under the right name; a server
+//! that reads it and finds such a name has a list that was true at that moment.
 //!
 //! A version is an id and no counter: one that was lost with its transaction, or came back with a backup, is never given
 //! to other rows.

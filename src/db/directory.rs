@@ -1,9 +1,9 @@
-//! What is looked up before a tenant is known: who signs in under a name, and which tenant has a slug. Nothing else is
+//! What is looked up before a tenant is known: the user who has a name, and the tenant that has a slug. Nothing else is
 //! in reach here: on PostgreSQL no tenant is set, and row-level security hides all the rest. And how names get in and out.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::error::Constraint;
 use super::types::{TenantId, UserId};
-use super::{Db, Origin, ReadTx, Scope, WriteScope, WriteTx};
+use super::{Db, Email, Origin, ReadTx, Scope, WriteScope, WriteTx};
 use crate::base::addresses::stored_forms;
 use crate::base::error::{Detail, Error, Result};
 use crate::base::formats::subscriber;
@@ -80,7 +80,7 @@ impl WriteScope for Server {
 }
 
 impl Db {
-    /// Whose name this is; `name` is in its canonical form. Addresses from before there was one are found by it too.
+    /// The user who has this name; `name` is in its canonical form. Addresses from before there was one are found by it too.
     pub async fn find_login(&self, name: &str, origin: &Origin) -> Result<Option<(TenantId, UserId)>> {
         let rows = logins::table.filter(logins::name.eq_any(stored_forms(name)));
         let rows = rows.select((logins::name, logins::tenant_id, logins::user_id));
@@ -107,17 +107,17 @@ impl WriteTx {
         Ok(())
     }
 
-    /// The same by this address, in its canonical form: 409 where it is somebody's, in whichever form that is stored.
-    pub async fn add_email(&mut self, user: UserId, email: &str) -> Result<()> {
-        let mut others = stored_forms(email);
-        others.retain(|form| form != email);
+    /// The same by this address: 409 where it is somebody's, in whichever form that is stored.
+    pub async fn add_email(&mut self, user: UserId, email: &Email) -> Result<()> {
+        let mut others = email.stored_forms();
+        others.retain(|form| form != email.as_str());
         if !others.is_empty() {
             let others = logins::table.filter(logins::name.eq_any(others)).count();
             if others.get_result::<i64>(self.conn()).await? > 0 {
                 return Err(Error::Conflict(Detail::of("email", "is taken")));
             }
         }
-        self.add_login(user, email.to_owned()).await.taken("email")?;
+        self.add_login(user, email.to_string()).await.taken("email")?;
         Ok(())
     }
 

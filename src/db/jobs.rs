@@ -23,6 +23,11 @@ pub const DEFAULT_LEASE: std::time::Duration = std::time::Duration::from_secs(5 
 const SEALED_AT_ONCE: i64 = 100;
 
 /// What a kind of job is given. It is kept encrypted: mail has tokens in it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a job",
+    label = "only a job can be enqueued",
+    note = "implement `Job` for it; it is stored as JSON, and so it needs `Serialize` and `Deserialize` as well"
+)]
 pub trait Job: Serialize + DeserializeOwned + Send + 'static {
     const KIND: &'static str;
     /// How long a server has such a job before it counts as dead, and another may take it.

@@ -8,11 +8,11 @@ use super::transactions::{Access, unavailable};
 use super::types::{Instant, TenantId, UserId};
 use super::{AnyConnection, Audited};
 use crate::base::crypto::Sealer;
-use crate::base::database_url::Pooler;
 use crate::base::env::Env;
 use crate::base::error::Result;
 use crate::base::key_ring::KeyRing;
 use crate::base::metrics::Metrics;
+use crate::base::pooler::Pooler;
 use crate::base::queue::{Claimant, FairQueue, Party, Turn};
 use async_func::AsyncFunc;
 use diesel_async::pooled_connection::bb8::{Pool, PooledConnection};
@@ -30,20 +30,25 @@ const JOB_CONNECTIONS: usize = 2;
 /// How long a statement of the server's own work may take: it has no request that would end before.
 const JOB_STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Whose rows a lease may see: a caller's, or a job's.
+/// The tenant whose rows a lease may see: a caller's, or a job's.
 pub trait Scope {
     fn tenant(&self) -> TenantId;
-    /// Whose turn a lease takes.
+    /// The party whose turn a lease takes.
     fn claimant(&self) -> Claimant;
 }
 
-/// A scope that also may change them, and in whose name.
+/// A scope that also may change them, in the name of its actor.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't open a write lease",
+    label = "this scope only reads",
+    note = "a caller can write only with a permission that is declared without `(read)` in `permissions!`: take `Caller<Write>`"
+)]
 pub trait WriteScope: Scope {
     fn actor(&self) -> UserId;
     fn origin(&self) -> &Origin;
 }
 
-/// The scope of who operates the server, and may act in any tenant.
+/// The scope of an operator of the server, who may act in any tenant.
 pub trait OperatorScope: WriteScope {}
 
 /// Where a change comes from, for the audit log. Empty for the operator's commands.

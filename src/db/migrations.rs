@@ -3,8 +3,8 @@
 use super::connect::{Target, establish};
 use super::directory::NoTenant;
 use super::{AnyConnection, Db, ReadTx, pooler};
-use crate::base::database_url::Pooler;
 use crate::base::error::{Error, Result};
+use crate::base::pooler::Pooler;
 use anyhow::{Context, anyhow, ensure};
 use diesel::QueryDsl;
 use diesel::connection::SimpleConnection;

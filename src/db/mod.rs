@@ -1,6 +1,6 @@
 //! One connection type over three databases, and the leases that bind it to a tenant.
 //!
-//! A lease is one transaction. It comes from a [`Scope`], which knows whose rows it may touch, and is given back when the
+//! A lease is one transaction. It comes from a [`Scope`], which knows the tenant whose rows it may touch, and is given back when the
 //! work is over: `db.read(&caller, async |tx| queries::find(tx, id).await)`. Never take a second lease while holding one.
 pub mod any;
 pub mod api_keys;
@@ -11,6 +11,7 @@ pub mod connect;
 pub mod data_keys;
 pub mod deadline;
 pub mod directory;
+mod email;
 pub mod enums;
 pub mod error;
 pub mod failures;
@@ -42,6 +43,7 @@ pub mod types;
 pub use any::{Any, AnyConnection};
 pub use audit::{AuditAction as Action, Audited, Changes};
 pub use data_keys::{Place, SealedColumn, Unsealer};
+pub use email::Email;
 pub use idempotency::Once;
 pub use lease::{Cost, Db, DbOptions, OperatorScope, Origin, ReadTx, Scope, SendAsyncFn, WriteScope, WriteTx};
 pub use principals::Principal;

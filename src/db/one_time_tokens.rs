@@ -46,7 +46,7 @@ pub struct Issued {
     pub name: String,
 }
 
-/// Who a redeemed token was made for.
+/// The user and the address that a redeemed token was made for.
 pub struct Redeemed {
     pub user: UserId,
     /// The address that it was mailed to.
@@ -82,7 +82,7 @@ async fn recipient(tx: &mut ReadTx, user: UserId, purpose: Purpose, at_once: boo
 }
 
 impl Db {
-    /// Whom the actor's token of this purpose would go to.
+    /// The recipient that the actor's token of this purpose would go to.
     pub async fn token_recipient(
         &self,
         scope: &impl WriteScope,
@@ -125,12 +125,12 @@ impl Db {
     }
 }
 
-/// What whoever shows a bad token is told, whatever is bad about it.
+/// The answer to a bad token, whatever is bad about it.
 pub fn invalid() -> Error {
     Error::unprocessable("token", "is not valid, was used, or has expired")
 }
 
-/// Whom a token is for, while it is good: 422 otherwise.
+/// The user and the address that a token is for, while it is good: 422 otherwise.
 pub async fn find_token(tx: &mut ReadTx, token: &OpaqueToken, purpose: Purpose) -> Result<Redeemed> {
     type Row = (Vec<u8>, UserId, String);
     let (tenant, now) = (tx.tenant(), tx.now());
@@ -173,7 +173,7 @@ impl WriteTx {
 
     /// Uses the actor's token up: 422 where it is not good, or was used meanwhile. Gives the address that it was mailed to.
     pub async fn redeem(&mut self, token: &OpaqueToken, purpose: Purpose) -> Result<String> {
-        self.lock_actor().await?; // who comes second waits here
+        self.lock_actor().await?; // the second of two requests waits here
         let Redeemed { user, email } = find_token(self, token, purpose).await?;
         if user != self.actor() {
             return Err(invalid());

@@ -1,4 +1,4 @@
-//! Who the client is, seen past our own proxies. poem's `RealIp` believes whatever header anyone sends.
+//! The client's address, seen past our own proxies. poem's `RealIp` believes whatever header anyone sends.
 use crate::base::request::{ClientIp, ForwardedScheme};
 use ipnet::IpNet;
 use poem::Request;

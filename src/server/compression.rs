@@ -4,6 +4,7 @@
 //! A strong `ETag` names one sequence of bytes, so a compressed answer needs a tag of its own: `"5"` becomes
 //! `"5--gzip"`. What clients send back loses the suffix again, so that a 304 names the copy that the client has.
 //! Not so in `If-Range`: a part of the plain bytes must never be joined to a compressed copy.
+use super::coding::Coding;
 use super::copies::Copies;
 use super::negotiate::weight;
 use crate::base::error::Error;
@@ -42,48 +43,6 @@ pub struct Compression {
     held: Option<Coding>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Coding {
-    Brotli,
-    Gzip,
-}
-
-impl Coding {
-    /// In our order of preference.
-    pub const ALL: [Self; 2] = [Self::Brotli, Self::Gzip];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Brotli => "br",
-            Self::Gzip => "gzip",
-        }
-    }
-
-    /// With the closing quote, so that it can only stand at the end of a tag.
-    fn tag_suffix(self) -> &'static str {
-        match self {
-            Self::Brotli => "--br\"",
-            Self::Gzip => "--gzip\"",
-        }
-    }
-
-    fn apply(self, response: Response) -> Response {
-        let algorithm = match self {
-            Self::Brotli => CompressionAlgo::BR,
-            Self::Gzip => CompressionAlgo::GZIP,
-        };
-        Compress::new(response, algorithm).with_quality(CompressionLevel::Fastest).into_response()
-    }
-
-    fn tag(self, headers: &mut HeaderMap) {
-        let strong = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()).filter(|tag| tag.starts_with('"'));
-        let bare = strong.and_then(|tag| tag.strip_suffix('"'));
-        if let Some(tagged) = bare.and_then(|bare| format!("{bare}{}", self.tag_suffix()).parse().ok()) {
-            headers.insert(header::ETAG, tagged);
-        }
-    }
-}
-
 impl Compression {
     /// Reads what the client accepts, and takes our suffixes off the tags that it sends back.
     pub fn negotiate(request: &mut HeaderMap) -> Self {
@@ -106,12 +65,20 @@ impl Compression {
                 if let Some(copies) = response.data::<&'static Copies>().copied() {
                     return replaced(response, copies, coding).await;
                 }
-                let response = coding.apply(response);
+                let response = compressed(response, coding);
                 if length.is_some_and(|length| length <= AT_ONCE) { whole(response).await } else { response }
             }
             _ => response,
         }
     }
+}
+
+fn compressed(response: Response, coding: Coding) -> Response {
+    let algorithm = match coding {
+        Coding::Brotli => CompressionAlgo::BR,
+        Coding::Gzip => CompressionAlgo::GZIP,
+    };
+    Compress::new(response, algorithm).with_quality(CompressionLevel::Fastest).into_response()
 }
 
 fn accepted(request: &HeaderMap) -> Option<Coding> {

@@ -1,6 +1,6 @@
 //! A file that never changes, in each coding that clients accept. Each copy is made once: when the server is built, or for
 //! the first client that asks. Compressing it anew for every client would let anybody have us work for nothing.
-use super::compression::Coding;
+use super::coding::Coding;
 use super::pack;
 use crate::base::error::{Error, Result};
 use bytes::Bytes;

@@ -2,6 +2,7 @@
 //! no operation.
 pub mod body_limit;
 pub mod client_ip;
+pub mod coding;
 pub mod compression;
 pub mod copies;
 pub mod cors;

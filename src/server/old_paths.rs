@@ -1,5 +1,5 @@
 //! Paths of earlier systems, served in place: programs that still call them go on working, and are told where to go.
-use crate::api::body::{FormDefaults, is_form};
+use crate::base::request::{FormDefaults, is_form};
 use poem::Request;
 use poem::http::uri::PathAndQuery;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};

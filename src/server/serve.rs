@@ -98,7 +98,7 @@ async fn serve_with<E: Endpoint + 'static>(
         });
         while connections.try_join_next().is_some() {} // forget those that have ended
     }
-    drop(listener); // whoever comes now is refused at once, and a balancer looks elsewhere
+    drop(listener); // new connections are refused at once, and a balancer looks elsewhere
     drain(connections, drain_timeout).await;
     Ok(())
 }
@@ -141,7 +141,7 @@ async fn drain(mut connections: JoinSet<()>, limit: Duration) {
     }
 }
 
-/// Resolves at the first SIGTERM or SIGINT. Whoever asks a second time does not want to wait for the drain.
+/// Resolves at the first SIGTERM or SIGINT. An operator who sends a second one does not want to wait for the drain.
 pub async fn stop_signal() {
     let (mut interrupt, mut terminate) = match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
         (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),

@@ -35,7 +35,7 @@ pub struct Unsent {
     shares: Shares<Holder>,
 }
 
-/// Whose answer it will be. The edge puts it into each request; whoever finds out more about the caller says so there.
+/// The party that the answer is for. The edge puts it into each request; authentication makes it more precise there.
 #[derive(Clone)]
 pub struct Recipient {
     unsent: Unsent,

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 const MAX_BYTES: usize = 256 * 1024;
 /// How many bytes are kept in process.
 const CAPACITY: u64 = 64 * 1024 * 1024;
-/// How many bytes of one tenant's lists of a kind Redis keeps: sessions and limits live there too, and whoever asks a new
-/// question each time must not take the room from them.
+/// How many bytes of one tenant's lists of a kind Redis keeps: sessions and limits live there too, and a client that asks
+/// a new question each time must not take the room from them.
 const MAX_OF_TENANT: usize = 2 * 1024 * 1024;
 
 // In Redis one hash holds what is kept of a tenant's lists of one kind: `cache_version`, of which all of it is, `bytes`, and the
@@ -43,7 +43,7 @@ static PUT: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// What an answer is kept under: whose it is, of which lists in which state, and what was asked.
+/// What an answer is kept under: its tenant, the kind and the state of its lists, and what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CacheKey {
     kind: &'static str,

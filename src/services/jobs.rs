@@ -173,7 +173,7 @@ impl Jobs {
         let mut next = Some(job);
         while let Some(job) = next {
             self.work_on(job).await;
-            // An error is met again, and logged, by who looks for the first job.
+            // An error is met again, and logged, by the loop that looks for the first job.
             next = if stop.is_cancelled() { None } else { self.claim(&queue).await.unwrap_or_default() };
         }
     }

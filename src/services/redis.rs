@@ -61,7 +61,7 @@ impl Redis {
     }
 
     /// The same; none where Redis is away, for what a server can count by itself then. Where it is only busy that would be a
-    /// way around the limits: who keeps all connections in use would be counted from nothing, on each server.
+    /// way around the limits: a client that keeps all connections in use would be counted from nothing, on each server.
     pub async fn run_unless_away<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<Option<T>> {
         match self.ask(invocation, false).await {
             Ok(value) => Ok(Some(value)),
@@ -87,7 +87,7 @@ impl Redis {
         let result = tokio::time::timeout(self.0.timeout, attempts).await;
         let result = result.unwrap_or_else(|_| Err(Failure::Connection(anyhow!("Redis did not answer in time"))));
         if let Err(Failure::Connection(_)) = &result {
-            self.0.lines.fetch_add(1, Ordering::SeqCst); // whoever waits on one of these lines should not
+            self.0.lines.fetch_add(1, Ordering::SeqCst); // a request that waits for one of these connections should stop waiting
             *self.0.away_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + AWAY);
         } else {
             self.0.answers.fetch_add(1, Ordering::SeqCst);

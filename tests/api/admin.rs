@@ -263,7 +263,10 @@ async fn operators_do_not_shut_themselves_out() {
     let both = json!({"is_suspended": true, "user_requests_per_hour": 7});
     let answer = operator.patch(&path).json(&both).send().await;
     assert_eq!(answer.error(), error(409, "conflict"));
-    assert_eq!(answer.detail(), json!({"is_suspended": ["is for other tenants: you would shut yourself out"]}));
+    assert_eq!(
+        answer.detail(),
+        json!({"is_suspended": ["can't be set for your own tenant, because you would lose access"]})
+    );
     let limits = json!({"is_suspended": false, "user_requests_per_hour": 7000});
     assert_eq!(operator.patch(&path).json(&limits).expect(200).await.json()["user_requests_per_hour"], 7000);
     let elsewhere = other.operator().await;

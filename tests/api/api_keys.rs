@@ -40,7 +40,7 @@ async fn make(by: &Person, role: &str) -> Value {
     by.post(KEYS).json(&json!({"name": "Robot", "role": role})).expect(201).await.json()
 }
 
-/// A call by who has this key and nothing else.
+/// A call by a program that has this key and nothing else.
 fn by_key(app: &TestApp, key: &Value, method: Method, path: &str) -> Call {
     app.visitor().call(method, path).header("x-api-key", &text(key, "key"))
 }
@@ -183,7 +183,7 @@ async fn admins_make_keys_and_none_above_themselves() {
 async fn what_is_for_people_is_not_for_keys() {
     let app = TestApp::start().await;
     let tenant = app.tenant().await;
-    let almighty = tenant.almighty().await; // whose keys don't operate the server
+    let almighty = tenant.almighty().await; // the keys of an operator don't operate the server
     let key = make(&almighty, "owner").await;
     let sessions = almighty.get("/api/v1/auth/sessions").expect(200).await.json();
     let own = format!("/api/v1/auth/sessions/{}", text(&sessions["items"][0], "id"));

@@ -3,7 +3,7 @@
 //! `scripts/prove attacks` runs them at full size against a release build and prints the figures; `scripts/test` runs them
 //! small. Counts and bounds are asserted in both; times only at full size.
 use crate::cli::bizcenter;
-use crate::support::{TestDatabase, shares_redis};
+use crate::support::{TestDatabase, not_for_this_run, shares_redis};
 use futures_util::stream::{self, StreamExt};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -58,7 +58,8 @@ impl Server {
     /// `None` where this run would only repeat another one's.
     async fn start(settings: &[(&str, &str)]) -> Option<Self> {
         if shares_redis() {
-            return None; // what is attacked here is the same with sessions in Redis
+            not_for_this_run("what is attacked here is the same with sessions in Redis");
+            return None;
         }
         let database = TestDatabase::create().await;
         let mut command = match std::env::var("TEST_BINARY") {

@@ -1,4 +1,4 @@
-//! Attendees over HTTP: who is invited, and who answers.
+//! Attendees over HTTP: the people who are invited, and the users who answer for them.
 use crate::meetings::path_of;
 use crate::support::{Person, Tenant, TestApp};
 use bizcenter::auth::Role;
@@ -70,8 +70,8 @@ async fn exactly_one_of_user_and_address_is_given_and_it_must_be_somebody() {
     let removed = tenant.viewer().await;
     owner.delete(&format!("/api/v1/users/{}", removed.id())).expect(204).await;
     for (input, detail) in [
-        (json!({}), json!({"user_id": ["or `email` is needed"]})),
-        (json!({"user_id": null, "email": null}), json!({"user_id": ["or `email` is needed"]})),
+        (json!({}), json!({"user_id": ["is required, unless `email` is given"]})),
+        (json!({"user_id": null, "email": null}), json!({"user_id": ["is required, unless `email` is given"]})),
         (both, json!({"email": ["must be absent with `user_id`"]})),
         (json!({"user_id": other.owner.id()}), json!({"user_id": ["does not exist"]})),
         (json!({"user_id": removed.id()}), json!({"user_id": ["does not exist"]})),
@@ -133,7 +133,7 @@ async fn a_meeting_has_so_many_attendees_and_no_more() {
         owner.post(&list).json(&json!({"email": format!("{number}@elsewhere.example")})).expect(201).await;
     }
     let answer = owner.post(&list).json(&json!({"email": "one@elsewhere.example"})).send().await;
-    let full = json!({"email": ["the meeting has 200 attendees already"]});
+    let full = json!({"email": ["the meeting already has 200 attendees"]});
     assert_eq!((answer.error().0, answer.detail()), (422, full));
     let page = owner.get(&format!("{list}?per_page=100&page=2")).expect(200).await.json();
     assert_eq!((page["items"].as_array().unwrap().len(), &page["meta"]["total"]), (100, &json!(200)));

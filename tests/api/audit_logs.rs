@@ -1,4 +1,4 @@
-//! The audit log over HTTP: filters, search, pages, exports, and who may read it. And no secret gets into it.
+//! The audit log over HTTP: filters, search, pages, exports, and the roles that may read it. And no secret gets into it.
 use crate::support::{Answer, Person, Tenant, TestApp};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};

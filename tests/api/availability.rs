@@ -1,5 +1,5 @@
 //! What one caller costs has bounds, and says so when it reaches them.
-use crate::support::{Kind, Tenant, TestApp};
+use crate::support::{Kind, Tenant, TestApp, is_for};
 use bizcenter::contract::{Operation, document, operations};
 use futures_util::future::join_all;
 use reqwest::Response;
@@ -30,8 +30,8 @@ async fn a_search_that_takes_too_long_says_what_to_narrow() {
 
 #[tokio::test]
 async fn on_sqlite_every_list_search_export_and_feed_looks_at_its_deadline() {
-    if Kind::of_this_run() != Kind::Sqlite {
-        return; // the other databases do that for every statement
+    if !is_for(Kind::Sqlite, "the other databases do that for every statement") {
+        return;
     }
     let app = TestApp::alone().await;
     let tenant = crate::tenancy::tenant_with_everything(&app).await;

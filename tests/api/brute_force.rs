@@ -1,4 +1,4 @@
-//! Guessing passwords: who has failed too often waits, longer each time, whichever way they come.
+//! Guessing passwords: a client that has failed too often waits, longer each time, whichever way it comes.
 use crate::support::{Answer, Call, Person, TestApp, has_servers, redis_call, redis_url};
 use bizcenter::auth::limits::network;
 use bizcenter::config::{Config, RateLimitConfig};
@@ -197,7 +197,7 @@ async fn guesses_of_the_current_password_wait_by_themselves() {
         place.wrong(&owner.email()).await; // sign-in counts failures by itself
     }
     place.wait(&owner.email()).await;
-    change(PASSWORD).expect(204).await; // and who fails there keeps nobody in from changing it
+    change(PASSWORD).expect(204).await; // and failed sign-ins keep no user who is signed in from changing it
     for _ in 0..4 {
         change("wrong").expect(422).await; // all of it is forgotten
     }
@@ -252,7 +252,7 @@ async fn of_many_tries_at_once_five_are_judged() {
     place.wait(&email).await;
 }
 
-// --- nobody learns who is known
+// --- nobody learns which names are known
 
 /// What is told of tries at a name: before, within and after the wait.
 async fn story(place: &Place, name: &str) -> Vec<Value> {
@@ -329,9 +329,10 @@ async fn fifty_failures_from_an_address_make_it_wait_for_every_account() {
 /// An office at nine in the morning.
 #[tokio::test]
 async fn twenty_people_of_one_address_sign_in_at_once() {
-    let app = TestApp::with(|config| {
+    let redis = has_servers().then(|| redis_url().into()); // where counting takes several steps
+    let app = TestApp::with(move |config| {
         guarded(config);
-        config.redis.url = has_servers().then(|| redis_url().into()); // where counting takes several steps
+        config.redis.url = redis;
     })
     .await;
     let (tenant, place) = (app.tenant().await, Place::somewhere(&app));
@@ -391,9 +392,10 @@ async fn where_limits_are_off_nobody_waits() {
 /// Of tries at once the first may come last, and servers' clocks differ.
 #[tokio::test]
 async fn a_try_that_comes_late_does_not_wait() {
-    let app = TestApp::with(|config| {
+    let redis = has_servers().then(|| redis_url().into());
+    let app = TestApp::with(move |config| {
         guarded(config);
-        config.redis.url = has_servers().then(|| redis_url().into());
+        config.redis.url = redis;
     })
     .await;
     let (email, place) = (app.tenant().await.owner.email(), Place::somewhere(&app));

@@ -192,7 +192,7 @@ async fn colleagues_are_named_without_their_addresses() {
         let guest = read.iter().find(|line| line.value == address).unwrap_or_else(|| panic!("{read:?}"));
         assert_eq!(guest.parameters[1], ("PARTSTAT".into(), shown.into()));
     }
-    tenant.owner.post(&attendees).json(&json!({"email": viewer.email()})).expect(201).await; // who may see whose it is
+    tenant.owner.post(&attendees).json(&json!({"email": viewer.email()})).expect(201).await; // the owner may see that it is the viewer's
     let answer = file(&viewer, &meeting).await;
     let read = lines(&answer);
     let colleague = read.iter().find(|line| line.value == format!("urn:uuid:{}", viewer.id())).unwrap();

@@ -52,7 +52,7 @@ fn operations_txt_is_true() {
     assert_eq!(lines.lines().count(), of_contract, "the contract has {of_contract} operations");
 }
 
-/// Who may do what, for people: the same facts as a table.
+/// The permissions of each role, for people: the same facts as a table.
 #[test]
 fn the_page_about_access_is_true() {
     let operations = bizcenter::app::operations();

@@ -1,4 +1,4 @@
-//! The history of contracts: who changed what, when, from what to what.
+//! The history of contracts: each change, with its actor, its time, and the values before and after.
 use crate::contracts::{assert_refused, path_of, tenant, with};
 use crate::support::{Person, TestApp};
 use serde_json::{Value, json};

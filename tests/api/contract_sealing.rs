@@ -49,7 +49,7 @@ fn assert_broken(answer: &Answer) {
     assert!(!answer.text().contains("918273645546372"), "{}", answer.text());
 }
 
-/// Whoever would see the amount gets an error and no value; the others see what they always do.
+/// A caller who may see the amount gets an error and no value; the others see what they always do.
 async fn assert_hidden_from_all(admin: &Person, editor: &Person, contract: &Value) {
     let path = path_of(contract);
     for call in [

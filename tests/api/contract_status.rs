@@ -73,8 +73,8 @@ async fn the_whole_table_of_moves() {
                 assert_eq!(answer.status, expected, "{from} to {to}: {}", answer.text());
                 if expected == 422 {
                     let message = match to {
-                        "expired" => "is set by the server, when `end_date` is over",
-                        _ => "can't be reached from the present one",
+                        "expired" => "is set only by the server, after `end_date`",
+                        _ => "can't follow the present status",
                     };
                     assert_refused(&answer, 422, json!({"status": [message]}));
                     assert_eq!(tenant.owner.get(&path).expect(200).await.json(), contract);
@@ -94,7 +94,7 @@ async fn what_has_expired_does_not_come_back() {
     let tenant = TestApp::alone().await.tenant().await;
     let path = path_of(&in_status(&tenant, "expired").await);
     let longer = tenant.owner.patch(&path).json(&json!({"end_date": "2999-12-31"})).send().await;
-    let refused = json!({"end_date": ["is over: a contract that has expired does not come back"]});
+    let refused = json!({"end_date": ["can't be changed, because the contract has expired"]});
     assert_refused(&longer, 422, refused);
     let corrected = tenant.owner.patch(&path).json(&json!({"title": "Corrected", "amount": "5"})).expect(200).await;
     assert_eq!(corrected.json()["status"], json!("expired"));

@@ -1,4 +1,4 @@
-//! Contracts over HTTP: their members, their versions, and who may do what with them.
+//! Contracts over HTTP: their members, their versions, and what each role may do with them.
 use crate::support::{Answer, Person, Tenant, TestApp};
 use bizcenter::auth::Role;
 use serde_json::{Value, json};
@@ -180,7 +180,7 @@ async fn values_beyond_the_limits_are_refused_by_all_who_write() {
         (json!({"counterparty": "\u{3000}"}), json!({"counterparty": ["must not be blank"]})),
         (json!({"end_date": "2025-12-31"}), json!({"end_date": ["is before `start_date`"]})),
         (json!({"start_date": "2027-01-01"}), json!({"end_date": ["is before `start_date`"]})),
-        (json!({"currency": "XYZ", "amount": "1"}), json!({"currency": ["is no currency of ISO 4217"]})),
+        (json!({"currency": "XYZ", "amount": "1"}), json!({"currency": ["is not a currency of ISO 4217"]})),
         (
             json!({"title": " ", "end_date": "2025-12-31", "currency": "JPY", "amount": "0.1"}),
             json!({

@@ -157,7 +157,7 @@ async fn with_new_key_alone(app: &TestApp) -> TestApp {
 #[tokio::test]
 async fn the_old_master_key_can_be_taken_away_after_a_rotation() {
     let app = TestApp::alone().await;
-    let tenant = app.unverified_tenant().await; // whose owner is to get a mail
+    let tenant = app.unverified_tenant().await; // its owner is to get a mail
     let row = app.parts.env.uuid();
     let sealed = tenant.seal(place(row)).await.unwrap();
     let task = json!({"title": "Once"});

@@ -3,7 +3,7 @@
 //! SQLite has no server: there the tests have nothing to do.
 use crate::cli::{bizcenter, run};
 use crate::support::rows::text;
-use crate::support::{Kind, TestDatabase};
+use crate::support::{Kind, TestDatabase, is_for, is_pooled, not_for_this_run};
 use bizcenter::config::DatabaseUrl;
 use bizcenter::db::AnyConnection;
 use bizcenter::db::connect::{Target, establish};
@@ -21,8 +21,14 @@ struct Socket {
 
 impl Socket {
     async fn of_this_run() -> Option<Self> {
+        if is_pooled("the pooler of this run listens on TCP alone, and refuses startup parameters") {
+            return None;
+        }
         let variable = match Kind::of_this_run() {
-            Kind::Sqlite => return None,
+            Kind::Sqlite => {
+                not_for_this_run("SQLite has no server");
+                return None;
+            }
             Kind::Postgres => "TEST_POSTGRES_SOCKET_DIR",
             Kind::Mariadb => "TEST_MARIADB_SOCKET",
         };
@@ -92,8 +98,8 @@ async fn a_socket_may_be_named_in_the_url() {
 #[tokio::test]
 async fn what_libpq_takes_besides_reaches_the_server() {
     let Some(socket) = Socket::of_this_run().await else { return };
-    if socket.database.kind != Kind::Postgres {
-        return; // these are libpq's
+    if !is_for(Kind::Postgres, "these are libpq's") {
+        return;
     }
     let url = format!(
         "{}?application_name=my%20app&options=-c%20geqo%3Doff&connect_timeout=4&target_session_attrs=read-write",

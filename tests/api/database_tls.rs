@@ -3,7 +3,7 @@
 //! SQLite has no line: there the tests have nothing to do.
 use crate::support::proxy::Proxy;
 use crate::support::rows::{rows, text};
-use crate::support::{Kind, TestApp};
+use crate::support::{Kind, TestApp, is_for, not_for_this_run};
 use bizcenter::config::DatabaseUrl;
 use bizcenter::db::AnyConnection;
 use bizcenter::db::connect::{Target, establish};
@@ -19,7 +19,10 @@ use url::Url;
 /// The database server of this run; none with SQLite.
 fn server() -> Option<Url> {
     let variable = match Kind::of_this_run() {
-        Kind::Sqlite => return None,
+        Kind::Sqlite => {
+            not_for_this_run("SQLite has no server");
+            return None;
+        }
         Kind::Postgres => "TEST_POSTGRES_URL",
         Kind::Mariadb => "TEST_MARIADB_URL",
     };
@@ -237,8 +240,8 @@ async fn nobody_in_between_can_talk_us_out_of_encryption() {
 #[tokio::test]
 async fn where_encryption_is_only_preferred_a_server_without_it_will_do() {
     let Some(mut server) = server() else { return };
-    if Kind::of_this_run() != Kind::Mariadb {
-        return; // PostgreSQL's driver does that by itself
+    if !is_for(Kind::Mariadb, "PostgreSQL's driver does that by itself") {
+        return;
     }
     let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
     server.set_port(Some(plain.local_addr().unwrap().port())).unwrap();

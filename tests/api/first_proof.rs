@@ -185,7 +185,7 @@ async fn a_token_alone_verifies_nothing_and_is_not_used_up() {
     let app = TestApp::alone().await;
     let (person, other) = (newcomer(&app).await, app.tenant().await.owner);
     let token = mailed(&app, &person.email(), "bcv_").await;
-    let needed = json!({"password": ["is needed here, or an access token of the account that the address belongs to"]});
+    let needed = json!({"password": ["is required, unless the request has an access token of the account"]});
     for by in [&app.visitor(), &other] {
         let answer = verify(by, json!({"token": token})).await;
         assert_eq!((answer.error(), answer.detail()), ((422, "unprocessable".into()), needed.clone()));

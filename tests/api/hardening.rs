@@ -1,5 +1,5 @@
 //! What once went wrong, or would have: each of these was found by attacking the server.
-use crate::support::{Kind, TestApp};
+use crate::support::{Kind, TestApp, is_for};
 use bizcenter::auth::Actor;
 use bizcenter::base::password::Password;
 use bizcenter::base::queue::Claimant;
@@ -224,8 +224,8 @@ async fn a_storm_of_sign_ins_is_turned_away_at_once_and_readers_go_on() {
 async fn a_request_that_is_given_up_leaves_no_statement_running() {
     use bizcenter::db::AnyConnection;
     use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
-    if Kind::of_this_run() != Kind::Postgres {
-        return; // MariaDB and SQLite stop by themselves, at their time-outs
+    if !is_for(Kind::Postgres, "MariaDB and SQLite stop by themselves, at their time-outs") {
+        return;
     }
     let app = TestApp::with(|config| config.database.pool_size = 4).await;
     let owner = app.tenant().await.owner;
@@ -282,7 +282,7 @@ async fn what_holds_a_token_or_a_key_is_kept_by_nobody() {
 #[tokio::test]
 async fn what_is_refused_for_its_parameters_has_its_price() {
     let app = TestApp::with(|config| {
-        config.redis.url = None; // whose counts of this machine's address all servers of a run share
+        config.redis.url = None; // all servers of a run would share its counts of this machine's address
         config.rate_limit.enabled = true;
         config.rate_limit.anonymous_per_hour = 2;
         config.rate_limit.register_per_minute = 2;

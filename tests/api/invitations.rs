@@ -1,4 +1,4 @@
-//! Invitations: who may ask whom to join, what the token is good for, and when it is no more.
+//! Invitations: the roles that may invite, what the token is good for, and when it is no more.
 use crate::support::{Answer, Kind, Person, TestApp};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -142,10 +142,10 @@ async fn members_and_those_who_are_invited_already_are_a_conflict() {
     for email in [owner.email(), owner.email().to_uppercase(), wide(&owner.email()), disabled.email()] {
         let answer = invite(owner, &email, "viewer").await;
         assert_eq!(answer.error(), error(409, "conflict"), "{email}");
-        assert_eq!(answer.detail(), json!({"email": ["is a member's already"]}), "{email}");
+        assert_eq!(answer.detail(), json!({"email": ["already belongs to a user of the tenant"]}), "{email}");
     }
     invite(owner, &removed.email(), "viewer").await.expect(201);
-    invite(owner, &other.owner.email(), "viewer").await.expect(201); // who is where else is not told
+    invite(owner, &other.owner.email(), "viewer").await.expect(201); // that the address is a user's of another tenant is not told
 
     let email = format!("r-{}", address(&app));
     let first = invite(owner, &email, "viewer").await.expect(201).json();
@@ -211,7 +211,10 @@ async fn a_token_is_good_for_its_address_alone_and_once() {
     {
         let answer = join_with(&app, &email, &token, members).await;
         assert_eq!(answer.error(), error(422, "unprocessable"));
-        assert_eq!(answer.detail(), json!({"invitation_token": ["names the tenant: leave the other two out"]}));
+        assert_eq!(
+            answer.detail(),
+            json!({"invitation_token": ["already sets the tenant. Leave `tenant_id` and `tenant_name` out."]})
+        );
     }
     join_with(&app, &email, &token, json!({"role": "owner"})).await.expect(400);
     let taken = app.unique();

@@ -1,5 +1,5 @@
-//! An address of a colleague, given by somebody who can't see whose it is: it stays a guest's for them, and is answered by who
-//! has proved it to be theirs.
+//! An address of a colleague, given by somebody who can't see that it is the colleague's: it stays a guest's for them, and is
+//! answered by the user who has proved it to be theirs.
 use crate::meetings::path_of;
 use crate::support::{Answer, Person, Tenant, TestApp};
 use bizcenter::auth::Role;
@@ -66,7 +66,7 @@ async fn an_editor_can_not_find_out_whose_an_address_is() {
     expected.sort_by_key(|(_, email)| email.to_string());
     assert_eq!(rows, expected);
 
-    // Not by a conflict with the user either, nor by a filter, nor by who may answer for whom.
+    // Not by a conflict with the user either, nor by a filter, nor by a right to answer for the user.
     let again = of_a_meeting(&tenant, &editor, "Guess again").await;
     editor.post(&again).json(&json!({"user_id": viewer.id()})).expect(201).await;
     let made = invite(&editor, &again, &known).await.expect(201);

@@ -181,17 +181,17 @@ async fn another_tenants_ids_are_as_ones_that_never_were() {
     theirs.owner.get("/api/v1/auth/me").expect(200).await;
 }
 
-/// What who is let through is answered where it is no success, and why.
+/// The answer to a caller who may do it, where it is no success, and why.
 const NO_SUCCESS: [(&str, u16, &str); 6] = [
     ("auth_session_end", 404, "nobody ends another's session"),
     ("calendar_feed_get", 404, "they have none"),
     ("calendar_feed_delete", 404, "they have none"),
-    ("invitation_create", 409, "who had their turn before has invited the same address"),
+    ("invitation_create", 409, "the user before has invited the same address"),
     ("tenant_delete", 422, "another tenant is named"),
-    ("user_me_replace", 409, "who had their turn before has that address now"),
+    ("user_me_replace", 409, "the user before has that address now"),
 ];
 
-/// Whoever may do it has it done.
+/// A caller who may do it has it done.
 #[track_caller]
 fn is_done(operation: &Operation, answer: &Answer) {
     let status = answer.status.as_u16();

@@ -161,7 +161,7 @@ async fn bad_parameters_are_reported_at_once() {
         let far = owner.get(&format!("{ITEMS}?page=100002&per_page=1")).send().await;
         assert_eq!(far.error(), (422, "unprocessable".into()));
         let cursor = owner.get(&format!("{ITEMS}?cursor=x")).send().await;
-        assert_eq!(cursor.detail(), json!({"cursor": ["is not one of this list in this order"]}));
+        assert_eq!(cursor.detail(), json!({"cursor": ["does not belong to this list in this order"]}));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Items over HTTP: their members, their owners, and who may do what with them.
+//! Items over HTTP: their members, their owners, and what each role may do with them.
 use crate::support::{Answer, Person, Tenant, TestApp};
 use bizcenter::auth::Role;
 use futures_util::future::join_all;
@@ -124,7 +124,7 @@ async fn values_beyond_the_limits_are_refused_by_all_who_write() {
         ("currency", json!("EUR\n"), 400, vec!["must have at most 3 characters", no_code]),
         ("currency", json!(""), 400, vec!["must have at least 3 characters", no_code]),
         ("currency", json!(null), 400, vec!["must not be null"]),
-        ("currency", json!("ZZZ"), 422, vec!["is no currency of ISO 4217"]),
+        ("currency", json!("ZZZ"), 422, vec!["is not a currency of ISO 4217"]),
         ("owner_id", json!("me"), 400, vec!["must be a valid uuid"]),
         ("owner_id", json!(null), 400, vec!["must not be null"]),
     ];

@@ -151,7 +151,7 @@ async fn a_running_server_that_lacks_a_key_in_use_is_not_ready() {
     there.owner.at(&app).get(&path).expect(500).await;
     let answer = app.readiness().await.expect(503);
     assert_eq!(answer.error().1, "unavailable");
-    assert_eq!(answer.detail(), json!({"encryption": ["is down: a key does not open what is encrypted"]}));
+    assert_eq!(answer.detail(), json!({"encryption": ["is down, because a key does not decrypt the data"]}));
     assert!(!answer.text().contains("new"), "ids are for the log: {}", answer.text());
     assert_eq!(other.readiness().await.expect(200).json()["encryption"], "up");
     app.visitor().get("/livez").expect(200).await;

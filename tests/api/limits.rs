@@ -1,4 +1,4 @@
-//! Rate limits: whose turns are counted, what clients are told of them, and what counts against nothing.
+//! Rate limits: the parties whose turns are counted, what clients are told of them, and what counts against nothing.
 mod credentials;
 mod in_redis;
 mod rules;
@@ -38,7 +38,7 @@ const HIGH: RateLimitConfig = RateLimitConfig {
 /// Tests come from addresses of their own, as all servers of a run may count in one Redis.
 fn settings(limits: RateLimitConfig) -> impl FnOnce(&mut Config) + Send + 'static {
     move |config: &mut Config| {
-        config.redis.url = None; // whose counts of 127.0.0.1 all servers of a run share
+        config.redis.url = None; // all servers of a run would share its counts of 127.0.0.1
         config.rate_limit = limits;
         config.server.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
         config.auth.access_lifetime = std::time::Duration::from_secs(864_000); // tests turn the clock by hours

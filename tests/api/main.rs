@@ -46,6 +46,7 @@ mod jobs;
 mod key_checks;
 mod key_rights;
 mod korea;
+mod layers;
 mod limits;
 mod mail;
 mod meeting_lists;

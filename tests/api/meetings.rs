@@ -1,4 +1,4 @@
-//! Meetings over HTTP: their members, their states, their versions, and who may do what with them.
+//! Meetings over HTTP: their members, their states, their versions, and what each role may do with them.
 use crate::support::{Answer, Tenant, TestApp};
 use bizcenter::auth::Role;
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ async fn a_meeting_lives_and_ends() {
             json!({"attendees": {"user_id": editor.id()}, "action-items": {"description": "Go on"}})[list].clone();
         editor.post(&format!("{path}/{list}")).json(&input).expect(201).await;
     }
-    editor.delete(&path).header("if-match", "\"1\"").expect(412).await; // whom it invites is another version
+    editor.delete(&path).header("if-match", "\"1\"").expect(412).await; // a change of its attendees makes another version
     editor.delete(&path).header("if-match", "\"2\"").expect(204).await;
     for call in [editor.get(&path), editor.delete(&path), editor.patch(&path).json(&json!({}))] {
         assert_eq!(call.send().await.error(), (404, "not_found".into()));
@@ -187,7 +187,7 @@ async fn the_state_moves_as_the_table_says() {
             if may {
                 assert_eq!(answer.expect(200).json()["status"], to);
             } else {
-                assert_refused(&answer, 422, json!({"status": [format!("can't become \"{to}\" from \"{from}\"")]}));
+                assert_refused(&answer, 422, json!({"status": [format!("can't change from \"{from}\" to \"{to}\"")]}));
                 assert_eq!(owner.get(&path).expect(200).await.json(), meeting);
             }
         }

@@ -7,6 +7,9 @@ use bizcenter::db::{AnyConnection, migrations};
 use serde_json::json;
 use std::path::Path;
 use std::time::Duration;
+use tables::Tables;
+
+mod tables;
 
 const FOLDERS: [&str; 3] = ["mysql", "postgres", "sqlite"];
 
@@ -74,42 +77,41 @@ async fn structure(conn: &mut AnyConnection) -> Vec<Vec<String>> {
     }
 }
 
+/// What the steps of each folder have made so far.
+fn assert_alike(made: &[Tables; 3], step: &str, direction: &str) {
+    let [mysql, postgres, sqlite] = made;
+    let mut differences = mysql.differences("MariaDB", postgres, "PostgreSQL");
+    differences.extend(mysql.differences("MariaDB", sqlite, "SQLite"));
+    assert!(
+        differences.is_empty(),
+        "After {direction} of {step} the three databases should have the same tables, columns (by name, and whether they may \
+         be null), constraints and indexes. But:\n- {}",
+        differences.join("\n- ")
+    );
+}
+
 #[test]
 fn the_three_databases_have_the_same_steps() {
     let [mysql, postgres, sqlite] = FOLDERS.map(steps_of);
+    let same = "each step has a folder of the same name in migrations/mysql, migrations/postgres and migrations/sqlite";
     assert!(!mysql.is_empty());
-    assert_eq!(mysql, postgres);
-    assert_eq!(mysql, sqlite);
+    assert_eq!(mysql, postgres, "{same}");
+    assert_eq!(mysql, sqlite, "{same}");
+    let mut made = [(); 3].map(|()| Tables::default());
     for step in &mysql {
-        // What is spelt alike everywhere is alike: indexes, keys, and which tables come and go.
-        let words =
-            ["CREATE TABLE ", "CREATE INDEX ", "CREATE UNIQUE INDEX ", "CONSTRAINT ", "PRIMARY KEY ", "DROP TABLE "];
-        // MariaDB has no index on an expression.
-        let is_on_expression = |line: &str| line.contains(" INDEX ") && line.matches('(').count() > 1;
-        let is_alike = |line: &&str| words.iter().any(|word| line.starts_with(word)) && !is_on_expression(line);
-        let parts = |folder| {
-            let sql =
-                format!("{}{}", sql_of(folder, step, "up.sql"), sql_of(folder, step, "down.sql")).replace('`', "");
-            // Of a column that comes or goes, its name: the types are the database's own.
-            let column = |line: &str| {
-                let words: Vec<_> = line.trim_end_matches(';').split(' ').take(6).collect();
-                (words.first() == Some(&"ALTER") && words.get(4) == Some(&"COLUMN")).then(|| words.join(" "))
-            };
-            let lines = sql.lines().map(str::trim);
-            lines
-                .filter_map(|line| column(line).or_else(|| is_alike(&line).then(|| line.to_owned())))
-                .collect::<Vec<_>>()
-        };
-        let [mysql, postgres, sqlite] = FOLDERS.map(parts);
-        // Row-level security is PostgreSQL's alone, collations are MariaDB's.
-        let is_of_one = |folder: &str, word: &str| sql_of(folder, step, "up.sql").contains(word);
-        assert!(
-            !mysql.is_empty() || is_of_one("postgres", "POLICY") || is_of_one("mysql", "COLLATE"),
-            "{step}: nothing to compare"
-        );
-        assert_eq!(mysql, postgres, "{step}: MariaDB and PostgreSQL get other tables, keys, indexes or columns");
-        assert_eq!(mysql, sqlite, "{step}: MariaDB and SQLite get other tables, keys, indexes or columns");
+        for (tables, folder) in made.iter_mut().zip(FOLDERS) {
+            tables.apply(&sql_of(folder, step, "up.sql"));
+        }
+        assert_alike(&made, step, "up.sql");
     }
+    assert!(made[0].len() > 20 && made[0].column_count() > 200, "{} tables were found", made[0].len());
+    for step in mysql.iter().rev() {
+        for (tables, folder) in made.iter_mut().zip(FOLDERS) {
+            tables.apply(&sql_of(folder, step, "down.sql"));
+        }
+        assert_alike(&made, step, "down.sql");
+    }
+    assert_eq!(made[0].len(), 0, "down.sql of all steps leaves no table");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,9 +2,9 @@
 //! of this server, of that one, of a command. Whatever one left in a session, another would find there.
 use crate::cli::{bizcenter, run, started};
 use crate::support::rows::{rows, run as batch};
-use crate::support::{Kind, Person, Tenant, TestApp, TestDatabase, shares_redis};
+use crate::support::{Kind, Person, Tenant, TestApp, TestDatabase, is_for, not_for_this_run, shares_redis};
 use bizcenter::auth::Actor;
-use bizcenter::base::database_url::Pooler;
+use bizcenter::base::pooler::Pooler;
 use bizcenter::db::{Origin, ReadTx};
 use diesel_async::RunQueryDsl;
 use futures_util::future::join_all;
@@ -21,10 +21,14 @@ const TASKS: &str = "/api/v1/tasks";
 
 /// An empty database behind PgBouncer; none where this run is about another database, or would only repeat itself.
 async fn pooled_database() -> Option<TestDatabase> {
-    match Kind::of_this_run() {
-        Kind::Postgres if !shares_redis() => Some(TestDatabase::create_behind(Pooler::Transaction, "").await),
-        _ => None,
+    if shares_redis() {
+        not_for_this_run("sessions in Redis change nothing between the server and the pooler");
+        return None;
     }
+    if !is_for(Kind::Postgres, "the pooler is PostgreSQL's") {
+        return None;
+    }
+    Some(TestDatabase::create_behind(Pooler::Transaction, "").await)
 }
 
 /// How many sessions PgBouncer has at most for one database and role.
@@ -120,7 +124,7 @@ async fn server(app: &TestApp) -> (Child, TestApp) {
     (child, app)
 }
 
-/// Runs a command as an operator does who has set this.
+/// Runs a command as an operator who has set this does.
 async fn command(database: &TestDatabase, pooler: &str, arguments: &[&str]) -> (i32, String, String) {
     let mut command: Command = bizcenter(database.folder.path(), arguments);
     run(command.env("DATABASE_URL", &database.url).env("DATABASE_POOLER", pooler)).await
@@ -318,7 +322,7 @@ async fn a_request_that_gets_no_session_is_told_in_time() {
 /// The driver would look up any other type by a statement that it keeps for as long as its connection.
 #[tokio::test]
 async fn no_column_has_a_type_that_the_driver_must_look_up() {
-    if Kind::of_this_run() != Kind::Postgres {
+    if !is_for(Kind::Postgres, "this is about PostgreSQL's driver") {
         return;
     }
     const FIRST_OF_NO_CATALOGUE: u32 = 10_000; // PostgreSQL's own types are numbered by hand, below this

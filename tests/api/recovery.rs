@@ -1,4 +1,4 @@
-//! What goes by mail: a new password for who forgot theirs, and the proof that an address is somebody's.
+//! What goes by mail: a new password for a user who forgot theirs, and the proof that an address is the user's.
 use crate::support::rows::run;
 use crate::support::{Answer, Kind, Person, TestApp};
 use chrono::Duration;
@@ -178,7 +178,7 @@ async fn a_token_is_good_for_half_an_hour_and_the_latest_alone() {
     login(&app, &late.email(), PASSWORD).await.expect(200);
 }
 
-/// Who reads a former mailbox, or asked before the password was changed, must get nowhere.
+/// A reader of a former mailbox must get nowhere, nor must a token that was asked for before the password was changed.
 #[tokio::test]
 async fn a_token_is_no_good_once_the_address_or_the_password_was_changed() {
     let app = TestApp::alone().await;
@@ -320,7 +320,11 @@ async fn the_commonest_passwords_are_refused_wherever_one_is_set() {
         for (member, (call, input)) in ["password", "password", "new_password", "password"].into_iter().zip(calls) {
             let answer = call.json(&input).send().await;
             assert_eq!(answer.error(), (422, "unprocessable".into()), "{input}");
-            assert_eq!(answer.detail(), json!({member: ["is among the commonest: choose another one"]}), "{input}");
+            assert_eq!(
+                answer.detail(),
+                json!({member: ["is a commonly used password. Choose another one."]}),
+                "{input}"
+            );
         }
     }
     viewer.get(ME).expect(200).await;

@@ -109,7 +109,7 @@ async fn without_rights_on_our_keys_the_cache_is_down() {
 
     let needed = TestApp::with(user.settings(SessionStoreChoice::Redis)).await;
     let ready = needed.readiness().await.expect(503);
-    assert_eq!(ready.detail(), json!({"cache": ["does not let its user do what is needed"]}));
+    assert_eq!(ready.detail(), json!({"cache": ["does not grant its user all rights that the server needs"]}));
     user.grant(&documented()).await;
     assert_eq!(needed.readiness().await.expect(200).json()["cache"], json!("up"), "once it has them");
     user.delete().await;

@@ -1,4 +1,4 @@
-//! Registration: who gets in, as what, and into which tenant.
+//! Registration: the people who get in, with which role, and into which tenant.
 use crate::support::rows::run;
 use crate::support::{Answer, Kind, Tenant, TestApp};
 use futures_util::future::join_all;
@@ -166,7 +166,7 @@ async fn a_tenant_that_exists_can_not_be_named_anew() {
     let input = newcomer(&app, json!({"tenant_id": open_tenant(&app).await, "tenant_name": "Mine now"}));
     let answer = register(&app, &input).await;
     assert_eq!(answer.error(), (422, "unprocessable".into()));
-    assert_eq!(answer.detail(), json!({"tenant_name": ["is only for a new tenant: this one exists"]}));
+    assert_eq!(answer.detail(), json!({"tenant_name": ["is only for a new tenant, but this tenant exists"]}));
 }
 
 /// Registers while a change of the tenant is made, but not committed yet.

@@ -1,5 +1,5 @@
-//! Several servers on one database and one Redis: what one is told holds on the other at once. And Redis going away: nobody
-//! is let in who should not be, nobody waits for long, and all is well when it is back.
+//! Several servers on one database and one Redis: what one is told holds on the other at once. And Redis going away: no
+//! caller who should not be let in is let in, nobody waits for long, and all is well when it is back.
 mod failover;
 
 use crate::support::{Person, TestApp, has_servers, redis_call, redis_url};

@@ -1,4 +1,4 @@
-//! Who may do what, written by hand: the code can't be its own proof. Each row has what the product's table says, the least
+//! What each role may do, written by hand: the code can't be its own proof. Each row has what the product's table says, the least
 //! role (for one's own/for what others made, as in `operations.txt`) and the operations that it is about. A new operation
 //! belongs to a row.
 use std::collections::BTreeMap;

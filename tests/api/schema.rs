@@ -1,7 +1,7 @@
 //! What `src/db/schema.rs` says, held against the catalogue of a freshly migrated database; and the walls between tenants
 //! that the tables themselves must have.
 use crate::support::rows::rows;
-use crate::support::{Kind, TestDatabase};
+use crate::support::{Kind, TestDatabase, is_for};
 use bizcenter::db::migrations;
 use bizcenter::db::schema::TABLES;
 use std::collections::{BTreeMap, BTreeSet};
@@ -254,8 +254,8 @@ async fn no_foreign_key_can_leave_the_tenant() {
 #[tokio::test]
 async fn postgres_hides_every_tenant_from_the_others() {
     let catalogue = Catalogue::of_a_new_database().await;
-    if catalogue.kind != Kind::Postgres {
-        return; // the other databases have no row-level security
+    if !is_for(Kind::Postgres, "the other databases have no row-level security") {
+        return;
     }
     let policies = catalogue
         .rows(
@@ -286,8 +286,8 @@ async fn postgres_hides_every_tenant_from_the_others() {
 #[tokio::test]
 async fn mariadb_compares_text_to_the_letter_and_keeps_transactions() {
     let catalogue = Catalogue::of_a_new_database().await;
-    if catalogue.kind != Kind::Mariadb {
-        return; // this is about storage engines and collations, which the others do not have
+    if !is_for(Kind::Mariadb, "this is about storage engines and collations, which the others do not have") {
+        return;
     }
     let tables = "SELECT table_name, engine, table_collation FROM information_schema.tables
                   WHERE table_schema = database() AND table_name <> '__diesel_schema_migrations'";
@@ -318,8 +318,8 @@ async fn mariadb_compares_text_to_the_letter_and_keeps_transactions() {
 #[tokio::test]
 async fn sqlite_is_strict_about_types() {
     let catalogue = Catalogue::of_a_new_database().await;
-    if catalogue.kind != Kind::Sqlite {
-        return; // the other databases always are
+    if !is_for(Kind::Sqlite, "the other databases always are") {
+        return;
     }
     let tables = "SELECT name, strict FROM pragma_table_list
                   WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite_%'

@@ -1,5 +1,5 @@
 //! Searches find the letters of all scripts in either case, also where PostgreSQL's own folding knows only ASCII.
-use crate::support::{Kind, Person, TestApp, TestDatabase};
+use crate::support::{Kind, Person, TestApp, TestDatabase, is_for};
 use bizcenter::config::DatabaseUrl;
 use bizcenter::db::migrations;
 use bizcenter::db::search::Folding;
@@ -54,8 +54,8 @@ async fn large_letters_are_found_by_small_ones() {
 
 #[tokio::test]
 async fn large_letters_are_found_where_postgres_knows_only_ascii() {
-    if Kind::of_this_run() != Kind::Postgres {
-        return; // the other databases have no LC_CTYPE
+    if !is_for(Kind::Postgres, "the other databases have no LC_CTYPE") {
+        return;
     }
     let database = TestDatabase::create_with("TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'").await;
     migrations::up(&database.target()).await.unwrap();

@@ -1,6 +1,6 @@
 //! `bizcenter seed`, run as people run it, and looked at over HTTP.
 use crate::cli::{bizcenter, run, serve};
-use crate::support::{Kind, TestDatabase};
+use crate::support::{Kind, TestDatabase, is_for};
 use reqwest::Client;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -132,8 +132,8 @@ async fn a_password_can_be_given_and_is_not_printed() {
 #[tokio::test]
 async fn outside_of_development_it_asks() {
     let database = TestDatabase::create().await;
-    if database.kind != Kind::Sqlite {
-        return; // the question comes before any database
+    if !is_for(Kind::Sqlite, "the question comes before any database") {
+        return;
     }
     let in_production = |arguments: &[&str]| {
         let mut command = seed(&database, arguments);

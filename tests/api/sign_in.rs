@@ -71,7 +71,7 @@ async fn one_name_must_be_given_and_not_two() {
     for input in [json!({"password": PASSWORD}), json!({"email": email, "username": email, "password": PASSWORD})] {
         let answer = login(&app, &input).await;
         assert_eq!(answer.error(), (422, "unprocessable".into()));
-        assert_eq!(answer.detail(), json!({"email": ["give either `email` or `username`"]}));
+        assert_eq!(answer.detail(), json!({"email": ["exactly one of `email` and `username` is required"]}));
     }
 }
 

@@ -1,6 +1,6 @@
-//! The modes of what the server writes, whatever the umask of who starts it.
+//! The modes of what the server writes, whatever the umask of the user who starts it.
 use crate::cli::run;
-use crate::support::{Kind, TestDatabase};
+use crate::support::{Kind, TestDatabase, is_for};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tokio::process::Command;
@@ -23,8 +23,8 @@ async fn migrate(folder: &Path, umask: &str) {
 
 #[tokio::test]
 async fn data_and_secrets_are_private_whatever_the_umask() {
-    if Kind::of_this_run() != Kind::Sqlite {
-        return; // it is the same on all runs, as SQLite is what the binary takes without settings
+    if !is_for(Kind::Sqlite, "it is the same on all runs, as SQLite is what the binary takes without settings") {
+        return;
     }
     for umask in ["000", "022", "077", "277"] {
         let home = tempfile::tempdir().unwrap();
@@ -52,7 +52,7 @@ async fn data_and_secrets_are_private_whatever_the_umask() {
 
 #[tokio::test]
 async fn a_default_folder_with_something_else_in_it_stays_shared() {
-    if Kind::of_this_run() != Kind::Sqlite {
+    if !is_for(Kind::Sqlite, "it is the same on all runs, as SQLite is what the binary takes without settings") {
         return;
     }
     let home = tempfile::tempdir().unwrap();
@@ -68,7 +68,7 @@ async fn a_default_folder_with_something_else_in_it_stays_shared() {
 #[tokio::test]
 async fn the_files_of_a_running_server_are_private_too() {
     let database = TestDatabase::create().await;
-    if database.kind != Kind::Sqlite {
+    if !is_for(Kind::Sqlite, "the other databases have no files of ours") {
         return;
     }
     let (_child, address) = crate::cli::serve(&database).await;

@@ -1,4 +1,4 @@
-//! Comments on tasks over HTTP: who may write, change and delete them, whom they mention, and what ends with a task.
+//! Comments on tasks over HTTP: what each role may do with them, the users that they mention, and what ends with a task.
 use crate::support::{Answer, Person, Tenant, TestApp};
 use bizcenter::auth::Role;
 use futures_util::future::join_all;

@@ -159,7 +159,7 @@ async fn a_byte_order_mark_comes_where_it_is_asked_for() {
         assert!(export("&bom=false").await.body.starts_with(b"id\r\n"), "{path}");
         let json = owner.get(&format!("/api/v1/{path}/export?format=ndjson&bom=true")).send().await;
         assert_eq!(json.error(), (400, "validation_error".into()), "{path}");
-        let told = "is for `format=csv` alone: JSON has no byte order mark";
+        let told = "is only for `format=csv`, because JSON has no byte order mark";
         assert_eq!(json.detail(), json!({"bom": [told]}), "{path}");
         let unclear = owner.get(&format!("/api/v1/{path}/export?bom=1")).send().await;
         assert_eq!(unclear.detail(), json!({"bom": ["must be a boolean"]}), "{path}");

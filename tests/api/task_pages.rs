@@ -169,7 +169,7 @@ async fn pages_say_where_they_stand() {
     for (page, per_page) in [("1002", "100"), ("100002", "1"), ("2147483647", "100")] {
         let far = owner.get(&list_path(&[("page", page), ("per_page", per_page)])).send().await;
         assert_eq!(far.error(), (422, "unprocessable".into()));
-        assert_eq!(far.detail(), json!({"page": ["is too far: follow `next_cursor` instead"]}));
+        assert_eq!(far.detail(), json!({"page": ["is too far into the list. Follow `next_cursor` instead."]}));
     }
 }
 
@@ -183,7 +183,7 @@ async fn a_cursor_is_for_the_list_and_the_order_that_gave_it() {
     let cursor = first["meta"]["next_cursor"].as_str().unwrap();
     let both = owner.get(&list_path(&[("sort", "title"), ("page", "1"), ("cursor", cursor)])).send().await;
     assert_invalid(&both, json!({"page": ["must be absent with `cursor`"]}));
-    let faulty = json!({"cursor": ["is not one of this list in this order"]});
+    let faulty = json!({"cursor": ["does not belong to this list in this order"]});
     for sort in ["-title", "status", "priority", "due_date", "-created_at", "updated_at"] {
         let answer = owner.get(&list_path(&[("sort", sort), ("cursor", cursor)])).send().await;
         assert_invalid(&answer, faulty.clone());

@@ -1,4 +1,4 @@
-//! Tasks over HTTP: their members, their versions, and who may do what with them.
+//! Tasks over HTTP: their members, their versions, and what each role may do with them.
 use crate::support::{Answer, Person, Tenant, TestApp};
 use bizcenter::auth::Role;
 use futures_util::future::join_all;
@@ -209,8 +209,8 @@ async fn all_faults_are_reported_at_once() {
 async fn weeks_belong_to_their_year() {
     let owner = tenant().await.owner;
     let no_week = json!({"week_number": ["2025 has no week 53"]});
-    let needs_week = json!({"week_number": ["is needed with `year`"]});
-    let needs_year = json!({"year": ["is needed with `week_number`"]});
+    let needs_week = json!({"week_number": ["is required with `year`"]});
+    let needs_year = json!({"year": ["is required with `week_number`"]});
     let path = path_of(&owner.task(json!({"title": "x", "year": 2026, "week_number": 53})).await);
     for (members, detail) in [
         (json!({"year": 2025, "week_number": 53}), &no_week),
@@ -385,7 +385,7 @@ async fn editors_change_any_task_and_delete_their_own() {
     let [first, second] = [editor.task(json!({"title": "a"})).await, editor.task(json!({"title": "b"})).await];
     other.patch(&path_of(&first)).json(&json!({"title": "c", "assigned_to": other.id()})).expect(200).await;
     other.put(&path_of(&first)).json(&json!({"title": "d", "assigned_to": other.id()})).expect(200).await;
-    let refused = other.delete(&path_of(&first)).send().await; // made by whom counts, not for whom
+    let refused = other.delete(&path_of(&first)).send().await; // its maker may delete it, not its assignee
     assert_eq!(refused.error(), (403, "forbidden".into()));
     editor.delete(&path_of(&first)).expect(204).await;
     admin.delete(&path_of(&second)).expect(204).await;

@@ -1,6 +1,6 @@
 //! The walls between tenants, tried from below with raw SQL and from outside over HTTP.
 use crate::support::rows::{rows, run, text};
-use crate::support::{Answer, Kind, Person, Tenant, TestApp, shares_redis};
+use crate::support::{Answer, Kind, Person, Tenant, TestApp, is_for, shares_redis};
 use bizcenter::auth::Actor;
 use bizcenter::config::DatabaseUrl;
 use bizcenter::db::data_keys::Place;
@@ -105,8 +105,8 @@ fn assert_hidden(result: diesel::QueryResult<()>, statement: &str) {
 #[tokio::test]
 async fn postgres_evaluates_its_policies_once_a_statement() {
     let app = TestApp::start().await;
-    if app.database.kind != Kind::Postgres {
-        return; // the other databases have no row-level security
+    if !is_for(Kind::Postgres, "the other databases have no row-level security") {
+        return;
     }
     let mut conn = plain(&app).await;
     for table in guarded_tables(&mut conn).await {
@@ -119,8 +119,8 @@ async fn postgres_evaluates_its_policies_once_a_statement() {
 #[tokio::test]
 async fn without_a_tenant_postgres_shows_no_row_and_takes_none() {
     let app = TestApp::start().await;
-    if app.database.kind != Kind::Postgres {
-        return; // the other databases have no row-level security
+    if !is_for(Kind::Postgres, "the other databases have no row-level security") {
+        return;
     }
     let tenant = tenant_with_everything(&app).await;
     let (mut system, mut nobody) = (app.database.connect().await, plain(&app).await);
@@ -145,8 +145,8 @@ async fn without_a_tenant_postgres_shows_no_row_and_takes_none() {
 #[tokio::test]
 async fn with_a_tenant_postgres_shows_and_takes_that_tenants_rows_alone() {
     let app = TestApp::start().await;
-    if app.database.kind != Kind::Postgres {
-        return; // the other databases have no row-level security
+    if !is_for(Kind::Postgres, "the other databases have no row-level security") {
+        return;
     }
     let (a, b) = (tenant_with_everything(&app).await, tenant_with_everything(&app).await);
     let (mut system, mut conn) = (app.database.connect().await, bound_to(&app, &a).await);

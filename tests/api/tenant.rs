@@ -98,7 +98,7 @@ async fn the_owner_opens_the_door_to_visitors_and_closes_it() {
     assert_eq!(newcomer.get(TENANT).expect(200).await.json()["slug"], json!(tenant.slug));
     tenant.owner.patch(TENANT).json(&json!({"open_registration": false})).expect(200).await;
     assert_eq!(knock().await.error(), error(403, "registration_closed"));
-    newcomer.get(TENANT).expect(200).await; // who is in stays in
+    newcomer.get(TENANT).expect(200).await; // a member stays a member
 }
 
 // --- the end
@@ -193,7 +193,7 @@ async fn a_tenant_that_operators_belong_to_stays() {
     for owner in [&tenant.owner, &almighty] {
         let answer = owner.delete(&path).send().await;
         assert_eq!(answer.error(), error(409, "conflict"));
-        assert_eq!(answer.detail(), json!({"confirm": ["is a tenant that operators of the server belong to"]}));
+        assert_eq!(answer.detail(), json!({"confirm": ["names a tenant that operators of the server belong to"]}));
     }
     for person in [&operator, &almighty] {
         almighty.delete(&format!("/api/v1/users/{}", person.id())).expect(204).await;

@@ -44,7 +44,7 @@ async fn parameters_that_are_not_known_are_ignored() {
     let more =
         [("audience", "api"), ("resource", "https://example.com/"), ("device_name", ""), ("a\0", "\0"), ("b", &long)];
     ask(&app, &[&sound[..], &more].concat()).await.expect(200);
-    // Whoever the client says it is, there are none that are registered.
+    // Whatever the client calls itself: no client is registered.
     let clients = [("scope", "openid profile"), ("client_id", "docs"), ("client_secret", "any")];
     ask(&app, &[&sound[..], &clients].concat()).await.expect(200);
     let basic = app.visitor().post(TOKEN).header("authorization", "Basic ZG9jczphbnk=").form(&sound);

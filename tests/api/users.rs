@@ -120,7 +120,7 @@ async fn a_new_address_needs_the_password_and_is_to_be_verified() {
     let (app, viewer) = (&tenant.app, tenant.viewer().await);
     let (former, new) = (viewer.email(), format!("{}@new.example", app.unique()));
     let (none, wrong) = (json!(null), json!("correct horse batterY"));
-    for (current, message) in [(none, "is needed for this"), (wrong, "is wrong")] {
+    for (current, message) in [(none, "is required for this change"), (wrong, "is wrong")] {
         let answer = viewer.patch(ME).json(&json!({"email": new, "current_password": current})).send().await;
         assert_eq!(answer.error(), error(422, "unprocessable"));
         assert_eq!(answer.detail(), json!({"current_password": [message]}));

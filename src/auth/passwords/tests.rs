@@ -1,4 +1,4 @@
-//! What fits, what is renewed, and who waits for whom.
+//! Which passwords fit, which hashes are renewed, and which requests wait for which.
 use super::*;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;

@@ -5,7 +5,7 @@ use crate::api::demo::{Company, Dice, Person};
 use crate::app::Parts;
 use crate::auth::{Actor, Role};
 use crate::base::error::Error;
-use crate::db::{Action, Changes, WriteTx};
+use crate::db::{Action, Changes, Email, WriteTx};
 use crate::resources::tenant::NewTenant;
 use crate::resources::users::NewUser;
 use crate::resources::{tenant, users};
@@ -60,7 +60,7 @@ async fn insert(
         let _ = tenant::insert(tx, new).await?;
         for Person { id, name, username, email, role } in people {
             let new = NewUser {
-                email: email.clone(),
+                email: Email::of_stored(email),
                 username: Some(username.clone()),
                 name: name.clone(),
                 role: *role,

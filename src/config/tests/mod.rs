@@ -4,6 +4,7 @@ mod sections;
 
 use super::*;
 use crate::base::key_ring::MasterKey;
+use crate::base::pooler::Pooler;
 use secrecy::ExposeSecret;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, ErrorKind};

@@ -33,7 +33,7 @@ struct Task {
     title: String,
     #[oai(default = "Status::first")]
     status: Status,
-    /// Who does it.
+    /// The user who does it.
     owner: Option<Owner>,
     previous: Status,
     #[oai(validator(minimum(value = "1"), maximum(value = "53")))]

@@ -40,7 +40,7 @@ impl fmt::Display for Head {
     }
 }
 
-/// Whose chain ended where, as it is logged when rows are sealed; prints as `<tenant>:41:9f86d0…`.
+/// Where the chain of a tenant ended, as it is logged when rows are sealed; prints as `<tenant>:41:9f86d0…`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownHead {
     pub tenant: TenantId,

@@ -26,7 +26,7 @@ use row::Row;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-/// Whoever keeps the log needs the heads of chains, whatever else is logged: they have a target of their own.
+/// An operator who keeps the log needs the heads of chains, whatever else is logged: they have a target of their own.
 pub const HEADS: &str = "bizcenter::audit_heads";
 
 const BATCH: i64 = 500;

@@ -83,7 +83,7 @@ impl AdminApi {
             let tenant = caller.authorize(queries::find_to_change(tx).await?, &if_match)?;
             let input = patch.apply(&tenant.principal)?;
             if input.is_suspended && tenant_id == caller.tenant() {
-                let message = "is for other tenants: you would shut yourself out";
+                let message = "can't be set for your own tenant, because you would lose access";
                 return Err(Error::Conflict(Detail::of("is_suspended", message)));
             }
             queries::update(tx, tenant, input).await

@@ -1,4 +1,4 @@
-//! The server's tenants, for who operates it. Operators see none of the tenants' rows.
+//! The server's tenants, for its operators. Operators see none of the tenants' rows.
 mod handlers;
 mod queries;
 mod types;

@@ -16,8 +16,8 @@ pub struct TenantAccountInput {
     pub slug: String,
     #[oai(validator(min_length = 1, max_length = 120))]
     pub name: String,
-    /// Who is invited to own it.
-    #[oai(validator(max_length = 255))]
+    /// The address that is invited to own it.
+    #[oai(validator(max_length = 254))]
     pub owner_email: Email,
 }
 

@@ -1,5 +1,5 @@
-//! API keys: how programs come in. Each acts as a service account of its own, and is good only while who made it is
-//! to be served, in no role below the key's.
+//! API keys: how programs come in. Each acts as a service account of its own. It is good only while the user who made
+//! it is served, and has no lower role than the key.
 mod handlers;
 mod queries;
 mod types;

@@ -54,7 +54,7 @@ pub async fn insert(tx: &mut WriteTx, input: ApiKeyInput, _maker: VerifiedCaller
     let ApiKeyInput { name, role, expires_at } = input;
     let now = tx.now();
     if expires_at.is_some_and(|expires_at| expires_at <= now) {
-        return Err(Error::unprocessable("expires_at", "is over already"));
+        return Err(Error::unprocessable("expires_at", "is in the past"));
     }
     let token = OpaqueToken::new(TokenKind::ApiKey, tx.tenant().0, tx.env().uuid(), tx.env());
     let user_id: UserId = tx.new_id();
@@ -80,7 +80,7 @@ pub async fn insert(tx: &mut WriteTx, input: ApiKeyInput, _maker: VerifiedCaller
 
 /// The key is gone, and its service account can do nothing more; what it made stays.
 pub async fn delete(tx: &mut WriteTx, id: ApiKeyId, by: Role) -> Result<Audited<()>> {
-    // Who comes second waits here, and finds nothing.
+    // The second of two requests waits here, and finds nothing.
     let _: ApiKeyId = for_update(one(tx.tenant(), id).select(api_keys::id)).get_result(tx.conn()).await?;
     let key = find(tx, id).await?;
     if by < key.role {

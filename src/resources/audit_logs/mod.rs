@@ -1,4 +1,4 @@
-//! The audit log: who changed what, and every sign-in. Read only; `db::audit` writes it, `db::audit_chain` seals it.
+//! The audit log: every change, with its actor, and every sign-in. Read only; `db::audit` writes it, `db::audit_chain` seals it.
 mod handlers;
 mod queries;
 mod redaction;

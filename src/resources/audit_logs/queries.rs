@@ -13,8 +13,8 @@ use crate::{batch, narrowed, paged};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-/// The rows that a list is about, in no order yet. A search for an id finds whom and what it is of; any other text is
-/// looked for in the changes.
+/// The rows that a list is about, in no order yet. A search for an id finds what its user did, and what was done to
+/// its record; any other text is looked for in the changes.
 fn matching(tx: &ReadTx, list: &List<AuditFilter>) -> audit_logs::BoxedQuery<'static, Any> {
     let AuditFilter { action, subject_kind, subject_id, actor_id, created_after, created_before } = list.filter.clone();
     let id = list.q.as_deref().and_then(parse_uuid).map(AnyId::from);

@@ -2,8 +2,7 @@
 use super::types::{GrantType, TokenForm};
 use crate::api::Form;
 use crate::api::scalars::Password;
-use crate::auth::Charge;
-use crate::auth::authenticator::origin_of;
+use crate::auth::authenticator::{Authenticator, origin_of};
 use crate::base::error::{Detail, Error, Result};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaRequest, Registry};
@@ -61,7 +60,7 @@ impl<'a> ApiExtractor<'a> for Grant {
         let form = <Form<TokenForm> as ApiExtractor>::from_request(request, body, options).await;
         let grant = form.and_then(|Form(form)| Ok(form.grant()?));
         if !matches!(grant, Ok(Self::RefreshToken(_))) {
-            let charge = Charge::of(request)?;
+            let charge = Authenticator::of(request)?.charge(request);
             charge.take(&[charge.limits().login(origin_of(request).ip)]).await?;
         }
         grant

@@ -12,7 +12,6 @@ use super::types::{
 use super::{Own, Read, Sessions, queries};
 use crate::api::list::List;
 use crate::api::optional_session::OptionalSession;
-use crate::api::scalars::Email;
 use crate::api::tags::Tag;
 use crate::api::visitor::{Anonymous, Login, Refresh, Register, SignOut, Token};
 use crate::api::{
@@ -120,7 +119,7 @@ impl AuthApi {
         Ok(SignedOut(self.sign_in.options))
     }
 
-    /// Get oneself
+    /// Get the current user
     #[oai(path = "/me", method = "get", operation_id = "auth_me")]
     async fn me(&self, caller: Caller<Read>, if_none_match: IfNoneMatch) -> Result<Found<User>> {
         let user = self.sign_in.db.read(&caller, async |tx| users::find(tx, caller.user()).await).await?;
@@ -162,11 +161,11 @@ impl AuthApi {
         Ok(Deleted)
     }
 
-    /// Ask for a new password
+    /// Request a new password
     #[oai(path = "/password/forgot", method = "post", operation_id = "auth_password_forgot")]
     async fn forgot(&self, visitor: Visitor<Anonymous>, Json(input): Json<ForgotInput>) -> Result<Accepted> {
-        let ForgotInput { email: Email(email) } = input;
-        self.sign_in.db.enqueue(SendReset { email }, &visitor.origin).await?;
+        let ForgotInput { email } = input;
+        self.sign_in.db.enqueue(SendReset { email: email.to_string() }, &visitor.origin).await?;
         Ok(Accepted)
     }
 
@@ -177,7 +176,7 @@ impl AuthApi {
         Ok(Deleted)
     }
 
-    /// Verify an address
+    /// Verify an e-mail address
     #[oai(path = "/email/verify", method = "post", operation_id = "auth_email_verify")]
     async fn verify(
         &self,

@@ -1,4 +1,4 @@
-//! The e-mails of sign-in. They say who wrote, what happened, what to do, and what to do if it was not you.
+//! The e-mails of sign-in. Each names its sender, and says what happened, what to do, and what to do if it was not you.
 use crate::services::mail::{Mail, SecurityEmail};
 use crate::services::mail_text::MailText;
 
@@ -11,43 +11,49 @@ pub struct EmailTemplates {
 impl EmailTemplates {
     pub fn reset(&self, to: &str, name: &str, token: &str) -> Mail {
         let text = hello(name)
-            .say("somebody asked for a new password for this address. Within 30 minutes, once:\n\n")
+            .say(
+                "We received a request to set a new password for your account. To set it, use this link or code within \
+                 30 minutes. It works only once:\n\n",
+            )
             .token(self.app_url.as_deref(), "reset-password", token)
-            .say("\n\nIf it was not you, do nothing: your password stays as it is.\n");
+            .say("\n\nIf you did not ask for a new password, ignore this mail. Your password stays as it is.\n");
         Mail::new(to, "Reset your password", text)
     }
 
     pub fn verification(&self, to: &str, name: &str, token: &str) -> Mail {
         let text = hello(name)
-            .say("please confirm that this address is yours, while you are signed in or with your password. Within 3 days, once:\n\n")
+            .say(
+                "Please confirm that this e-mail address is yours. To confirm it, use this link or code within 3 days, \
+                 while you are signed in or together with your password. It works only once:\n\n",
+            )
             .token(self.app_url.as_deref(), "verify-email", token)
-            .say("\n\nIf you know nothing of this, do nothing.\n");
+            .say("\n\nIf you do not know why you received this mail, ignore it.\n");
         Mail::new(to, "Verify your e-mail address", text)
     }
 
     pub fn invitation(&self, to: &str, tenant: &str, token: &str) -> Mail {
         let text = MailText::new()
-            .say("Hello,\n\nyou are invited to join a company that calls itself ")
+            .say("Hello,\n\nYou are invited to join a company that calls itself ")
             .quote(tenant)
-            .say(". Register with this address, once:\n\n")
+            .say(". To join it, register with this e-mail address and this link or code. It works only once:\n\n")
             .token(self.app_url.as_deref(), "register", token)
-            .say("\n\nIf you know nothing of this, do nothing.\n");
+            .say("\n\nIf you do not know the company, ignore this mail.\n");
         Mail::new(to, "You are invited to join a company", text)
     }
 
     /// To the former address, so that its owner learns of it. It was verified: others are not told.
     pub fn address_changed(&self, to: &str, name: &str) -> SecurityEmail {
         let text = hello(name).say(
-            "your account has another e-mail address now.\n\n\
-             If it was not you, ask an administrator of your company for help.\n",
+            "The e-mail address of your account was changed. This mail was sent to your previous address.\n\n\
+             If you did not change it, ask an administrator of your company for help.\n",
         );
         SecurityEmail { mail: Mail::new(to, "Your e-mail address was changed", text), is_verified: true }
     }
 
     pub fn password_changed(&self, to: &str, name: &str, is_verified: bool) -> SecurityEmail {
         let text = hello(name).say(
-            "your password was changed, and your other devices were signed out.\n\n\
-             If it was not you, ask for a new password and tell an administrator of your company.\n",
+            "Your password was changed, and your other devices were signed out.\n\n\
+             If you did not change it, request a new password and tell an administrator of your company.\n",
         );
         SecurityEmail { mail: Mail::new(to, "Your password was changed", text), is_verified }
     }

@@ -1,4 +1,4 @@
-//! What goes by mail: a new password for who forgot theirs, and the proof that an address is somebody's.
+//! What goes by mail: a new password for a user who forgot theirs, and the proof that an address is the user's.
 use super::mails::EmailTemplates;
 use super::sign_in::SignIn;
 use super::types::{ResetInput, VerifyInput};
@@ -139,7 +139,7 @@ impl SignIn {
         let user = self.sessions.fenced(token.tenant(), self.db.write(&actor, change)).await?;
         let email = canonical_login(&user.email); // as sign-in counts it
         let names: Vec<_> = user.username.iter().chain([&email]).map(String::as_str).collect();
-        self.attempts.reset(user.id, &names).await; // whoever has failed, it was not by the new password
+        self.attempts.reset(user.id, &names).await; // those failures were not made with the new password
         Ok(())
     }
 
@@ -184,7 +184,7 @@ impl SignIn {
             Err(error) => return Err(error),
             Ok(None) => {}
         }
-        let needed = "is needed here, or an access token of the account that the address belongs to";
+        let needed = "is required, unless the request has an access token of the account";
         let password = password.ok_or_else(|| Error::unprocessable("password", needed))?;
         let known = self.credentials(actor, actor.actor()).await?.ok_or_else(invalid)?;
         let users::Credentials { user, password_hash } = known;
@@ -207,7 +207,7 @@ impl SignIn {
 }
 
 /// Ends what the actor's account made before its address was proved, as it may have been somebody else who made it. The caller
-/// ends the sessions. Who has joined the tenant since stays: they have accounts of their own.
+/// ends the sessions. Users who have joined the tenant since stay: they have accounts of their own.
 async fn end_all_from_before(tx: &mut WriteTx) -> Result<()> {
     let user = tx.actor();
     let mut inviters = api_keys::delete_all(tx, user).await?;

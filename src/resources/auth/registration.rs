@@ -1,10 +1,8 @@
 //! How people come in: by registration, by invitation, or made by an operator.
 use super::sign_in::SignIn;
 use super::types::RegisterInput;
-use crate::api::scalars::Email;
 use crate::api::verified::SendVerification;
 use crate::auth::{Actor, Role};
-use crate::base::addresses::canonical_login;
 use crate::base::error::{Error, Result};
 use crate::base::formats::normalised;
 use crate::base::opaque::{OpaqueToken, TokenKind};
@@ -35,7 +33,7 @@ impl SignIn {
         self.refuse_common("password", &input.password)?;
         let tenancy = self.tenancy_of(&input, &origin).await?;
         let (again, name) = (input.clone(), input.name());
-        let RegisterInput { email: Email(email), password, username, .. } = input;
+        let RegisterInput { email, password, username, .. } = input;
         let password_hash = self.passwords.hash(Claimant::visitor(origin.ip), &password).await?;
         let role = Role::Viewer; // `add_user` decides
         let new = NewUser { email, username, name, role, password_hash, is_superuser: false, email_verified: false };
@@ -51,7 +49,10 @@ impl SignIn {
     async fn tenancy_of(&self, input: &RegisterInput, origin: &Origin) -> Result<Tenancy> {
         if let Some(token) = &input.invitation_token {
             if input.tenant_id.is_some() || input.tenant_name.is_some() {
-                return Err(Error::unprocessable("invitation_token", "names the tenant: leave the other two out"));
+                return Err(Error::unprocessable(
+                    "invitation_token",
+                    "already sets the tenant. Leave `tenant_id` and `tenant_name` out.",
+                ));
             }
             let token = OpaqueToken::read(TokenKind::Invitation, token).ok_or_else(invitations::invalid)?;
             return Ok(Tenancy::Invited(token));
@@ -68,7 +69,7 @@ impl SignIn {
             None => Ok(Tenancy::New(NewTenant { slug: slug.clone(), name, open_registration: false })),
             Some((_, false)) => Err(Error::RegistrationClosed),
             Some(_) if input.tenant_name.is_some() => {
-                Err(Error::unprocessable("tenant_name", "is only for a new tenant: this one exists"))
+                Err(Error::unprocessable("tenant_name", "is only for a new tenant, but this tenant exists"))
             }
             Some((tenant, true)) => Ok(Tenancy::Open(tenant)),
         }
@@ -85,7 +86,7 @@ impl SignIn {
         Ok(format!("{base}-{a:02x}{b:02x}{c:02x}{d:02x}"))
     }
 
-    /// Makes a user, and the tenant where it is a new one. The tenancy decides about the role. `by` is who does it: the
+    /// Makes a user, and the tenant where it is a new one. The tenancy decides about the role. `by` is the actor: the
     /// new user themselves where it is `None`.
     pub async fn add_user(
         &self,
@@ -94,7 +95,6 @@ impl SignIn {
         by: Option<UserId>,
         origin: Origin,
     ) -> Result<User> {
-        new.email = canonical_login(&new.email);
         new.username = new.username.as_deref().map(normalised);
         let tenant = match &tenancy {
             Tenancy::Existing(tenant, _) | Tenancy::Open(tenant) => *tenant,

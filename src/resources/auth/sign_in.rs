@@ -67,7 +67,7 @@ pub struct Tokens {
 }
 
 impl SignIn {
-    /// Opens a session for whoever knows the password.
+    /// Opens a session for a client that knows the password.
     pub async fn login(
         &self,
         login: &str,
@@ -159,7 +159,7 @@ impl SignIn {
         checked
     }
 
-    /// Writes a failed sign-in into the audit log, beside the answer: how long that takes must not tell who is known.
+    /// Writes a failed sign-in into the audit log, beside the answer: how long that takes must not reveal which names are known.
     fn record_failed_login(&self, actor: Actor, place: Turn) {
         let db = self.db.clone();
         tokio::spawn(async move {
@@ -281,7 +281,7 @@ impl SignIn {
     /// at the door do.
     pub async fn check_current(&self, actor: &Actor, current: Option<&Password>) -> Result<String> {
         let wrong = |message: &str| Error::unprocessable("current_password", message);
-        let current = current.ok_or_else(|| wrong("is needed for this"))?;
+        let current = current.ok_or_else(|| wrong("is required for this change"))?;
         let attempt = self.attempts.begin_reauthentication(actor.actor(), actor.origin().ip).await?;
         let known = self.credentials(actor, actor.actor()).await?.and_then(|known| known.password_hash);
         self.finish_attempt(attempt, actor, known, current).await?.ok_or_else(|| wrong("is wrong"))
@@ -351,7 +351,7 @@ impl SignIn {
     /// 422 for the passwords that are tried first.
     pub fn refuse_common(&self, member: &str, password: &Password) -> Result<()> {
         match self.options.refuse_common_passwords && is_common(password.exposed()) {
-            true => Err(Error::unprocessable(member, "is among the commonest: choose another one")),
+            true => Err(Error::unprocessable(member, "is a commonly used password. Choose another one.")),
             false => Ok(()),
         }
     }

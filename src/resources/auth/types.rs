@@ -16,7 +16,7 @@ const MAX_NAME: usize = 120;
 /// Makes a user, and with a new `tenant_id` (or none) a tenant that the user owns.
 #[derive(Debug, Clone, Object)]
 pub struct RegisterInput {
-    #[oai(validator(max_length = 255))]
+    #[oai(validator(max_length = 254))]
     pub email: Email,
     #[oai(validator(min_length = 8, max_length = 72))]
     pub password: Password,
@@ -50,10 +50,10 @@ impl RegisterInput {
     /// What the user is called: as they say, else by their username, else by the part of their address before the `@`, in the
     /// form in which the address is kept.
     pub fn name(&self) -> String {
-        let Email(email) = &self.email;
+        let email = self.email.as_str();
         let given = self.name.clone().or_else(|| self.username.clone());
         given.unwrap_or_else(|| {
-            let local = email.rsplit_once('@').map_or(email.as_str(), |(local, _)| local);
+            let local = email.rsplit_once('@').map_or(email, |(local, _)| local);
             local.chars().take(MAX_NAME).collect()
         })
     }
@@ -69,7 +69,7 @@ pub fn check_password(password: &Password, member: &str, problems: &mut Detail) 
 /// A password and the name that it belongs to: either `email` or `username`.
 #[derive(Debug, Clone, Object)]
 pub struct LoginInput {
-    #[oai(validator(max_length = 255))]
+    #[oai(validator(max_length = 254))]
     pub email: Option<Email>,
     #[oai(validator(max_length = 255))]
     pub username: Option<String>,
@@ -86,7 +86,7 @@ pub struct LoginInput {
 impl Input for LoginInput {
     fn check(&self, problems: &mut Detail) {
         if self.email.is_some() == self.username.is_some() {
-            problems.add("email", "give either `email` or `username`");
+            problems.add("email", "exactly one of `email` and `username` is required");
         }
         if let Some(name) = &self.device_name {
             problems.one_line("device_name", name);
@@ -97,8 +97,8 @@ impl Input for LoginInput {
 impl LoginInput {
     /// The name to look up.
     pub fn login(&self) -> String {
-        let name = self.email.as_ref().map(|Email(email)| email).or(self.username.as_ref());
-        canonical_login(name.map_or("", String::as_str))
+        let name = self.email.as_ref().map(Email::as_str).or(self.username.as_deref());
+        canonical_login(name.unwrap_or_default())
     }
 }
 
@@ -161,10 +161,10 @@ impl Input for PasswordInput {
     }
 }
 
-/// Whose password is forgotten.
+/// The address of the user who forgot the password.
 #[derive(Debug, Clone, Object)]
 pub struct ForgotInput {
-    #[oai(validator(max_length = 255))]
+    #[oai(validator(max_length = 254))]
     pub email: Email,
 }
 

@@ -1,4 +1,4 @@
-//! Contracts with other companies, whose amounts are encrypted in the database and shown to whom it concerns alone.
+//! Contracts with other companies, whose amounts are encrypted in the database and shown to the callers who may see them alone.
 //!
 //! It is longer than a plain resource: what is stored is not what is answered, and what is answered not the same to all; its
 //! states have rules and a job; what changes has a history; and a row whose amount does not open must still be deletable.

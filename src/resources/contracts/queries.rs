@@ -56,7 +56,7 @@ fn matching(tx: &ReadTx, list: &List<ContractFilter>) -> contracts::BoxedQuery<'
     )
 }
 
-/// The keys, for who may see amounts.
+/// The keys, for a caller who may see amounts.
 pub async fn keys(tx: &mut ReadTx, with_amounts: bool) -> Result<Option<Unsealer>> {
     Ok(if with_amounts { Some(tx.unsealer().await?) } else { None })
 }

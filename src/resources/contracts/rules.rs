@@ -19,13 +19,13 @@ pub fn check_change(before: Option<&Terms>, after: &Terms) -> Result<()> {
         problems.add(
             "status",
             match after.status {
-                ContractStatus::Expired => "is set by the server, when `end_date` is over",
-                _ => "can't be reached from the present one",
+                ContractStatus::Expired => "is set only by the server, after `end_date`",
+                _ => "can't follow the present status",
             },
         );
     }
     if before.is_some_and(|terms| terms.status == ContractStatus::Expired && terms.end_date != after.end_date) {
-        problems.add("end_date", "is over: a contract that has expired does not come back");
+        problems.add("end_date", "can't be changed, because the contract has expired");
     }
     if problems.is_empty() { Ok(()) } else { Err(Error::Unprocessable(problems)) }
 }

@@ -105,7 +105,7 @@ pub fn place_of_amount(id: ContractId) -> Place {
     crate::sealed_column!(contracts.amount_sealed).of(id.0)
 }
 
-/// What a sealed amount is, for who has the keys.
+/// A sealed amount, decrypted where there is an `unsealer`; none otherwise.
 pub fn opened(unsealer: Option<&Unsealer>, place: Place, sealed: Option<&Sealed>) -> Result<Option<Amount>> {
     let (Some(unsealer), Some(sealed)) = (unsealer, sealed) else { return Ok(None) };
     let amount = Amount::from_bytes(&unsealer.open(place, sealed)?);
@@ -113,7 +113,7 @@ pub fn opened(unsealer: Option<&Unsealer>, place: Place, sealed: Option<&Sealed>
 }
 
 impl Row {
-    /// As it is answered to who has the keys, or has not.
+    /// The contract as the caller may see it: the amount is decrypted only with an `unsealer`.
     pub fn decrypt_for(self, unsealer: Option<&Unsealer>) -> Result<Contract> {
         let Self { id, terms, amount_sealed, currency, created_by, version, created_at, updated_at } = self;
         let amount = opened(unsealer, place_of_amount(id), amount_sealed.as_ref())?;
@@ -152,7 +152,7 @@ impl Contract {
 
 crate::resource!(Contract, record, owner: created_by, {
     const IS_CONFIDENTIAL: bool = true;
-    /// Who may see amounts sees more under the same address.
+    /// A caller who may see amounts sees more under the same address.
     fn tag(&self) -> String {
         format!("{}{}", self.version, if self.amount_visible { ".all" } else { "" })
     }

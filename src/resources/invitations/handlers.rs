@@ -36,7 +36,7 @@ impl InvitationsApi {
         Ok(Listed(list.read(&self.db, &caller, async |tx| queries::list(tx, &list).await).await?))
     }
 
-    /// Invite somebody
+    /// Invite a person
     #[oai(path = "/invitations", method = "post", operation_id = "invitation_create")]
     async fn create(
         &self,
@@ -48,7 +48,7 @@ impl InvitationsApi {
             return Err(Error::Forbidden.into());
         }
         let key = idempotency_key.of(&input)?;
-        let email = input.email.0.clone();
+        let email = input.email.clone();
         let look = async |tx: &mut ReadTx| {
             self.verification.check(tx, &caller).await?;
             Ok((tenant::founded(tx).await?, queries::must_be_new(tx, &email).await))
@@ -62,7 +62,7 @@ impl InvitationsApi {
         is_new?; // nor does a conflict
         // Before anything is made: without its mail it is of no use.
         let from = caller.as_actor().origin().ip;
-        let mail = InvitationMail { tenant: caller.tenant(), founded, from, to: &email };
+        let mail = InvitationMail { tenant: caller.tenant(), founded, from, to: email.as_str() };
         let charged = self.mail_cap.take_invitation(mail).await?;
         let (templates, lifetime) = (self.templates.clone(), self.lifetime);
         let invite = async |tx: &mut WriteTx| {

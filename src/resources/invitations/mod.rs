@@ -1,4 +1,4 @@
-//! Invitations: who was asked to join, and as what. The token is shown once, and mailed.
+//! Invitations: the addresses that were asked to join, and in which role. The token is shown once, and mailed.
 mod handlers;
 mod queries;
 mod types;

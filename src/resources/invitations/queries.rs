@@ -6,7 +6,6 @@ use crate::api::VerifiedCaller;
 use crate::api::list::{Batch, List, Page, PlainSort};
 use crate::api::scalars::Email;
 use crate::auth::Role;
-use crate::base::addresses::{canonical_login, stored_forms};
 use crate::base::error::{Detail, Error, Result};
 use crate::base::opaque::{OpaqueToken, TokenKind};
 use crate::db::deadline::InTime;
@@ -58,14 +57,14 @@ pub async fn find(tx: &mut ReadTx, id: InvitationId) -> Result<Invitation> {
 }
 
 /// 409 where an address is a member's, or invited already.
-pub async fn must_be_new(tx: &mut ReadTx, email: &str) -> Result<()> {
+pub async fn must_be_new(tx: &mut ReadTx, email: &Email) -> Result<()> {
     let (tenant, now) = (tx.tenant(), tx.now());
-    let members = users::tenant_id.eq(tenant).and(users::email.eq_any(stored_forms(email)));
+    let members = users::tenant_id.eq(tenant).and(users::email.eq_any(email.stored_forms()));
     let members = users::table.filter(members);
     if members.count().get_result::<i64>(tx.conn()).await? > 0 {
-        return Err(Error::Conflict(Detail::of("email", "is a member's already")));
+        return Err(Error::Conflict(Detail::of("email", "already belongs to a user of the tenant")));
     }
-    let invited = open(tenant, now).filter(invitations::email.eq_any(stored_forms(email)));
+    let invited = open(tenant, now).filter(invitations::email.eq_any(email.stored_forms()));
     if invited.count().get_result::<i64>(tx.conn()).await? > 0 {
         return Err(Error::Conflict(Detail::of("email", "is taken")));
     }
@@ -80,7 +79,7 @@ pub async fn insert(
     templates: &EmailTemplates,
     lifetime: Duration,
 ) -> Result<Audited<NewInvitation>> {
-    let InvitationInput { email: Email(email), role } = input;
+    let InvitationInput { email, role } = input;
     let (tenant, now) = (tx.tenant(), tx.now());
     let invited_by = inviter.user();
     must_be_new(tx, &email).await?;
@@ -90,12 +89,12 @@ pub async fn insert(
 
     let token = OpaqueToken::new(TokenKind::Invitation, tenant.0, tx.env().uuid(), tx.env());
     let expires_at = Instant::from(now.0 + lifetime);
-    let invitation: Invitation =
-        Stored { id: token.id.into(), email, role, invited_by, created_at: now, expires_at }.into();
+    let (id, address) = (token.id.into(), email.to_string());
+    let invitation: Invitation = Stored { id, email: address, role, invited_by, created_at: now, expires_at }.into();
     let row = (
         invitations::tenant_id.eq(tenant),
         invitations::id.eq(invitation.id),
-        invitations::email.eq(&invitation.email),
+        invitations::email.eq(&email),
         invitations::role.eq(role),
         invitations::token_hash.eq(token.hash()),
         invitations::invited_by.eq(invited_by),
@@ -110,7 +109,7 @@ pub async fn insert(
 }
 
 pub async fn delete(tx: &mut WriteTx, id: InvitationId, by: Role) -> Result<Audited<()>> {
-    // Who comes second waits here, and finds nothing.
+    // The second of two requests waits here, and finds nothing.
     let _: InvitationId = for_update(one(tx.tenant(), id).select(invitations::id)).get_result(tx.conn()).await?;
     let invitation = find(tx, id).await?;
     if !may_invite(by, invitation.role) {
@@ -135,21 +134,21 @@ pub async fn withdraw_all(tx: &mut WriteTx, inviters: &[UserId]) -> Result<()> {
     Ok(())
 }
 
-/// What whoever shows a bad token is told, whatever is bad about it.
+/// The answer to a bad token, whatever is bad about it.
 pub fn invalid() -> Error {
     Error::unprocessable("invitation_token", "is not valid for this address, was used, or has expired")
 }
 
-/// Uses an invitation up, and gives its role. It is good only while who made it could still make it. It proves no address: the
+/// Uses an invitation up, and returns its role. It is good only while its inviter could still make it. It proves no address: the
 /// inviter was shown the token too.
-pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &str) -> Result<Role> {
+pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &Email) -> Result<Role> {
     type Row = (Vec<u8>, String, Role, Option<UserId>);
     let (tenant, id) = (tx.tenant(), InvitationId::from(token.id));
     match tenant::lock_shared(tx).await? {
         Some(RegistrationPolicy { is_suspended: false, .. }) => {}
         _ => return Err(invalid()),
     }
-    // Who comes second waits here.
+    // The second of two requests waits here.
     let locked = for_update(one(tenant, id).select(invitations::id)).get_result(tx.conn()).await.optional()?;
     let _: InvitationId = locked.ok_or_else(invalid)?;
     let row = one(tenant, id).filter(invitations::expires_at.gt(tx.now())).select((
@@ -159,7 +158,7 @@ pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &str) -> Resul
         invitations::invited_by,
     ));
     let row: Option<Row> = row.first(tx.conn()).await.optional()?;
-    let row = row.filter(|(hash, invited, ..)| token.fits(hash) && canonical_login(invited) == email);
+    let row = row.filter(|(hash, invited, ..)| token.fits(hash) && Email::of_stored(invited) == *email);
     let (_, _, role, invited_by) = row.ok_or_else(invalid)?;
     if let Some(inviter) = invited_by {
         let inviter = tx.principal_of(inviter).await?;

@@ -11,7 +11,7 @@ use poem_openapi::Object;
 
 #[derive(Debug, Clone, Object)]
 pub struct InvitationInput {
-    #[oai(validator(max_length = 255))]
+    #[oai(validator(max_length = 254))]
     pub email: Email,
     pub role: Role,
 }

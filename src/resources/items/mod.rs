@@ -1,4 +1,4 @@
-//! Items: the price list. Editors keep their own items, admins everybody's; who owns an item is a member of it.
+//! Items: the price list. Editors keep their own items, admins everybody's; the owner of an item is a member of it.
 mod demo;
 mod handlers;
 mod queries;

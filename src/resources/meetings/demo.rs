@@ -42,7 +42,7 @@ async fn store(tx: &mut WriteTx, company: &Company, Places { these, of }: Places
     Ok(())
 }
 
-/// Up to four colleagues of the meeting's maker, and now and then somebody from outside.
+/// Up to four colleagues of the user who made it, and now and then somebody outside.
 fn attendees(company: &Company, meeting: &Meeting, dice: &mut Dice, id: impl Fn() -> AttendeeId) -> Vec<Attendee> {
     let mut users: Vec<_> = (0..dice.below(5)).map(|_| company.anybody(Role::Viewer, dice).id).collect();
     users.sort();

@@ -1,4 +1,4 @@
-//! Meetings: what people come together for. Who comes, what follows, and what calendar programs read are in the folders below.
+//! Meetings: what people come together for. Attendees, action items, and what calendar programs read are in the folders below.
 pub mod action_items;
 pub mod attendees;
 pub mod calendar;

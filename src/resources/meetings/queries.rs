@@ -62,8 +62,8 @@ fn matching(tx: &ReadTx, list: &List<MeetingFilter>, (from, until): Span, forms:
     )
 }
 
-/// A reader who looks for their own meetings also finds those that their verified address is invited to. Nobody else does: that would tell
-/// whose address it is.
+/// A reader who looks for their own meetings also finds those that their verified address is invited to. Nobody else does: that would
+/// tell them the user who has the address.
 pub async fn list(tx: &mut ReadTx, list: &List<MeetingFilter>, reader: UserId) -> Result<Page<Meeting>> {
     let days = days(tx, &list.filter).await?;
     let forms = attendees::forms_to_find(tx, list.filter.attendee, reader).await?;
@@ -139,7 +139,7 @@ pub async fn store(tx: &mut WriteTx, new: &[Meeting]) -> Result<()> {
 pub async fn update(tx: &mut WriteTx, before: Authorized<Meeting>, input: MeetingInput) -> Result<Audited<Meeting>> {
     let (from, to) = (before.input.status, input.status);
     if !may_become(from, to) {
-        let message = format!("can't become {} from {}", to.to_json_string(), from.to_json_string());
+        let message = format!("can't change from {} to {}", from.to_json_string(), to.to_json_string());
         return Err(Error::unprocessable("status", message));
     }
     let meeting = before.changed(input, tx.now());

@@ -126,13 +126,13 @@ impl ServerApi {
         }))
     }
 
-    /// Check that the server lives
+    /// Check that the process is alive
     #[oai(path = "/livez", method = "get", operation_id = "server_live")]
     async fn live(&self) -> Result<Answer<Liveness>> {
         Ok(Answer(Liveness { status: "alive".into() }))
     }
 
-    /// Check that the server can work
+    /// Check that the server is ready
     #[oai(path = "/readyz", method = "get", operation_id = "server_ready")]
     async fn ready(&self) -> Result<Answer<Readiness>> {
         let found = self.readiness.look().await?;
@@ -143,7 +143,7 @@ impl ServerApi {
         }
     }
 
-    /// Get the token keys
+    /// Get the keys of tokens
     #[oai(path = "/.well-known/jwks.json", method = "get", operation_id = "server_jwks")]
     async fn jwks(&self) -> Result<Answer<JwkSet>> {
         Ok(Answer(JwkSet { keys: self.tokens.public_keys().map(Jwk::from).collect() }))

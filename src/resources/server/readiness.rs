@@ -108,7 +108,7 @@ impl ReadinessProbe {
                     redis.missing_rights = rights,
                     "Redis is not ready: its user has not all rights that the server needs"
                 );
-                Err("does not let its user do what is needed")
+                Err("does not grant its user all rights that the server needs")
             }
             Err(error) => {
                 tracing::warn!(?error, "Redis is not ready");
@@ -126,7 +126,7 @@ impl ReadinessProbe {
                     key.ids = ids.join(", "),
                     "A master key is missing, or is not the one of this database"
                 );
-                problems.add("encryption", "is down: a key does not open what is encrypted");
+                problems.add("encryption", "is down, because a key does not decrypt the data");
             }
             Err(error) => {
                 tracing::warn!(?error, "The encryption keys can't be verified");

@@ -67,8 +67,8 @@ impl Input for TaskInput {
                     problems.add("week_number", format!("{year} has no week {week}"));
                 }
             }
-            (Some(_), None) => problems.add("week_number", "is needed with `year`"),
-            (None, Some(_)) => problems.add("year", "is needed with `week_number`"),
+            (Some(_), None) => problems.add("week_number", "is required with `year`"),
+            (None, Some(_)) => problems.add("year", "is required with `week_number`"),
             (None, None) => {}
         }
     }

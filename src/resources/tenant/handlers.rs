@@ -16,13 +16,13 @@ pub struct TenantApi {
 
 #[OpenApi(prefix_path = "/api/v1", tag = "Tag::Tenant")]
 impl TenantApi {
-    /// Get one's tenant
+    /// Get the caller's tenant
     #[oai(path = "/tenant", method = "get", operation_id = "tenant_get")]
     async fn get(&self, caller: Caller<Read>, if_none_match: IfNoneMatch) -> Result<Found<Tenant>> {
         Ok(Found(self.db.read(&caller, async |tx| queries::find(tx).await).await?, if_none_match))
     }
 
-    /// Change one's tenant
+    /// Change the caller's tenant
     #[oai(path = "/tenant", method = "patch", operation_id = "tenant_change")]
     async fn change(
         &self,
@@ -46,7 +46,7 @@ impl TenantApi {
         Ok(Saved(self.verification.remind(&caller, changed).await?))
     }
 
-    /// Delete one's tenant
+    /// Delete the caller's tenant
     #[oai(path = "/tenant", method = "delete", operation_id = "tenant_delete")]
     async fn delete(
         &self,

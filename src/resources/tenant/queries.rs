@@ -63,16 +63,16 @@ pub async fn find_to_change(tx: &mut WriteTx) -> Result<Locked<Tenant>> {
     Ok(Locked::new(tenant.ok_or(Error::InvalidToken)?))
 }
 
-/// Who may come in.
+/// Whether people may register with the tenant.
 pub struct RegistrationPolicy {
-    /// Anybody, as a viewer.
+    /// Anybody may, as a viewer.
     pub is_open: bool,
-    /// Nobody at all.
+    /// Nobody may at all.
     pub is_suspended: bool,
 }
 
-/// The tenant's door, which stays as it is until this transaction is over; none where the tenant is gone. It is taken hold
-/// of before anything else of the tenant, as who deletes a tenant does.
+/// Whether people may register with the tenant, which stays as it is until this transaction is over; none where the tenant is
+/// gone. The tenant is locked before any row of it, as its removal does, so that no two wait for each other.
 pub async fn lock_shared(tx: &mut WriteTx) -> Result<Option<RegistrationPolicy>> {
     let policy = own(tx.tenant()).select((tenants::open_registration, tenants::is_suspended));
     let policy: Option<(bool, bool)> = for_share(policy).get_result(tx.conn()).await.optional()?;
@@ -123,7 +123,7 @@ pub async fn delete(tx: &mut WriteTx) -> Result<Audited<()>> {
     let locked = for_update(own(tenant).select(tenants::id)).get_result(tx.conn()).await.optional()?;
     let _: TenantId = locked.ok_or(Error::InvalidToken)?; // nobody comes in meanwhile
     if users::has_operators(tx).await? {
-        let message = "is a tenant that operators of the server belong to"; // over whom its owners have no power
+        let message = "names a tenant that operators of the server belong to"; // its owners have no power over operators
         return Err(Error::Conflict(Detail::of("confirm", message)));
     }
     diesel::delete(logins::table.filter(logins::tenant_id.eq(tenant))).execute(tx.conn()).await?;

@@ -38,7 +38,7 @@ impl Input for TenantInput {
     fn check(&self, problems: &mut Detail) {
         problems.one_line("name", &self.name);
         if self.timezone.parse::<chrono_tz::Tz>().is_err() {
-            problems.add("timezone", "is no IANA time zone, such as Europe/Berlin");
+            problems.add("timezone", "is not an IANA time zone, such as Europe/Berlin");
         }
         problems.currency("currency", &self.currency);
     }

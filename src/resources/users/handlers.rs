@@ -9,7 +9,6 @@ use crate::api::{
     Also, Caller, DataSubject, Deleted, Found, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Records, Saved,
 };
 use crate::auth::Role;
-use crate::base::addresses::canonical_login;
 use crate::base::error::{Error, Result};
 use crate::db::types::UserId;
 use crate::db::{Audited, Scope, WriteTx};
@@ -25,14 +24,14 @@ pub struct UsersApi {
 
 #[OpenApi(prefix_path = "/api/v1", tag = "Tag::Users")]
 impl UsersApi {
-    /// Get one's profile
+    /// Get the caller's profile
     #[oai(path = "/users/me", method = "get", operation_id = "user_me_get")]
     async fn me(&self, caller: Caller<Read>, if_none_match: IfNoneMatch) -> Result<Found<User>> {
         let user = self.sign_in.db.read(&caller, async |tx| queries::find(tx, caller.user()).await).await?;
         Ok(Found(user, if_none_match))
     }
 
-    /// Replace one's profile
+    /// Replace the caller's profile
     #[oai(path = "/users/me", method = "put", operation_id = "user_me_replace")]
     async fn replace_me(
         &self,
@@ -43,7 +42,7 @@ impl UsersApi {
         Ok(Saved(self.change_profile(&caller, &if_match, |_| Ok(input.clone())).await?))
     }
 
-    /// Change one's profile
+    /// Change the caller's profile
     #[oai(path = "/users/me", method = "patch", operation_id = "user_me_change")]
     async fn change_me(
         &self,
@@ -54,7 +53,7 @@ impl UsersApi {
         Ok(Saved(self.change_profile(&caller, &if_match, |user| patch.clone().apply(&user.into())).await?))
     }
 
-    /// Export one's data
+    /// Export the caller's data
     #[oai(path = "/users/me/export", method = "get", operation_id = "user_me_export")]
     async fn export(&self, caller: Caller<Read>) -> Result<PersonalData> {
         let SignIn { db, sessions, .. } = &self.sign_in;
@@ -133,7 +132,7 @@ impl UsersApi {
 }
 
 impl UsersApi {
-    /// An address and a password are changed only by who knows the password, and a new password ends all other sessions.
+    /// Only a caller who knows the password can change the address or the password. A new password ends all other sessions.
     async fn change_profile(
         &self,
         caller: &Caller<Own>,
@@ -144,8 +143,7 @@ impl UsersApi {
         let actor = caller.as_actor();
         let known = sign_in.db.read(caller, async |tx| queries::find(tx, caller.user()).await).await?;
         let asked = change(&known)?;
-        let Email(email) = &asked.email;
-        let moves = *email != canonical_login(&known.email);
+        let moves = asked.email != Email::of_stored(&known.email);
         let renames =
             |before: &User, input: &ProfileInput| input.username.is_some() && input.username != before.username;
         let renames_known = renames(&known, &asked);
@@ -155,7 +153,7 @@ impl UsersApi {
             false => None,
         };
         if moves {
-            // Also where it is taken: else this would be a fast way to find out whose there are.
+            // Also where it is taken: else this would be a fast way to find out which addresses users have.
             sign_in.mail_cap.take_email_change(caller.tenant(), caller.user()).await?;
         }
         if renames_known {
@@ -173,8 +171,7 @@ impl UsersApi {
         let write = async |tx: &mut WriteTx| {
             let user = caller.authorize(queries::find_own_to_change(tx).await?, if_match)?;
             let input = change(&user)?;
-            let Email(email) = &input.email;
-            if is_sensitive != (input.password.is_some() || *email != canonical_login(&user.email))
+            if is_sensitive != (input.password.is_some() || input.email != Email::of_stored(&user.email))
                 || (renames(&user, &input) && !renames_known)
                 || !queries::still_has(tx, checked.clone()).await?
             {

@@ -7,7 +7,7 @@ use crate::api::scalars::Email;
 use crate::api::{Authorized, Locked};
 use crate::auth::Role;
 use crate::auth::sessions::RevokeSessions;
-use crate::base::addresses::{canonical_login, searched_form, stored_forms};
+use crate::base::addresses::searched_form;
 use crate::base::error::{Detail, Error, Result};
 use crate::db::one_time_tokens::Purpose;
 use crate::db::schema::{idempotency_keys, logins, sessions, users};
@@ -66,7 +66,7 @@ pub async fn find_account(tx: &mut ReadTx, id: UserId) -> Result<Account> {
 
 /// The user as they are now, for a change in this transaction, and how high the actor stands by now. The owners are locked
 /// first, then both of them, each in their order, so that two who act on one another wait and don't block each other for
-/// good; who was disabled or removed while they waited does nothing more.
+/// good. An actor who was disabled or removed while they waited does nothing more.
 pub async fn find_to_change(tx: &mut WriteTx, id: UserId) -> Result<(Rank, Locked<Account>)> {
     lock_owners(tx).await?;
     let actor = tx.actor();
@@ -113,13 +113,13 @@ pub async fn verified_forms(tx: &mut ReadTx, id: UserId) -> Result<Vec<String>> 
     let verified = users::email_verified.eq(true).and(users::kind.eq(UserKind::Person));
     let address = one(tx.tenant(), id).filter(verified).select(users::email);
     let address: Option<String> = address.first(tx.conn()).await.optional()?;
-    Ok(address.map_or_else(Vec::new, |address| stored_forms(&canonical_login(&address))))
+    Ok(address.map_or_else(Vec::new, |address| Email::of_stored(&address).stored_forms()))
 }
 
-/// The person of the tenant who has this normalised address. For callers who may [see addresses](super::SeeAddresses) alone.
-pub async fn with_email(tx: &mut ReadTx, email: &str) -> Result<Option<UserId>> {
+/// The person of the tenant who has this address. For callers who may [see addresses](super::SeeAddresses) alone.
+pub async fn with_email(tx: &mut ReadTx, email: &Email) -> Result<Option<UserId>> {
     let person =
-        all(tx.tenant()).filter(users::email.eq_any(stored_forms(email))).filter(users::kind.eq(UserKind::Person));
+        all(tx.tenant()).filter(users::email.eq_any(email.stored_forms())).filter(users::kind.eq(UserKind::Person));
     Ok(person.select(users::id).first(tx.conn()).await.optional()?)
 }
 
@@ -130,7 +130,7 @@ pub async fn find_own_to_change(tx: &mut WriteTx) -> Result<Locked<User>> {
     Ok(Locked::new(user.ok_or(Error::InvalidToken)?))
 }
 
-/// Whoever asks, themselves: where they are gone, they were removed since they were let in.
+/// The caller's own row. `InvalidToken` if the user was removed after the request was authenticated.
 pub async fn find(tx: &mut ReadTx, id: UserId) -> Result<User> {
     let user = one(tx.tenant(), id).select(User::as_select()).first(tx.conn()).await.optional()?;
     user.ok_or(Error::InvalidToken)
@@ -153,7 +153,7 @@ pub async fn insert(tx: &mut WriteTx, id: UserId, new: NewUser) -> Result<Audite
     let NewUser { email, username, name, role, password_hash, is_superuser, email_verified } = new;
     let user = User {
         id,
-        email,
+        email: email.to_string(),
         username,
         name,
         role,
@@ -167,7 +167,7 @@ pub async fn insert(tx: &mut WriteTx, id: UserId, new: NewUser) -> Result<Audite
         version: 1,
     };
     insert_row(tx, &user, Some(password_hash)).await?;
-    tx.add_email(id, &user.email).await?;
+    tx.add_email(id, &email).await?;
     if let Some(username) = user.username.clone() {
         tx.add_username(id, username).await?;
     }
@@ -225,13 +225,13 @@ pub async fn renew_email(tx: &mut WriteTx) -> Result<Audited<User>> {
     let (tenant, id, now) = (tx.tenant(), tx.actor(), tx.now());
     let _: UserId = for_update(one(tenant, id).select(users::id)).get_result(tx.conn()).await?;
     let before = find(tx, id).await?;
-    let email = canonical_login(&before.email);
-    if email == before.email {
+    let email = Email::of_stored(&before.email);
+    if email.as_str() == before.email {
         return Err(Error::PreconditionFailed); // another sign-in was faster
     }
-    let after = User { email, updated_at: now, version: before.version + 1, ..before.clone() };
+    let after = User { email: email.to_string(), updated_at: now, version: before.version + 1, ..before.clone() };
     tx.remove_login(&before.email).await?;
-    tx.add_email(id, &after.email).await?;
+    tx.add_email(id, &email).await?;
     tx.readdress_tokens(id, &before.email, &after.email).await?;
     let change =
         (users::email.eq(&after.email), users::version.eq(after.version), users::updated_at.eq(after.updated_at));
@@ -261,7 +261,7 @@ pub async fn replace_password(tx: &mut WriteTx, new: String, email: &str) -> Res
     let (id, now) = (tx.actor(), tx.now());
     let user = find(tx, id).await?;
     if user.email != email {
-        return Err(one_time_tokens::invalid()); // who reads a former mailbox gets nowhere
+        return Err(one_time_tokens::invalid()); // a reader of a former mailbox gets nowhere
     }
     let change = (users::password_hash.eq(new), users::version.eq(users::version + 1), users::updated_at.eq(now));
     diesel::update(one(tx.tenant(), id)).set(change).execute(tx.conn()).await?;
@@ -313,12 +313,11 @@ pub async fn update_profile(
     input: ProfileInput,
     new_hash: Option<String>,
 ) -> Result<Audited<User>> {
-    let ProfileInput { name, username, email: Email(email), password: _, current_password: _ } = input;
-    let is_same = email == canonical_login(&before.email);
-    let email = if is_same { before.email.clone() } else { email };
+    let ProfileInput { name, username, email, password: _, current_password: _ } = input;
+    let moved_to = Some(email).filter(|email| *email != Email::of_stored(&before.email));
     let after = User {
-        email_verified: before.email_verified && before.email == email,
-        email,
+        email_verified: before.email_verified && moved_to.is_none(),
+        email: moved_to.as_ref().map_or_else(|| before.email.clone(), Email::to_string),
         name,
         username,
         updated_at: tx.now(),
@@ -329,10 +328,10 @@ pub async fn update_profile(
         tx.void_tokens(after.id, &[Purpose::PasswordReset]).await?;
         calendar::revoke(tx, after.id).await?;
     }
-    if after.email != before.email {
+    if let Some(email) = &moved_to {
         tx.void_tokens(after.id, &Purpose::ALL).await?;
         tx.remove_login(&before.email).await?;
-        tx.add_email(after.id, &after.email).await?;
+        tx.add_email(after.id, email).await?;
     }
     if after.username != before.username {
         if let Some(former) = &before.username {
@@ -443,6 +442,6 @@ async fn keep_an_owner(tx: &mut WriteTx, leaving: UserId) -> Result<()> {
     let owners = lock_owners(tx).await?;
     match owners.iter().any(|owner| *owner != leaving) {
         true => Ok(()),
-        false => Err(Error::Conflict(Detail::of("role", "the last owner of the tenant must stay"))),
+        false => Err(Error::Conflict(Detail::of("role", "the tenant must keep at least one owner"))),
     }
 }

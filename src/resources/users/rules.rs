@@ -1,4 +1,4 @@
-//! Who may make what of whom.
+//! The changes that a user may make to another user.
 use super::types::{Account, UserInput};
 use super::{GiveRights, Manage};
 use crate::api::Caller;
@@ -13,8 +13,8 @@ pub struct Rank {
     pub is_superuser: bool,
 }
 
-/// Nobody acts on who stands above them, nor lifts anybody above themselves. Who operates the server stands above all who
-/// don't, whatever their roles.
+/// Nobody acts on a user who stands above them, nor lifts anybody above themselves. Operators of the server stand above all
+/// other users, whatever their roles.
 pub fn may_change(actor: Rank, target: Rank, new: Role) -> Result<()> {
     let is_below = actor.role < target.role || (target.is_superuser && !actor.is_superuser);
     let may_manage = actor.role >= Manage::ROLE; // still, as it may have changed since they were let in

@@ -61,10 +61,10 @@ crate::record! {
     }
 }
 
-/// What is needed to make a person. E-mail and username are normalised.
+/// What is needed to make a person. The username is normalised.
 #[derive(Clone)]
 pub struct NewUser {
-    pub email: String,
+    pub email: Email,
     pub username: Option<String>,
     pub name: String,
     pub role: Role,
@@ -80,7 +80,7 @@ pub struct ProfileInput {
     pub name: String,
     #[oai(nullable, validator(min_length = 3, max_length = 50, pattern = "^[a-z0-9._-]+$"))]
     pub username: Option<String>,
-    #[oai(validator(max_length = 255))]
+    #[oai(validator(max_length = 254))]
     pub email: Email,
     /// A new one; it stays as it is without.
     #[oai(nullable, validator(min_length = 8, max_length = 72))]
@@ -102,7 +102,7 @@ impl Input for ProfileInput {
 impl From<&User> for ProfileInput {
     fn from(user: &User) -> Self {
         let User { name, username, email, .. } = user.clone();
-        Self { name, username, email: Email(email), password: None, current_password: None }
+        Self { name, username, email: Email::of_stored(&email), password: None, current_password: None }
     }
 }
 

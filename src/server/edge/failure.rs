@@ -107,10 +107,10 @@ pub(super) fn stand_in(status: StatusCode) -> Failure {
         415 => (ErrorType::UnsupportedMediaType, Error::UnsupportedMediaType.to_string()),
         416 => (ErrorType::RangeNotSatisfiable, "The range is outside of the file.".to_owned()),
         422 => (ErrorType::Unprocessable, Error::Unprocessable(Detail::default()).to_string()),
-        429 => (ErrorType::RateLimited, "Too many requests.".to_owned()),
+        429 => (ErrorType::RateLimited, "Too many requests were sent. Retry later.".to_owned()),
         431 => (ErrorType::MalformedRequest, "The headers of the request are too large, or too many.".to_owned()),
         502..=504 => (ErrorType::Unavailable, Error::Unavailable(anyhow::anyhow!("")).to_string()),
-        507 => (ErrorType::StorageFull, "There is no room left to store it.".to_owned()),
+        507 => (ErrorType::StorageFull, "There is no space left to store the data.".to_owned()),
         500.. => (ErrorType::InternalError, Error::Internal(anyhow::anyhow!("")).to_string()),
         _ => (ErrorType::MalformedRequest, "The request can't be read.".to_owned()),
     };

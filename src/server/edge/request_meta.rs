@@ -90,7 +90,7 @@ fn is_preflight(request: &Request) -> bool {
     request.method() == Method::OPTIONS && has(header::ORIGIN) && has(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// Whoever names both kinds of JSON alike gets the ordinary one.
+/// A client that accepts both kinds of JSON alike gets the ordinary one.
 fn wants_problem(headers: &HeaderMap) -> bool {
     let weight = |name| weight(headers, header::ACCEPT, name);
     let problem = weight("application/problem+json").unwrap_or(0.0);

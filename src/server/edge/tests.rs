@@ -1,7 +1,7 @@
 //! The edge without a socket; `body_tests` has what needs one.
 use super::*;
 use crate::base::error::Detail;
-use crate::base::request::{ClientIp, ForwardedScheme};
+use crate::base::request::{ClientIp, ForwardedScheme, RequestId};
 use crate::server::copies::Copies;
 use crate::server::unsent::Unsent;
 use poem::http::{HeaderMap, HeaderName};

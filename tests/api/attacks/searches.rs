@@ -1,6 +1,6 @@
 //! Searches that cost the database most, by one tenant.
 use super::{Account, Server, figure, is_full_size, p99, size};
-use crate::support::Kind;
+use crate::support::{Kind, is_for};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -102,8 +102,8 @@ async fn searches_of_one_tenant_take_nothing_from_the_others() {
 
 #[tokio::test]
 async fn on_sqlite_slow_searches_end_with_their_requests() {
-    if Kind::of_this_run() != Kind::Sqlite {
-        return; // the other databases stop statements by themselves
+    if !is_for(Kind::Sqlite, "the other databases stop statements by themselves") {
+        return;
     }
     let Some(server) = Server::start(&[("BIZCENTER_SERVER__REQUEST_TIMEOUT_SECONDS", "3")]).await else { return };
     let attacker = attacker(&server, size(500, 20_000)).await;

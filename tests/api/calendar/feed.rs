@@ -152,7 +152,7 @@ async fn a_wrong_address_is_one_that_never_was() {
     ] {
         let answer = app.visitor().get(&wrong).send().await;
         assert_eq!((answer.error(), answer.detail()), ((404, "not_found".into()), json!({})), "{wrong}");
-        assert_eq!(answer.json()["error"]["message"], "Not found.", "{wrong}");
+        assert_eq!(answer.json()["error"]["message"], "The resource was not found.", "{wrong}");
     }
     app.visitor().get(&url).expect(200).await;
 }
@@ -181,7 +181,7 @@ async fn it_ends_with_the_password_and_the_person() {
     app.visitor().post("/api/v1/auth/password/reset").json(&reset).expect(204).await;
     is_gone(app, &url).await;
 
-    // Who is disabled is not served meanwhile; who is removed, never again.
+    // A disabled user is not served meanwhile; a removed one, never again.
     let person = tenant.viewer().await;
     let url = make(&person).await;
     let path = format!("/api/v1/users/{}", person.id());
@@ -218,7 +218,7 @@ async fn an_api_key_has_none() {
 #[tokio::test]
 async fn a_wrong_secret_counts_for_the_visitor_and_a_right_one_for_the_feed() {
     let app = TestApp::with(|config| {
-        config.redis.url = None; // whose counts of 127.0.0.1 all servers of a run share
+        config.redis.url = None; // all servers of a run would share its counts of 127.0.0.1
         config.rate_limit =
             RateLimitConfig { enabled: true, anonymous_per_hour: 2, feed_per_hour: 3, ..config.rate_limit };
     })
@@ -235,7 +235,7 @@ async fn a_wrong_secret_counts_for_the_visitor_and_a_right_one_for_the_feed() {
     for expected in [200, 200, 429] {
         app.visitor().get(&url).expect(expected).await;
     }
-    owner.get(OWN).expect(200).await; // whose own limit is another one
+    owner.get(OWN).expect(200).await; // the owner has another limit
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What is limited and what is not, and who sets other limits.
+//! What is limited and what is not, and the people who set other limits.
 use super::{FORWARDED, HIGH, ME, STATUS, TASKS, address, api_key, counts, limited, status, wait};
 use crate::support::{Answer, Person, TestApp};
 use bizcenter::config::RateLimitConfig;

@@ -1,11 +1,11 @@
 //! Databases to test on: an empty one for each that asks.
 #![expect(clippy::disallowed_methods, reason = "tests look behind the queries")]
-use bizcenter::base::database_url::Pooler;
+use super::skips::not_for_this_run;
 use bizcenter::base::env::Env;
+use bizcenter::base::pooler::Pooler;
 use bizcenter::db::AnyConnection;
 use bizcenter::db::connect::{Target, establish};
 use diesel_async::SimpleAsyncConnection;
-use std::io::Write;
 use tempfile::TempDir;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,13 +35,12 @@ fn pooler() -> Pooler {
     }
 }
 
-/// Whether the servers of this run share a pooler's few sessions, so that a test has nothing to show. It says then why, on
-/// the terminal and not among the test's output, which is kept back.
+/// Whether the servers of this run share a pooler's few sessions, so that a test has nothing to show. It says then why.
+#[track_caller]
 pub fn is_pooled(why: &str) -> bool {
     let is_pooled = pooler() == Pooler::Transaction;
     if is_pooled {
-        let thread = std::thread::current();
-        let _ = writeln!(std::io::stderr(), "skipped: {}: {why}", thread.name().unwrap_or("a test"));
+        not_for_this_run(why);
     }
     is_pooled
 }

@@ -4,7 +4,7 @@ use super::contract::CONTRACT;
 use bizcenter::auth::Role;
 use bizcenter::base::password::Password;
 use bizcenter::base::queue::Claimant;
-use bizcenter::db::Origin;
+use bizcenter::db::{Email, Origin};
 use bizcenter::resources::auth::Tenancy;
 use bizcenter::resources::users::NewUser;
 use reqwest::{Method, StatusCode};
@@ -65,7 +65,7 @@ impl Tenant {
         let name = role.name();
         let email = format!("{name}-{}@{}.example", self.app.parts.env.uuid().simple(), self.slug);
         let new = NewUser {
-            email: email.clone(),
+            email: Email::parse(&email).unwrap(),
             username: None,
             name: format!("A {name}"),
             role,

@@ -1,4 +1,4 @@
-//! Users: what admins decide about them, who is out of their reach, what is left of who was removed; the export.
+//! Users: what admins decide about them, the users out of their reach, what is left of a removed user; the export.
 use super::{KEYS, ME, NEW_PASSWORD, PASSWORD, USERS, error, ids, is_over, list, login, path_of};
 use crate::support::{Person, TestApp};
 use bizcenter::auth::Role;
@@ -46,7 +46,7 @@ async fn must_stay(owner: &Person) {
     for call in [owner.patch(&path).json(&demotion), owner.patch(&path).json(&disabling), owner.delete(&path)] {
         let answer = call.send().await;
         assert_eq!(answer.error(), error(409, "conflict"), "{}", answer.text());
-        assert_eq!(answer.detail(), json!({"role": ["the last owner of the tenant must stay"]}));
+        assert_eq!(answer.detail(), json!({"role": ["the tenant must keep at least one owner"]}));
     }
     let now = list(owner, "role=owner&is_active=true&kind=person").await;
     assert_eq!(ids(&now), [json!(owner.id())]);
@@ -57,7 +57,7 @@ async fn the_last_owner_stays() {
     let tenant = TestApp::start().await.tenant().await;
     let (first, second) = (&tenant.owner, tenant.person(Role::Owner).await);
     first.patch(&path_of(&second)).json(&json!({"is_active": false})).expect(200).await;
-    must_stay(first).await; // who is disabled does not count
+    must_stay(first).await; // a disabled owner does not count
     first.patch(&path_of(first)).json(&json!({"name": "Olga"})).expect(200).await;
     first.patch(&path_of(&second)).json(&json!({"is_active": true})).expect(200).await;
     let second = tenant.app.visitor().sign_in(&second.email()).await;
@@ -89,7 +89,7 @@ async fn of_two_owners_who_demote_each_other_at_once_one_stays() {
     }
 }
 
-/// What one may do is looked at when one's turn has come: who was disabled or removed meanwhile does nothing more.
+/// What an actor may do is looked at when their turn has come: an actor who was disabled or removed meanwhile does nothing more.
 #[tokio::test]
 async fn of_two_admins_who_shut_each_other_out_at_once_one_is_shut_out() {
     let app = TestApp::start().await;
@@ -266,7 +266,7 @@ async fn who_is_removed_is_nobody_any_more_and_their_work_stays() {
     is_over(&app, &admin).await;
 }
 
-/// Whoever was invited by their address before there was a user who has it is a guest still.
+/// A person who was invited by an address before there was a user who has it is a guest still.
 #[tokio::test]
 async fn a_guest_who_became_a_user_finds_it_in_the_export_and_goes_with_the_user() {
     let app = TestApp::start().await;

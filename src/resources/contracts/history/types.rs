@@ -33,7 +33,7 @@ pub fn place(id: HistoryId, column: SealedColumn) -> Place {
 }
 
 impl Row {
-    /// As it is answered to who has the keys, or has not.
+    /// The entry as the caller may see it: values of the amount are decrypted only with an `unsealer`.
     pub fn decrypt_for(self, unsealer: Option<&Unsealer>) -> Result<ContractHistoryEntry> {
         let Self { id, version, created_at, changed_by, field, from_value, to_value, from_sealed, to_sealed } = self;
         let from_amount = opened(unsealer, place(id, FROM), from_sealed.as_ref())?;

@@ -107,7 +107,7 @@ impl ActionItemsApi {
         Ok(Deleted)
     }
 
-    /// Make a task of an action item
+    /// Create a task from an action item
     #[oai(
         path = "/meetings/:meeting_id/action-items/:action_item_id/task",
         method = "post",

@@ -111,7 +111,7 @@ pub async fn update(
 
 /// Makes a task of it, which is what comes back: 409 where one was made of it before.
 pub async fn make_task(tx: &mut WriteTx, meeting: MeetingId, id: ActionItemId) -> Result<Audited<Task>> {
-    let item = locked(tx, meeting, id).await?; // who comes second waits here
+    let item = locked(tx, meeting, id).await?; // the second of two requests waits here
     if let Some(task) = item.task_id {
         return Err(Error::Conflict(Detail::of("task_id", task.to_string())));
     }

@@ -1,4 +1,4 @@
-//! Who is asked to come to a meeting: users, and people outside by their address.
+//! The people who are asked to come to a meeting: users, and people outside by their address.
 mod by_address;
 mod handlers;
 mod queries;

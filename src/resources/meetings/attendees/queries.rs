@@ -5,7 +5,6 @@ use super::types::{Attendee, AttendeeFilter, AttendeeInput, AttendeeSort, NewAtt
 use crate::api::list::{Batch, List, Page};
 use crate::api::scalars::Email;
 use crate::api::{Authorized, Locked};
-use crate::base::addresses::{canonical_login, stored_forms};
 use crate::base::error::{Detail, Error, Result};
 use crate::db::deadline::InTime;
 use crate::db::error::Constraint;
@@ -54,19 +53,18 @@ pub async fn of_user(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<A
     Ok(rows.select(Attendee::as_select()).load(tx.conn()).await?)
 }
 
-/// The same of somebody who was invited by their address: by somebody who may not see whose it is, or before there was a user
-/// who has it.
-pub async fn of_guest(tx: &mut ReadTx, email: &str, next: Batch) -> Result<Vec<Attendee>> {
-    let forms = stored_forms(&canonical_login(email));
-    let of_guest = attendees::tenant_id.eq(tx.tenant()).and(attendees::email.eq_any(forms));
+/// The same of somebody who was invited by their address: by somebody who may not see the user who has it, or before there was
+/// such a user.
+pub async fn of_guest(tx: &mut ReadTx, email: &Email, next: Batch) -> Result<Vec<Attendee>> {
+    let of_guest = attendees::tenant_id.eq(tx.tenant()).and(attendees::email.eq_any(email.stored_forms()));
     let rows = batch!(attendees::table, of_guest, next, (attendees::id, AttendeeId));
     Ok(rows.select(Attendee::as_select()).load(tx.conn()).await?)
 }
 
-/// Whose address it is was removed: they stay guests, as `nobody`. The removal has the audit row. They are looked for first, as
+/// The user who has this address was removed: they stay guests, as `nobody`. The removal has the audit row. They are looked for first, as
 /// MariaDB would lock all that it looks at.
 pub async fn anonymize_guest(tx: &mut WriteTx, email: &str, nobody: &str) -> Result<()> {
-    let forms = stored_forms(&canonical_login(email));
+    let forms = Email::of_stored(email).stored_forms();
     let of_guest = attendees::tenant_id.eq(tx.tenant()).and(attendees::email.eq_any(forms));
     let ids: Vec<AttendeeId> = attendees::table.filter(of_guest).select(attendees::id).load(tx.conn()).await?;
     for some in ids.chunks(500) {
@@ -85,7 +83,7 @@ pub async fn find(tx: &mut ReadTx, meeting: MeetingId, id: AttendeeId) -> Result
     Ok(one(tx.tenant(), meeting, id).select(Attendee::as_select()).first(tx.conn()).await?)
 }
 
-/// The meeting first, as who invites does it: no two wait for each other.
+/// The meeting is locked first, as an invitation does it, so that no two wait for each other.
 pub async fn find_to_change(tx: &mut WriteTx, meeting: MeetingId, id: AttendeeId) -> Result<Locked<Invited>> {
     meetings::lock(tx, meeting).await?;
     let attendee = one(tx.tenant(), meeting, id).select(Attendee::as_select());
@@ -96,8 +94,8 @@ pub async fn find_to_change(tx: &mut WriteTx, meeting: MeetingId, id: AttendeeId
 }
 
 /// Invites somebody. An address of a user of the tenant invites that user where the inviter sees addresses. For others it is a
-/// guest's, whoever has it: no user is looked for, so that neither the answer, nor a conflict, nor the time that it takes says
-/// whose address it is. The user who has proved it to be theirs can answer either way.
+/// guest's: no user is looked for, so that neither the answer, nor a conflict, nor the time that it takes says that a user has it.
+/// The user who has proved it to be theirs can answer either way.
 pub async fn insert(
     tx: &mut WriteTx,
     meeting: MeetingId,
@@ -108,7 +106,6 @@ pub async fn insert(
     let NewAttendee { user_id, email } = new;
     let member = if user_id.is_some() { "user_id" } else { "email" };
     users::must_exist(tx, "user_id", user_id).await?;
-    let email = email.map(|Email(email)| email);
     let user_id = match &email {
         Some(email) if sees_addresses => users::with_email(tx, email).await?,
         Some(_) => None,
@@ -119,12 +116,12 @@ pub async fn insert(
     }
     let count: i64 = all(tx.tenant(), meeting).count().get_result(tx.conn()).await?;
     if count >= MOST {
-        return Err(Error::unprocessable(member, format!("the meeting has {MOST} attendees already")));
+        return Err(Error::unprocessable(member, format!("the meeting already has {MOST} attendees")));
     }
     let attendee = Attendee {
         id: tx.new_id(),
         meeting_id: meeting,
-        email: email.filter(|_| user_id.is_none()),
+        email: email.filter(|_| user_id.is_none()).map(|email| email.to_string()),
         user_id,
         rsvp: Rsvp::None,
         version: 1,
@@ -137,8 +134,8 @@ pub async fn insert(
 }
 
 /// 409 where this address is invited already, as a guest's.
-async fn must_be_no_guest(tx: &mut ReadTx, meeting: MeetingId, email: &str) -> Result<()> {
-    let guest = all(tx.tenant(), meeting).filter(attendees::email.eq_any(stored_forms(email)));
+async fn must_be_no_guest(tx: &mut ReadTx, meeting: MeetingId, email: &Email) -> Result<()> {
+    let guest = all(tx.tenant(), meeting).filter(attendees::email.eq_any(email.stored_forms()));
     match guest.count().get_result::<i64>(tx.conn()).await? {
         0 => Ok(()),
         _ => Err(Error::Conflict(Detail::of("email", "is taken"))),

@@ -22,14 +22,14 @@ crate::text_enum! {
     }
 }
 
-/// Whom to invite.
+/// The user or the address to invite.
 #[derive(Debug, Clone, Object)]
 pub struct NewAttendee {
     #[oai(nullable)]
     pub user_id: Option<UserId>,
     /// Of somebody outside. A user's own address invites the user where the caller may see addresses, and is that of a guest
     /// otherwise.
-    #[oai(nullable, validator(max_length = 255))]
+    #[oai(nullable, validator(max_length = 254))]
     pub email: Option<Email>,
 }
 
@@ -37,7 +37,7 @@ impl Input for NewAttendee {
     fn check(&self, problems: &mut Detail) {
         match (&self.user_id, &self.email) {
             (Some(_), Some(_)) => problems.add("email", "must be absent with `user_id`"),
-            (None, None) => problems.add("user_id", "or `email` is needed"),
+            (None, None) => problems.add("user_id", "is required, unless `email` is given"),
             _ => {}
         }
     }

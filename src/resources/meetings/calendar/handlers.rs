@@ -33,14 +33,14 @@ impl CalendarApi {
         Ok(CalendarFile::of(&[event], if_none_match))
     }
 
-    /// Get one's calendar feed
+    /// Get the caller's calendar feed
     #[oai(path = "/users/me/calendar", method = "get", operation_id = "calendar_feed_get")]
     async fn get(&self, caller: Caller<Read>, if_none_match: IfNoneMatch) -> Result<Found<CalendarFeed>, Also<404>> {
         let feed = self.db.read(&caller, async |tx| queries::feed_of(tx, caller.user()).await).await?;
         Ok(Found(feed.ok_or(Error::NotFound)?, if_none_match))
     }
 
-    /// Make one's calendar feed
+    /// Create the caller's calendar feed
     #[oai(path = "/users/me/calendar", method = "post", operation_id = "calendar_feed_create")]
     async fn create(
         &self,
@@ -52,7 +52,7 @@ impl CalendarApi {
         Ok(Created(self.db.write_once(&caller, key, make).await?))
     }
 
-    /// Revoke one's calendar feed
+    /// Revoke the caller's calendar feed
     #[oai(path = "/users/me/calendar", method = "delete", operation_id = "calendar_feed_delete")]
     async fn delete(&self, caller: Caller<Own>) -> Result<Deleted, Also<404>> {
         self.db.write(&caller, async |tx| queries::delete(tx).await).await?;
@@ -103,7 +103,7 @@ impl FeedApi {
 }
 
 impl FeedApi {
-    /// Whose feed it is, if they are to be served.
+    /// The user whose feed it is, if they are to be served.
     async fn reader(&self, token: &OpaqueToken, origin: &Origin) -> Result<Option<Actor>> {
         let nobody_yet = Actor::unproven(token.tenant(), Uuid::nil().into(), origin.clone());
         let user = self.db.read(&nobody_yet, async |tx| queries::reader(tx, token).await).await?;

@@ -82,7 +82,7 @@ pub async fn feed_of(tx: &mut ReadTx, user: UserId) -> Result<Option<CalendarFee
     Ok(feed.map(CalendarFeed::from))
 }
 
-/// Whose feed a secret opens.
+/// The user whose feed a secret opens.
 pub async fn reader(tx: &mut ReadTx, token: &OpaqueToken) -> Result<Option<UserId>> {
     let feed = feeds::table.filter(feeds::tenant_id.eq(tx.tenant()).and(feeds::id.eq(CalendarFeedId::from(token.id))));
     let feed = feed.select((feeds::token_hash, feeds::user_id));

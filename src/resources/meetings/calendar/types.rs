@@ -50,7 +50,7 @@ crate::record! {
 pub struct NewCalendarFeed {
     #[oai(flatten)]
     pub feed: CalendarFeed,
-    /// A path on this server. Whoever knows it reads the feed.
+    /// A path on this server. A client that knows it reads the feed.
     pub url: String,
 }
 
@@ -71,7 +71,7 @@ impl Resource for NewCalendarFeed {
     }
 }
 
-/// What a feed tells of a meeting. Whoever knows its address learns no more than this.
+/// What a feed tells of a meeting. A client that knows its address learns no more than this.
 #[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = meetings, check_for_backend(Any))]
 pub struct Facts {

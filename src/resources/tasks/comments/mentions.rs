@@ -1,4 +1,4 @@
-//! Whom a text names: `@username`, as people write it among their words.
+//! The users that a text names: `@username`, as people write it among their words.
 
 /// The most that one text can name; those after them are words like any other.
 pub const MOST: usize = 20;

@@ -1,4 +1,4 @@
-//! Comments on tasks, and whom they mention.
+//! Comments on tasks, and the users that they mention.
 mod handlers;
 mod mentions;
 mod queries;

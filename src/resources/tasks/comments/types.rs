@@ -23,7 +23,7 @@ impl Input for CommentInput {
     }
 }
 
-/// A comment as stored: whom it mentions stands in a table of its own.
+/// A comment as stored: the users that it mentions stand in a table of their own.
 #[derive(Debug, Clone, Object, Queryable, Selectable, Insertable)]
 #[diesel(table_name = task_comments, check_for_backend(Any))]
 pub struct Stored {
@@ -54,7 +54,7 @@ impl Comment {
         Self { stored: Stored { input, version, updated_at: now, ..self.stored.clone() }, mentions }
     }
 
-    /// Whom it mentions and the other one does not.
+    /// The users that it mentions and the other one does not.
     pub fn mentions_beyond(&self, other: &Self) -> Vec<UserId> {
         self.mentions.iter().filter(|user| !other.mentions.contains(user)).copied().collect()
     }

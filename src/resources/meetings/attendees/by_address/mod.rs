@@ -1,12 +1,12 @@
-//! Who is invited by an address: the user who has proved that it is theirs answers for it, and finds the meeting. Nobody else
-//! learns whose it is.
+//! Attendees who are invited by an address: the user who has proved that it is theirs answers for it, and finds the meeting.
+//! Nobody else learns that it is this user's.
 use super::queries;
 use super::types::Attendee;
 use crate::api::list::Batch;
 use crate::api::{Owned, Resource};
 use crate::base::error::Result;
-use crate::db::ReadTx;
 use crate::db::types::UserId;
+use crate::db::{Email, ReadTx};
 use crate::resources::users;
 use poem_openapi::Object;
 use uuid::Uuid;
@@ -50,7 +50,7 @@ impl Owned for Invited {
 /// stranger's.
 pub async fn of_guest(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Attendee>> {
     match users::verified_forms(tx, user).await?.first() {
-        Some(address) => queries::of_guest(tx, address, next).await,
+        Some(address) => queries::of_guest(tx, &Email::of_stored(address), next).await,
         None => Ok(vec![]),
     }
 }

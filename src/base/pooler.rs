@@ -1,0 +1,24 @@
+//! A connection pooler between the server and its database.
+use std::str::FromStr;
+
+/// What stands between the server and PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooler {
+    /// Nothing: each connection is a session of the server's own, for as long as it is open.
+    None,
+    /// A pooler that lends the database's sessions out for one transaction at a time, as PgBouncer does with
+    /// `pool_mode = transaction`.
+    Transaction,
+}
+
+impl FromStr for Pooler {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "none" => Ok(Self::None),
+            "transaction" => Ok(Self::Transaction),
+            _ => Err("must be none or transaction"),
+        }
+    }
+}
