@@ -21,8 +21,9 @@ use crate::base::key_ring::KeyRing;
 use crate::base::metrics::Metrics;
 use crate::base::queue::FairQueue;
 use crate::config::{
-    AuditConfig, AuthConfig, Config, DatabaseConfig, JwtAlgorithm, MailConfig, ServerConfig, SessionStoreChoice,
+    AuditConfig, AuthConfig, Config, DatabaseConfig, JwtAlgorithm, MailConfig, ServerConfig, SessionStore,
 };
+use crate::contract;
 use crate::db::audit_chain::{CheckpointKey, PruneAudit, SealAudit};
 use crate::db::connect::Target;
 use crate::db::key_checks::KeyWatch;
@@ -43,7 +44,7 @@ use crate::resources::tasks::TasksApi;
 use crate::resources::tasks::comments::TaskCommentsApi;
 use crate::resources::tenant::TenantApi;
 use crate::resources::users::UsersApi;
-use crate::server::cors::{Origins, exposed_headers};
+use crate::server::cors::exposed_headers;
 use crate::server::edge::{EdgeOptions, Ids, edge, refusal};
 use crate::server::paths::Paths;
 use crate::server::serve::ServeOptions;
@@ -52,7 +53,6 @@ use crate::services::cache::Cache;
 use crate::services::jobs::Jobs;
 use crate::services::mail::{Mail, Mailer, SecurityEmail};
 use crate::services::redis::{Redis, RedisOptions};
-use crate::{config, contract};
 use anyhow::Context;
 use chrono::Duration;
 use poem::{Endpoint, EndpointExt, Response, Route};
@@ -131,13 +131,7 @@ pub async fn connect(config: &Config, env: Env) -> anyhow::Result<Parts> {
         passwords: Passwords::new(auth.bcrypt_cost, env.clone(), metrics.queue("passwords")),
         access: AccessTokens::new(signing_keys(auth)?, &auth.issuer, &auth.audience, lifetime),
         refresh: RefreshTokens::new(secret, previous),
-        sessions: match (&redis, auth.session_store) {
-            (Some(redis), SessionStoreChoice::Auto | SessionStoreChoice::Redis) => {
-                let request_timeout = Duration::from_std(config.server.request_timeout)?;
-                Sessions::Redis(db.clone(), RedisSessions::new(redis.clone(), env.clone(), request_timeout))
-            }
-            _ => Sessions::Database(db.clone()),
-        },
+        sessions: sessions(config, &db, &redis, &env)?,
         attempts: Attempts::new(config.rate_limit.enabled.then_some(thresholds), redis.clone(), env.clone()),
         notes: FairQueue::new(
             MAX_CONCURRENT_LOGIN_AUDITS,
@@ -174,6 +168,17 @@ pub async fn connect(config: &Config, env: Env) -> anyhow::Result<Parts> {
         invitation_lifetime,
         env,
     })
+}
+
+/// Sessions in the place that the settings name. A server without Redis keeps them in the database.
+fn sessions(config: &Config, db: &Db, redis: &Option<Redis>, env: &Env) -> anyhow::Result<Sessions> {
+    let redis = match config.auth.session_store {
+        SessionStore::Auto | SessionStore::Redis => redis.clone(),
+        SessionStore::Database => None,
+    };
+    let request_timeout = Duration::from_std(config.server.request_timeout)?;
+    let in_redis = |redis| RedisSessions::new(redis, env.clone(), request_timeout);
+    Ok(Sessions::new(db.clone(), redis.map(in_redis)))
 }
 
 fn redis(config: &Config) -> anyhow::Result<Option<Redis>> {
@@ -321,7 +326,7 @@ fn service(parts: &Parts) -> OpenApiService<Guarded<Api>, ()> {
         readiness: ReadinessProbe::new(
             db.clone(),
             redis.clone(),
-            matches!(sessions, Sessions::Redis(..)),
+            sessions.are_in_redis(),
             KeyWatch::new(db.clone()),
             parts.metrics.readiness_looks.clone(),
         ),
@@ -377,11 +382,7 @@ pub fn server(parts: &Parts, config: &Config) -> impl Endpoint<Output = Response
         trusted_proxies: config.server.trusted_proxies.clone(),
         max_body_bytes: config.server.max_body_bytes as u64,
         request_timeout: config.server.request_timeout,
-        cors: match &config.cors.origins {
-            config::Origins::None => Origins::None,
-            config::Origins::Any => Origins::Any,
-            config::Origins::List(origins) => Origins::List(origins.clone()),
-        },
+        cors: config.cors.origins.clone(),
         exposed_headers: exposed_headers(contract::response_headers(contract::document())),
         hsts: !config.environment.is_development(),
         ids: request_ids(parts),

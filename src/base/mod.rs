@@ -11,6 +11,7 @@ pub mod key_ring;
 pub mod metrics;
 pub mod money;
 pub mod opaque;
+pub mod origins;
 pub mod password;
 pub mod pooler;
 pub mod private_files;

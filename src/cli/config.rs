@@ -1,9 +1,9 @@
 //! `bizcenter config`: the reference, and what is in force.
 use super::print;
-use crate::config::{DEFAULT_FILE, EffectiveSetting, Loaded};
+use crate::config::{EffectiveSetting, Loaded, reference};
 
 pub(super) fn print_default() -> anyhow::Result<()> {
-    print(DEFAULT_FILE)
+    print(&reference())
 }
 
 pub(super) fn print_effective(loaded: &Loaded) -> anyhow::Result<()> {

@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn the_configured_server_is_asked_on_this_machine() {
         let url = DatabaseUrl::parse("sqlite://t.db", ".".as_ref()).unwrap();
-        let mut server = Config::for_tests("data".into(), url).server;
+        let mut server = Config::for_tests("data".into(), url).unwrap().server;
         server.port = 8000;
         for (host, authority) in
             [("0.0.0.0", "127.0.0.1:8000"), ("::", "[::1]:8000"), ("10.0.0.7", "10.0.0.7:8000"), ("::2", "[::2]:8000")]

@@ -1,66 +1,110 @@
 //! `[auth]`: tokens, sessions, passwords.
+use super::declare::{setting, settings};
 use super::reader::{Read, Reader};
-use super::weak::{self, Measure};
+use super::types::{Checked, Choice, Flag, NonEmptyText, Number, Optional, ValueType, days, minutes, seconds};
+use super::weak::{Measure, Secret};
 use secrecy::SecretString;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Cheaper hashes than this are refused outside development.
-const BCRYPT_COST: std::ops::RangeInclusive<u64> = 10..=15;
-/// The cheapest that bcrypt knows: fast tests and demo data.
-const BCRYPT_COST_IN_DEVELOPMENT: std::ops::RangeInclusive<u64> = 4..=15;
+settings! {
+    /// `[auth]`: tokens, sessions, passwords.
+    #[derive(Debug, Clone)]
+    pub struct AuthConfig {
+        /// Signs access tokens by HS256; refresh tokens are derived from it in any case. 32 bytes at least. Needed outside
+        /// development, which makes its own once, in data_dir/secrets. Make one by `openssl rand -base64 48`.
+        pub jwt_secret: SecretString = setting("auth.jwt_secret", Secret(Measure::Bytes))
+            .named(&["JWT_SECRET", "SECRET_KEY", "JWT_SECRET_KEY"])
+            .example("replace-this-by-48-random-bytes-in-base64")
+            .made_in_development("secrets/jwt_secret")
+            .in_tests("the token secret of all of the tests"),
 
-#[derive(Debug, Clone)]
-pub struct AuthConfig {
-    /// Signs access tokens by HS256, and refresh tokens are derived from it; 32 bytes at least.
-    pub jwt_secret: SecretString,
-    /// The secret before it: tokens that it signed are still accepted.
-    pub jwt_secret_previous: Option<SecretString>,
-    /// How access tokens are signed.
-    pub jwt_algorithm: JwtAlgorithm,
-    /// The private key (PKCS#8, PEM) that signs them; there unless the algorithm is HS256.
-    pub jwt_key: Option<SecretString>,
-    /// The private key before it: tokens that it signed are still accepted.
-    pub jwt_key_previous: Option<SecretString>,
-    /// The `iss` of access tokens.
-    pub issuer: String,
-    /// The `aud` of access tokens.
-    pub audience: String,
-    /// How long an access token lives.
-    pub access_lifetime: Duration,
-    /// How long a session lives without being refreshed.
-    pub refresh_lifetime: Duration,
-    /// How long the token just replaced still gets the same successor.
-    pub refresh_grace: Duration,
-    /// Whether login answers the refresh token in a cookie.
-    pub refresh_in_cookie: bool,
-    /// Where sessions are kept.
-    pub session_store: SessionStoreChoice,
-    /// The logarithm (base 2) of the rounds of a password hash.
-    pub bcrypt_cost: u32,
-    /// Whether passwords that everybody tries first are refused.
-    pub refuse_common_passwords: bool,
-    /// Whether only those sign in whose address is verified.
-    pub require_verified_email: bool,
-    /// How often sign-ins by one name may fail before the next attempt has to wait.
-    pub failures_before_wait: u32,
-    /// How often sign-ins from one address may fail before the next attempt has to wait.
-    pub failures_before_wait_per_ip: u32,
-    /// How long an invitation may be accepted.
-    pub invitation_lifetime: Duration,
+        /// The secret before this one, while you rotate: its tokens are still accepted, none are made.
+        pub jwt_secret_previous: Option<SecretString> =
+            setting("auth.jwt_secret_previous", Optional(Secret(Measure::Bytes)))
+                .example("replace-this-by-the-secret-until-yesterday"),
+
+        /// How access tokens are signed: HS256 by jwt_secret; EdDSA (Ed25519) or RS256 by jwt_key, so that others can verify
+        /// them without being able to make them.
+        pub jwt_algorithm: JwtAlgorithm = setting("auth.jwt_algorithm", Choice).named(&["JWT_ALG"]).default("HS256"),
+
+        /// The private key (PKCS#8, PEM) of EdDSA or RS256, best by its file: jwt_key_file = "/run/secrets/jwt_key.pem". Make
+        /// one by `openssl genpkey -algorithm ed25519`. Where there is room for one line only, write the ends of its lines as
+        /// `\n`.
+        pub jwt_key: Option<SecretString> =
+            setting("auth.jwt_key", Checked(Optional(PrivateKey), fits_the_algorithm))
+                .named(&["JWT_KEY"])
+                .example("-----BEGIN PRIVATE KEY-----…"),
+
+        /// The private key before this one, while you rotate: its tokens are still accepted, none are made.
+        pub jwt_key_previous: Option<SecretString> =
+            setting("auth.jwt_key_previous", Checked(Optional(PrivateKey), is_not_idle))
+                .example("-----BEGIN PRIVATE KEY-----…"),
+
+        /// What access tokens say in `iss` and `aud`, and what is demanded of them.
+        pub issuer: String = setting("auth.issuer", NonEmptyText).default("bizcenter"),
+        pub audience: String = setting("auth.audience", NonEmptyText).default("bizcenter"),
+
+        /// How many minutes an access token lives ({range}).
+        pub access_lifetime: Duration = setting("auth.access_minutes", minutes(1..=1440))
+            .named(&["ACCESS_MIN", "ACCESS_TOKEN_EXPIRE_MINUTES"])
+            .default(15),
+
+        /// How many days a session lives without being refreshed ({range}).
+        pub refresh_lifetime: Duration = setting("auth.refresh_days", days(1..=365))
+            .named(&["REFRESH_DAYS", "REFRESH_TOKEN_EXPIRE_DAYS"])
+            .default(14),
+
+        /// For how many seconds a refresh token just replaced still gets the same successor ({range}): lost answers, second
+        /// tabs.
+        pub refresh_grace: Duration = setting("auth.refresh_grace_seconds", seconds(0..=60)).default(10),
+
+        /// Whether login answers the refresh token in a cookie (HttpOnly) instead of the body.
+        pub refresh_in_cookie: bool = setting("auth.refresh_in_cookie", Flag)
+            .named(&["REFRESH_IN_COOKIE"])
+            .default(true),
+
+        /// Where sessions are kept: redis, database, or auto (Redis where redis.url is set, the database otherwise).
+        pub session_store: SessionStore =
+            setting("auth.session_store", Checked(Choice, needs_redis)).default("auto"),
+
+        /// The work factor of password hashes: the time doubles with each step ({range}; from 4 in development).
+        pub bcrypt_cost: u32 = setting("auth.bcrypt_cost", BcryptCost).default(12).in_tests(4),
+
+        /// Whether passwords that everybody tries first are refused: {default}.
+        pub refuse_common_passwords: bool = setting("auth.refuse_common_passwords", Flag)
+            .default_in_development(false)
+            .default_elsewhere(true),
+
+        /// Whether only people who have verified their e-mail address can sign in. Outside development it needs
+        /// mail.smtp_url.
+        pub require_verified_email: bool =
+            setting("auth.require_verified_email", Checked(Flag, needs_mail)).default(false),
+
+        /// How many failed sign-ins by one name ({range}) before the next has to wait.
+        pub failures_before_wait: u32 = setting("auth.failures_before_wait", Number(1..=1000)).default(5),
+
+        /// How many failed sign-ins from one address ({range}) before the next has to wait.
+        pub failures_before_wait_per_ip: u32 =
+            setting("auth.failures_before_wait_per_ip", Number(1..=100_000)).default(50),
+
+        /// How many days an invitation may be accepted ({range}).
+        pub invitation_lifetime: Duration = setting("auth.invitation_days", days(1..=90)).default(7),
+    }
 }
 
 /// Where sessions are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SessionStoreChoice {
+pub enum SessionStore {
     /// In Redis where there is one, in the database otherwise.
     Auto,
     Redis,
     Database,
 }
 
-impl FromStr for SessionStoreChoice {
+impl FromStr for SessionStore {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -76,7 +120,7 @@ impl FromStr for SessionStoreChoice {
 /// How access tokens are signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JwtAlgorithm {
-    /// By `jwt_secret`: a program that can verify tokens can make them.
+    /// By `jwt_secret`: a service that can verify tokens can make them, too.
     Hs256,
     /// By `jwt_key`, an Ed25519 key.
     EdDsa,
@@ -107,132 +151,83 @@ impl FromStr for JwtAlgorithm {
     }
 }
 
-impl AuthConfig {
-    pub(super) fn read(reader: &mut Reader) -> Read<Self> {
-        let costs = if reader.environment.is_development() { BCRYPT_COST_IN_DEVELOPMENT } else { BCRYPT_COST };
-        let jwt_secret = weak::secret(reader, "auth.jwt_secret", Measure::Bytes);
-        let jwt_secret_previous = weak::optional_secret(reader, "auth.jwt_secret_previous", Measure::Bytes);
-        let jwt_algorithm = reader.parsed("auth.jwt_algorithm");
-        let jwt_key = jwt_key(reader, jwt_algorithm);
-        let jwt_key_previous = unless_idle(reader, "auth.jwt_key_previous", jwt_algorithm);
-        let issuer = reader.word("auth.issuer");
-        let audience = reader.word("auth.audience");
-        let access_minutes = reader.number("auth.access_minutes", 1..=1440);
-        let refresh_days = reader.number("auth.refresh_days", 1..=365);
-        let refresh_grace = reader.seconds("auth.refresh_grace_seconds", 0..=60);
-        let refresh_in_cookie = reader.flag("auth.refresh_in_cookie");
-        let session_store = session_store(reader);
-        let bcrypt_cost = reader.number("auth.bcrypt_cost", costs);
-        let refuse_common_passwords = reader.flag("auth.refuse_common_passwords");
-        let require_verified_email = require_verified_email(reader);
-        let failures_before_wait = reader.number("auth.failures_before_wait", 1..=1000);
-        let failures_before_wait_per_ip = reader.number("auth.failures_before_wait_per_ip", 1..=100_000);
-        let invitation_days = reader.number("auth.invitation_days", 1..=90);
-        Ok(Self {
-            jwt_secret: jwt_secret?,
-            jwt_secret_previous: jwt_secret_previous?,
-            jwt_algorithm: jwt_algorithm?,
-            jwt_key: jwt_key?,
-            jwt_key_previous: jwt_key_previous?,
-            issuer: issuer?,
-            audience: audience?,
-            access_lifetime: minutes(access_minutes?),
-            refresh_lifetime: days(refresh_days?),
-            refresh_grace: refresh_grace?,
-            refresh_in_cookie: refresh_in_cookie?,
-            session_store: session_store?,
-            bcrypt_cost: bcrypt_cost?,
-            refuse_common_passwords: refuse_common_passwords?,
-            require_verified_email: require_verified_email?,
-            failures_before_wait: failures_before_wait?,
-            failures_before_wait_per_ip: failures_before_wait_per_ip?,
-            invitation_lifetime: days(invitation_days?),
-        })
+/// The logarithm (base 2) of the rounds of a password hash. Cheap hashes are refused outside development.
+struct BcryptCost;
+
+impl BcryptCost {
+    const RANGE: RangeInclusive<u64> = 10..=15;
+    /// From the cheapest that bcrypt knows: fast tests and demo data.
+    const RANGE_IN_DEVELOPMENT: RangeInclusive<u64> = 4..=15;
+}
+
+impl ValueType<u32> for BcryptCost {
+    fn read(&self, reader: &mut Reader, path: &'static str) -> Read<u32> {
+        let is_development = reader.environment.is_development();
+        Number(if is_development { Self::RANGE_IN_DEVELOPMENT } else { Self::RANGE }).read(reader, path)
     }
 
-    pub(super) fn for_tests() -> Self {
-        Self {
-            jwt_secret: "the token secret of all of the tests".into(),
-            jwt_secret_previous: None,
-            jwt_algorithm: JwtAlgorithm::Hs256,
-            jwt_key: None,
-            jwt_key_previous: None,
-            issuer: "bizcenter".to_owned(),
-            audience: "bizcenter".to_owned(),
-            access_lifetime: minutes(15),
-            refresh_lifetime: days(14),
-            refresh_grace: Duration::from_secs(10),
-            refresh_in_cookie: true,
-            session_store: SessionStoreChoice::Auto,
-            bcrypt_cost: 4,
-            refuse_common_passwords: false,
-            require_verified_email: false,
-            failures_before_wait: 5,
-            failures_before_wait_per_ip: 50,
-            invitation_lifetime: days(7),
-        }
+    fn range(&self) -> Option<RangeInclusive<u64>> {
+        Some(Self::RANGE)
     }
 }
 
-fn session_store(reader: &mut Reader) -> Read<SessionStoreChoice> {
-    let choice = reader.parsed("auth.session_store")?;
-    if choice == SessionStoreChoice::Redis && !reader.is_given("redis.url") {
-        return Err(reader.report("auth.session_store", "is redis without one: set REDIS_URL or REDIS_URL_FILE"));
+fn needs_redis(choice: &SessionStore, reader: &Reader) -> Result<(), &'static str> {
+    if *choice == SessionStore::Redis && !reader.is_given("redis.url") {
+        return Err("is redis without one: set REDIS_URL or REDIS_URL_FILE");
     }
-    Ok(choice)
+    Ok(())
 }
 
 /// Nobody could verify an address without mail; in development, it is in the log.
-fn require_verified_email(reader: &mut Reader) -> Read<bool> {
-    let is_required = reader.flag("auth.require_verified_email")?;
-    if is_required && !reader.environment.is_development() && !reader.is_given("mail.smtp_url") {
-        let message = "needs mail, or nobody could sign in: set SMTP_URL or SMTP_URL_FILE";
-        return Err(reader.report("auth.require_verified_email", message));
+fn needs_mail(is_required: &bool, reader: &Reader) -> Result<(), &'static str> {
+    if *is_required && !reader.environment.is_development() && !reader.is_given("mail.smtp_url") {
+        return Err("needs mail, or nobody could sign in: set SMTP_URL or SMTP_URL_FILE");
     }
-    Ok(is_required)
+    Ok(())
 }
 
-fn jwt_key(reader: &mut Reader, algorithm: Read<JwtAlgorithm>) -> Read<Option<SecretString>> {
-    let key = unless_idle(reader, "auth.jwt_key", algorithm)?;
-    match algorithm {
-        Ok(JwtAlgorithm::EdDsa | JwtAlgorithm::Rs256) if key.is_none() => {
-            let message = "is missing, and only HS256 signs without it; set JWT_KEY_FILE or JWT_KEY";
-            Err(reader.report("auth.jwt_key", message))
+/// A private key that signs: it must be there where the algorithm needs one, and [`is_not_idle`] where it does not.
+fn fits_the_algorithm(key: &Option<SecretString>, reader: &Reader) -> Result<(), &'static str> {
+    match algorithm(reader) {
+        Some(JwtAlgorithm::EdDsa | JwtAlgorithm::Rs256) if key.is_none() => {
+            Err("is missing, and only HS256 signs without it; set JWT_KEY_FILE or JWT_KEY")
         }
-        _ => Ok(key),
+        _ => is_not_idle(key, reader),
     }
 }
 
-/// A private key that may be absent. Outside development it must be absent where no token is signed with it: an operator who
-/// set it believes that it is in use.
-fn unless_idle(reader: &mut Reader, path: &'static str, algorithm: Read<JwtAlgorithm>) -> Read<Option<SecretString>> {
-    let key = private_key(reader, path)?;
-    match algorithm {
-        Ok(JwtAlgorithm::Hs256) if key.is_some() && !reader.environment.is_development() => {
-            Err(reader
-                .report(path, "is set, but HS256 signs without it; set JWT_ALG to EdDSA or RS256, or leave it out"))
+/// Outside development a private key must be absent where nothing is signed with one: an operator who set it believes that
+/// something is.
+fn is_not_idle(key: &Option<SecretString>, reader: &Reader) -> Result<(), &'static str> {
+    match algorithm(reader) {
+        Some(JwtAlgorithm::Hs256) if key.is_some() && !reader.environment.is_development() => {
+            Err("is set, but HS256 signs without it; set JWT_ALG to EdDSA or RS256, or leave it out")
         }
-        _ => Ok(key),
+        _ => Ok(()),
     }
 }
 
-/// A private key that may be absent. Whether it fits the algorithm shows where it is used; what people mix up, a public
-/// key, a certificate or a path, shows here.
-fn private_key(reader: &mut Reader, path: &'static str) -> Read<Option<SecretString>> {
-    let Some(key) = reader.optional_text(path)? else { return Ok(None) };
-    // What holds variables has often no room for several lines, so that people write their ends as `\n`. PEM has no backslash.
-    let key = key.replace("\\r", "").replace("\\n", "\n");
-    let inside = key.trim().strip_prefix("-----BEGIN PRIVATE KEY-----");
-    if inside.is_none_or(|rest| !rest.ends_with("-----END PRIVATE KEY-----")) {
-        return Err(reader.report(path, "must be a private key (PKCS#8) in PEM: -----BEGIN PRIVATE KEY-----…"));
+fn algorithm(reader: &Reader) -> Option<JwtAlgorithm> {
+    reader.peek::<String>("auth.jwt_algorithm")?.parse().ok()
+}
+
+/// A private key (PKCS#8) in PEM. Whether it fits the algorithm shows where it is used; what people mix up, a public key, a
+/// certificate or a path, shows here.
+struct PrivateKey;
+
+impl ValueType<SecretString> for PrivateKey {
+    fn read(&self, reader: &mut Reader, path: &'static str) -> Read<SecretString> {
+        // What holds variables has often no room for several lines, so that people write their ends as `\n`. PEM has no
+        // backslash.
+        let key = reader.text(path)?.replace("\\r", "").replace("\\n", "\n");
+        let inside = key.trim().strip_prefix("-----BEGIN PRIVATE KEY-----");
+        if inside.is_none_or(|rest| !rest.ends_with("-----END PRIVATE KEY-----")) {
+            return Err(reader.report(path, "must be a private key (PKCS#8) in PEM: -----BEGIN PRIVATE KEY-----…"));
+        }
+        Ok(key.into())
     }
-    Ok(Some(key.into()))
-}
 
-fn minutes(count: u32) -> Duration {
-    Duration::from_secs(u64::from(count) * 60)
-}
-
-fn days(count: u32) -> Duration {
-    minutes(count * 24 * 60)
+    fn is_secret(&self) -> bool {
+        true
+    }
 }

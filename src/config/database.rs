@@ -1,5 +1,7 @@
 //! `[database]`: which one, and how many connections.
+use super::declare::{setting, settings};
 use super::reader::{Read, Reader};
+use super::types::{Checked, Choice, Number, Optional, Text, ValueType, milliseconds, seconds};
 use crate::base::database_url::{self, NetworkUrl};
 use crate::base::pooler::Pooler;
 use secrecy::{ExposeSecret, SecretString};
@@ -7,58 +9,81 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-#[derive(Debug, Clone)]
-pub struct DatabaseConfig {
-    pub url: DatabaseUrl,
-    pub pooler: Pooler,
-    /// How many connections may be open at once.
-    pub pool_size: u32,
-    /// How long a request may wait for a connection.
-    pub acquire_timeout: Duration,
-    /// How long a statement of a search, an export or a feed may take.
-    pub long_read_timeout: Duration,
-    /// Certificates (PEM) of the authorities that the database's own must come from.
-    pub ca_file: Option<PathBuf>,
+settings! {
+    /// `[database]`: which one, and how many connections.
+    #[derive(Debug, Clone)]
+    pub struct DatabaseConfig {
+        /// sqlite:///absolute.db, sqlite://relative.db, postgres://…, postgresql://…, mysql://… or mariadb://…; a +driver
+        /// after the scheme is ignored, {data_dir} in a SQLite path is the folder above. Special characters in a password
+        /// must be percent-encoded. Also: {names}; or DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD (MariaDB when the port
+        /// is 3306, PostgreSQL otherwise); or USE_SQLITE=true.
+        ///
+        /// TLS: ?sslmode=disable, prefer, require, verify-ca or verify-full (ssl-mode=VERIFY_IDENTITY, require_ssl=true,
+        /// verify_ca=true and verify_identity=true are understood, too). Only verify-ca (with ca_file) and verify-full make
+        /// sure that the right server answers; with MariaDB, verify-ca checks the name as well. Without a mode, PostgreSQL is
+        /// asked for TLS and MariaDB is not, unless there is a ca_file: then it is verify-full.
+        ///
+        /// Sockets: postgres://user:password@/name?host=/run/postgresql&port=5432 or DB_HOST=/run/postgresql names
+        /// PostgreSQL's folder, mysql://user:password@/name?socket=/run/mysqld/mysqld.sock or
+        /// DB_HOST=/run/mysqld/mysqld.sock MariaDB's file. There is no TLS on a socket, whatever the mode.
+        ///
+        /// PostgreSQL's URLs may also hold user, password, dbname, host, port, application_name, connect_timeout, options,
+        /// target_session_attrs, sslrootcert, keepalives… and tcp_user_timeout, as libpq has them; any other parameter is
+        /// refused.
+        pub url: DatabaseUrl = setting("database.url", UrlOfDatabase)
+            .named(&["DATABASE_URL"])
+            .default("sqlite://{data_dir}/bizcenter.db"),
+
+        /// What stands between the server and PostgreSQL: none; or transaction, for a pooler that lends out the database's
+        /// sessions for one transaction at a time, as PgBouncer does with pool_mode = transaction. Nothing is then set,
+        /// locked or prepared beyond a transaction. It costs a second round trip for each statement, as all are prepared anew
+        /// in each transaction.
+        pub pooler: Pooler = setting("database.pooler", Checked(Choice, is_before_postgres))
+            .named(&["DATABASE_POOLER"])
+            .default("none"),
+
+        /// How many connections to the database requests may have at once ({range}, but 2 at least are opened); jobs have two
+        /// more, and SQLite's writer has one. One quarter is for searches, exports and feeds; no tenant gets more than half of
+        /// that quarter, nor more than three quarters of the others.
+        pub pool_size: u32 = setting("database.pool_size", Number(1..=1000)).default(10),
+
+        /// For how many seconds a request may wait for a connection ({range}).
+        pub acquire_timeout: Duration = setting("database.acquire_timeout_seconds", seconds(1..=300)).default(5),
+
+        /// How many milliseconds a statement of a list, a search, an export or a feed may take ({range}). What takes longer is
+        /// answered with 503; a search then says what to narrow.
+        pub long_read_timeout: Duration =
+            setting("database.long_read_timeout_ms", milliseconds(100..=60_000)).default(2000),
+
+        /// Certificates (PEM) of the authorities that the database's own must come from; in the URL: sslrootcert or ssl-ca.
+        pub ca_file: Option<PathBuf> = setting("database.ca_file", Optional(Text))
+            .example("/etc/ssl/certs/database-ca.pem"),
+    }
 }
 
-impl DatabaseConfig {
-    pub(super) fn read(reader: &mut Reader, data_dir: &Path) -> Read<Self> {
-        let url = url(reader, data_dir);
-        let pooler = pooler(reader, url.as_ref().ok());
-        let pool_size = reader.number("database.pool_size", 1..=1000);
-        let acquire_timeout = reader.seconds("database.acquire_timeout_seconds", 1..=300);
-        let long_read_timeout = reader.milliseconds("database.long_read_timeout_ms", 100..=60_000);
-        let ca_file = reader.optional_text("database.ca_file");
-        Ok(Self {
-            url: url?,
-            pooler: pooler?,
-            pool_size: pool_size?,
-            acquire_timeout: acquire_timeout?,
-            long_read_timeout: long_read_timeout?,
-            ca_file: ca_file?.map(PathBuf::from),
-        })
+/// The URL of a database, in which `{data_dir}` stands for that folder. It is shown without its password.
+struct UrlOfDatabase;
+
+impl ValueType<DatabaseUrl> for UrlOfDatabase {
+    fn read(&self, reader: &mut Reader, path: &'static str) -> Read<DatabaseUrl> {
+        let text = reader.text(path)?;
+        let data_dir = reader.peek("data_dir").unwrap_or_else(|| PathBuf::from("."));
+        let url = DatabaseUrl::parse(&text, &data_dir).map_err(|message| reader.report(path, message))?;
+        reader.show_instead(path, format!("{:?}", url.redacted()));
+        Ok(url)
     }
 
-    pub(super) fn for_tests(url: DatabaseUrl) -> Self {
-        let [acquire_timeout, long_read_timeout] = [5, 2].map(Duration::from_secs);
-        Self { url, pooler: Pooler::None, pool_size: 10, acquire_timeout, long_read_timeout, ca_file: None }
+    fn is_secret(&self) -> bool {
+        true
     }
 }
 
-fn url(reader: &mut Reader, data_dir: &Path) -> Read<DatabaseUrl> {
-    let text = reader.text("database.url")?;
-    DatabaseUrl::parse(&text, data_dir).map_err(|message| reader.report("database.url", message))
-}
-
-fn pooler(reader: &mut Reader, url: Option<&DatabaseUrl>) -> Read<Pooler> {
-    let pooler = reader.parsed("database.pooler")?;
-    let is_elsewhere = url.is_some_and(|url| url.kind() != DatabaseKind::Postgres);
-    if pooler != Pooler::None && is_elsewhere {
-        return Err(
-            reader.report("database.pooler", "is for PostgreSQL alone: leave it at none with this database.url")
-        );
+fn is_before_postgres(pooler: &Pooler, reader: &Reader) -> Result<(), &'static str> {
+    let url = reader.peek::<String>("database.url").and_then(|url| DatabaseUrl::parse(&url, Path::new(".")).ok());
+    if *pooler != Pooler::None && url.is_some_and(|url| url.kind() != DatabaseKind::Postgres) {
+        return Err("is for PostgreSQL alone: leave it at none with this database.url");
     }
-    Ok(pooler)
+    Ok(())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,5 @@
 //! Joins `DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD` or `USE_SQLITE` to a database URL.
+use super::declare::Setting;
 use super::layers::{self, Entry};
 use super::names;
 use super::problem::Problem;
@@ -7,6 +8,16 @@ use std::collections::BTreeMap;
 
 /// The database of a server that was told no other.
 const SQLITE_URL: &str = "sqlite://{data_dir}/bizcenter.db";
+
+/// What people bring instead of a database URL. No settings of their own: [`join`] makes them one.
+pub(super) static DATABASE_PARTS: [Setting; 6] = [
+    Setting::part("database.parts.host", &["DB_HOST"]),
+    Setting::part("database.parts.port", &["DB_PORT"]),
+    Setting::part("database.parts.name", &["DB_NAME"]),
+    Setting::part("database.parts.user", &["DB_USER"]),
+    Setting::secret_part("database.parts.password", &["DB_PASSWORD"]),
+    Setting::part("database.parts.use_sqlite", &["USE_SQLITE"]),
+];
 
 /// Replaces the parts in each layer by the URL that they make. The environment's override those of `.env` one by one:
 /// the host may stand in the file and the password in the environment.
@@ -22,7 +33,7 @@ pub(super) fn join(dotenv: &mut Vec<Entry>, env: &mut Vec<Entry>, problems: &mut
         Ok(None) => {}
         Ok(Some(url)) if url == SQLITE_URL && layer.iter().any(is_sqlite_url) => {}
         Ok(Some(url)) => {
-            let Some(setting) = names::setting("database.url") else { return };
+            let Some(setting) = names::find("database.url") else { return };
             layers::add(layer, Entry { setting, origin: parts.origin(), value: url.into() }, problems);
         }
         Err(message) => {

@@ -1,9 +1,10 @@
 //! `[encryption]`: the keys of what is stored sealed.
-use super::auth::AuthConfig;
+use super::declare::{Section, Setting, setting, settings};
 use super::layers::Entry;
 use super::problem::Problem;
 use super::reader::{Read, Reader};
-use super::weak::{self, Measure};
+use super::types::{Optional, Text, ValueType};
+use super::weak::{self, Measure, Secret};
 use crate::base::key_ring::MasterKey;
 use figment::value::{Dict, Value};
 use secrecy::SecretString;
@@ -13,8 +14,31 @@ use std::path::Path;
 
 /// What `encryption.key`, the simple form, is called among the others.
 const SIMPLE: &str = "default";
+const KEY: &str = "encryption.key";
 const KEYS: &str = "encryption.keys";
 const ACTIVE: &str = "encryption.active";
+
+settings! {
+    /// `[encryption]` as it is written. [`EncryptionConfig`] is made of it.
+    struct EncryptionSettings {
+        /// Encrypts stored idempotency answers and contract amounts: 32 characters at least. Needed outside development, which
+        /// makes its own once. Without it those amounts are lost: back it up.
+        key: Option<SecretString> = setting(KEY, UnlessThereIsARing(Secret(Measure::Characters)))
+            .named(&["CONTRACT_ENCRYPTION_KEY"])
+            .example("replace-this-by-48-other-random-bytes-in-base64")
+            .made_in_development("secrets/encryption_key")
+            .in_tests("the encryption key of all the tests"),
+
+        /// Several such keys, each in a file, so that one can follow another: `active` encrypts, all open. In a variable, the
+        /// list is JSON. The key above goes on as "default", until `bizcenter keys rotate` has made it superfluous.
+        keys: Option<Vec<MasterKey>> = setting(KEYS, Optional(Ring)).example_in_toml(
+            r#"[{ id = "2026", key_file = "/run/secrets/key-2026" }, { id = "2027", key_file = "/run/secrets/key-2027" }]"#
+        ),
+
+        /// The id of the key that encrypts; needed with `keys`, else "default".
+        active: Option<String> = setting(ACTIVE, Optional(Text)).example("2027"),
+    }
+}
 
 #[derive(Debug, Clone)]
 pub struct EncryptionConfig {
@@ -22,6 +46,72 @@ pub struct EncryptionConfig {
     pub keys: Vec<MasterKey>,
     /// The one that encrypts.
     pub active: String,
+}
+
+impl Section for EncryptionConfig {
+    fn list() -> Vec<Setting> {
+        EncryptionSettings::list()
+    }
+
+    fn read(reader: &mut Reader) -> Read<Self> {
+        let EncryptionSettings { key, keys, active } = EncryptionSettings::read(reader)?;
+        let mut keys = keys.unwrap_or_default();
+        let active = match active {
+            Some(active) => active,
+            None if keys.is_empty() => SIMPLE.to_owned(),
+            None => return Err(reader.report(ACTIVE, "is missing: it names the key that encrypts")),
+        };
+        if let Some(secret) = key {
+            keys.push(MasterKey { id: SIMPLE.to_owned(), secret });
+        }
+        if !keys.iter().any(|key| key.id == active) {
+            let ids: Vec<_> = keys.iter().map(|key| key.id.as_str()).collect();
+            return Err(reader.report(ACTIVE, format!("must be one of the keys there are: {}", ids.join(", "))));
+        }
+        // What tokens are signed with encrypts nothing.
+        for MasterKey { id, secret } in &keys {
+            let others = ["auth.jwt_secret_previous", "auth.jwt_secret"];
+            weak::refuse_equal(reader, Self::setting_of(id), secret, &others);
+        }
+        Ok(Self { keys, active })
+    }
+}
+
+impl EncryptionConfig {
+    /// The setting that holds the key with this id.
+    pub fn setting_of(id: &str) -> &'static str {
+        if id == SIMPLE { KEY } else { KEYS }
+    }
+}
+
+/// A secret that may be absent where `encryption.keys` holds one at least.
+struct UnlessThereIsARing(Secret);
+
+impl ValueType<Option<SecretString>> for UnlessThereIsARing {
+    fn read(&self, reader: &mut Reader, path: &'static str) -> Read<Option<SecretString>> {
+        let has_ring =
+            reader.peek(KEYS).and_then(|given| ring(reader, given).ok()).is_some_and(|ring| !ring.is_empty());
+        if has_ring && !reader.is_given(path) { Ok(None) } else { self.0.read(reader, path).map(Some) }
+    }
+
+    fn is_secret(&self) -> bool {
+        true
+    }
+}
+
+/// A list of keys, each with its id.
+struct Ring;
+
+impl ValueType<Vec<MasterKey>> for Ring {
+    fn read(&self, reader: &mut Reader, path: &'static str) -> Read<Vec<MasterKey>> {
+        let given = reader.value(path, "a list of {id, key_file}")?;
+        reader.show(path, "a list");
+        ring(reader, given).map_err(|message| reader.report(path, message))
+    }
+
+    fn is_secret(&self) -> bool {
+        true
+    }
 }
 
 /// A key of the ring once its file was read.
@@ -32,66 +122,19 @@ struct RingKey {
     key: String,
 }
 
-impl EncryptionConfig {
-    pub(super) fn read(reader: &mut Reader) -> Read<Self> {
-        let ring = ring(reader);
-        let has_ring = matches!(&ring, Ok(ring) if !ring.is_empty());
-        let simple = match (has_ring, reader.is_given("encryption.key")) {
-            (true, false) => Ok(None),
-            _ => weak::secret(reader, "encryption.key", Measure::Characters).map(Some),
-        };
-        let active = reader.optional_text(ACTIVE);
-        let mut keys = ring?;
-        if let Some(secret) = simple? {
-            keys.push(MasterKey { id: SIMPLE.to_owned(), secret });
-        }
-        let active = match active? {
-            Some(active) => active,
-            None if has_ring => return Err(reader.report(ACTIVE, "is missing: it names the key that encrypts")),
-            None => SIMPLE.to_owned(),
-        };
-        if !keys.iter().any(|key| key.id == active) {
-            let ids: Vec<_> = keys.iter().map(|key| key.id.as_str()).collect();
-            return Err(reader.report(ACTIVE, format!("must be one of the keys there are: {}", ids.join(", "))));
-        }
-        Ok(Self { keys, active })
-    }
-
-    /// What tokens are signed with encrypts nothing.
-    pub(super) fn refuse_secrets_of(&self, auth: &AuthConfig, reader: &mut Reader) {
-        let previous = auth.jwt_secret_previous.iter().map(|secret| ("auth.jwt_secret_previous", secret));
-        let others: Vec<_> = previous.chain([("auth.jwt_secret", &auth.jwt_secret)]).collect();
-        for MasterKey { id, secret } in &self.keys {
-            weak::refuse_equal(reader, Self::setting_of(id), secret, &others);
-        }
-    }
-
-    /// The setting that holds the key with this id.
-    pub fn setting_of(id: &str) -> &'static str {
-        if id == SIMPLE { "encryption.key" } else { KEYS }
-    }
-
-    pub(super) fn for_tests() -> Self {
-        let secret = SecretString::from("the encryption key of all the tests");
-        Self { keys: vec![MasterKey { id: SIMPLE.to_owned(), secret }], active: SIMPLE.to_owned() }
-    }
-}
-
-fn ring(reader: &mut Reader) -> Read<Vec<MasterKey>> {
-    let given: Vec<RingKey> = reader.optional_structure(KEYS, "a list of {id, key_file}")?.unwrap_or_default();
+/// The keys, or what is wrong with one of them.
+fn ring(reader: &Reader, given: Vec<RingKey>) -> Result<Vec<MasterKey>, String> {
     let mut keys: Vec<MasterKey> = vec![];
     for RingKey { id, key } in given {
         let is_id = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
-        let problem = if id.is_empty() || id.len() > 40 || !id.chars().all(is_id) {
-            Some(format!("{id:?} is no id: 1 to 40 of a-z, 0-9, -, _ and ."))
-        } else if id == SIMPLE || keys.iter().any(|key| key.id == id) {
-            Some(format!("the id {id} is taken"))
-        } else {
-            weak::problem(reader.environment, Measure::Characters, &key)
-                .map(|problem| format!("the key {id} {problem}"))
-        };
-        if let Some(problem) = problem {
-            return Err(reader.report(KEYS, problem));
+        if id.is_empty() || id.len() > 40 || !id.chars().all(is_id) {
+            return Err(format!("{id:?} is no id: 1 to 40 of a-z, 0-9, -, _ and ."));
+        }
+        if id == SIMPLE || keys.iter().any(|key| key.id == id) {
+            return Err(format!("the id {id} is taken"));
+        }
+        if let Some(problem) = weak::problem(reader.environment, Measure::Characters, &key) {
+            return Err(format!("the key {id} {problem}"));
         }
         keys.push(MasterKey { id, secret: key.into() });
     }

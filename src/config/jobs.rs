@@ -1,24 +1,16 @@
 //! `[jobs]`: what is done apart from requests.
-use super::reader::{Read, Reader};
+use super::declare::{setting, settings};
+use super::types::{Flag, milliseconds};
 use std::time::Duration;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct JobsConfig {
-    /// Whether this server works off jobs.
-    pub enabled: bool,
-    /// How long it rests before it looks for jobs again.
-    pub poll: Duration,
-}
+settings! {
+    /// `[jobs]`: what is done apart from requests. Tests work off their jobs when they want them done.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct JobsConfig {
+        /// Whether this server works off jobs (mail, sealing, pruning).
+        pub enabled: bool = setting("jobs.enabled", Flag).default(true).in_tests(false),
 
-impl JobsConfig {
-    pub(super) fn read(reader: &mut Reader) -> Read<Self> {
-        let enabled = reader.flag("jobs.enabled");
-        let poll = reader.milliseconds("jobs.poll_ms", 50..=60_000);
-        Ok(Self { enabled: enabled?, poll: poll? })
-    }
-
-    /// Off: a test works off its jobs when it wants them done.
-    pub(super) fn for_tests() -> Self {
-        Self { enabled: false, poll: Duration::from_millis(50) }
+        /// After how many milliseconds it looks for jobs again ({range}).
+        pub poll: Duration = setting("jobs.poll_ms", milliseconds(50..=60_000)).default(1000).in_tests(50),
     }
 }

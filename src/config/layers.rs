@@ -1,8 +1,9 @@
 //! Puts the sources on top of each other, as figment layers, and finds what can't be read or is contradictory.
-use super::names::{self, Found, Setting};
+use super::declare::{Literal, Setting};
+use super::names::{self, Found, SETTINGS};
 use super::problem::Problem;
 use super::sources::Sources;
-use super::{DEFAULT_FILE, Environment, database_parts, dotenv, encryption, rate_limit, secrets};
+use super::{Environment, database_parts, dotenv, encryption, rate_limit};
 use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
@@ -44,7 +45,6 @@ struct Given {
 
 /// The kind of source that a value comes from.
 enum Place<'a> {
-    Defaults,
     File(&'a Path),
     DotEnv,
     Environment,
@@ -53,7 +53,6 @@ enum Place<'a> {
 impl Place<'_> {
     fn origin(&self, given: &Given) -> String {
         match self {
-            Self::Defaults => "default".to_owned(),
             Self::File(path) if given.found.in_file => format!("{} in {}", given.name, path.display()),
             Self::File(path) => path.display().to_string(),
             Self::DotEnv => format!("{} in .env", given.name),
@@ -63,7 +62,6 @@ impl Place<'_> {
 
     fn name(&self) -> String {
         match self {
-            Self::Defaults => "the defaults".to_owned(),
             Self::File(path) => path.display().to_string(),
             Self::DotEnv => ".env".to_owned(),
             Self::Environment => "the environment".to_owned(),
@@ -74,7 +72,7 @@ impl Place<'_> {
 /// Reads all sources. What can't be used becomes a problem, and the rest goes on, so that all problems are found.
 pub(super) fn collect(sources: &Sources) -> Layers {
     let mut collector = Collector { sources, problems: vec![] };
-    let defaults = collector.toml(DEFAULT_FILE, &Place::Defaults);
+    let defaults = entries("default", |setting| setting.fixed_default().cloned());
     let mut file = collector.config_file();
     let mut env = collector.variables(&mut sources.env.clone().into_iter(), &Place::Environment);
     // Whether `.env` is read at all depends on what the other sources say.
@@ -90,7 +88,8 @@ pub(super) fn collect(sources: &Sources) -> Layers {
 
     // Where the environment is misspelt, the stricter rules: its own problem is reported besides.
     let rules = environment.unwrap_or(Environment::Production);
-    let mut figment = stack([&defaults, &defaults_of(rules), &file, &dotenv, &env]);
+    let defaults_of_rules = entries(&format!("default in {rules}"), |setting| setting.default_in(rules).cloned());
+    let mut figment = stack([&defaults, &defaults_of_rules, &file, &dotenv, &env]);
     if environment_of(&figment) != environment {
         let origin = figment.find_metadata("environment").map(|metadata| metadata.name.to_string());
         collector.report("environment", origin.as_deref(), "only development reads .env; set it elsewhere");
@@ -111,22 +110,19 @@ fn environment_of(figment: &Figment) -> Option<Environment> {
     figment.extract_inner::<String>("environment").ok()?.parse().ok()
 }
 
-/// The defaults that depend on the environment; `default.toml` says them in words.
-fn defaults_of(environment: Environment) -> Vec<Entry> {
-    let (host, format) = match environment {
-        Environment::Development => ("127.0.0.1", "text"),
-        Environment::Staging | Environment::Production => ("0.0.0.0", "json"),
-    };
-    let origin = format!("default in {environment}");
+/// The values that declarations give.
+fn entries(origin: &str, of: impl Fn(&Setting) -> Option<Literal>) -> Vec<Entry> {
     let entry =
-        |(path, value): (&str, Value)| Some(Entry { setting: names::setting(path)?, origin: origin.clone(), value });
-    let refuse_common = !environment.is_development();
-    let defaults: [(&str, Value); 3] = [
-        ("server.host", host.into()),
-        ("auth.refuse_common_passwords", refuse_common.into()),
-        ("log.format", format.into()),
-    ];
-    defaults.into_iter().filter_map(entry).collect()
+        |setting: &'static Setting| Some(Entry { setting, origin: origin.to_owned(), value: (&of(setting)?).into() });
+    SETTINGS.iter().filter_map(entry).collect()
+}
+
+/// What is declared for tests, and these values before that.
+pub(super) fn of_tests(values: impl Fn(&Setting) -> Option<Literal>) -> Layers {
+    let environment = Environment::Development;
+    let defaults = entries("default", |setting| setting.fixed_default().or(setting.default_in(environment)).cloned());
+    let declared = entries("tests", |setting| values(setting).or(setting.in_tests.clone()));
+    Layers { figment: stack([&defaults, &declared]), environment, problems: vec![] }
 }
 
 /// Adds an entry, unless the same source has another value for the setting already.
@@ -293,9 +289,10 @@ impl Collector<'_> {
     fn development_secrets(&mut self, figment: &Figment) -> Vec<Entry> {
         let Ok(data_dir) = figment.extract_inner::<PathBuf>("data_dir") else { return vec![] };
         let mut entries = vec![];
-        for (path, file) in secrets::DEVELOPMENT_SECRETS {
+        let made = |setting: &'static Setting| Some((setting, setting.made_in_development?));
+        for (setting, file) in SETTINGS.iter().filter_map(made) {
+            let path = setting.path;
             let reported = self.problems.iter().any(|problem| problem.setting == path);
-            let Some(setting) = names::setting(path) else { continue };
             if reported || figment.find_value(path).is_ok() {
                 continue;
             }

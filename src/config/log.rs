@@ -1,12 +1,22 @@
 //! `[log]`: how much is logged, and in which form.
+use super::declare::{setting, settings};
 use super::reader::{Read, Reader};
+use super::types::{Choice, NonEmptyText, ValueType};
 use std::str::FromStr;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogConfig {
-    /// A filter in the syntax of tracing's `EnvFilter`: `info,bizcenter::db=debug`.
-    pub level: String,
-    pub format: LogFormat,
+settings! {
+    /// `[log]`: how much is logged, and in which form.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct LogConfig {
+        /// off, error, warn, info, debug or trace; for parts of the program add target=level: "info,bizcenter::db=debug".
+        /// The heads of audit chains are logged at any level ("warn,bizcenter::audit_heads=off" turns them off).
+        pub level: String = setting("log.level", Filter).named(&["LOG_LEVEL"]).default("info"),
+
+        /// text (for people) or json (for machines): {default}.
+        pub format: LogFormat = setting("log.format", Choice)
+            .default_in_development("text")
+            .default_elsewhere("json"),
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,24 +39,21 @@ impl FromStr for LogFormat {
     }
 }
 
-impl LogConfig {
-    pub(super) fn read(reader: &mut Reader) -> Read<Self> {
-        let level = level(reader);
-        let format = reader.parsed("log.format");
-        Ok(Self { level: level?, format: format? })
-    }
-}
+/// A filter in the syntax of tracing's `EnvFilter`. That takes a misspelt level for the name of a target and goes silent, so
+/// that levels are checked here.
+struct Filter;
 
-/// `EnvFilter` takes a misspelt level for the name of a target and goes silent: so levels are checked here.
-fn level(reader: &mut Reader) -> Read<String> {
-    let filter = reader.word("log.level")?;
-    // Filters on spans have commas and equal signs of their own: those are left to `EnvFilter`.
-    let wrong = if filter.contains('[') { None } else { filter.split(',').find(|directive| !is_sound(directive)) };
-    match wrong {
-        None => Ok(filter),
-        Some(wrong) => {
-            let message = format!("{wrong:?} must be off, error, warn, info, debug or trace, or target=level");
-            Err(reader.report("log.level", message))
+impl ValueType<String> for Filter {
+    fn read(&self, reader: &mut Reader, path: &'static str) -> Read<String> {
+        let filter: String = NonEmptyText.read(reader, path)?;
+        // Filters on spans have commas and equal signs of their own: those are left to `EnvFilter`.
+        let wrong = if filter.contains('[') { None } else { filter.split(',').find(|directive| !is_sound(directive)) };
+        match wrong {
+            None => Ok(filter),
+            Some(wrong) => {
+                let message = format!("{wrong:?} must be off, error, warn, info, debug or trace, or target=level");
+                Err(reader.report(path, message))
+            }
         }
     }
 }

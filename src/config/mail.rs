@@ -1,22 +1,40 @@
 //! `[mail]`: how mail is sent, in whose name, and where its links lead.
+use super::declare::{setting, settings};
 use super::reader::{Read, Reader};
+use super::types::{NonEmptyText, Number, Optional, ValueType, read_url};
 use crate::base::smtp;
 use secrecy::SecretString;
 use std::net::IpAddr;
 use url::Url;
 
-#[derive(Debug, Clone)]
-pub struct MailConfig {
-    /// `smtp://…` or `smtps://…` (TLS from the start), password included; none where no mail is sent.
-    pub smtp_url: Option<SecretString>,
-    /// The sender: an address, with or without a name before it.
-    pub from: String,
-    /// The front end whose pages links in mails lead to; no slash at its end.
-    pub app_url: Option<String>,
-    /// How many mails of one kind an address gets in an hour.
-    pub per_recipient_per_hour: u32,
-    /// The same for all addresses of one mailbox together that nobody has verified.
-    pub per_mailbox_per_hour: u32,
+settings! {
+    /// `[mail]`: how mail is sent, in whose name, and where its links lead.
+    #[derive(Debug, Clone)]
+    pub struct MailConfig {
+        /// smtp://user:password@host:587?tls=required, or smtps://… for TLS from the start; without it, no mail is sent.
+        /// Without TLS only to this machine, or in development. Special characters in a password must be percent-encoded.
+        /// Where it is set, only people with a verified address invite others, make API keys and open a tenant for
+        /// registration.
+        pub smtp_url: Option<SecretString> = setting("mail.smtp_url", Optional(SmtpUrl))
+            .named(&["SMTP_URL"])
+            .example("smtp://localhost:25"),
+
+        /// The sender: an address, or a name and an address in angle brackets.
+        pub from: String = setting("mail.from", Sender).named(&["MAIL_FROM"]).default("BizCenter <no-reply@localhost>"),
+
+        /// The front end whose pages links in mails lead to.
+        pub app_url: Option<String> = setting("mail.app_url", Optional(PageAddress))
+            .named(&["APP_URL"])
+            .example("https://app.example.com"),
+
+        /// How many mails of one kind (invitations, forgotten passwords, …) an address gets in an hour, no matter which people
+        /// ask for them ({range}). Part of the limits that rate_limit.enabled turns off.
+        pub per_recipient_per_hour: u32 = setting("mail.per_recipient_per_hour", Number(1..=1000)).default(5),
+
+        /// The same for all addresses of one mailbox together that nobody has verified: name@, name+tag@ and n.a.m.e@
+        /// ({range}). A verified address counts by itself alone.
+        pub per_mailbox_per_hour: u32 = setting("mail.per_mailbox_per_hour", Number(1..=1000)).default(20),
+    }
 }
 
 impl MailConfig {
@@ -24,50 +42,37 @@ impl MailConfig {
     pub fn is_set_up(&self) -> bool {
         self.smtp_url.is_some()
     }
-
-    pub(super) fn read(reader: &mut Reader) -> Read<Self> {
-        let smtp_url = smtp_url(reader);
-        let from = from(reader);
-        let app_url = app_url(reader);
-        let per_recipient_per_hour = reader.number("mail.per_recipient_per_hour", 1..=1000);
-        let per_mailbox_per_hour = reader.number("mail.per_mailbox_per_hour", 1..=1000);
-        Ok(Self {
-            smtp_url: smtp_url?,
-            from: from?,
-            app_url: app_url?,
-            per_recipient_per_hour: per_recipient_per_hour?,
-            per_mailbox_per_hour: per_mailbox_per_hour?,
-        })
-    }
-
-    pub(super) fn for_tests() -> Self {
-        let from = "BizCenter <no-reply@localhost>".to_owned();
-        Self { smtp_url: None, from, app_url: None, per_recipient_per_hour: 5, per_mailbox_per_hour: 20 }
-    }
 }
 
-/// There are tokens in mails, and a password in the URL: outside development neither crosses a network in the clear, nor
-/// where somebody in between can say so (`opportunistic`).
-fn smtp_url(reader: &mut Reader) -> Read<Option<SecretString>> {
-    const PATH: &str = "mail.smtp_url";
-    let Some(url) = reader.optional_url(PATH, &["smtp", "smtps"])? else { return Ok(None) };
-    if url.password().is_none() && !url.username().is_empty() {
-        return Err(reader.report(PATH, "has a user without a password"));
+/// The URL of a mail server. There are tokens in mails, and a password in the URL: outside development neither crosses a network
+/// in the clear, nor where somebody in between can demand that (`opportunistic`).
+struct SmtpUrl;
+
+impl ValueType<SecretString> for SmtpUrl {
+    fn read(&self, reader: &mut Reader, path: &'static str) -> Read<SecretString> {
+        let url = read_url(reader, path, &["smtp", "smtps"])?;
+        if url.password().is_none() && !url.username().is_empty() {
+            return Err(reader.report(path, "has a user without a password"));
+        }
+        let tls = url.query_pairs().find(|(name, _)| name == "tls").map(|(_, tls)| tls.into_owned());
+        let is_safe = match (url.scheme(), tls.as_deref()) {
+            ("smtps", _) | (_, Some("required")) => true,
+            (_, None | Some("opportunistic")) => is_loopback(&url),
+            _ => return Err(reader.report(path, "has a tls that is neither required nor opportunistic")),
+        };
+        if !is_safe && !reader.environment.is_development() {
+            return Err(reader.report(path, "would send mail in the clear: add ?tls=required, or start with smtps://"));
+        }
+        // By what reads it when mail is sent. Its errors don't repeat the URL.
+        if let Err(error) = smtp::transport(url.as_str()) {
+            return Err(reader.report(path, format!("can't be used: {error}")));
+        }
+        Ok(String::from(url).into())
     }
-    let tls = url.query_pairs().find(|(name, _)| name == "tls").map(|(_, tls)| tls.into_owned());
-    let is_safe = match (url.scheme(), tls.as_deref()) {
-        ("smtps", _) | (_, Some("required")) => true,
-        (_, None | Some("opportunistic")) => is_loopback(&url),
-        _ => return Err(reader.report(PATH, "has a tls that is neither required nor opportunistic")),
-    };
-    if !is_safe && !reader.environment.is_development() {
-        return Err(reader.report(PATH, "would send mail in the clear: add ?tls=required, or start with smtps://"));
+
+    fn is_secret(&self) -> bool {
+        true
     }
-    // By what reads it when mail is sent. Its errors don't repeat the URL.
-    if let Err(error) = smtp::transport(url.as_str()) {
-        return Err(reader.report(PATH, format!("can't be used: {error}")));
-    }
-    Ok(Some(String::from(url).into()))
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -75,20 +80,29 @@ fn is_loopback(url: &Url) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Checked here by what reads it when mail is sent: otherwise the server would not start after all.
-fn from(reader: &mut Reader) -> Read<String> {
-    let from = reader.word("mail.from")?;
-    if smtp::sender(&from).is_none() {
-        return Err(reader.report("mail.from", "must be like BizCenter <no-reply@example.com>"));
+/// An address, with or without a name before it. What reads it when mail is sent checks it here: otherwise the server would not
+/// start after all.
+struct Sender;
+
+impl ValueType<String> for Sender {
+    fn read(&self, reader: &mut Reader, path: &'static str) -> Read<String> {
+        let from: String = NonEmptyText.read(reader, path)?;
+        if smtp::sender(&from).is_none() {
+            return Err(reader.report(path, "must be like BizCenter <no-reply@example.com>"));
+        }
+        Ok(from)
     }
-    Ok(from)
 }
 
-/// Paths are put after it, so that nothing may come after its own.
-fn app_url(reader: &mut Reader) -> Read<Option<String>> {
-    let Some(url) = reader.optional_url("mail.app_url", &["http", "https"])? else { return Ok(None) };
-    if url.query().is_some() {
-        return Err(reader.report("mail.app_url", "must end before the ?"));
+/// The URL that the paths of pages are put after: nothing may come after its own path, and no slash is at its end.
+struct PageAddress;
+
+impl ValueType<String> for PageAddress {
+    fn read(&self, reader: &mut Reader, path: &'static str) -> Read<String> {
+        let url = read_url(reader, path, &["http", "https"])?;
+        if url.query().is_some() {
+            return Err(reader.report(path, "must end before the ?"));
+        }
+        Ok(url.as_str().trim_end_matches('/').to_owned())
     }
-    Ok(Some(url.as_str().trim_end_matches('/').to_owned()))
 }

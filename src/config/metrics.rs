@@ -1,26 +1,28 @@
 //! `[metrics]`: where the server's counters can be read.
+use super::declare::{setting, settings};
 use super::reader::{Read, Reader};
+use super::types::{Optional, ValueType};
 use std::net::SocketAddr;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MetricsConfig {
-    /// The address of `GET /metrics`; without it, there is none.
-    pub address: Option<SocketAddr>,
-}
-
-impl MetricsConfig {
-    pub(super) fn read(reader: &mut Reader) -> Read<Self> {
-        Ok(Self { address: address(reader)? })
-    }
-
-    pub(super) fn for_tests() -> Self {
-        Self { address: None }
+settings! {
+    /// `[metrics]`: where the server's counters can be read.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct MetricsConfig {
+        /// Where GET /metrics answers, for Prometheus: a listener of its own, as nobody signs in to it; keep it off the
+        /// internet. Without an address there is none.
+        pub address: Option<SocketAddr> = setting("metrics.address", Optional(AddressAndPort))
+            .named(&["METRICS_ADDR"])
+            .example("127.0.0.1:9100"),
     }
 }
 
-fn address(reader: &mut Reader) -> Read<Option<SocketAddr>> {
-    let path = "metrics.address";
-    let Some(text) = reader.optional_text(path)? else { return Ok(None) };
-    let message = "must be an IP address and a port, as in 127.0.0.1:9100";
-    text.trim().parse().map(Some).map_err(|_| reader.report(path, message))
+/// An IP address and a port.
+struct AddressAndPort;
+
+impl ValueType<SocketAddr> for AddressAndPort {
+    fn read(&self, reader: &mut Reader, path: &'static str) -> Read<SocketAddr> {
+        let address = reader.text(path)?;
+        let message = "must be an IP address and a port, as in 127.0.0.1:9100";
+        address.trim().parse().map_err(|_| reader.report(path, message))
+    }
 }

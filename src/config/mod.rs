@@ -1,13 +1,14 @@
 //! The server's settings: one section a file, each validates itself; all problems are found at once.
 //!
-//! `default.toml` is the reference and the lowest layer, `names.rs` the table of all names. A new setting needs a line
-//! in each, a field in its section and the line that reads it; tests notice when one is forgotten.
+//! A setting is declared in one place: as a field of its section, with its text, type, names and default ([`declare`]). The
+//! reference of all settings, `default.toml`, is printed from the declarations.
 
 mod audit;
 mod auth;
 mod cors;
 mod database;
 mod database_parts;
+mod declare;
 mod dotenv;
 mod encryption;
 mod jobs;
@@ -15,21 +16,24 @@ mod layers;
 mod log;
 mod mail;
 mod metrics;
-pub mod names;
+mod names;
 mod problem;
 mod rate_limit;
 mod reader;
 mod redis;
+mod reference;
 mod secrets;
 mod server;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod types;
 mod weak;
 
+pub use crate::base::origins::Origins;
 pub use audit::AuditConfig;
-pub use auth::{AuthConfig, JwtAlgorithm, SessionStoreChoice};
-pub use cors::{CorsConfig, Origins};
+pub use auth::{AuthConfig, JwtAlgorithm, SessionStore};
+pub use cors::CorsConfig;
 pub use database::{DatabaseConfig, DatabaseKind, DatabaseUrl};
 pub use encryption::EncryptionConfig;
 pub use jobs::JobsConfig;
@@ -39,36 +43,48 @@ pub use metrics::MetricsConfig;
 pub use problem::{ConfigError, Problem};
 pub use rate_limit::RateLimitConfig;
 pub use redis::RedisConfig;
+pub use reference::reference;
 pub use secrets::ensure_development_secret;
 pub use server::ServerConfig;
 pub use sources::{MissingSecrets, Sources};
 
+use declare::{Section, section, setting, settings};
+use layers::Layers;
+use names::SETTINGS;
 use reader::{Read, Reader};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::LazyLock;
+use types::{Choice, NonEmptyText, ValueType};
 
-/// The commented defaults: reference, starting point and lowest layer.
-pub const DEFAULT_FILE: &str = include_str!("default.toml");
+settings! {
+    /// All settings, valid. Its `Debug` shows no secret.
+    #[derive(Debug, Clone)]
+    pub struct Config {
+        /// development, staging or production; dev and prod are understood. Development is forgiving: it makes its own
+        /// secrets, reads .env, and may be told to allow CORS from anywhere (cors.origins).
+        pub environment: Environment = setting("environment", NameOfEnvironment)
+            .named(&["APP_ENV", "ENVIRONMENT"])
+            .default("development"),
 
-/// All settings, valid. Its `Debug` shows no secret.
-#[derive(Debug, Clone)]
-pub struct Config {
-    pub environment: Environment,
-    /// The folder of everything that the server keeps on disk.
-    pub data_dir: PathBuf,
-    pub server: ServerConfig,
-    pub database: DatabaseConfig,
-    pub redis: RedisConfig,
-    pub auth: AuthConfig,
-    pub rate_limit: RateLimitConfig,
-    pub encryption: EncryptionConfig,
-    pub cors: CorsConfig,
-    pub mail: MailConfig,
-    pub jobs: JobsConfig,
-    pub audit: AuditConfig,
-    pub metrics: MetricsConfig,
-    pub log: LogConfig,
+        /// The folder of the SQLite database, stored files and development's secrets: 0700 where the server makes it, with
+        /// files of 0600.
+        pub data_dir: PathBuf = setting("data_dir", NonEmptyText).named(&["DATA_DIR"]).default("./data"),
+
+        pub server: ServerConfig = section(),
+        pub database: DatabaseConfig = section(),
+        pub redis: RedisConfig = section(),
+        pub auth: AuthConfig = section(),
+        pub rate_limit: RateLimitConfig = section(),
+        pub encryption: EncryptionConfig = section(),
+        pub cors: CorsConfig = section(),
+        pub mail: MailConfig = section(),
+        pub jobs: JobsConfig = section(),
+        pub audit: AuditConfig = section(),
+        pub metrics: MetricsConfig = section(),
+        pub log: LogConfig = section(),
+    }
 }
 
 /// A valid configuration, and how it came about.
@@ -126,81 +142,42 @@ impl fmt::Display for Environment {
     }
 }
 
+/// An environment. It is shown by its full name.
+struct NameOfEnvironment;
+
+impl ValueType<Environment> for NameOfEnvironment {
+    fn read(&self, reader: &mut Reader, path: &'static str) -> Read<Environment> {
+        let environment: Environment = Choice.read(reader, path)?;
+        reader.show_instead(path, format!("\"{environment}\""));
+        Ok(environment)
+    }
+}
+
 impl Config {
     /// Reads and validates all settings.
     pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
-        let mut reader = Reader::new(layers::collect(sources));
+        Self::of(layers::collect(sources))
+    }
+
+    fn of(layers: Layers) -> Result<Loaded, ConfigError> {
+        let mut reader = Reader::new(layers);
         match Self::read(&mut reader) {
             Ok(config) if reader.problems.is_empty() => {
-                let settings = names::SETTINGS.iter().map(|setting| config.effective(setting.path, &reader)).collect();
+                let settings = SETTINGS.iter().map(|setting| reader.effective(setting.path)).collect();
                 Ok(Loaded { config, settings })
             }
             _ => Err(ConfigError { problems: reader.problems }),
         }
     }
 
-    fn read(reader: &mut Reader) -> Read<Self> {
-        let environment = reader.parsed("environment");
-        let data_dir = reader.word("data_dir").map(PathBuf::from);
-        let server = ServerConfig::read(reader);
-        let database = DatabaseConfig::read(reader, data_dir.as_deref().unwrap_or(Path::new(".")));
-        let redis = RedisConfig::read(reader);
-        let auth = AuthConfig::read(reader);
-        let rate_limit = RateLimitConfig::read(reader);
-        let encryption = EncryptionConfig::read(reader);
-        if let (Ok(auth), Ok(encryption)) = (&auth, &encryption) {
-            encryption.refuse_secrets_of(auth, reader);
-        }
-        let cors = CorsConfig::read(reader);
-        let mail = MailConfig::read(reader);
-        let jobs = JobsConfig::read(reader);
-        let audit = AuditConfig::read(reader);
-        let metrics = MetricsConfig::read(reader);
-        let log = LogConfig::read(reader);
-        Ok(Self {
-            environment: environment?,
-            data_dir: data_dir?,
-            server: server?,
-            database: database?,
-            redis: redis?,
-            auth: auth?,
-            rate_limit: rate_limit?,
-            encryption: encryption?,
-            cors: cors?,
-            mail: mail?,
-            jobs: jobs?,
-            audit: audit?,
-            metrics: metrics?,
-            log: log?,
-        })
-    }
-
-    fn effective(&self, path: &'static str, reader: &Reader) -> EffectiveSetting {
-        let value = match path {
-            "environment" => Some(format!("\"{}\"", self.environment)),
-            "database.url" => Some(format!("{:?}", self.database.url.redacted())),
-            _ => reader.shown(path).map(str::to_owned),
-        };
-        EffectiveSetting { path, value, origin: reader.origin(path) }
-    }
-
-    /// The settings of a test's server: development, cheap password hashes, secrets that everybody knows.
-    pub fn for_tests(data_dir: PathBuf, database_url: DatabaseUrl) -> Self {
-        Self {
-            environment: Environment::Development,
-            data_dir,
-            server: ServerConfig::for_tests(),
-            database: DatabaseConfig::for_tests(database_url),
-            redis: RedisConfig::for_tests(),
-            auth: AuthConfig::for_tests(),
-            rate_limit: RateLimitConfig::for_tests(),
-            encryption: EncryptionConfig::for_tests(),
-            cors: CorsConfig { origins: Origins::None },
-            mail: MailConfig::for_tests(),
-            jobs: JobsConfig::for_tests(),
-            audit: AuditConfig::for_tests(),
-            metrics: MetricsConfig::for_tests(),
-            log: LogConfig { level: "info".to_owned(), format: LogFormat::Text },
-        }
+    /// The settings of a test's server, as they are declared: development, cheap password hashes, secrets that everybody knows.
+    pub fn for_tests(data_dir: PathBuf, database_url: DatabaseUrl) -> Result<Self, ConfigError> {
+        // Read once in a process: hundreds of tests start servers.
+        static DECLARED: LazyLock<Result<Config, ConfigError>> =
+            LazyLock::new(|| Ok(Config::of(layers::of_tests(|_| None))?.config));
+        let mut config = DECLARED.clone()?;
+        config.data_dir = data_dir;
+        config.database.url = database_url;
+        Ok(config)
     }
 }

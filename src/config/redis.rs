@@ -1,39 +1,44 @@
 //! `[redis]`: what several servers share; without it, the database does.
+use super::declare::{setting, settings};
 use super::reader::{Read, Reader};
+use super::types::{Number, Optional, ValueType, milliseconds, read_url};
 use bb8_redis::RedisConnectionManager;
 use secrecy::SecretString;
 use std::time::Duration;
 
-#[derive(Debug, Clone)]
-pub struct RedisConfig {
-    /// `redis://…` or `rediss://…` (TLS), password included; none where there is no Redis.
-    pub url: Option<SecretString>,
-    /// How many connections may be open at once.
-    pub pool_size: u32,
-    /// How long one command may take.
-    pub timeout: Duration,
-}
+settings! {
+    /// `[redis]`: what several servers share; without it, the database does.
+    #[derive(Debug, Clone)]
+    pub struct RedisConfig {
+        /// redis://user:password@host:6379/0, or rediss://… for TLS: what several servers share is kept there, under names
+        /// that begin with bc: (the README says which rights its user needs). Without it, the database does that. Special
+        /// characters in a password must be percent-encoded.
+        pub url: Option<SecretString> = setting("redis.url", Optional(RedisUrl))
+            .named(&["REDIS_URL"])
+            .example("redis://localhost:6379"),
 
-impl RedisConfig {
-    pub(super) fn read(reader: &mut Reader) -> Read<Self> {
-        let url = url(reader);
-        let pool_size = reader.number("redis.pool_size", 1..=1000);
+        /// How many connections to Redis may be open at once ({range}).
+        pub pool_size: u32 = setting("redis.pool_size", Number(1..=1000)).default(10),
+
         // Within a second, so that a request survives a Redis that is silent.
-        let timeout = reader.milliseconds("redis.timeout_ms", 50..=800);
-        Ok(Self { url: url?, pool_size: pool_size?, timeout: timeout? })
-    }
-
-    pub(super) fn for_tests() -> Self {
-        Self { url: None, pool_size: 10, timeout: Duration::from_millis(500) }
+        /// How many milliseconds one command may take ({range}).
+        pub timeout: Duration = setting("redis.timeout_ms", milliseconds(50..=800)).default(500),
     }
 }
 
-/// Checked by what connects later on, too: the database, say, must be a number.
-fn url(reader: &mut Reader) -> Read<Option<SecretString>> {
-    const PATH: &str = "redis.url";
-    let Some(url) = reader.optional_url(PATH, &["redis", "rediss"])? else { return Ok(None) };
-    match RedisConnectionManager::new(url.as_str()) {
-        Ok(_) => Ok(Some(String::from(url).into())),
-        Err(error) => Err(reader.report(PATH, format!("can't be used: {error}"))),
+/// A URL of Redis. What connects later on checks it here, too: the database, say, must be a number.
+struct RedisUrl;
+
+impl ValueType<SecretString> for RedisUrl {
+    fn read(&self, reader: &mut Reader, path: &'static str) -> Read<SecretString> {
+        let url = read_url(reader, path, &["redis", "rediss"])?;
+        match RedisConnectionManager::new(url.as_str()) {
+            Ok(_) => Ok(String::from(url).into()),
+            Err(error) => Err(reader.report(path, format!("can't be used: {error}"))),
+        }
+    }
+
+    fn is_secret(&self) -> bool {
+        true
     }
 }

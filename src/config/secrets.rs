@@ -6,10 +6,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// The settings that development fills by itself, and the files (in `data_dir`) that it keeps them in.
-pub(super) const DEVELOPMENT_SECRETS: [(&str, &str); 2] =
-    [("auth.jwt_secret", "secrets/jwt_secret"), ("encryption.key", "secrets/encryption_key")];
-
 /// Reads the secret in this file; makes it first, of 32 random bytes in base64url, where the file does not exist.
 /// Any number of processes may start at once: all of them get the same secret.
 pub fn ensure_development_secret(path: &Path, random: &dyn Fn() -> [u8; 32]) -> io::Result<String> {

@@ -1,6 +1,7 @@
 //! Secrets: long enough everywhere, and outside development not something that others know or guess.
 use super::Environment;
 use super::reader::{Read, Reader};
+use super::types::ValueType;
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeSet;
 
@@ -41,22 +42,20 @@ impl Measure {
 /// A text of so many characters or fewer, said over and over, is no longer a secret for it.
 const LONGEST_PART: usize = 16;
 
-/// Reads a secret that the server can't do without.
-pub(super) fn secret(reader: &mut Reader, path: &'static str, measure: Measure) -> Read<SecretString> {
-    let secret = reader.text(path)?;
-    checked(reader, path, measure, secret)
-}
+/// A text that is long enough, and outside development strong enough, to be a secret.
+pub(super) struct Secret(pub Measure);
 
-/// Reads a secret that may be absent.
-pub(super) fn optional_secret(reader: &mut Reader, path: &'static str, measure: Measure) -> Read<Option<SecretString>> {
-    let secret = reader.optional_text(path)?;
-    secret.map(|secret| checked(reader, path, measure, secret)).transpose()
-}
+impl ValueType<SecretString> for Secret {
+    fn read(&self, reader: &mut Reader, path: &'static str) -> Read<SecretString> {
+        let secret = reader.text(path)?;
+        match problem(reader.environment, self.0, &secret) {
+            Some(problem) => Err(reader.report(path, problem)),
+            None => Ok(secret.into()),
+        }
+    }
 
-fn checked(reader: &mut Reader, path: &str, measure: Measure, secret: String) -> Read<SecretString> {
-    match problem(reader.environment, measure, &secret) {
-        Some(problem) => Err(reader.report(path, problem)),
-        None => Ok(secret.into()),
+    fn is_secret(&self) -> bool {
+        true
     }
 }
 
@@ -89,9 +88,12 @@ pub(super) fn weakness(secret: &str) -> Option<String> {
 }
 
 /// Refuses one secret for two purposes: an attacker who learns or guesses it in one place has both.
-pub(super) fn refuse_equal(reader: &mut Reader, path: &str, of: &SecretString, others: &[(&str, &SecretString)]) {
-    let same = others.iter().find(|(_, other)| other.expose_secret() == of.expose_secret());
-    if let Some((other, _)) = same.filter(|_| reader.environment != Environment::Development) {
+pub(super) fn refuse_equal(reader: &mut Reader, path: &str, of: &SecretString, others: &[&str]) {
+    if reader.environment.is_development() {
+        return;
+    }
+    let is_same = |other: &&&str| reader.peek::<String>(other).is_some_and(|other| other == of.expose_secret());
+    if let Some(other) = others.iter().find(is_same) {
         let _ = reader.report(path, format!("must not be the same as {other}"));
     }
 }

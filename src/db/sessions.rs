@@ -32,13 +32,6 @@ pub struct NewSession {
     pub renewed: Option<String>,
 }
 
-/// Where sessions are kept; their audit rows are in the database all the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SessionsAre {
-    Here,
-    Elsewhere,
-}
-
 /// What a store keeps of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionState {
@@ -134,7 +127,8 @@ impl Db {
 impl WriteTx {
     /// Lets the actor sign in, and gives their epoch: `InvalidCredentials` where the password was changed, or the user
     /// disabled, since it was checked. The user's row stays locked, so that a change that comes now begins a new epoch.
-    pub async fn open_session(&mut self, session: &NewSession, kept: SessionsAre) -> Result<Audited<i64>> {
+    /// The audit row is written here, too, of a session that is kept elsewhere.
+    pub async fn open_session(&mut self, session: &NewSession, is_kept_here: bool) -> Result<Audited<i64>> {
         let NewSession { id, token_hash, device_name, expires_at, checked, renewed } = session;
         let user = users::table
             .filter(users::tenant_id.eq(self.tenant()).and(users::id.eq(self.actor())))
@@ -145,7 +139,7 @@ impl WriteTx {
             let user = users::table.filter(users::tenant_id.eq(self.tenant()).and(users::id.eq(self.actor())));
             diesel::update(user).set(users::password_hash.eq(renewed)).execute(self.conn()).await?;
         }
-        if kept == SessionsAre::Here {
+        if is_kept_here {
             let row = (
                 sessions::tenant_id.eq(self.tenant()),
                 sessions::id.eq(id),

@@ -1,18 +1,8 @@
 //! Which web pages of other origins may read our answers. poem's `Cors` reflects any origin, with credentials, when it
 //! has no list, and panics at an origin that is not ASCII.
+use crate::base::origins::Origins;
 use poem::http::{HeaderMap, HeaderValue, header};
 use std::collections::BTreeSet;
-
-/// The origins whose pages may call us from a browser.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origins {
-    /// CORS is off: browsers keep every other origin out.
-    None,
-    /// Every page, but without cookies. For development.
-    Any,
-    /// Exactly these, as a browser writes them: `https://app.example.com`.
-    List(Vec<String>),
-}
 
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
     "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, X-API-Key, X-Request-Id, Accept, Range, \

@@ -3,8 +3,8 @@
 //! Request id, client address, body limit, deadline, panics, the one error body, `OPTIONS`, CORS, compression, security
 //! headers, and a line in the access log.
 use crate::base::error::Error;
+use crate::base::origins::Origins;
 use crate::server::body_limit::BodyLimit;
-use crate::server::cors::Origins;
 use crate::server::old_paths::Path;
 use crate::server::unsent::Unsent;
 use crate::server::{compression, head_limit, old_paths, security};

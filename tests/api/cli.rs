@@ -189,7 +189,7 @@ async fn what_only_prints_prints() {
     let (code, out, _) = run(&mut bizcenter(folder.path(), &["openapi"])).await;
     assert_eq!((code, out.trim_end()), (0, bizcenter::contract::JSON.trim_end()));
     let (code, out, _) = run(&mut bizcenter(folder.path(), &["config", "default"])).await;
-    assert_eq!((code, out.as_str()), (0, bizcenter::config::DEFAULT_FILE));
+    assert_eq!((code, out.as_str()), (0, include_str!("../../src/config/default.toml")));
     let (code, out, _) = run(&mut bizcenter(folder.path(), &["config", "check"])).await;
     assert!(code == 0 && out.contains("auth.jwt_secret = ***"), "{out}");
     let (code, out, _) = run(&mut bizcenter(folder.path(), &["completions", "bash"])).await;

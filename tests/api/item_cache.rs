@@ -4,7 +4,7 @@ use crate::support::proxy::Proxy;
 use crate::support::{Person, Tenant, TestApp, has_servers, redis_url};
 use bizcenter::auth::Role;
 use bizcenter::base::metrics::CacheLookup;
-use bizcenter::config::{Config, SessionStoreChoice};
+use bizcenter::config::{Config, SessionStore};
 use bizcenter::db::WriteTx;
 use bizcenter::resources::items;
 use bizcenter::resources::items::{Item, ItemContent};
@@ -23,7 +23,7 @@ fn without_redis(config: &mut Config) {
 /// Sessions stay in the database, so that only the cache is about Redis.
 pub fn with_redis(config: &mut Config) {
     config.redis.url = Some(redis_url().into());
-    config.auth.session_store = SessionStoreChoice::Database;
+    config.auth.session_store = SessionStore::Database;
 }
 
 /// Two servers on one database: each with a cache of its own, and where there is a Redis, two with that one.

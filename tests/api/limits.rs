@@ -8,6 +8,7 @@ use crate::support::{Answer, Person, TestApp};
 use bizcenter::config::{Config, RateLimitConfig};
 use chrono::Duration;
 use serde_json::{Value, json};
+use std::sync::LazyLock;
 
 const ME: &str = "/api/v1/auth/me";
 const STATUS: &str = "/api/v1/status";
@@ -17,23 +18,7 @@ const PASSWORD: &str = "correct horse battery";
 const FORWARDED: &str = "x-forwarded-for";
 
 /// Limits that are on, and in nobody's way.
-const HIGH: RateLimitConfig = RateLimitConfig {
-    enabled: true,
-    anonymous_per_hour: 1_000_000,
-    user_per_hour: 1_000_000,
-    api_key_per_hour: 1_000_000,
-    register_per_minute: 1_000_000,
-    login_per_minute: 1_000_000,
-    refresh_per_minute: 1_000_000,
-    writes_per_minute: 1_000_000,
-    feed_per_hour: 1_000_000,
-    email_changes_per_hour: 1_000_000,
-    username_changes_per_hour: 1_000_000,
-    invitations_per_day: 1_000_000,
-    invitations_per_day_new_tenant: 1_000_000,
-    invitations_per_day_per_ip: 1_000_000,
-    invitations_per_day_in_all: 1_000_000,
-};
+static HIGH: LazyLock<RateLimitConfig> = LazyLock::new(|| RateLimitConfig::highest().unwrap());
 
 /// Tests come from addresses of their own, as all servers of a run may count in one Redis.
 fn settings(limits: RateLimitConfig) -> impl FnOnce(&mut Config) + Send + 'static {
@@ -109,7 +94,7 @@ async fn api_key(maker: &Person) -> String {
 
 #[tokio::test]
 async fn a_user_has_so_many_requests_an_hour_on_all_devices_together() {
-    let app = limited(RateLimitConfig { user_per_hour: 5, ..HIGH }).await;
+    let app = limited(RateLimitConfig { user_per_hour: 5, ..*HIGH }).await;
     let tenant = app.tenant().await;
     let (owner, colleague) = (&tenant.owner, tenant.viewer().await);
     for turn in 1..=5 {
@@ -139,7 +124,7 @@ async fn a_user_has_so_many_requests_an_hour_on_all_devices_together() {
 
 #[tokio::test]
 async fn who_waits_as_long_as_they_are_told_is_served() {
-    let app = limited(RateLimitConfig { user_per_hour: 7, anonymous_per_hour: 7, ..HIGH }).await;
+    let app = limited(RateLimitConfig { user_per_hour: 7, anonymous_per_hour: 7, ..*HIGH }).await;
     let (owner, address) = (app.tenant().await.owner, address(&app));
     for turn in 0..7 {
         let (answer, visitor) = (owner.get(ME).expect(200).await, status(&app, &address).await.expect(200));
@@ -158,7 +143,7 @@ async fn who_waits_as_long_as_they_are_told_is_served() {
 
 #[tokio::test]
 async fn an_api_key_has_turns_of_its_own() {
-    let app = limited(RateLimitConfig { api_key_per_hour: 2, user_per_hour: 10, writes_per_minute: 7, ..HIGH }).await;
+    let app = limited(RateLimitConfig { api_key_per_hour: 2, user_per_hour: 10, writes_per_minute: 7, ..*HIGH }).await;
     let owner = app.tenant().await.owner;
     let [first, second] = [api_key(&owner).await, api_key(&owner).await];
     let list = |key: &str| app.visitor().get(TASKS).header("x-api-key", key);
@@ -175,7 +160,7 @@ async fn an_api_key_has_turns_of_its_own() {
 
 #[tokio::test]
 async fn who_can_not_prove_who_they_are_is_counted_by_address() {
-    let app = limited(RateLimitConfig { anonymous_per_hour: 6, ..HIGH }).await;
+    let app = limited(RateLimitConfig { anonymous_per_hour: 6, ..*HIGH }).await;
     let (owner, here, elsewhere) = (app.tenant().await.owner, address(&app), address(&app));
     let calls = || {
         let visitor = app.visitor();
@@ -208,7 +193,7 @@ async fn who_can_not_prove_who_they_are_is_counted_by_address() {
 
 #[tokio::test]
 async fn a_forwarded_address_is_believed_of_trusted_proxies_alone() {
-    let limits = RateLimitConfig { anonymous_per_hour: 2, ..HIGH };
+    let limits = RateLimitConfig { anonymous_per_hour: 2, ..*HIGH };
     let app = TestApp::with(move |config| {
         config.rate_limit = limits;
         config.redis.url = None; // where the address of this machine is everybody's
@@ -230,7 +215,7 @@ async fn a_forwarded_address_is_believed_of_trusted_proxies_alone() {
 
 #[tokio::test]
 async fn registering_and_signing_in_count_by_address_and_against_nothing_else() {
-    let limits = RateLimitConfig { register_per_minute: 2, login_per_minute: 3, anonymous_per_hour: 1, ..HIGH };
+    let limits = RateLimitConfig { register_per_minute: 2, login_per_minute: 3, anonymous_per_hour: 1, ..*HIGH };
     let app = limited(limits).await;
     let (here, elsewhere, name) = (address(&app), address(&app), app.unique());
     let post = |path: &str, address: &str| app.visitor().post(path).header(FORWARDED, address);
@@ -265,7 +250,7 @@ async fn registering_and_signing_in_count_by_address_and_against_nothing_else() 
 
 #[tokio::test]
 async fn refreshing_counts_by_session_and_a_refused_token_stays_good() {
-    let limits = RateLimitConfig { refresh_per_minute: 2, user_per_hour: 1, anonymous_per_hour: 1, ..HIGH };
+    let limits = RateLimitConfig { refresh_per_minute: 2, user_per_hour: 1, anonymous_per_hour: 1, ..*HIGH };
     let app = limited(limits).await;
     let (owner, here) = (app.tenant().await.owner, address(&app));
     let other = app.visitor().sign_in(&owner.email()).await;
@@ -289,7 +274,7 @@ async fn refreshing_counts_by_session_and_a_refused_token_stays_good() {
 
 #[tokio::test]
 async fn changes_count_twice_and_a_refused_one_not_at_all() {
-    let app = limited(RateLimitConfig { user_per_hour: 10, writes_per_minute: 2, ..HIGH }).await;
+    let app = limited(RateLimitConfig { user_per_hour: 10, writes_per_minute: 2, ..*HIGH }).await;
     let tenant = app.tenant().await;
     let (owner, viewer) = (&tenant.owner, tenant.viewer().await);
     let create = |person: &Person| person.post(TASKS).json(&json!({"title": "x"}));
@@ -306,7 +291,7 @@ async fn changes_count_twice_and_a_refused_one_not_at_all() {
 
 #[tokio::test]
 async fn a_refused_change_is_told_what_really_remains() {
-    let app = limited(RateLimitConfig { user_per_hour: 10, writes_per_minute: 1, ..HIGH }).await;
+    let app = limited(RateLimitConfig { user_per_hour: 10, writes_per_minute: 1, ..*HIGH }).await;
     let owner = app.tenant().await.owner;
     let create = || owner.post(TASKS).json(&json!({"title": "x"}));
     assert_eq!(counts(&create().expect(201).await), ["user 10/3600: 9", "writes 1/60: 0"]);

@@ -1,7 +1,7 @@
 //! A Redis user that may do less than the server needs is found out, and named; the README says what it needs.
 use crate::support::{TestApp, has_servers, redis_call, redis_url};
 use bizcenter::base::env::Env;
-use bizcenter::config::{Config, SessionStoreChoice};
+use bizcenter::config::{Config, SessionStore};
 use bizcenter::services::redis::{Redis, RedisOptions};
 use serde_json::json;
 use std::time::Duration;
@@ -39,7 +39,7 @@ impl RedisUser {
     }
 
     /// The settings of a server that is this user, and keeps its sessions there.
-    fn settings(&self, session_store: SessionStoreChoice) -> impl FnOnce(&mut Config) + Send + use<> {
+    fn settings(&self, session_store: SessionStore) -> impl FnOnce(&mut Config) + Send + use<> {
         let url = self.url.clone();
         move |config| {
             config.redis.url = Some(url.into());
@@ -62,7 +62,7 @@ async fn a_user_with_the_rights_of_the_readme_can_do_all_that_is_needed() {
     let rights = documented();
     let user = RedisUser::with(&rights).await;
     assert_eq!(user.connect().missing_rights().await.unwrap(), None);
-    let app = TestApp::with(user.settings(SessionStoreChoice::Redis)).await;
+    let app = TestApp::with(user.settings(SessionStore::Redis)).await;
     let ready = app.readiness().await.expect(200).json();
     assert_eq!(ready["cache"], json!("up"), "{ready}");
     let owner = app.tenant().await.owner;
@@ -102,12 +102,12 @@ async fn without_rights_on_our_keys_the_cache_is_down() {
         return;
     }
     let user = RedisUser::with(&["~other:*", "+@all"]).await;
-    let passed_over = TestApp::with(user.settings(SessionStoreChoice::Database)).await;
+    let passed_over = TestApp::with(user.settings(SessionStore::Database)).await;
     let ready = passed_over.readiness().await.expect(200).json();
     assert_eq!(ready["cache"], json!("down"), "{ready}: the server goes on without it");
     passed_over.tenant().await.owner.get("/api/v1/items").expect(200).await;
 
-    let needed = TestApp::with(user.settings(SessionStoreChoice::Redis)).await;
+    let needed = TestApp::with(user.settings(SessionStore::Redis)).await;
     let ready = needed.readiness().await.expect(503);
     assert_eq!(ready.detail(), json!({"cache": ["does not grant its user all rights that the server needs"]}));
     user.grant(&documented()).await;

@@ -4,7 +4,7 @@ mod failover;
 
 use crate::support::{Person, TestApp, has_servers, redis_call, redis_url};
 use bizcenter::auth::Role;
-use bizcenter::config::{Config, SessionStoreChoice};
+use bizcenter::config::{Config, SessionStore};
 use redis::FromRedisValue;
 use serde_json::json;
 use std::process::{Child, Command, Stdio};
@@ -17,7 +17,7 @@ const LOGIN: &str = "/api/v1/auth/login";
 
 fn with_redis(config: &mut Config, url: &str) {
     config.redis.url = Some(url.to_owned().into());
-    config.auth.session_store = SessionStoreChoice::Redis;
+    config.auth.session_store = SessionStore::Redis;
 }
 
 /// Two servers with everything shared; none where the run has no Redis.
@@ -298,7 +298,7 @@ async fn a_request_is_one_command_to_redis() {
 /// Redis for limits, and the sessions in the database.
 fn with_limits(config: &mut Config, url: &str) {
     config.redis.url = Some(url.to_owned().into());
-    config.auth.session_store = SessionStoreChoice::Database;
+    config.auth.session_store = SessionStore::Database;
     config.rate_limit.enabled = true;
 }
 

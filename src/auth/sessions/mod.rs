@@ -13,17 +13,17 @@ use crate::auth::Actor;
 use crate::base::error::{Error, Result};
 use crate::base::request::Taken;
 use crate::db::jobs::Job;
-use crate::db::sessions::{EndReason, NewSession, Rotation, SessionsAre, StoredSession};
+use crate::db::sessions::{EndReason, NewSession, Rotation, StoredSession};
 use crate::db::types::{Instant, SessionId, TenantId, UserId};
 use crate::db::{Action, Db, Principal, Scope, WriteScope, WriteTx};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Where the sessions are.
+/// All sessions: in Redis where that is given, in the database otherwise.
 #[derive(Clone)]
-pub enum Sessions {
-    Database(Db),
-    Redis(Db, RedisSessions),
+pub struct Sessions {
+    db: Db,
+    redis: Option<RedisSessions>,
 }
 
 /// A user was removed: so is what Redis keeps of their sessions. The database's rows went with them.
@@ -48,17 +48,13 @@ pub struct Device {
 }
 
 impl Sessions {
-    fn db(&self) -> &Db {
-        match self {
-            Self::Database(db) | Self::Redis(db, _) => db,
-        }
+    pub fn new(db: Db, redis: Option<RedisSessions>) -> Self {
+        Self { db, redis }
     }
 
-    fn are(&self) -> SessionsAre {
-        match self {
-            Self::Database(_) => SessionsAre::Here,
-            Self::Redis(..) => SessionsAre::Elsewhere,
-        }
+    /// Whether they are kept in Redis: without it, none can be opened or found.
+    pub fn are_in_redis(&self) -> bool {
+        self.redis.is_some()
     }
 
     /// What the user of a session is now, and how the limits stand after this request; none where session or user are
@@ -71,57 +67,57 @@ impl Sessions {
         writes: bool,
     ) -> Result<Option<(Principal, Vec<Taken>)>> {
         let (tenant, user) = (actor.tenant(), actor.actor());
-        match self {
-            Self::Database(db) => {
-                let Some(principal) = db.principal_of_session(actor, session).await? else { return Ok(None) };
+        match &self.redis {
+            None => {
+                let Some(principal) = self.db.principal_of_session(actor, session).await? else { return Ok(None) };
                 let taken = limits.take(&limits.of_user(tenant, user, &principal, writes)).await?;
                 Ok(Some((principal, taken)))
             }
-            Self::Redis(db, redis) => redis.admit(db, actor, session, Some((limits, writes))).await,
+            Some(redis) => redis.admit(&self.db, actor, session, Some((limits, writes))).await,
         }
     }
 
     /// Whether the session still is to be served; it costs no turn of any limit.
     pub async fn goes_on(&self, actor: &Actor, session: SessionId) -> Result<Option<Principal>> {
-        match self {
-            Self::Database(db) => db.principal_of_session(actor, session).await,
-            Self::Redis(db, redis) => Ok(redis.admit(db, actor, session, None).await?.map(|(principal, _)| principal)),
+        match &self.redis {
+            None => self.db.principal_of_session(actor, session).await,
+            Some(redis) => Ok(redis.admit(&self.db, actor, session, None).await?.map(|(principal, _)| principal)),
         }
     }
 
     /// Whether a session could be opened, as far as that can be known before: 503 where Redis is away. A sign-in asks this
     /// first, rather than find it out once the password was checked and the session is in the audit log.
     pub async fn can_open(&self) -> Result<()> {
-        match self {
-            Self::Database(_) => Ok(()),
-            Self::Redis(_, redis) => redis.can_write().await,
+        match &self.redis {
+            None => Ok(()),
+            Some(redis) => redis.can_write().await,
         }
     }
 
     /// Opens a session for the actor, whose password was checked. Where Redis has gone since [`Self::can_open`], its end is
     /// written down too: the audit log tells of none that never was, and it is over should Redis have it after all.
     pub async fn open(&self, actor: &Actor, session: NewSession) -> Result<()> {
-        let are = self.are();
-        let open = async |tx: &mut WriteTx| tx.open_session(&session, are).await;
-        let epoch = self.db().write(actor, open).await?;
-        let Self::Redis(db, redis) = self else { return Ok(()) };
+        let is_kept_here = self.redis.is_none();
+        let open = async |tx: &mut WriteTx| tx.open_session(&session, is_kept_here).await;
+        let epoch = self.db.write(actor, open).await?;
+        let Some(redis) = &self.redis else { return Ok(()) };
         let Err(error) = redis.open(actor, &session, epoch).await else { return Ok(()) };
         let (id, expires_at) = (session.id, session.expires_at);
         let end = async |tx: &mut WriteTx| tx.note_end(id, expires_at, Action::SignOut).await;
-        if let Err(error) = db.write(actor, end).await {
+        if let Err(error) = self.db.write(actor, end).await {
             tracing::warn!(?error, session.id = %id, "The end of a session that never was can't be written down");
         }
         Err(error)
     }
 
     pub async fn find(&self, scope: &impl Scope, id: SessionId) -> Result<Option<StoredSession>> {
-        match self {
-            Self::Database(db) => db.find_session(scope, id).await,
-            Self::Redis(db, redis) => {
+        match &self.redis {
+            None => self.db.find_session(scope, id).await,
+            Some(redis) => {
                 let found = redis.find(scope.tenant(), id).await?;
                 let Some(session) = &found else { return Ok(None) };
                 // A Redis that was restored, or whose replica took over, may have one that ended since; the database knows.
-                if db.is_end_noted(scope, id).await? {
+                if self.db.is_end_noted(scope, id).await? {
                     redis.end(scope.tenant(), session.user, id).await?;
                     return Ok(None);
                 }
@@ -132,20 +128,18 @@ impl Sessions {
 
     /// Puts the next token in the place of a generation: `false` where another request was faster.
     pub async fn rotate(&self, actor: &Actor, id: SessionId, rotation: Rotation) -> Result<bool> {
-        match self {
-            Self::Database(db) => db.rotate_session(actor, id, rotation).await,
-            Self::Redis(_, redis) => redis.rotate(actor.tenant(), id, rotation).await,
+        match &self.redis {
+            None => self.db.rotate_session(actor, id, rotation).await,
+            Some(redis) => redis.rotate(actor.tenant(), id, rotation).await,
         }
     }
 
     /// Ends one session of the actor: `NotFound` where there is none that is open. The end of one in Redis is written down
     /// first: should Redis fail then, a repeat finishes it, and no refresh goes on meanwhile.
     pub async fn end(&self, actor: &Actor, id: SessionId, action: Action, reason: EndReason) -> Result<()> {
-        let (db, redis) = match self {
-            Self::Redis(db, redis) => (db, redis),
-            Self::Database(db) => {
-                return db.write(actor, async |tx: &mut WriteTx| tx.end_session(id, action, reason).await).await;
-            }
+        let db = &self.db;
+        let Some(redis) = &self.redis else {
+            return db.write(actor, async |tx: &mut WriteTx| tx.end_session(id, action, reason).await).await;
         };
         let (tenant, user) = (actor.tenant(), actor.actor());
         let session = redis.find(tenant, id).await?.filter(|session| session.user == user).ok_or(Error::NotFound)?;
@@ -169,25 +163,25 @@ impl Sessions {
             tx.end_sessions(user, None).await?;
             tx.audit(Action::SignOut, user, crate::db::Changes::none()).await
         };
-        let ended = self.db().write(actor, end).await;
+        let ended = self.db.write(actor, end).await;
         fence.lift().await;
         ended
     }
 
     /// Removes what Redis keeps of the sessions of a user who was removed.
     pub async fn revoke_user(&self, tenant: TenantId, user: UserId) -> Result<()> {
-        match self {
-            Self::Database(_) => Ok(()),
-            Self::Redis(_, redis) => redis.revoke_user(tenant, user).await,
+        match &self.redis {
+            None => Ok(()),
+            Some(redis) => redis.revoke_user(tenant, user).await,
         }
     }
 
     /// The same for all users of a tenant that was deleted, before their rows go.
     pub async fn revoke_tenant(&self, tenant: TenantId) -> Result<()> {
-        let Self::Redis(db, redis) = self else { return Ok(()) };
+        let Some(redis) = &self.redis else { return Ok(()) };
         let mut after = UserId::from(Uuid::nil());
         loop {
-            let users = db.users_of_deleted(tenant, after).await?;
+            let users = self.db.users_of_deleted(tenant, after).await?;
             for user in &users {
                 redis.revoke_user(tenant, *user).await?;
             }
@@ -200,16 +194,16 @@ impl Sessions {
 
     /// Carries a session that goes on into its user's new epoch. The database did it with the change itself.
     pub async fn carry_over(&self, actor: &Actor, id: SessionId, epoch: i64) -> Result<()> {
-        match self {
-            Self::Database(_) => Ok(()),
-            Self::Redis(_, redis) => redis.carry_over(actor.tenant(), id, epoch).await,
+        match &self.redis {
+            None => Ok(()),
+            Some(redis) => redis.carry_over(actor.tenant(), id, epoch).await,
         }
     }
 
     /// The actor's sessions in Redis, the latest first; none where they are in the database, which pages them itself.
     pub async fn devices(&self, actor: &Actor) -> Result<Option<Vec<Device>>> {
-        let Self::Redis(db, redis) = self else { return Ok(None) };
-        let principal = db.principal(actor, actor.actor()).await?.ok_or(Error::InvalidToken)?;
+        let Some(redis) = &self.redis else { return Ok(None) };
+        let principal = self.db.principal(actor, actor.actor()).await?.ok_or(Error::InvalidToken)?;
         Ok(Some(redis.devices(actor, principal.epoch).await?))
     }
 
@@ -217,9 +211,9 @@ impl Sessions {
     /// remembered meanwhile, and nothing from before afterwards. Without it Redis could go on with what was. It is taken
     /// before the transaction, as no network is waited for within one.
     pub async fn fence(&self, tenant: TenantId) -> Result<Fence> {
-        match self {
-            Self::Database(_) => Ok(Fence::not_needed()),
-            Self::Redis(_, redis) => redis.fence(tenant).await,
+        match &self.redis {
+            None => Ok(Fence::not_needed()),
+            Some(redis) => redis.fence(tenant).await,
         }
     }
 

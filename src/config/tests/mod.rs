@@ -5,9 +5,12 @@ mod sections;
 use super::*;
 use crate::base::key_ring::MasterKey;
 use crate::base::pooler::Pooler;
+use figment::Figment;
+use figment::providers::{Format, Toml};
 use secrecy::ExposeSecret;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind};
+use std::path::Path;
 use std::time::Duration;
 
 const STRONG: &str = "q7vN2xK0mB4tZ8wR5yL1cH6jD9sF3gPa";
@@ -15,6 +18,7 @@ const STRONG_TOO: &str = "Zp3Xw8Qa6Lk1Vn9Tr4Yb7Mc2Gd5Hf0Jx";
 /// In the form of a private key, and no more than that.
 const PRIVATE_KEY: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAw\n-----END PRIVATE KEY-----\n";
 const ENV_EXAMPLE: &str = include_str!("../../../.env.example");
+const DEFAULT_FILE: &str = include_str!("../default.toml");
 
 /// The files and the environment of one test.
 fn sources(env: &[(&str, &str)], files: &[(&str, &str)]) -> Sources {
@@ -46,92 +50,93 @@ fn production<'a>(env: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
 }
 
 #[test]
-fn the_default_file_holds_exactly_the_defaults() {
-    let Config {
-        environment,
-        data_dir,
-        server,
-        database,
-        auth,
-        encryption,
-        cors,
-        log,
-        redis: _,
-        rate_limit: _,
-        mail: _,
-        jobs: _,
-        audit: _,
-        metrics: _,
-    } = load(&[], &[]);
-    assert_eq!((environment, data_dir), (Environment::Development, PathBuf::from("./data")));
+fn what_nobody_sets_has_its_default() {
+    let loaded = Config::load(&sources(&[], &[])).unwrap();
+    for (setting, effective) in SETTINGS.iter().zip(&loaded.settings) {
+        let default = setting.fixed_default().or(setting.default_in(Environment::Development));
+        let value = default.map(|value| value.to_string().replace("{data_dir}", "./data"));
+        let value = value.or(setting.made_in_development.map(|_| "***".to_owned()));
+        assert_eq!((effective.path, &effective.value), (setting.path, &value));
+    }
+    let set = loaded.settings.iter().filter(|effective| effective.value.is_some()).count();
+    assert!(set > SETTINGS.len() / 2, "most settings have a default, and {set} were seen");
+}
+
+#[test]
+fn values_have_the_types_of_their_fields() {
+    let Config { server, database, redis, auth, encryption, log, .. } = load(&[], &[]);
     assert_eq!(server.address().to_string(), "127.0.0.1:8000");
-    assert_eq!((server.max_body_bytes, server.max_connections), (1_048_576, 10_000));
-    assert_eq!((server.docs_enabled, server.old_paths_enabled), (true, true));
-    assert_eq!(server.header_timeout, Duration::from_secs(10));
-    assert_eq!((server.request_timeout, server.drain_timeout), (Duration::from_secs(30), Duration::from_secs(30)));
-    assert_eq!(server.trusted_proxies, vec![]);
-    assert_eq!((database.url.expose(), database.pool_size), ("sqlite://./data/bizcenter.db", 10));
-    assert_eq!((database.acquire_timeout, database.ca_file), (Duration::from_secs(5), None));
-    assert_eq!(database.pooler, Pooler::None);
-    assert_eq!((auth.issuer.as_str(), auth.audience.as_str()), ("bizcenter", "bizcenter"));
-    assert_eq!(auth.access_lifetime, Duration::from_secs(900));
-    assert_eq!(auth.refresh_lifetime, Duration::from_secs(1_209_600));
-    assert_eq!((auth.refresh_grace, auth.refresh_in_cookie), (Duration::from_secs(10), true));
-    assert_eq!((auth.bcrypt_cost, auth.jwt_secret_previous.is_none()), (12, true));
+    assert_eq!((server.max_connections, server.max_connections_per_address), (10_000, 2500));
+    assert_eq!(load(&[("BIZCENTER_SERVER__MAX_CONNECTIONS", "3")], &[]).server.max_connections_per_address, 1);
+    assert_eq!((database.url.expose(), database.ca_file), ("sqlite://./data/bizcenter.db", None));
+    assert_eq!((redis.timeout, auth.refresh_grace), (Duration::from_millis(500), Duration::from_secs(10)));
+    assert_eq!((auth.access_lifetime.as_secs(), auth.refresh_lifetime.as_secs()), (15 * 60, 14 * 86_400));
+    assert_eq!((auth.jwt_algorithm, auth.session_store), (JwtAlgorithm::Hs256, SessionStore::Auto));
+    assert_eq!((database.pooler, log.format), (Pooler::None, LogFormat::Text));
     assert_eq!(auth.jwt_secret.expose_secret(), format!("{STRONG} made for ./data/secrets/jwt_secret"));
+    assert!(auth.jwt_key.is_none() && auth.jwt_key_previous.is_none() && auth.jwt_secret_previous.is_none());
     let [MasterKey { id, secret }] = encryption.keys.as_slice() else { panic!("{encryption:?}") };
     assert_eq!((id.as_str(), encryption.active.as_str()), ("default", "default"));
     assert_eq!(secret.expose_secret(), format!("{STRONG} made for ./data/secrets/encryption_key"));
-    assert_eq!((cors.origins, log.level, log.format), (Origins::None, "info".to_owned(), LogFormat::Text));
-    assert_eq!((auth.jwt_algorithm, auth.session_store), (JwtAlgorithm::Hs256, SessionStoreChoice::Auto));
-    assert!(auth.jwt_key.is_none() && auth.jwt_key_previous.is_none());
-    assert_eq!((auth.refuse_common_passwords, auth.require_verified_email), (false, false));
-    assert_eq!((auth.failures_before_wait, auth.failures_before_wait_per_ip), (5, 50));
-    assert_eq!(auth.invitation_lifetime, Duration::from_secs(7 * 86_400));
 }
 
+/// `default.toml` is printed from the declarations. With `UPDATE` set, this writes it.
 #[test]
-fn the_default_file_holds_exactly_the_defaults_around_requests() {
-    let Config { redis, rate_limit, mail, jobs, audit, metrics, .. } = load(&[], &[]);
-    assert!(redis.url.is_none() && mail.smtp_url.is_none() && mail.app_url.is_none());
-    assert_eq!((redis.pool_size, redis.timeout), (10, Duration::from_millis(500)));
-    assert_eq!(rate_limit, RateLimitConfig { enabled: true, ..RateLimitConfig::for_tests() });
+fn default_toml_is_the_reference() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config/default.toml");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, reference()).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap();
     assert_eq!(
-        (rate_limit.anonymous_per_hour, rate_limit.user_per_hour, rate_limit.api_key_per_hour),
-        (100, 1000, 1000)
+        written,
+        reference(),
+        "default.toml is not what the declarations say: UPDATE=1 cargo test --lib default_toml_is_the_reference"
     );
-    assert_eq!((rate_limit.register_per_minute, rate_limit.login_per_minute), (5, 20));
-    assert_eq!((rate_limit.refresh_per_minute, rate_limit.writes_per_minute), (10, 60));
-    assert_eq!((rate_limit.email_changes_per_hour, rate_limit.invitations_per_day), (5, 100));
-    assert_eq!(rate_limit.username_changes_per_hour, 5);
-    assert_eq!((rate_limit.invitations_per_day_new_tenant, rate_limit.invitations_per_day_per_ip), (20, 50));
-    assert_eq!(rate_limit.invitations_per_day_in_all, 1000);
-    assert_eq!((mail.from.as_str(), mail.is_set_up()), ("BizCenter <no-reply@localhost>", false));
-    assert_eq!((mail.per_recipient_per_hour, mail.per_mailbox_per_hour), (5, 20));
-    assert_eq!((jobs.enabled, jobs.poll, audit.retention_days), (true, Duration::from_secs(1), 90));
-    assert_eq!(metrics, MetricsConfig { address: None });
 }
 
 #[test]
-fn the_default_file_holds_every_setting() {
-    let mut section = String::new();
-    let mut found = vec![];
-    for line in DEFAULT_FILE.lines() {
-        if let Some(name) = line.strip_prefix('[') {
-            section = format!("{}.", name.trim_end_matches(']'));
-        } else if let Some((key, _)) = line.trim_start_matches('#').split_once(" = ")
-            && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
-        {
-            found.push(format!("{section}{key}"));
-        }
+fn the_reference_holds_every_setting_and_every_name() {
+    let reference = reference();
+    let toml: String = reference.lines().map(|line| format!("{}\n", uncommented(line))).collect();
+    let is_setting = |line: &&str| !line.is_empty() && !line.starts_with(['#', '[']);
+    assert_eq!(toml.lines().filter(is_setting).count(), SETTINGS.len(), "each has a line");
+    let parsed = Figment::from(Toml::string(&toml));
+    for setting in SETTINGS.iter() {
+        assert!(parsed.find_value(setting.path).is_ok(), "{} has neither a default nor an example", setting.path);
     }
-    let all: Vec<&str> = names::SETTINGS.iter().map(|setting| setting.path).collect();
-    let sorted = |paths: Vec<String>| paths.into_iter().collect::<BTreeSet<_>>();
-    assert_eq!(sorted(found.clone()), sorted(all.into_iter().map(str::to_owned).collect()));
-    assert_eq!(found.len(), names::SETTINGS.len(), "none twice");
     for name in names::all().flat_map(|setting| setting.names) {
-        assert!(has_word(DEFAULT_FILE, name) && has_word(ENV_EXAMPLE, name), "{name}");
+        assert!(has_word(&reference, name), "the reference lacks {name}");
+        assert!(has_word(ENV_EXAMPLE, name), ".env.example lacks {name}");
     }
+    for placeholder in ["{range}", "{names}", "{default}"] {
+        assert!(!reference.contains(placeholder), "{placeholder} is not filled in");
+    }
+}
+
+#[test]
+fn every_range_is_in_the_reference() {
+    let mut with_text = &SETTINGS[0];
+    let mut ranges = 0;
+    for setting in SETTINGS.iter() {
+        if !setting.text.is_empty() {
+            with_text = setting;
+        }
+        let says = |placeholder: &str| with_text.text.iter().any(|line| line.contains(placeholder));
+        if setting.range.is_some() {
+            assert!(says("{range}"), "the text of {} does not say its {{range}}", setting.path);
+            assert_eq!(with_text.range, setting.range, "{} has the text of {}", setting.path, with_text.path);
+            ranges += 1;
+        }
+        let depends = setting.default_in(Environment::Development).is_some();
+        assert_eq!(says("{default}"), depends, "{}: the text says {{default}} if that depends", setting.path);
+    }
+    assert!(ranges > SETTINGS.len() / 3, "only {ranges} ranges were looked at");
+}
+
+/// The setting that a line holds as a comment; prose has a space after its `#`.
+fn uncommented(line: &str) -> &str {
+    line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line)
 }
 
 fn has_word(text: &str, word: &str) -> bool {
@@ -140,7 +145,7 @@ fn has_word(text: &str, word: &str) -> bool {
 
 #[test]
 fn every_setting_is_read() {
-    for setting in names::SETTINGS {
+    for setting in SETTINGS.iter() {
         // A table fits no setting.
         let (section, key) = setting.path.rsplit_once('.').map_or((None, setting.path), |(s, k)| (Some(s), k));
         let header = section.map(|section| format!("[{section}]\n")).unwrap_or_default();
@@ -281,8 +286,29 @@ fn effective_settings_name_their_origin() {
 }
 
 #[test]
-fn the_config_of_tests_is_cheap() {
+fn tests_get_what_is_declared_for_them() {
+    let loaded = Config::of(layers::of_tests(|_| None)).unwrap();
+    let mut own = 0;
+    for (setting, effective) in SETTINGS.iter().zip(&loaded.settings) {
+        if let Some(value) = &setting.in_tests {
+            let shown = if setting.secret { "***".to_owned() } else { value.to_string() };
+            assert_eq!((effective.value.as_ref(), effective.origin.as_deref()), (Some(&shown), Some("tests")));
+            own += 1;
+        } else {
+            assert_ne!(effective.origin.as_deref(), Some("tests"), "{}", setting.path);
+        }
+    }
+    assert!(own > 0, "tests have settings of their own");
     let url = DatabaseUrl::parse("sqlite://t.db", Path::new(".")).unwrap();
-    let config = Config::for_tests("data".into(), url);
+    let config = Config::for_tests("data".into(), url).unwrap();
     assert_eq!((config.auth.bcrypt_cost, config.environment), (4, Environment::Development));
+    assert_eq!((config.data_dir, config.database.url.expose()), (PathBuf::from("data"), "sqlite://t.db"));
+}
+
+#[test]
+fn the_highest_limits_are_the_ends_of_their_ranges() {
+    let highest = RateLimitConfig::highest().unwrap();
+    let limits = SETTINGS.iter().filter(|setting| setting.path.starts_with("rate_limit.") && setting.range.is_some());
+    assert!(highest.enabled && highest.feed_per_hour == 1_000_000);
+    assert_eq!(format!("{highest:?}").matches("1000000").count(), limits.count());
 }

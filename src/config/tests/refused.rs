@@ -222,7 +222,7 @@ fn no_secret_is_shown() {
     let loaded = Config::load(&sources(&env, &[])).unwrap();
     let shown = format!("{loaded:?}");
     assert!(!shown.contains("hunter2") && shown.contains("***"), "{shown}");
-    assert_eq!(loaded.settings.len(), names::SETTINGS.len());
+    assert_eq!(loaded.settings.len(), SETTINGS.len());
     let numbers = "[auth]\njwt_secret = 4242\n[encryption]\nkey = [4242]\n[database]\nurl = 4242\n";
     assert!(!refused(&[], &[("bizcenter.toml", numbers)]).contains("4242"));
     assert!(!refused(&production(&env), &[]).contains("hunter2"));
@@ -251,9 +251,4 @@ fn the_examples_secrets_are_refused_elsewhere() {
         let problems = refused(&production(&[("JWT_SECRET", secret)]), &[]);
         assert!(problems.contains("auth.jwt_secret (from JWT_SECRET): looks like a placeholder"), "{problems}");
     }
-}
-
-/// The setting that a line holds as a comment; prose has a space after its `#`.
-fn uncommented(line: &str) -> &str {
-    line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line)
 }

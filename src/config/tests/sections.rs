@@ -15,7 +15,7 @@ fn sessions_in_redis_need_one() {
         "redis.url (from REDIS_URL): must start with redis:// or rediss://"
     );
     let config = load(&[redis, ("REDIS_URL", "rediss://:p%40ss@h:6380/1")], &[]);
-    assert_eq!(config.auth.session_store, SessionStoreChoice::Redis);
+    assert_eq!(config.auth.session_store, SessionStore::Redis);
     assert_eq!(config.redis.url.unwrap().expose_secret(), "rediss://:p%40ss@h:6380/1");
     let problems = refused(&[("BIZCENTER_AUTH__SESSION_STORE", "file")], &[]);
     assert!(problems.ends_with("must be auto, redis or database"), "{problems}");

@@ -16,6 +16,19 @@ pub const SHORT: Duration = Duration::from_millis(200);
 /// Nothing in these tests takes so long, unless it hangs.
 pub const LONG: Duration = Duration::from_secs(20);
 
+/// Options of a server that tests have the time to wait for.
+pub fn options() -> ServeOptions {
+    ServeOptions {
+        header_timeout: LONG,
+        write_timeout: SHORT,
+        drain_timeout: LONG,
+        max_connections: 100,
+        max_connections_per_address: 100,
+        trusted_proxies: vec![],
+        refusal: edge::refusal(Arc::new(|| "made-id".to_owned())),
+    }
+}
+
 pub struct TestServer {
     pub address: SocketAddr,
     pub stop: CancellationToken,
@@ -24,16 +37,7 @@ pub struct TestServer {
 
 impl TestServer {
     pub async fn start(endpoint: impl Endpoint + 'static) -> Self {
-        let options = ServeOptions {
-            header_timeout: LONG,
-            write_timeout: SHORT,
-            drain_timeout: LONG,
-            max_connections: 100,
-            max_connections_per_address: 100,
-            trusted_proxies: vec![],
-            refusal: edge::refusal(Arc::new(|| "made-id".to_owned())),
-        };
-        Self::start_with(endpoint, options, Duration::from_secs(75)).await
+        Self::start_with(endpoint, options(), Duration::from_secs(75)).await
     }
 
     pub async fn start_with(endpoint: impl Endpoint + 'static, options: ServeOptions, idle: Duration) -> Self {

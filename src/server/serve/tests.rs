@@ -1,6 +1,5 @@
-use super::testing::{LONG, SHORT, TestServer, read_some, read_to_end};
+use super::testing::{LONG, SHORT, TestServer, options, read_some, read_to_end};
 use super::*;
-use crate::server::edge;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use poem::{Request, Response, endpoint};
@@ -20,18 +19,6 @@ fn app() -> impl Endpoint + 'static {
         }
         Ok::<_, poem::Error>(Response::builder().body(format!("hello {}", request.remote_addr())))
     })
-}
-
-fn options() -> ServeOptions {
-    ServeOptions {
-        header_timeout: LONG,
-        write_timeout: SHORT,
-        drain_timeout: LONG,
-        max_connections: 100,
-        max_connections_per_address: 100,
-        trusted_proxies: vec![],
-        refusal: edge::refusal(Arc::new(|| "made-id".to_owned())),
-    }
 }
 
 /// How long the server bears a client that sends these bytes and then nothing.

@@ -4,7 +4,7 @@ use crate::support::{Answer, Person, TestApp, has_servers};
 use bizcenter::auth::Role;
 use bizcenter::auth::access_token::Bearer;
 use bizcenter::base::opaque::{OpaqueToken, TokenKind};
-use bizcenter::config::{RateLimitConfig, SessionStoreChoice};
+use bizcenter::config::{RateLimitConfig, SessionStore};
 use chrono::Duration;
 use serde_json::json;
 
@@ -19,7 +19,7 @@ async fn by_key(app: &TestApp, key: &str, address: &str) -> Answer {
 /// An office comes back from lunch, or somebody signs out with tabs open.
 #[tokio::test]
 async fn tokens_of_ours_that_are_over_cost_their_address_nothing() {
-    let app = limited(RateLimitConfig { anonymous_per_hour: 2, ..HIGH }).await;
+    let app = limited(RateLimitConfig { anonymous_per_hour: 2, ..*HIGH }).await;
     let (tenant, here) = (app.tenant().await, address(&app));
     let (expired, ended) = (&tenant.owner, app.visitor().sign_in(&tenant.owner.email()).await);
     let disabled = tenant.viewer().await;
@@ -51,7 +51,7 @@ async fn tokens_of_ours_that_are_over_cost_their_address_nothing() {
 /// The token of a session that is over is good for look-ups until it expires.
 #[tokio::test]
 async fn a_session_that_is_over_has_so_many_requests_and_takes_none_of_its_users() {
-    let app = limited(RateLimitConfig { user_per_hour: 4, ..HIGH }).await;
+    let app = limited(RateLimitConfig { user_per_hour: 4, ..*HIGH }).await;
     let owner = app.tenant().await.owner;
     let ended = app.visitor().sign_in(&owner.email()).await;
     ended.post("/api/v1/auth/logout").expect(204).await;
@@ -74,7 +74,7 @@ async fn a_session_that_is_over_has_so_many_requests_and_takes_none_of_its_users
 
 #[tokio::test]
 async fn an_expired_token_is_looked_up_nowhere() {
-    let app = limited(HIGH).await;
+    let app = limited(*HIGH).await;
     let owner = app.tenant().await.owner;
     app.run("ALTER TABLE users RENAME TO gone").await;
     me(&owner, "::1").await.expect(500);
@@ -84,9 +84,9 @@ async fn an_expired_token_is_looked_up_nowhere() {
         return;
     }
     let app = TestApp::with(|config| {
-        settings(HIGH)(config);
+        settings(*HIGH)(config);
         config.redis.url = Some("redis://127.0.0.1:1/0".to_owned().into()); // where nobody is
-        config.auth.session_store = SessionStoreChoice::Redis;
+        config.auth.session_store = SessionStore::Redis;
     })
     .await;
     let (tokens, env) = (&app.parts.sign_in.access, &app.parts.env);
@@ -100,7 +100,7 @@ async fn an_expired_token_is_looked_up_nowhere() {
 
 #[tokio::test]
 async fn who_guesses_keys_is_refused_before_the_database_is_asked() {
-    let app = limited(RateLimitConfig { anonymous_per_hour: 2, ..HIGH }).await;
+    let app = limited(RateLimitConfig { anonymous_per_hour: 2, ..*HIGH }).await;
     let (tenant, here) = (app.tenant().await, address(&app));
     let (known, unknown) = (api_key(&tenant.owner).await, api_key(&tenant.owner).await);
     let guess = || {
@@ -137,7 +137,7 @@ async fn who_guesses_keys_is_refused_before_the_database_is_asked() {
 
 #[tokio::test]
 async fn a_grant_of_a_token_counts_as_what_it_stands_for() {
-    let limits = RateLimitConfig { login_per_minute: 3, refresh_per_minute: 2, anonymous_per_hour: 2, ..HIGH };
+    let limits = RateLimitConfig { login_per_minute: 3, refresh_per_minute: 2, anonymous_per_hour: 2, ..*HIGH };
     let app = limited(limits).await;
     let (owner, here) = (app.tenant().await.owner, address(&app));
     let (email, token) = (owner.email(), owner.refresh_token());
@@ -176,7 +176,7 @@ async fn signing_out_costs_the_one_that_the_credential_is_of() {
         writes_per_minute: 5,
         refresh_per_minute: 2,
         anonymous_per_hour: 3,
-        ..HIGH
+        ..*HIGH
     };
     let app = limited(limits).await;
     let (owner, here) = (app.tenant().await.owner, address(&app));

@@ -24,7 +24,7 @@ async fn any_turns_are_taken_alike() {
     let env = Env::new(move || DateTime::from_timestamp_micros(time.load(Ordering::SeqCst)).unwrap(), |_| {});
     let options = RedisOptions { pool_size: 2, timeout: std::time::Duration::from_secs(10) };
     let redis = Redis::new(&redis_url(), options).unwrap();
-    let [here, there] = [None, Some(redis)].map(|redis| Limits::new(HIGH, redis, env.clone()));
+    let [here, there] = [None, Some(redis)].map(|redis| Limits::new(*HIGH, redis, env.clone()));
     let (mut allowed, mut refused) = (0, 0);
     for _ in 0..20 {
         let [requests, writes] = ["requests", "writes"].map(|name| format!("bc:test:{}:{name}", real.uuid()));
@@ -59,7 +59,7 @@ async fn a_server_with_redis_limits_its_users_as_one_without() {
     if !has_servers() {
         return;
     }
-    let limits = RateLimitConfig { user_per_hour: 5, writes_per_minute: 2, ..HIGH };
+    let limits = RateLimitConfig { user_per_hour: 5, writes_per_minute: 2, ..*HIGH };
     let alone = TestApp::with(move |config| {
         settings(limits)(config);
         config.redis.url = None;

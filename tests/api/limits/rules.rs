@@ -19,7 +19,7 @@ async fn create(person: &Person) -> Answer {
 
 #[tokio::test]
 async fn probes_pages_and_the_contract_are_exempt_and_say_nothing_of_limits() {
-    let app = limited(RateLimitConfig { anonymous_per_hour: 1, ..HIGH }).await;
+    let app = limited(RateLimitConfig { anonymous_per_hour: 1, ..*HIGH }).await;
     let here = address(&app);
     status(&app, &here).await.expect(200);
     for path in [STATUS, "/status"] {
@@ -47,7 +47,7 @@ async fn where_limits_are_off_nothing_is_said_of_them() {
 
 #[tokio::test]
 async fn every_operation_of_the_api_tells_its_limits() {
-    let app = limited(HIGH).await;
+    let app = limited(*HIGH).await;
     let person = app.tenant().await.almighty().await;
     let (id, here) = (app.parts.env.uuid().to_string(), address(&app));
     let (mut public, mut secured) = (0, 0);
@@ -77,7 +77,7 @@ async fn every_operation_of_the_api_tells_its_limits() {
 
 #[tokio::test]
 async fn what_an_operator_sets_for_a_tenant_holds_at_the_next_request() {
-    let app = limited(HIGH).await;
+    let app = limited(*HIGH).await;
     let (home, tenant) = (app.tenant().await, app.tenant().await);
     let (operator, viewer, editor) = (home.operator().await, tenant.viewer().await, tenant.editor().await);
     let key = api_key(&tenant.owner).await;
@@ -109,7 +109,7 @@ async fn what_an_operator_sets_for_a_tenant_holds_at_the_next_request() {
 
 #[tokio::test]
 async fn an_admin_lowers_a_users_limit_and_nobody_raises_it_above_the_tenants() {
-    let app = limited(HIGH).await;
+    let app = limited(*HIGH).await;
     let tenant = app.tenant().await;
     let (operator, admin, viewer) = (app.tenant().await.operator().await, tenant.admin().await, tenant.viewer().await);
     let of_viewer = format!("/api/v1/users/{}", viewer.id());

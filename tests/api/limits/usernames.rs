@@ -14,7 +14,7 @@ async fn try_name(person: &Person, name: &Value) -> Answer {
 
 #[tokio::test]
 async fn a_user_tries_so_many_usernames_an_hour_taken_or_not() {
-    let app = limited(RateLimitConfig { username_changes_per_hour: 3, ..HIGH }).await;
+    let app = limited(RateLimitConfig { username_changes_per_hour: 3, ..*HIGH }).await;
     let (tenant, other) = (app.tenant().await, app.tenant().await);
     let (viewer, theirs) = (tenant.viewer().await, json!(app.unique()));
     try_name(&other.owner, &theirs).await.expect(200);

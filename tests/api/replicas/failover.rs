@@ -4,7 +4,7 @@ use crate::support::proxy::Proxy;
 use crate::support::{Answer, Person, TestApp, has_servers};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
-use bizcenter::config::{RateLimitConfig, SessionStoreChoice};
+use bizcenter::config::{RateLimitConfig, SessionStore};
 use chrono::Duration;
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -164,7 +164,7 @@ async fn without_a_redis_that_takes_writes_limits_are_counted_here() {
     let url = redis.url();
     let app = TestApp::with(move |config| {
         config.redis.url = Some(url.into());
-        config.auth.session_store = SessionStoreChoice::Database;
+        config.auth.session_store = SessionStore::Database;
         config.rate_limit = RateLimitConfig { enabled: true, writes_per_minute: 2, ..config.rate_limit };
     })
     .await;

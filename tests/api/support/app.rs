@@ -98,7 +98,8 @@ impl TestApp {
     async fn launch_on(database: Arc<TestDatabase>, clock: TestClock, change: impl FnOnce(&mut Config) + Send) -> Self {
         start_logging();
         let folder = database.folder.path().to_owned();
-        let mut config = Config::for_tests(folder.clone(), DatabaseUrl::parse(&database.url, &folder).unwrap());
+        let url = DatabaseUrl::parse(&database.url, &folder).unwrap();
+        let mut config = Config::for_tests(folder, url).unwrap();
         config.database.pooler = database.pooler;
         let (mailbox, smtp_url) = Mailbox::start().await;
         config.mail.smtp_url = Some(smtp_url.into());
