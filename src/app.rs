@@ -35,6 +35,7 @@ use crate::resources::audit_logs::AuditApi;
 use crate::resources::auth::{AuthApi, EmailTemplates, MAX_CONCURRENT_LOGIN_AUDITS, SendReset, SignIn, SignInOptions};
 use crate::resources::contracts::history::HistoryApi;
 use crate::resources::contracts::{ContractsApi, ExpireContracts, expire_all};
+use crate::resources::feed::Subscribers;
 use crate::resources::invitations::InvitationsApi;
 use crate::resources::items::ItemsApi;
 use crate::resources::meetings;
@@ -118,7 +119,8 @@ pub async fn connect(config: &Config, env: Env) -> anyhow::Result<Parts> {
         statement_timeout: config.server.request_timeout * 9 / 10,
         long_read_timeout: database.long_read_timeout,
     };
-    let db = Db::new(target(config)?, options, env.clone(), keys.clone(), &metrics);
+    let feed = Arc::new(Subscribers);
+    let db = Db::new(target(config)?, options, env.clone(), keys.clone(), feed, &metrics);
     let redis = redis(config)?;
     let cache = Cache::new(redis.clone(), metrics.clone());
     let limits = Limits::new(config.rate_limit, redis.clone(), env.clone());

@@ -7,7 +7,7 @@
 //! - [`api`]: what every operation shares: its caller, how it takes its input, how it answers.
 //! - [`auth`]: callers and what they may do, as plain functions.
 //! - [`services`]: jobs, mail, cache, Redis.
-//! - [`db`]: connections, leases, audit, migrations, and the queries that no resource owns.
+//! - [`db`]: connections, leases, the change feed, audit, migrations, and the queries that no resource owns.
 //! - [`server`]: the HTTP server around the operations; it knows none of them.
 //! - [`config`]: the settings.
 //! - [`contract`]: the contract's document: bundled, compared, linted.

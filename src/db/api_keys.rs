@@ -3,13 +3,12 @@
 use super::principals::{Principal, Row, columns, serveable};
 use super::roles::Role;
 use super::types::{ApiKeyId, Instant, TenantId, UserId};
-use super::{Audited, Db, ReadTx, Scope, WriteScope, WriteTx};
+use super::{Audited, Db, Execute, ReadTx, RunQueryDsl, Scope, WriteScope, WriteTx};
 use crate::base::error::Result;
 use crate::db::schema::{api_keys, users};
 use chrono::Duration;
 use diesel::dsl::exists;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 /// How exactly the last use of a key is known; every request would be a write otherwise.
 const LAST_USED_STEP: Duration = Duration::minutes(1);
@@ -65,9 +64,9 @@ impl Db {
             let (tenant, now) = (tx.tenant(), tx.now());
             let key = good(tenant, now).filter(api_keys::id.eq(id));
             let key = key.select((api_keys::key_hash, api_keys::user_id, api_keys::role, api_keys::last_used_at));
-            let key: Option<KeyRow> = key.first(tx.conn()).await.optional()?;
+            let key: Option<KeyRow> = key.first(tx).await.optional()?;
             let Some((hash, user, role, last_used_at)) = key else { return Ok(None) };
-            let row: Option<Row> = serveable(tenant, user).select(columns()).first(tx.conn()).await.optional()?;
+            let row: Option<Row> = serveable(tenant, user).select(columns()).first(tx).await.optional()?;
             let principal = row.map(|row| Principal::from(row).at_most(role));
             Ok(principal.map(|principal| StoredKey { hash, user, principal, last_used_at }))
         };
@@ -78,7 +77,7 @@ impl Db {
     pub async fn touch_api_key(&self, scope: &impl WriteScope, id: ApiKeyId) -> Result<()> {
         let touch = async |tx: &mut WriteTx| {
             let key = api_keys::table.filter(api_keys::tenant_id.eq(tx.tenant()).and(api_keys::id.eq(id)));
-            diesel::update(key).set(api_keys::last_used_at.eq(tx.now())).execute(tx.conn()).await?;
+            diesel::update(key).set(api_keys::last_used_at.eq(tx.now())).execute(tx).await?;
             Ok(Audited::without_row(())) // what the key did has rows of its own
         };
         self.write(scope, touch).await

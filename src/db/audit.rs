@@ -1,14 +1,12 @@
 //! Every change leaves a row in the audit log, in its own transaction.
-#![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
-use super::cache_versions::CacheScope;
+use super::change::{Change, Statement};
 use super::directory::Server;
 use super::lease::SendAsyncFn;
 use super::types::{AnyId, AuditId, TenantId};
 use super::{Db, WriteTx};
 use crate::base::error::Result;
 use crate::db::schema::audit_logs;
-use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
+use diesel::ExpressionMethods;
 use poem_openapi::types::ToJSON;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -51,7 +49,7 @@ pub trait Subject {
     fn uuid(&self) -> Uuid;
 }
 
-/// The result of a change whose audit row is written. [`WriteTx::audit`] makes one, and [`super::Db::write`] commits
+/// The result of a change whose audit row is written. [`WriteTx::changed`] makes one, and [`super::Db::write`] commits
 /// nothing else.
 #[must_use]
 #[derive(Debug)]
@@ -106,6 +104,11 @@ impl Changes {
         self
     }
 
+    /// As the audit row has it, without the values of these members.
+    fn to_json(&self, confidential: &[&str]) -> String {
+        Value::Object(Self(self.0.clone()).without_values_of(confidential).0).to_string()
+    }
+
     fn between(before: Value, after: Value) -> Self {
         let members = [&before, &after].into_iter().filter_map(Value::as_object).flat_map(Map::keys);
         let changes = members.map(|name| (name.clone(), json!([before.get(name), after.get(name)])));
@@ -139,30 +142,21 @@ impl Db {
 }
 
 impl WriteTx {
-    /// Writes the audit row of a change, and outdates the cached lists that show it: neither can be forgotten.
-    pub async fn audit<S: Subject>(
-        &mut self,
-        action: AuditAction,
-        subject: S,
-        changes: Changes,
-    ) -> Result<Audited<()>> {
+    /// The audit row of a change.
+    pub(super) fn audit_row(&self, change: &Change<'_>) -> Statement<'static> {
         let row = (
             audit_logs::tenant_id.eq(self.tenant()),
             audit_logs::id.eq(self.new_id::<AuditId>()),
             audit_logs::at.eq(self.now()),
             audit_logs::actor_id.eq(self.actor()),
-            audit_logs::action.eq(action),
-            audit_logs::subject_kind.eq(S::KIND),
-            audit_logs::subject_id.eq(AnyId::from(subject.uuid())),
-            audit_logs::changes.eq(Value::Object(changes.without_values_of(S::CONFIDENTIAL).0).to_string()),
+            audit_logs::action.eq(change.action()),
+            audit_logs::subject_kind.eq(change.kind()),
+            audit_logs::subject_id.eq(AnyId::from(change.id())),
+            audit_logs::changes.eq(change.changes.to_json(change.confidential())),
             audit_logs::ip.eq(self.origin().ip.map(|ip| ip.to_string())),
             audit_logs::request_id.eq(self.origin().request_id.clone()),
         );
-        diesel::insert_into(audit_logs::table).values(row).execute(self.conn()).await?;
-        if S::IS_CACHED {
-            self.invalidate(CacheScope::of::<S>()).await?;
-        }
-        Ok(Audited(()))
+        Statement::of(diesel::insert_into(audit_logs::table).values(row))
     }
 }
 

@@ -7,13 +7,13 @@
 //! to other rows.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::audit::Subject;
+use super::change::Statement;
 use super::types::CacheVersion;
-use super::{Any, ReadTx, WriteTx};
+use super::{Any, ReadTx, RunQueryDsl, WriteTx};
 use crate::base::error::Result;
 use crate::db::schema::cache_generations as generations;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
-use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 /// The lists of one kind of records.
@@ -27,6 +27,11 @@ impl CacheScope {
         Self(Id::KIND)
     }
 
+    /// Those of the records with such ids, if they are cached.
+    pub(super) fn if_cached<Id: Subject>() -> Option<Self> {
+        Id::IS_CACHED.then_some(Self(Id::KIND))
+    }
+
     pub fn kind(self) -> &'static str {
         self.0
     }
@@ -37,24 +42,26 @@ impl ReadTx {
     pub async fn cache_version(&mut self, scope: CacheScope) -> Result<CacheVersion> {
         let of_tenant = generations::table.filter(generations::tenant_id.eq(self.tenant()));
         let row = of_tenant.filter(generations::kind.eq(scope.kind())).select(generations::generation);
-        let version = row.first(self.conn()).await.optional()?;
+        let version = row.first(self).await.optional()?;
         Ok(version.unwrap_or(CacheVersion(Uuid::nil()))) // nothing was ever written
     }
 }
 
 impl WriteTx {
-    /// Puts an end to the tenant's lists of a kind, if this transaction is committed. [`WriteTx::audit`] sees to it: only
-    /// what is stored without a row in the audit log has to ask for it. Other writers of the kind in this
-    /// tenant wait here until then, as any two that change one row; readers never wait. It therefore comes last.
-    pub async fn invalidate(&mut self, scope: CacheScope) -> Result<()> {
+    /// Puts an end to the tenant's lists of a kind, if this transaction is committed. [`WriteTx::changed`] sees to it. Other
+    /// writers of the kind in this tenant wait for the row until then, as any two that change one row do; readers never wait. It
+    /// is therefore written at the end of the transaction.
+    pub(super) fn invalidate(&mut self, scope: CacheScope) {
+        if !self.is_first_change(scope.kind()) {
+            return;
+        }
         let row = (
             generations::tenant_id.eq(self.tenant()),
             generations::kind.eq(scope.kind()),
             generations::generation.eq(self.new_id::<CacheVersion>()),
         );
         let insert = diesel::insert_into(generations::table).values(row);
-        Replacing(insert).execute(self.conn()).await?;
-        Ok(())
+        self.at_end(Statement::of(Replacing(insert)));
     }
 }
 

@@ -4,13 +4,12 @@
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::sql::for_update;
 use super::types::{Sealed, TenantId};
-use super::{ReadTx, WriteTx};
+use super::{Execute, ReadTx, RunQueryDsl, WriteTx};
 use crate::base::crypto::Cipher;
 use crate::base::error::{Error, Result};
 use crate::base::key_ring::{KeyRing, Wrapped};
 use crate::db::schema::{data_key_heads as heads, data_keys as keys};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use std::collections::HashMap;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -143,8 +142,8 @@ impl ReadTx {
         let rows = keys::table.filter(keys::tenant_id.eq(self.tenant()));
         let rows = rows.select((keys::number, keys::master_key_id, keys::wrapped));
         let rows: Vec<(i32, String, Vec<u8>)> = match self.is_write {
-            true => for_update(rows).get_results(self.conn()).await?,
-            false => rows.load(self.conn()).await?,
+            true => for_update(rows).get_results(self).await?,
+            false => rows.load(self).await?,
         };
         Ok(rows.into_iter().map(|(number, master, bytes)| (number, Wrapped { master, bytes })).collect())
     }
@@ -157,7 +156,7 @@ impl ReadTx {
     /// The same; none where the tenant was deleted, and its keys were destroyed.
     async fn lock_head_if_any(&mut self) -> Result<Option<(i32, i64)>> {
         let head = heads::table.filter(heads::tenant_id.eq(self.tenant())).select((heads::number, heads::uses));
-        Ok(for_update(head).get_result(self.conn()).await.optional()?)
+        Ok(for_update(head).get_result(self).await.optional()?)
     }
 }
 
@@ -190,7 +189,7 @@ impl WriteTx {
         };
         let head = heads::table.filter(heads::tenant_id.eq(self.tenant()));
         let used = (heads::number.eq(key.number), heads::uses.eq(uses));
-        diesel::update(head).set(used).execute(self.conn()).await?;
+        diesel::update(head).set(used).execute(self).await?;
         self.keys.metrics().data_key_used(self.tenant().0, more.unsigned_abs(), uses);
         Ok(key)
     }
@@ -198,7 +197,7 @@ impl WriteTx {
     async fn stored_key(&mut self, number: i32) -> Result<DataKey> {
         let row = keys::table.filter(keys::tenant_id.eq(self.tenant())).filter(keys::number.eq(number));
         let row = for_update(row.select((keys::master_key_id, keys::wrapped)));
-        let (master, bytes) = row.get_result(self.conn()).await?;
+        let (master, bytes) = row.get_result(self).await?;
         let key = self.keys.unwrap(&Wrapped { master, bytes }, &owner(self.tenant(), number))?;
         Ok(DataKey { number, cipher: Cipher::new(&key) })
     }
@@ -214,7 +213,7 @@ impl WriteTx {
             keys::made_under.eq(self.keys.active_id().to_owned()),
             keys::created_at.eq(self.now()),
         );
-        diesel::insert_into(keys::table).values(row).execute(self.conn()).await?;
+        diesel::insert_into(keys::table).values(row).execute(self).await?;
         Ok(DataKey { number, cipher: Cipher::new(&key) })
     }
 
@@ -242,36 +241,36 @@ impl WriteTx {
     pub(super) async fn succeed_data_key(&mut self) -> Result<Option<(i32, bool)>> {
         let Some((number, _)) = self.lock_head_if_any().await? else { return Ok(None) };
         let present = keys::table.filter(keys::tenant_id.eq(self.tenant())).filter(keys::number.eq(number));
-        let made_under = for_update(present.select(keys::made_under)).get_result(self.conn()).await.optional()?;
+        let made_under = for_update(present.select(keys::made_under)).get_result(self).await.optional()?;
         if made_under.is_none_or(|made_under: String| made_under == self.keys.active_id()) {
             return Ok(Some((number, false)));
         }
         let key = self.new_data_key(number + 1).await?;
         let head = heads::table.filter(heads::tenant_id.eq(self.tenant()));
         let unused = (heads::number.eq(key.number), heads::uses.eq(0));
-        diesel::update(head).set(unused).execute(self.conn()).await?;
+        diesel::update(head).set(unused).execute(self).await?;
         Ok(Some((key.number, true)))
     }
 
     /// Destroys the data keys of the tenant before this one.
     pub(super) async fn forget_data_keys_before(&mut self, number: i32) -> Result<()> {
         let old = keys::table.filter(keys::tenant_id.eq(self.tenant())).filter(keys::number.lt(number));
-        diesel::delete(old).execute(self.conn()).await?;
+        diesel::delete(old).execute(self).await?;
         Ok(())
     }
 
     /// Makes room for the keys of a new tenant.
     pub async fn prepare_data_keys(&mut self) -> Result<()> {
         let row = (heads::tenant_id.eq(self.tenant()), heads::number.eq(0), heads::uses.eq(0));
-        diesel::insert_into(heads::table).values(row).execute(self.conn()).await?;
+        diesel::insert_into(heads::table).values(row).execute(self).await?;
         Ok(())
     }
 
     /// Destroys the tenant's keys, and with them all that it encrypted.
     pub async fn destroy_data_keys(&mut self) -> Result<()> {
         let tenant = self.tenant();
-        diesel::delete(heads::table.filter(heads::tenant_id.eq(tenant))).execute(self.conn()).await?;
-        diesel::delete(keys::table.filter(keys::tenant_id.eq(tenant))).execute(self.conn()).await?;
+        diesel::delete(heads::table.filter(heads::tenant_id.eq(tenant))).execute(self).await?;
+        diesel::delete(keys::table.filter(keys::tenant_id.eq(tenant))).execute(self).await?;
         Ok(())
     }
 }

@@ -3,14 +3,13 @@
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::error::Constraint;
 use super::types::{TenantId, UserId};
-use super::{Db, Email, Origin, ReadTx, Scope, WriteScope, WriteTx};
+use super::{Db, Email, Execute, Origin, ReadTx, RunQueryDsl, Scope, WriteScope, WriteTx};
 use crate::base::addresses::stored_forms;
 use crate::base::error::{Detail, Error, Result};
 use crate::base::formats::subscriber;
 use crate::base::queue::{Claimant, Party};
 use crate::db::schema::{logins, tenants};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 /// The scope of those tables that belong to no tenant.
@@ -84,7 +83,7 @@ impl Db {
     pub async fn find_login(&self, name: &str, origin: &Origin) -> Result<Option<(TenantId, UserId)>> {
         let rows = logins::table.filter(logins::name.eq_any(stored_forms(name)));
         let rows = rows.select((logins::name, logins::tenant_id, logins::user_id));
-        let load = async |tx: &mut ReadTx| Ok(rows.load::<(String, TenantId, UserId)>(tx.conn()).await?);
+        let load = async |tx: &mut ReadTx| Ok(rows.load::<(String, TenantId, UserId)>(tx).await?);
         let rows = self.read(&NoTenant::asked_by(origin), load).await?;
         let found = rows.into_iter().max_by_key(|(found, ..)| found == name);
         Ok(found.map(|(_, tenant, user)| (tenant, user)))
@@ -96,7 +95,7 @@ impl Db {
         let is_open =
             tenants::open_registration.and(tenants::is_suspended.eq(false)).and(tenants::deleted_at.is_null());
         let row = row.select((tenants::id, is_open));
-        self.read(&NoTenant::asked_by(origin), async |tx: &mut ReadTx| Ok(row.first(tx.conn()).await.optional()?)).await
+        self.read(&NoTenant::asked_by(origin), async |tx: &mut ReadTx| Ok(row.first(tx).await.optional()?)).await
     }
 }
 
@@ -113,7 +112,7 @@ impl WriteTx {
         others.retain(|form| form != email.as_str());
         if !others.is_empty() {
             let others = logins::table.filter(logins::name.eq_any(others)).count();
-            if others.get_result::<i64>(self.conn()).await? > 0 {
+            if others.get_result::<i64>(self).await? > 0 {
                 return Err(Error::Conflict(Detail::of("email", "is taken")));
             }
         }
@@ -123,13 +122,13 @@ impl WriteTx {
 
     async fn add_login(&mut self, user: UserId, name: String) -> QueryResult<usize> {
         let row = (logins::name.eq(name), logins::tenant_id.eq(self.tenant()), logins::user_id.eq(user));
-        diesel::insert_into(logins::table).values(row).execute(self.conn()).await
+        diesel::insert_into(logins::table).values(row).execute(self).await
     }
 
     /// The user does not sign in by this name any more; it is as it is stored.
     pub async fn remove_login(&mut self, name: &str) -> Result<()> {
         let row = logins::table.filter(logins::tenant_id.eq(self.tenant()).and(logins::name.eq(name.to_owned())));
-        diesel::delete(row).execute(self.conn()).await?;
+        diesel::delete(row).execute(self).await?;
         Ok(())
     }
 }

@@ -5,13 +5,12 @@ use super::directory::Server;
 use super::lease::SendAsyncFn;
 use super::sql::for_update;
 use super::types::{Instant, TenantId, UserId};
-use super::{Audited, Db, WriteScope, WriteTx};
+use super::{Audited, Db, Execute, RunQueryDsl, WriteScope, WriteTx};
 use crate::base::error::{Error, Result};
 use crate::db::schema::idempotency_keys as keys;
 use chrono::Duration;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as Diesel};
-use diesel_async::RunQueryDsl;
 use poem_openapi::types::{ParseFromJSON, ToJSON};
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -108,7 +107,7 @@ impl Db {
         let query = async |tx: &mut super::ReadTx| {
             let since = Instant::from(tx.now().0 - KEPT);
             let row = one(tx.tenant(), user, key.key.clone()).filter(keys::created_at.ge(since));
-            Ok(row.select(keys::answer).first::<Option<Vec<u8>>>(tx.conn()).await.optional()?)
+            Ok(row.select(keys::answer).first::<Option<Vec<u8>>>(tx).await.optional()?)
         };
         let Some(answer) = self.read(scope, query).await? else { return Ok(None) };
         let answer = self.sealer.open(&answer.unwrap_or_default(), &bound_to(scope.tenant(), user, &key.key))?;
@@ -129,14 +128,14 @@ impl Db {
                 let rows = keys::table.filter(keys::tenant_id.eq(tx.tenant())).filter(later);
                 let rows = rows.filter(keys::answer.is_not_null()).order((keys::user_id, keys::key)).limit(BATCH);
                 let rows = for_update(rows.select((keys::user_id, keys::key, keys::answer.assume_not_null())));
-                let rows: Vec<(UserId, String, Vec<u8>)> = rows.get_results(tx.conn()).await?;
+                let rows: Vec<(UserId, String, Vec<u8>)> = rows.get_results(tx).await?;
                 let mut count = 0;
                 for (user, key, answer) in &rows {
                     let bound_to = bound_to(tx.tenant(), *user, key);
                     let Ok(plain) = self.sealer.open(answer, &bound_to) else { continue };
                     let row = one(tx.tenant(), *user, key.clone());
                     let anew = keys::answer.eq(self.sealer.seal(&plain, &bound_to)?);
-                    count += diesel::update(row).set(anew).execute(tx.conn()).await?;
+                    count += diesel::update(row).set(anew).execute(tx).await?;
                 }
                 let last = rows.into_iter().next_back().map(|(user, key, _)| (user, key));
                 Ok(Audited::without_row((last, count))) // the same answers
@@ -152,7 +151,7 @@ impl Db {
         let answer = Zeroizing::new([&key.fingerprint, result.to_json_string().as_bytes()].concat());
         let answer = self.sealer.seal(&answer, &bound_to)?;
         let row = one(tx.tenant(), tx.actor(), key.key.clone());
-        diesel::update(row).set(keys::answer.eq(answer)).execute(tx.conn()).await?;
+        diesel::update(row).set(keys::answer.eq(answer)).execute(tx).await?;
         Ok(())
     }
 }
@@ -167,14 +166,14 @@ impl WriteTx {
     async fn claim(&mut self, key: &RequestKey) -> Result<bool> {
         let expired = keys::created_at.lt(Instant::from(self.now().0 - KEPT));
         let old = one(self.tenant(), self.actor(), key.key.clone()).filter(expired);
-        diesel::delete(old).execute(self.conn()).await?;
+        diesel::delete(old).execute(self).await?;
         let row = (
             keys::tenant_id.eq(self.tenant()),
             keys::user_id.eq(self.actor()),
             keys::key.eq(key.key.clone()),
             keys::created_at.eq(self.now()),
         );
-        match diesel::insert_into(keys::table).values(row).execute(self.conn()).await {
+        match diesel::insert_into(keys::table).values(row).execute(self).await {
             Ok(_) => Ok(true),
             Err(Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => Ok(false),
             Err(error) => Err(error.into()),

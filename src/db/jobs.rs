@@ -4,13 +4,12 @@
 use super::directory::Server;
 use super::sql::{for_update, skip_locked};
 use super::types::{Instant, JobId, TenantId};
-use super::{Audited, Db, Origin, WriteScope, WriteTx};
+use super::{Audited, Db, Execute, Origin, RunQueryDsl, WriteScope, WriteTx};
 use crate::base::crypto::Sealer;
 use crate::base::error::{Error, Result};
 use crate::db::schema::jobs;
 use chrono::{DateTime, Duration, Utc};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -87,7 +86,7 @@ impl WriteTx {
             jobs::attempts.eq(0),
             jobs::created_at.eq(self.now()),
         );
-        diesel::insert_into(jobs::table).values(row).execute(self.conn()).await?;
+        diesel::insert_into(jobs::table).values(row).execute(self).await?;
         Ok(())
     }
 }
@@ -115,7 +114,7 @@ impl Db {
     /// nothing: what is sealed would be lost with its key, and the job with it.
     pub async fn keep_one(&self, kind: &'static str) -> Result<()> {
         let insert = async |tx: &mut WriteTx| {
-            let there: i64 = jobs::table.filter(jobs::unique_key.eq(kind)).count().get_result(tx.conn()).await?;
+            let there: i64 = jobs::table.filter(jobs::unique_key.eq(kind)).count().get_result(tx).await?;
             if there == 0 {
                 let id: JobId = tx.new_id();
                 let row = (
@@ -127,7 +126,7 @@ impl Db {
                     jobs::attempts.eq(0),
                     jobs::created_at.eq(tx.now()),
                 );
-                diesel::insert_into(jobs::table).values(row).execute(tx.conn()).await?;
+                diesel::insert_into(jobs::table).values(row).execute(tx).await?;
             }
             Ok(Audited::without_row(())) // the server's own housekeeping
         };
@@ -152,13 +151,13 @@ impl Db {
             let row: QueryResult<Row> = match queue {
                 Queue::Recurring(kinds) => {
                     let recurring = due.filter(jobs::unique_key.eq_any(kinds.clone()));
-                    skip_locked(recurring).get_result(tx.conn()).await
+                    skip_locked(recurring).get_result(tx).await
                 }
                 Queue::Once(kinds) => {
                     let once = due
                         .filter(jobs::unique_key.is_null().and(jobs::kind.eq_any(kinds.clone())))
                         .order((jobs::run_at, jobs::id));
-                    skip_locked(once).get_result(tx.conn()).await
+                    skip_locked(once).get_result(tx).await
                 }
             };
             let Some((id, tenant, kind, attempts, payload)) = row.optional()? else {
@@ -166,7 +165,7 @@ impl Db {
             };
             let (until, attempts) = (Instant::from(now.0 + lease(&kind)), attempts + 1);
             let taken = (jobs::locked_until.eq(until), jobs::attempts.eq(attempts));
-            diesel::update(jobs::table.filter(jobs::id.eq(id))).set(taken).execute(tx.conn()).await?;
+            diesel::update(jobs::table.filter(jobs::id.eq(id))).set(taken).execute(tx).await?;
             let claimed = Claimed { id, tenant, kind, attempts, payload, until };
             Ok(Audited::without_row(Some(claimed))) // the server's own housekeeping
         };
@@ -184,7 +183,7 @@ impl Db {
         let (id, until) = (job.id, job.until);
         self.write(&Server::default(), async |tx: &mut WriteTx| {
             let ours = jobs::table.filter(jobs::id.eq(id)).filter(jobs::locked_until.eq(until));
-            diesel::delete(ours).execute(tx.conn()).await?;
+            diesel::delete(ours).execute(tx).await?;
             Ok(Audited::without_row(())) // the server's own housekeeping
         })
         .await
@@ -202,7 +201,7 @@ impl Db {
                 jobs::attempts.eq(attempts),
                 jobs::last_error.eq(error),
             );
-            diesel::update(ours).set(next).execute(tx.conn()).await?;
+            diesel::update(ours).set(next).execute(tx).await?;
             Ok(Audited::without_row(())) // the server's own housekeeping
         })
         .await
@@ -215,12 +214,12 @@ impl Db {
             let batch = async |tx: &mut WriteTx| {
                 let rows = jobs::table.filter(jobs::id.gt(last)).order(jobs::id).limit(SEALED_AT_ONCE);
                 let rows = for_update(rows.select((jobs::id, jobs::payload)));
-                let rows: Vec<(JobId, Vec<u8>)> = rows.get_results(tx.conn()).await?;
+                let rows: Vec<(JobId, Vec<u8>)> = rows.get_results(tx).await?;
                 let mut count = 0;
                 for (id, payload) in &rows {
                     let Ok(plain) = self.sealer.open(payload, &bound_to(*id)) else { continue };
                     let anew = jobs::payload.eq(self.sealer.seal(&plain, &bound_to(*id))?);
-                    count += diesel::update(jobs::table.filter(jobs::id.eq(*id))).set(anew).execute(tx.conn()).await?;
+                    count += diesel::update(jobs::table.filter(jobs::id.eq(*id))).set(anew).execute(tx).await?;
                 }
                 Ok(Audited::without_row((rows.last().map(|(id, _)| *id), count))) // the same jobs
             };
@@ -234,7 +233,7 @@ impl Db {
     pub async fn count_jobs(&self) -> Result<i64> {
         let query = async |tx: &mut super::ReadTx| {
             let passing = jobs::table.filter(jobs::unique_key.is_null());
-            Ok(passing.count().get_result(tx.conn()).await?)
+            Ok(passing.count().get_result(tx).await?)
         };
         self.read(&Server::default(), query).await
     }

@@ -7,13 +7,12 @@
 use super::data_keys::owner;
 use super::directory::{NoTenant, Server};
 use super::types::TenantId;
-use super::{AnyConnection, Audited, Db, ReadTx, WriteTx};
+use super::{Audited, Db, Execute, ReadTx, RunQueryDsl, WriteTx};
 use crate::base::error::{Error, Result};
 use crate::base::key_ring::Wrapped;
 use crate::db::schema::{data_keys as keys, key_checks as checks};
 use diesel::dsl::count_star;
 use diesel::prelude::*;
-use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -93,10 +92,10 @@ impl Db {
     pub async fn forget_unused_checks(&self) -> Result<()> {
         let delete = async |tx: &mut WriteTx| {
             let found = tx.check_keys().await?;
-            let stored: Vec<String> = checks::table.select(checks::master_key_id).load(tx.conn()).await?;
+            let stored: Vec<String> = checks::table.select(checks::master_key_id).load(tx).await?;
             let in_use = |id: &String| found.iter().any(|key| key.id == *id && (key.is_active || key.data_keys > 0));
             for id in stored.into_iter().filter(|id| !in_use(id)) {
-                diesel::delete(checks::table.filter(checks::master_key_id.eq(id))).execute(tx.conn()).await?;
+                diesel::delete(checks::table.filter(checks::master_key_id.eq(id))).execute(tx).await?;
             }
             Ok(Audited::without_row(())) // the settings of the server are no tenant's business
         };
@@ -105,21 +104,13 @@ impl Db {
 }
 
 impl ReadTx {
-    /// Across tenants: on PostgreSQL this is what `app.system` is for.
-    async fn see_all_tenants(&mut self) -> Result<()> {
-        if let AnyConnection::Pg(conn) = self.conn() {
-            conn.batch_execute("SET LOCAL app.system = 'on'").await?;
-        }
-        Ok(())
-    }
-
     async fn check_keys(&mut self) -> Result<Vec<MasterKeyState>> {
         self.see_all_tenants().await?;
         let stored = checks::table.select((checks::master_key_id, checks::check_value));
-        let stored: Vec<(String, Vec<u8>)> = stored.load(self.conn()).await?;
+        let stored: Vec<(String, Vec<u8>)> = stored.load(self).await?;
         let stored: BTreeMap<String, Vec<u8>> = stored.into_iter().collect();
         let counted = keys::table.group_by(keys::master_key_id).select((keys::master_key_id, count_star()));
-        let counted: Vec<(String, i64)> = counted.load(self.conn()).await?;
+        let counted: Vec<(String, i64)> = counted.load(self).await?;
         let mut counted: BTreeMap<String, i64> = counted.into_iter().collect();
         let ring = self.keys.clone();
         let mut found = vec![];
@@ -155,7 +146,7 @@ impl ReadTx {
         let next = keys::table.filter(keys::master_key_id.eq(id.to_owned())).filter(is_next);
         let next = next.order((keys::tenant_id.asc(), keys::number.asc())).limit(BATCH);
         let next = next.select((keys::tenant_id, keys::number, keys::wrapped));
-        let next: Vec<(TenantId, i32, Vec<u8>)> = next.load(self.conn()).await?;
+        let next: Vec<(TenantId, i32, Vec<u8>)> = next.load(self).await?;
         let ring = self.keys.clone();
         let tried = |(tenant, number, bytes): (TenantId, i32, Vec<u8>)| {
             let wrapped = Wrapped { master: id.to_owned(), bytes };
@@ -200,7 +191,7 @@ impl WriteTx {
                 checks::check_value.eq(value.to_vec()),
                 checks::created_at.eq(self.now()),
             );
-            diesel::insert_into(checks::table).values(row).execute(self.conn()).await?;
+            diesel::insert_into(checks::table).values(row).execute(self).await?;
         }
         Ok(())
     }
@@ -231,7 +222,7 @@ impl KeyWatch {
     /// The ids of the master keys that don't open what is there: another one is under their id, or none.
     pub async fn find_faults(&self) -> Result<Vec<String>> {
         let stored = checks::table.select((checks::master_key_id, checks::check_value));
-        let query = async |tx: &mut ReadTx| Ok(stored.load(tx.conn()).await?);
+        let query = async |tx: &mut ReadTx| Ok(stored.load(tx).await?);
         let stored: Vec<(String, Vec<u8>)> = self.db.read(&NoTenant::probe(), query).await?;
         let ring = &self.db.keys;
         let is_other = |(id, value): &(String, Vec<u8>)| ring.check_value(id).is_some_and(|own| own[..] != value[..]);
@@ -248,7 +239,7 @@ impl KeyWatch {
         }
         let query = async |tx: &mut ReadTx| {
             tx.see_all_tenants().await?;
-            Ok(keys::table.select(keys::master_key_id).distinct().load(tx.conn()).await?)
+            Ok(keys::table.select(keys::master_key_id).distinct().load(tx).await?)
         };
         let in_use: Vec<String> = self.db.read(&NoTenant::probe(), query).await?;
         let is_known = |id: &String| self.db.keys.ids().any(|known| known == id);

@@ -1,8 +1,19 @@
-//! Leases: transactions that know their tenant.
+//! Leases: transactions that know their tenant. Nothing outside of this module reaches their connection.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
+mod async_func;
+mod at_end;
+mod run;
+
+pub use async_func::AsyncFunc as SendAsyncFn;
+pub(super) use run::Execute;
+pub use run::RunQueryDsl;
+
+use at_end::AtEnd;
+
 use super::any::AnyTransactions;
 use super::connect::Target;
 use super::deadline::StopGuard;
+use super::feed::Feed;
 use super::search::KnownFolding;
 use super::transactions::{Access, unavailable};
 use super::types::{Instant, TenantId, UserId};
@@ -20,6 +31,7 @@ use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfi
 use diesel_async::{SimpleAsyncConnection, TransactionManager};
 use futures_util::FutureExt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout_at;
 use uuid::Uuid;
@@ -93,6 +105,7 @@ pub struct Db {
     target: Target,
     known_folding: KnownFolding,
     env: Env,
+    feed: Arc<dyn Feed>,
     pub(super) keys: KeyRing,
     pub(super) sealer: Sealer,
 }
@@ -164,8 +177,20 @@ impl ReadTx {
     }
 
     #[expect(clippy::expect_used, reason = "only `end` and `abandon` take it, and they take the lease with it")]
-    pub fn conn(&mut self) -> &mut AnyConnection {
+    fn conn(&mut self) -> &mut AnyConnection {
         &mut self.leased.as_mut().expect("a lease in use").conn
+    }
+
+    pub(super) fn is_postgres(&mut self) -> bool {
+        matches!(self.conn(), AnyConnection::Pg(_))
+    }
+
+    /// Lets the lease see the rows of all tenants: on PostgreSQL this is what `app.system` is for.
+    pub(super) async fn see_all_tenants(&mut self) -> Result<()> {
+        if let AnyConnection::Pg(conn) = self.conn() {
+            conn.batch_execute("SET LOCAL app.system = 'on'").await?;
+        }
+        Ok(())
     }
 
     /// Goes around the work of the lease: see [`StopGuard`].
@@ -206,6 +231,8 @@ pub struct WriteTx {
     origin: Origin,
     env: Env,
     sealer: Sealer,
+    feed: Arc<dyn Feed>,
+    at_end: AtEnd,
 }
 
 impl WriteTx {
@@ -217,8 +244,10 @@ impl WriteTx {
         &self.origin
     }
 
-    /// Goes on in another tenant, as operators may: what belongs together stays one transaction.
+    /// Goes on in another tenant, as operators may: what belongs together stays one transaction. What waits for its end is
+    /// written before, as PostgreSQL lets the lease touch the rows of one tenant at a time.
     pub async fn enter(&mut self, _operator: &impl OperatorScope, tenant: TenantId) -> Result<()> {
+        self.flush().await?;
         if let AnyConnection::Pg(conn) = self.conn() {
             conn.batch_execute(&format!("SET LOCAL app.tenant_id = '{}'", tenant.0)).await?; // a UUID needs no escaping
         }
@@ -230,6 +259,10 @@ impl WriteTx {
         &self.env
     }
 
+    pub(super) fn feed(&self) -> Arc<dyn Feed> {
+        self.feed.clone()
+    }
+
     pub(super) fn sealer(&self) -> &Sealer {
         &self.sealer
     }
@@ -237,17 +270,6 @@ impl WriteTx {
     /// A new id, of whatever kind is needed.
     pub fn new_id<Id: From<Uuid>>(&self) -> Id {
         self.env.uuid().into()
-    }
-
-    pub(super) async fn end<R>(self, result: Result<R>) -> Result<R> {
-        self.read.end(result).await
-    }
-
-    pub(super) async fn abandon(mut self) -> Result<()> {
-        let pooler = self.target.pooler();
-        let rolled_back = self.conn().rollback(pooler).await;
-        self.read.leased = None;
-        Ok(rolled_back?)
     }
 }
 
@@ -264,8 +286,16 @@ impl std::ops::DerefMut for WriteTx {
 }
 
 impl Db {
-    /// Opens the pool. It connects when it is first used, so that a server can start while its database is away.
-    pub fn new(target: Target, options: DbOptions, env: Env, keys: KeyRing, metrics: &Metrics) -> Self {
+    /// Opens the pool. It connects when it is first used, so that a server can start while its database is away. `feed` has the
+    /// subscribers of all changes.
+    pub fn new(
+        target: Target,
+        options: DbOptions,
+        env: Env,
+        keys: KeyRing,
+        feed: Arc<dyn Feed>,
+        metrics: &Metrics,
+    ) -> Self {
         let DbOptions { pool_size, acquire_timeout, statement_timeout, long_read_timeout } = options;
         let (queues, connections) = Queues::new(pool_size as usize, target.is_sqlite(), metrics);
         let mut config = ManagerConfig::<AnyConnection>::default();
@@ -291,6 +321,7 @@ impl Db {
             target,
             known_folding,
             env,
+            feed,
             keys,
             sealer,
         }
@@ -384,8 +415,8 @@ impl Db {
     pub(super) async fn begin_write(&self, scope: &impl WriteScope) -> Result<WriteTx> {
         let read = self.lease(Access::Write, Cost::Ordinary, scope).await?;
         let (actor, origin) = (scope.actor(), scope.origin().clone());
-        let (env, sealer) = (self.env.clone(), self.sealer.clone());
-        Ok(WriteTx { read, actor, origin, env, sealer })
+        let (env, sealer, feed) = (self.env.clone(), self.sealer.clone(), self.feed.clone());
+        Ok(WriteTx { read, actor, origin, env, sealer, feed, at_end: AtEnd::default() })
     }
 }
 
@@ -401,18 +432,3 @@ impl<E: std::fmt::Display + Send + 'static> bb8::ErrorSink<E> for LogErrors {
         Box::new(*self)
     }
 }
-
-mod async_func {
-    /// diesel-async's own helper is private: a closure whose future is `Send`.
-    pub trait AsyncFunc<T, R>: AsyncFnOnce(T) -> R + FnOnce(T) -> <Self as AsyncFunc<T, R>>::Fut {
-        type Fut: Future<Output = R>;
-    }
-    impl<F, T, Fut, R> AsyncFunc<T, R> for F
-    where
-        F: AsyncFnOnce(T) -> R + FnOnce(T) -> Fut,
-        Fut: Future<Output = R>,
-    {
-        type Fut = Fut;
-    }
-}
-pub use async_func::AsyncFunc as SendAsyncFn;

@@ -137,7 +137,7 @@ impl Db {
     /// Whether the database has every step that this binary knows.
     pub async fn is_migrated(&self) -> Result<bool> {
         let applied = __diesel_schema_migrations::table.select(__diesel_schema_migrations::version);
-        let query = async |tx: &mut ReadTx| Ok(applied.load(tx.conn()).await?);
+        let query = async |tx: &mut ReadTx| Ok(super::RunQueryDsl::load(applied, tx).await?);
         let applied: Vec<String> = match self.read(&NoTenant::probe(), query).await {
             Err(Error::Internal(cause)) => {
                 // The database answers, but not to this: nobody has made the table yet.

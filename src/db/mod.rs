@@ -2,11 +2,15 @@
 //!
 //! A lease is one transaction. It comes from a [`Scope`], which knows the tenant whose rows it may touch, and is given back when the
 //! work is over: `db.read(&caller, async |tx| queries::find(tx, id).await)`. Never take a second lease while holding one.
+//!
+//! Queries take the lease itself: `query.load(tx)`. A slice changes rows by [`WriteTx::changed`], which writes the audit row and
+//! tells the subscribers of the [`Feed`]; what is no change of its own is run by [`WriteTx::execute_unaudited`], with the reason.
 pub mod any;
 pub mod api_keys;
 pub mod audit;
 pub mod audit_chain;
 pub mod cache_versions;
+mod change;
 pub mod connect;
 pub mod data_keys;
 pub mod deadline;
@@ -15,6 +19,7 @@ mod email;
 pub mod enums;
 pub mod error;
 pub mod failures;
+mod feed;
 pub mod idempotency;
 pub mod jobs;
 pub mod key_checks;
@@ -42,10 +47,15 @@ pub mod types;
 
 pub use any::{Any, AnyConnection};
 pub use audit::{AuditAction as Action, Audited, Changes};
+pub use change::{AnyRecord, Change, Statement, Statements};
 pub use data_keys::{Place, SealedColumn, Unsealer};
 pub use email::Email;
+pub use feed::{Feed, Gone};
 pub use idempotency::Once;
-pub use lease::{Cost, Db, DbOptions, OperatorScope, Origin, ReadTx, Scope, SendAsyncFn, WriteScope, WriteTx};
+use lease::Execute;
+pub use lease::{
+    Cost, Db, DbOptions, OperatorScope, Origin, ReadTx, RunQueryDsl, Scope, SendAsyncFn, WriteScope, WriteTx,
+};
 pub use principals::Principal;
 pub use registered::Registered;
 pub use tables::Table;

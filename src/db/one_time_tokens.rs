@@ -2,13 +2,12 @@
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::sql::for_update;
 use super::types::{Instant, TokenId, UserId};
-use super::{Audited, Db, ReadTx, WriteScope, WriteTx};
+use super::{Audited, Db, Execute, ReadTx, RunQueryDsl, WriteScope, WriteTx};
 use crate::base::error::{Error, Result};
 use crate::base::opaque::{OpaqueToken, TokenKind};
 use crate::db::schema::{one_time_tokens as tokens, users};
 use chrono::Duration;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 crate::text_enum! {
     /// What a token is for.
@@ -70,14 +69,14 @@ async fn recipient(tx: &mut ReadTx, user: UserId, purpose: Purpose, at_once: boo
         .filter(users::is_active.eq(true).and(users::deleted_at.is_null()))
         .filter(users::password_hash.is_not_null())
         .select((users::email, users::name, users::email_verified));
-    let row: Option<(String, String, bool)> = row.first(tx.conn()).await.optional()?;
+    let row: Option<(String, String, bool)> = row.first(tx).await.optional()?;
     let Some((email, name, is_verified)) = row else { return Ok(None) };
     if purpose == Purpose::EmailVerification && is_verified {
         return Ok(None);
     }
     let of_user = tokens::tenant_id.eq(tenant).and(tokens::user_id.eq(user)).and(tokens::purpose.eq(purpose));
     let is_recent = tokens::created_at.gt(Instant::from(now.0 - PAUSE)).and(tokens::email.eq(&email));
-    let recent: i64 = tokens::table.filter(of_user).filter(is_recent).count().get_result(tx.conn()).await?;
+    let recent: i64 = tokens::table.filter(of_user).filter(is_recent).count().get_result(tx).await?;
     Ok((recent == 0 || at_once).then_some(Recipient { email, name, is_verified }))
 }
 
@@ -118,7 +117,7 @@ impl Db {
                 tokens::created_at.eq(now),
                 tokens::expires_at.eq(Instant::from(now.0 + purpose.lifetime())),
             );
-            diesel::insert_into(tokens::table).values(row).execute(tx.conn()).await?;
+            diesel::insert_into(tokens::table).values(row).execute(tx).await?;
             Ok(Audited::without_row(Some(Issued { token, email, name }))) // its use is what changes something
         };
         self.write(scope, issue).await
@@ -138,7 +137,7 @@ pub async fn find_token(tx: &mut ReadTx, token: &OpaqueToken, purpose: Purpose) 
         .filter(tokens::tenant_id.eq(tenant).and(tokens::id.eq(TokenId(token.id))))
         .filter(tokens::purpose.eq(purpose).and(tokens::expires_at.gt(now)))
         .select((tokens::token_hash, tokens::user_id, tokens::email));
-    let row: Option<Row> = row.first(tx.conn()).await.optional()?;
+    let row: Option<Row> = row.first(tx).await.optional()?;
     let (_, user, email) = row.filter(|(hash, ..)| token.fits(hash)).ok_or_else(invalid)?;
     Ok(Redeemed { user, email })
 }
@@ -148,7 +147,7 @@ impl WriteTx {
     /// changes come one after the other and neither waits for what the other holds.
     async fn lock_actor(&mut self) -> Result<()> {
         let user = users::table.filter(users::tenant_id.eq(self.tenant()).and(users::id.eq(self.actor())));
-        let _: Option<UserId> = for_update(user.select(users::id)).get_result(self.conn()).await.optional()?;
+        let _: Option<UserId> = for_update(user.select(users::id)).get_result(self).await.optional()?;
         Ok(())
     }
 
@@ -158,7 +157,7 @@ impl WriteTx {
         for purpose in purposes {
             let of_user = tokens::tenant_id.eq(self.tenant()).and(tokens::user_id.eq(user));
             let row = tokens::table.filter(of_user).filter(tokens::purpose.eq(*purpose));
-            diesel::delete(row).execute(self.conn()).await?;
+            diesel::delete(row).execute(self).await?;
         }
         Ok(())
     }
@@ -167,7 +166,7 @@ impl WriteTx {
     pub async fn readdress_tokens(&mut self, user: UserId, former: &str, now: &str) -> Result<()> {
         let of_user = tokens::tenant_id.eq(self.tenant()).and(tokens::user_id.eq(user));
         let rows = tokens::table.filter(of_user).filter(tokens::email.eq(former.to_owned()));
-        diesel::update(rows).set(tokens::email.eq(now.to_owned())).execute(self.conn()).await?;
+        diesel::update(rows).set(tokens::email.eq(now.to_owned())).execute(self).await?;
         Ok(())
     }
 
@@ -179,7 +178,7 @@ impl WriteTx {
             return Err(invalid());
         }
         let row = tokens::table.filter(tokens::tenant_id.eq(self.tenant()).and(tokens::id.eq(TokenId(token.id))));
-        match diesel::delete(row).execute(self.conn()).await? {
+        match diesel::delete(row).execute(self).await? {
             1 => Ok(email),
             _ => Err(invalid()),
         }

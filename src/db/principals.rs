@@ -3,11 +3,10 @@
 use super::api_keys::good;
 use super::roles::{Role, UserKind};
 use super::types::{SessionId, TenantId, UserId};
-use super::{Db, ReadTx, Scope, WriteScope};
+use super::{Db, ReadTx, RunQueryDsl, Scope, WriteScope};
 use crate::base::error::Result;
 use crate::db::schema::{api_keys, sessions, tenants, users};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 
 /// Role, state and limits of a user who may be served.
@@ -85,14 +84,14 @@ impl ReadTx {
     pub async fn principal_of(&mut self, user: UserId) -> Result<Option<Principal>> {
         let (tenant, now) = (self.tenant(), self.now());
         let row = serveable(tenant, user).select((users::kind, columns()));
-        let row: Option<(UserKind, Row)> = row.first(self.conn()).await.optional()?;
+        let row: Option<(UserKind, Row)> = row.first(self).await.optional()?;
         let Some((kind, row)) = row else { return Ok(None) };
         let principal = Principal::from(row);
         match kind {
             UserKind::Person => Ok(Some(principal)),
             UserKind::Service => {
                 let key = good(tenant, now).filter(api_keys::user_id.eq(user)).select(api_keys::role);
-                let role: Option<Role> = key.first(self.conn()).await.optional()?;
+                let role: Option<Role> = key.first(self).await.optional()?;
                 Ok(role.map(|role| principal.at_most(role)))
             }
         }
@@ -113,7 +112,7 @@ impl ReadTx {
     pub async fn account_of(&mut self, user: UserId) -> Result<Option<AccountState>> {
         let row = users::table.filter(users::tenant_id.eq(self.tenant()).and(users::id.eq(user)));
         let row = row.filter(users::deleted_at.is_null()).select((users::email_verified, users::session_epoch));
-        let row: Option<(bool, i64)> = row.first(self.conn()).await.optional()?;
+        let row: Option<(bool, i64)> = row.first(self).await.optional()?;
         Ok(row.map(|(is_verified, epoch)| AccountState { is_verified, epoch }))
     }
 }
@@ -140,7 +139,7 @@ impl Db {
                 .filter(sessions::ended_at.is_null())
                 .filter(sessions::expires_at.gt(now));
             let row = serveable(tx.tenant(), user).filter(diesel::dsl::exists(goes_on)).select(columns());
-            let row: Option<Row> = row.first(tx.conn()).await.optional()?;
+            let row: Option<Row> = row.first(tx).await.optional()?;
             Ok(row.map(Principal::from))
         };
         self.read(scope, query).await

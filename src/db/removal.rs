@@ -6,14 +6,13 @@ use super::jobs::Job;
 use super::table_statement::TableStatement;
 use super::tables::Table;
 use super::types::{AnyId, Instant, TenantId, Uid, UserId};
-use super::{Audited, Db, WriteTx};
+use super::{Audited, Db, Execute, RunQueryDsl, WriteTx};
 use crate::base::error::Result;
 use crate::db::schema::{
     TABLES, ended_sessions, idempotency_keys, invitations, one_time_tokens, sessions, tenants, users,
 };
 use chrono::Duration;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 
 /// How many rows are removed in one transaction, so that none holds its locks for long.
@@ -60,15 +59,15 @@ async fn remove_some(tx: &mut WriteTx, table: &'static Table) -> Result<Audited<
         statement.sql("DELETE FROM ").name(table.name).sql(" WHERE tenant_id = ").id(tenant)
     };
     let Some(id) = table.id_column() else {
-        of_tenant(TableStatement::new()).execute(tx.conn()).await?;
+        of_tenant(TableStatement::new()).execute(tx).await?;
         return Ok(Audited::without_row(0)); // the deletion has its row
     };
     let next = TableStatement::<Uid>::new().sql("SELECT ").name(id).sql(" FROM ").name(table.name);
     let next = next.sql(" WHERE tenant_id = ").id(tenant).sql(" ORDER BY ").name(id).sql(format!(" LIMIT {BATCH}"));
-    let next: Vec<AnyId> = next.load(tx.conn()).await?;
+    let next: Vec<AnyId> = next.load(tx).await?;
     let Some(AnyId(last)) = next.last() else { return Ok(Audited::without_row(0)) };
     let batch = of_tenant(TableStatement::new()).sql(" AND ").name(id).sql(" <= ").id(*last);
-    Ok(Audited::without_row(batch.execute(tx.conn()).await?)) // the deletion has its row
+    Ok(Audited::without_row(batch.execute(tx).await?)) // the deletion has its row
 }
 
 /// Removes those of a tenant's rows of a table that a condition finds.
@@ -76,7 +75,7 @@ macro_rules! remove {
     ($db:expr, $tenant:expr, $table:ident, $condition:expr) => {
         $db.removing($tenant, async |tx: &mut WriteTx| {
             let rows = $table::table.filter($table::tenant_id.eq(tx.tenant())).filter($condition);
-            Ok(Audited::without_row(diesel::delete(rows).execute(tx.conn()).await?)) // nobody would look for it
+            Ok(Audited::without_row(diesel::delete(rows).execute(tx).await?)) // nobody would look for it
         })
         .await?
     };
@@ -95,7 +94,7 @@ impl Db {
     pub async fn remove_tenant(&self, tenant: TenantId) -> Result<()> {
         let is_deleted = async |tx: &mut super::ReadTx| {
             let row = tenants::table.filter(tenants::id.eq(tx.tenant())).filter(tenants::deleted_at.is_not_null());
-            Ok(row.count().get_result::<i64>(tx.conn()).await? > 0)
+            Ok(row.count().get_result::<i64>(tx).await? > 0)
         };
         if !self.read(&Server::of(tenant), is_deleted).await? {
             return Ok(());
@@ -105,7 +104,7 @@ impl Db {
         }
         self.removing(tenant, async |tx: &mut WriteTx| {
             let row = tenants::table.filter(tenants::id.eq(tx.tenant())).filter(tenants::deleted_at.is_not_null());
-            Ok(Audited::without_row(diesel::delete(row).execute(tx.conn()).await?)) // the deletion has its row
+            Ok(Audited::without_row(diesel::delete(row).execute(tx).await?)) // the deletion has its row
         })
         .await?;
         tracing::info!(tenant.id = %tenant, "The rows of a deleted tenant are gone");
@@ -119,7 +118,7 @@ impl Db {
                 .inner_join(tenants::table.on(tenants::id.eq(users::tenant_id)))
                 .filter(users::tenant_id.eq(tx.tenant()).and(tenants::deleted_at.is_not_null()));
             let next = of_deleted.filter(users::id.gt(after)).order(users::id.asc()).limit(BATCH);
-            Ok(next.select(users::id).load(tx.conn()).await?)
+            Ok(next.select(users::id).load(tx).await?)
         };
         self.read(&Server::of(tenant), next).await
     }
@@ -145,7 +144,7 @@ impl Db {
 
     /// All tenants that there are.
     pub async fn tenants(&self) -> Result<Vec<TenantId>> {
-        let ids = async |tx: &mut super::ReadTx| Ok(tenants::table.select(tenants::id).load(tx.conn()).await?);
+        let ids = async |tx: &mut super::ReadTx| Ok(tenants::table.select(tenants::id).load(tx).await?);
         self.read(&Server::default(), ids).await
     }
 }

@@ -6,12 +6,11 @@ use super::directory::Server;
 use super::sql::for_update;
 use super::table_statement::TableStatement;
 use super::types::{AnyId, Sealed, TenantId, Uid};
-use super::{Action, Audited, Changes, Db, ReadTx, SealedColumn, WriteTx};
+use super::{Action, Audited, Change, Db, Execute, ReadTx, RunQueryDsl, SealedColumn, WriteTx};
 use crate::base::error::Result;
 use crate::db::schema::data_keys as keys;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Nullable};
-use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 /// How many values are sealed anew in one transaction, so that none holds its locks for long.
@@ -30,7 +29,7 @@ pub struct Rotated {
 async fn count(tx: &mut ReadTx, SealedColumn { table, column }: SealedColumn) -> Result<i64> {
     let count = TableStatement::<BigInt>::new().sql("SELECT count(*) FROM ").name(table);
     let count = count.sql(" WHERE tenant_id = ").id(tx.tenant().0).sql(" AND ").name(column).sql(" IS NOT NULL");
-    Ok(count.get_result(tx.conn()).await?)
+    Ok(count.get_result(tx).await?)
 }
 
 /// Seals the next values of a column by the tenant's present data key, those that another one has sealed: gives the last id that
@@ -40,12 +39,12 @@ async fn seal_anew(tx: &mut WriteTx, of: SealedColumn, after: AnyId) -> Result<A
     let (SealedColumn { table, column }, tenant) = (of, tx.tenant().0);
     let ids = TableStatement::<Uid>::new().sql("SELECT id FROM ").name(table).sql(" WHERE tenant_id = ").id(tenant);
     let ids = ids.sql(" AND id > ").id(after.0).sql(" AND ").name(column);
-    let ids: Vec<AnyId> = ids.sql(format!(" IS NOT NULL ORDER BY id LIMIT {BATCH}")).load(tx.conn()).await?;
+    let ids: Vec<AnyId> = ids.sql(format!(" IS NOT NULL ORDER BY id LIMIT {BATCH}")).load(tx).await?;
     let mut rows: Vec<(AnyId, Sealed)> = vec![];
     for id in &ids {
         let row = TableStatement::<Nullable<Binary>>::new().sql("SELECT ").name(column).sql(" FROM ").name(table);
         let row = for_update(row.sql(" WHERE tenant_id = ").id(tenant).sql(" AND id = ").id(id.0));
-        let sealed: Option<Option<Sealed>> = row.get_result(tx.conn()).await.optional()?;
+        let sealed: Option<Option<Sealed>> = row.get_result(tx).await.optional()?;
         rows.extend(sealed.flatten().map(|sealed| (*id, sealed)));
     }
     let unsealer = tx.unsealer().await?;
@@ -60,7 +59,7 @@ async fn seal_anew(tx: &mut WriteTx, of: SealedColumn, after: AnyId) -> Result<A
         let anew = tx.seal_by(key, place, &unsealer.open(place, &sealed)?)?;
         let update =
             TableStatement::<()>::new().sql("UPDATE ").name(table).sql(" SET ").name(column).sql(" = ").sealed(anew);
-        update.sql(" WHERE tenant_id = ").id(tenant).sql(" AND id = ").id(id.0).execute(tx.conn()).await?;
+        update.sql(" WHERE tenant_id = ").id(tenant).sql(" AND id = ").id(id.0).execute(tx).await?;
     }
     Ok(Audited::without_row((ids.last().copied(), ids.len()))) // the same values
 }
@@ -124,12 +123,12 @@ impl WriteTx {
         for (number, wrapped) in &old {
             let row = keys::table.filter(keys::tenant_id.eq(self.tenant())).filter(keys::number.eq(*number));
             let anew = (keys::wrapped.eq(wrapped.bytes.clone()), keys::master_key_id.eq(wrapped.master.clone()));
-            diesel::update(row).set(anew).execute(self.conn()).await?;
+            diesel::update(row).set(anew).execute(self).await?;
         }
         let tenant = self.tenant();
         match old.len() {
             0 => Ok(Audited::without_row(0)), // nothing was changed
-            count => Ok(self.audit(Action::KeyRotate, tenant, Changes::none()).await?.with(count)),
+            count => Ok(self.happened(Change::of(Action::KeyRotate, tenant)).await?.with(count)),
         }
     }
 
@@ -137,9 +136,7 @@ impl WriteTx {
     async fn renew_data_key(&mut self) -> Result<Audited<Option<i32>>> {
         let tenant = self.tenant();
         match self.succeed_data_key().await? {
-            Some((number, true)) => {
-                Ok(self.audit(Action::KeyRotate, tenant, Changes::none()).await?.with(Some(number)))
-            }
+            Some((number, true)) => Ok(self.happened(Change::of(Action::KeyRotate, tenant)).await?.with(Some(number))),
             Some((number, false)) if self.stored_keys().await?.len() > 1 => Ok(Audited::without_row(Some(number))),
             _ => Ok(Audited::without_row(None)), // nothing is changed
         }

@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::any::Any;
 use super::sql::contains;
-use super::{AnyConnection, Db, ReadTx};
+use super::{Db, ReadTx, RunQueryDsl};
 use crate::base::error::Result;
 use crate::db::directory::NoTenant;
 use diesel::dsl::sql;
@@ -11,7 +11,6 @@ use diesel::expression::{AppearsOnTable, AsExpression, Expression, SelectableExp
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Bool, Text};
-use diesel_async::RunQueryDsl;
 use std::sync::{Arc, OnceLock};
 
 /// The collations that know the letters of all scripts wherever they are there: the fastest first. The first comes with
@@ -55,7 +54,7 @@ impl ReadTx {
         if let Some(known) = self.known_folding.0.get() {
             return Ok(*known);
         }
-        let found = match matches!(self.conn(), AnyConnection::Pg(_)) {
+        let found = match self.is_postgres() {
             true => self.probe_folding().await?,
             false => Folding::Own,
         };
@@ -77,22 +76,22 @@ impl ReadTx {
 
     async fn probe_folding(&mut self) -> Result<Folding> {
         let is_unicode = diesel::select(sql::<Bool>("getdatabaseencoding() = 'UTF8'"));
-        if !is_unicode.get_result(self.conn()).await? {
+        if !is_unicode.get_result(self).await? {
             tracing::warn!("The database's encoding is not UTF8: it can't hold the texts of all scripts");
             return Ok(Folding::Own); // it would refuse the letters of the probe
         }
-        if diesel::select(sql::<Bool>("lower('П') = 'п'")).get_result(self.conn()).await? {
+        if diesel::select(sql::<Bool>("lower('П') = 'п'")).get_result(self).await? {
             return Ok(Folding::Own);
         }
         let there = sql::<Text>(
             "c.collname::text FROM pg_collation c JOIN pg_database d ON d.datname = current_database() \
              WHERE c.collnamespace = 'pg_catalog'::regnamespace AND c.collencoding IN (-1, d.encoding)",
         );
-        let there: Vec<String> = diesel::select(there).load(self.conn()).await?;
+        let there: Vec<String> = diesel::select(there).load(self).await?;
         for collation in COLLATIONS {
             let folds = format!("lower('П' COLLATE \"{collation}\") = 'п'");
             if there.iter().any(|name| name == collation)
-                && diesel::select(sql::<Bool>(&folds)).get_result(self.conn()).await?
+                && diesel::select(sql::<Bool>(&folds)).get_result(self).await?
             {
                 return Ok(Folding::By(collation));
             }

@@ -2,12 +2,12 @@
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::sql::for_update;
 use super::types::{Instant, SessionId, TenantId, UserId};
-use super::{Action, Audited, Changes, Db, ReadTx, Scope, WriteScope, WriteTx};
+use super::{
+    Action, Audited, Change, Db, Execute, ReadTx, RunQueryDsl, Scope, Statement, Statements, WriteScope, WriteTx,
+};
 use crate::base::error::{Error, Result};
 use crate::db::schema::{ended_sessions, sessions, users};
 use diesel::prelude::*;
-use diesel::result::{DatabaseErrorKind, Error as Diesel};
-use diesel_async::RunQueryDsl;
 
 crate::text_enum! {
     /// Why a session is over.
@@ -83,7 +83,7 @@ impl Db {
                 sessions::ended_at,
                 sessions::epoch,
             ));
-            Ok(row.first::<Row>(tx.conn()).await.optional()?)
+            Ok(row.first::<Row>(tx).await.optional()?)
         };
         let row = self.read(scope, query).await?;
         Ok(row.map(|(user, token_hash, generation, rotated_at, expires_at, ended_at, epoch)| StoredSession {
@@ -99,7 +99,7 @@ impl Db {
         let query = async |tx: &mut ReadTx| {
             let one = ended_sessions::tenant_id.eq(tx.tenant()).and(ended_sessions::id.eq(id));
             let found = ended_sessions::table.filter(one).select(ended_sessions::id);
-            Ok(found.first::<SessionId>(tx.conn()).await.optional()?.is_some())
+            Ok(found.first::<SessionId>(tx).await.optional()?.is_some())
         };
         self.read(scope, query).await
     }
@@ -117,7 +117,7 @@ impl Db {
                 sessions::rotated_at.eq(tx.now()),
                 sessions::expires_at.eq(expires_at),
             );
-            let swapped = diesel::update(current).set(next).execute(tx.conn()).await?;
+            let swapped = diesel::update(current).set(next).execute(tx).await?;
             Ok(Audited::without_row(swapped == 1))
         };
         self.write(scope, swap).await
@@ -133,12 +133,13 @@ impl WriteTx {
         let user = users::table
             .filter(users::tenant_id.eq(self.tenant()).and(users::id.eq(self.actor())))
             .filter(users::password_hash.eq(checked).and(users::is_active.eq(true)));
-        let epoch = for_update(user.select(users::session_epoch)).get_result(self.conn()).await.optional()?;
+        let epoch = for_update(user.select(users::session_epoch)).get_result(self).await.optional()?;
         let epoch: i64 = epoch.ok_or(Error::InvalidCredentials)?;
         if let Some(renewed) = renewed {
             let user = users::table.filter(users::tenant_id.eq(self.tenant()).and(users::id.eq(self.actor())));
-            diesel::update(user).set(users::password_hash.eq(renewed)).execute(self.conn()).await?;
+            diesel::update(user).set(users::password_hash.eq(renewed)).execute(self).await?;
         }
+        let mut statements = Statements::default();
         if is_kept_here {
             let row = (
                 sessions::tenant_id.eq(self.tenant()),
@@ -153,9 +154,9 @@ impl WriteTx {
                 sessions::expires_at.eq(expires_at),
                 sessions::epoch.eq(epoch),
             );
-            diesel::insert_into(sessions::table).values(row).execute(self.conn()).await?;
+            statements = statements.and(diesel::insert_into(sessions::table).values(row));
         }
-        Ok(self.audit(Action::SignIn, *id, Changes::none()).await?.with(epoch))
+        Ok(self.changed(Change::of(Action::SignIn, *id), statements).await?.with(epoch))
     }
 
     /// Ends one session of the actor: `NotFound` where there is none that is open.
@@ -163,10 +164,8 @@ impl WriteTx {
         let (tenant, user, now) = (self.tenant(), self.actor(), self.now());
         let session = open_of(tenant, user).filter(sessions::id.eq(id));
         let end = (sessions::ended_at.eq(now), sessions::end_reason.eq(reason));
-        if diesel::update(session).set(end).execute(self.conn()).await? == 0 {
-            return Err(Error::NotFound);
-        }
-        self.audit(action, id, Changes::none()).await
+        let end = Statement::of(diesel::update(session).set(end)).if_none(Error::NotFound);
+        self.changed(Change::of(action, id), end).await
     }
 
     /// Notes the end of a session that is kept elsewhere, for as long as it would have gone on: `NotFound` where it is noted
@@ -177,11 +176,8 @@ impl WriteTx {
             ended_sessions::id.eq(id),
             ended_sessions::expires_at.eq(expires_at),
         );
-        match diesel::insert_into(ended_sessions::table).values(row).execute(self.conn()).await {
-            Ok(_) => self.audit(action, id, Changes::none()).await,
-            Err(Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => Err(Error::NotFound),
-            Err(error) => Err(error.into()),
-        }
+        let insert = Statement::of(diesel::insert_into(ended_sessions::table).values(row)).if_taken(Error::NotFound);
+        self.changed(Change::of(action, id), insert).await
     }
 
     /// Begins a new epoch of a user, in which none of their sessions goes on but, where it is named, this one. Gives
@@ -190,12 +186,12 @@ impl WriteTx {
         let tenant = self.tenant();
         let user = users::table.filter(users::tenant_id.eq(tenant).and(users::id.eq(of)));
         let next = users::session_epoch.eq(users::session_epoch + 1);
-        diesel::update(user).set(next).execute(self.conn()).await?;
+        diesel::update(user).set(next).execute(self).await?;
         let user = users::table.filter(users::tenant_id.eq(tenant).and(users::id.eq(of)));
-        let epoch: i64 = user.select(users::session_epoch).first(self.conn()).await?;
+        let epoch: i64 = user.select(users::session_epoch).first(self).await?;
         if let Some(kept) = but {
             let kept = open_of(tenant, of).filter(sessions::id.eq(kept));
-            diesel::update(kept).set(sessions::epoch.eq(epoch)).execute(self.conn()).await?;
+            diesel::update(kept).set(sessions::epoch.eq(epoch)).execute(self).await?;
         }
         Ok(epoch)
     }

@@ -296,12 +296,12 @@ macro_rules! paged {
     ($tx:expr, $list:expr, $matching:expr, $select:expr, $id:tt, $columns:tt) => {{
         debug_assert!($list.q.is_none() || $tx.is_long(), "a search needs a long read");
         let total = match $list.is_counted() {
-            true => Some($crate::db::sql::uncached($matching.count()).get_result($tx.conn()).await?),
+            true => Some($crate::db::sql::uncached($matching.count()).get_result($tx).await?),
             false => None,
         };
         let rows = $crate::sorted!($matching, $list, $id, $columns);
         let rows = rows.limit($list.limit()).offset($list.offset()?).select($select);
-        ($crate::db::sql::uncached(rows).load($tx.conn()).await?, total)
+        ($crate::db::sql::uncached(rows).load($tx).await?, total)
     }};
 }
 

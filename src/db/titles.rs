@@ -3,10 +3,9 @@
 use super::sql::uncached;
 use super::table_statement::TableStatement;
 use super::types::{AnyId, Uid};
-use super::{ReadTx, schema};
+use super::{ReadTx, RunQueryDsl, schema};
 use crate::base::error::Result;
 use diesel::sql_types::{Nullable, Text};
-use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 /// The columns that say what a kind of record is called, and what it belongs to.
@@ -39,7 +38,7 @@ impl ReadTx {
         let mut found = vec![];
         for some in ids.chunks(MAX_IDS) {
             let rows: Vec<(AnyId, Option<String>, Option<AnyId>)> =
-                uncached(self.statement(columns, some)).load(self.conn()).await?;
+                uncached(self.statement(columns, some)).load(self).await?;
             found.extend(rows.into_iter().map(|(AnyId(id), title, parent)| Titled {
                 id,
                 title: title.unwrap_or_default(),

@@ -5,6 +5,7 @@ pub mod api_keys;
 pub mod audit_logs;
 pub mod auth;
 pub mod contracts;
+pub mod feed;
 pub mod invitations;
 pub mod items;
 pub mod meetings;

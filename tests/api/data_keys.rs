@@ -5,9 +5,8 @@ use bizcenter::auth::Actor;
 use bizcenter::base::error::{Error, Result};
 use bizcenter::base::key_ring::MasterKey;
 use bizcenter::config::EncryptionConfig;
-use bizcenter::db::audit::{AuditAction, Changes};
 use bizcenter::db::types::TenantId;
-use bizcenter::db::{Origin, Place, Sealed};
+use bizcenter::db::{Action, Change, Origin, Place, Sealed};
 use futures_util::future::join_all;
 use serde_json::json;
 use std::time::Duration;
@@ -29,7 +28,7 @@ impl Tenant {
         let (db, actor, tenant) = (self.app.parts.db.clone(), self.as_actor(), TenantId::from(self.id));
         let seal = async move |tx: &mut bizcenter::db::WriteTx| {
             let sealed = tx.seal(place, AMOUNT).await?;
-            Ok(tx.audit(AuditAction::Update, tenant, Changes::none()).await?.with(sealed))
+            Ok(tx.happened(Change::of(Action::Update, tenant)).await?.with(sealed))
         };
         self.app.by_hand(async move { db.write(&actor, seal).await }).await
     }

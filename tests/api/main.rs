@@ -32,6 +32,7 @@ mod data_keys;
 mod database_sockets;
 mod database_tls;
 mod faults;
+mod feed;
 mod first_proof;
 mod hardening;
 mod headers;

@@ -5,8 +5,7 @@ use crate::support::rows::{rows, run as batch};
 use crate::support::{Kind, Person, Tenant, TestApp, TestDatabase, is_for, not_for_this_run, shares_redis};
 use bizcenter::auth::Actor;
 use bizcenter::base::pooler::Pooler;
-use bizcenter::db::{Origin, ReadTx};
-use diesel_async::RunQueryDsl;
+use bizcenter::db::{Origin, ReadTx, RunQueryDsl};
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
 use secrecy::ExposeSecret;
@@ -293,7 +292,7 @@ async fn visible_tasks(app: &TestApp, tenant: &Tenant) -> i64 {
     let count = async move |tx: &mut ReadTx| {
         let tasks = diesel::dsl::sql::<diesel::sql_types::BigInt>("(SELECT count(*) FROM tasks)");
         #[expect(clippy::disallowed_methods, reason = "a query as nobody should write it")]
-        let count: i64 = diesel::select(tasks).get_result(tx.conn()).await?;
+        let count: i64 = diesel::select(tasks).get_result(tx).await?;
         Ok(count)
     };
     let db = app.parts.db.clone();

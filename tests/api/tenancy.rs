@@ -5,7 +5,7 @@ use bizcenter::auth::Actor;
 use bizcenter::config::DatabaseUrl;
 use bizcenter::db::data_keys::Place;
 use bizcenter::db::one_time_tokens::Purpose;
-use bizcenter::db::{Action, AnyConnection, Changes, Origin, WriteTx};
+use bizcenter::db::{Action, AnyConnection, Change, Origin, WriteTx};
 use diesel::result::{DatabaseErrorKind, Error};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ pub async fn tenant_with_everything(app: &TestApp) -> Tenant {
     let behind = async move {
         let seal = async move |tx: &mut WriteTx| {
             tx.seal(place, b"1").await?; // makes the data key
-            tx.audit(Action::Update, tx.tenant(), Changes::none()).await
+            tx.happened(Change::of(Action::Update, tx.tenant())).await
         };
         db.write(&actor, seal).await.unwrap();
         db.issue_token(&actor, Purpose::PasswordReset, true).await.unwrap().unwrap();

@@ -15,7 +15,7 @@ use crate::base::request::Taken;
 use crate::db::jobs::Job;
 use crate::db::sessions::{EndReason, NewSession, Rotation, StoredSession};
 use crate::db::types::{Instant, SessionId, TenantId, UserId};
-use crate::db::{Action, Db, Principal, Scope, WriteScope, WriteTx};
+use crate::db::{Action, Change, Db, Principal, Scope, WriteScope, WriteTx};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -161,7 +161,7 @@ impl Sessions {
         let fence = self.fence(actor.tenant()).await?;
         let end = async |tx: &mut WriteTx| {
             tx.end_sessions(user, None).await?;
-            tx.audit(Action::SignOut, user, crate::db::Changes::none()).await
+            tx.happened(Change::of(Action::SignOut, user)).await
         };
         let ended = self.db.write(actor, end).await;
         fence.lift().await;

@@ -5,7 +5,7 @@ use crate::api::demo::{Company, Dice, Person};
 use crate::app::Parts;
 use crate::auth::{Actor, Role};
 use crate::base::error::Error;
-use crate::db::{Action, Changes, Email, WriteTx};
+use crate::db::{Action, Change, Changes, Email, WriteTx};
 use crate::resources::tenant::NewTenant;
 use crate::resources::users::NewUser;
 use crate::resources::{tenant, users};
@@ -70,7 +70,8 @@ async fn insert(
             };
             let _ = users::insert(tx, *id, new).await?;
         }
-        tx.audit(Action::Seed, *id, Changes::created(&amounts.as_json())).await
+        let amounts = Changes::created(&amounts.as_json());
+        tx.happened(Change::of(Action::Seed, *id).telling(amounts)).await
     };
     parts.db.write(&Actor::operator(*id), insert).await
 }

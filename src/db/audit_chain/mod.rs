@@ -15,12 +15,11 @@ use super::failures::Failures;
 use super::jobs::Job;
 use super::sql::for_update;
 use super::types::{Instant, TenantId};
-use super::{AnyConnection, Audited, Db, ReadTx, WriteTx};
+use super::{Audited, Db, Execute, ReadTx, RunQueryDsl, WriteTx};
 use crate::base::error::{Error, Result};
 use crate::db::schema::{audit_heads as heads, audit_logs as logs};
 use chrono::Duration;
 use diesel::prelude::*;
-use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use head::Hash;
 use row::Row;
 use serde::{Deserialize, Serialize};
@@ -81,7 +80,7 @@ async fn ends(tx: &mut ReadTx) -> Result<Option<Ends>> {
         heads::checkpoint_hash,
         heads::checkpoint_mac,
     ));
-    let row: Option<Columns> = row.first(tx.conn()).await.optional()?;
+    let row: Option<Columns> = row.first(tx).await.optional()?;
     let Some((seq, head, checkpoint_seq, checkpoint, mac)) = row else { return Ok(None) };
     let head = Head { seq, hash: hash(head) };
     Ok(Some(Ends { head, checkpoint: Head { seq: checkpoint_seq, hash: hash(checkpoint) }, mac }))
@@ -106,14 +105,12 @@ impl Db {
         }
     }
 
-    /// Across tenants: on PostgreSQL this is what `app.system` is for.
+    /// Across tenants.
     async fn tenants_with_unsealed(&self) -> Result<Vec<TenantId>> {
         let query = async |tx: &mut ReadTx| {
-            if let AnyConnection::Pg(conn) = tx.conn() {
-                conn.batch_execute("SET LOCAL app.system = 'on'").await?;
-            }
+            tx.see_all_tenants().await?;
             let unsealed = logs::table.filter(logs::seq.is_null()).select(logs::tenant_id).distinct();
-            Ok(unsealed.load(tx.conn()).await?)
+            Ok(unsealed.load(tx).await?)
         };
         self.read(&Server::default(), query).await
     }
@@ -123,14 +120,14 @@ impl Db {
         let seal = async |tx: &mut WriteTx| {
             let tenant = tx.tenant();
             let of_tenant = heads::table.filter(heads::tenant_id.eq(tenant)).select(heads::tenant_id);
-            let locked: Option<TenantId> = for_update(of_tenant).get_result(tx.conn()).await.optional()?;
+            let locked: Option<TenantId> = for_update(of_tenant).get_result(tx).await.optional()?;
             let mut head = match ends(tx).await? {
                 Some(Ends { head, .. }) => head,
                 None => Head::EMPTY,
             };
             let rows = logs::table.filter(logs::tenant_id.eq(tenant)).filter(logs::seq.is_null());
             let rows = rows.order((logs::at, logs::id)).limit(BATCH).select(Row::as_select());
-            let rows: Vec<Row> = rows.load(tx.conn()).await?;
+            let rows: Vec<Row> = rows.load(tx).await?;
             if rows.is_empty() {
                 return Ok(Audited::without_row(None));
             }
@@ -143,16 +140,16 @@ impl Db {
                     heads::checkpoint_hash.eq(Head::EMPTY.hash.to_vec()),
                     heads::checkpoint_mac.eq(vec![]), // nothing was pruned
                 );
-                diesel::insert_into(heads::table).values(row).execute(tx.conn()).await.taken(HEAD)?;
+                diesel::insert_into(heads::table).values(row).execute(tx).await.taken(HEAD)?;
             }
             for row in &rows {
                 head = row.sealed(tenant, head);
                 let sealed = (logs::seq.eq(head.seq), logs::hash.eq(head.hash.to_vec()));
                 let row = logs::table.filter(logs::tenant_id.eq(tenant)).filter(logs::id.eq(row.id));
-                diesel::update(row).set(sealed).execute(tx.conn()).await?;
+                diesel::update(row).set(sealed).execute(tx).await?;
             }
             let end = (heads::seq.eq(head.seq), heads::hash.eq(head.hash.to_vec()));
-            diesel::update(heads::table.filter(heads::tenant_id.eq(tenant))).set(end).execute(tx.conn()).await?;
+            diesel::update(heads::table.filter(heads::tenant_id.eq(tenant))).set(end).execute(tx).await?;
             Ok(Audited::without_row(Some(head))) // rows about sealing rows would never end
         };
         match self.write(&Server::of(tenant), seal).await {
@@ -171,11 +168,11 @@ impl Db {
         let sign = async |tx: &mut WriteTx| {
             let tenant = tx.tenant();
             let of_tenant = heads::table.filter(heads::tenant_id.eq(tenant)).select(heads::tenant_id);
-            let _: Option<TenantId> = for_update(of_tenant).get_result(tx.conn()).await.optional()?;
+            let _: Option<TenantId> = for_update(of_tenant).get_result(tx).await.optional()?;
             let cut = ends(tx).await?.filter(|ends| ends.checkpoint.seq > 0 && ends.is_signed(tenant, key));
             if let Some(Ends { checkpoint, .. }) = cut {
                 let signed = heads::checkpoint_mac.eq(key.sign(tenant, checkpoint).to_vec());
-                diesel::update(heads::table.filter(heads::tenant_id.eq(tenant))).set(signed).execute(tx.conn()).await?;
+                diesel::update(heads::table.filter(heads::tenant_id.eq(tenant))).set(signed).execute(tx).await?;
             }
             Ok(Audited::without_row(())) // the same checkpoint
         };
@@ -200,7 +197,7 @@ impl Db {
         let prune = async |tx: &mut WriteTx| {
             let (tenant, cutoff) = (tx.tenant(), Instant::from(tx.now().0 - kept));
             let of_tenant = heads::table.filter(heads::tenant_id.eq(tenant)).select(heads::tenant_id);
-            let locked: Option<TenantId> = for_update(of_tenant).get_result(tx.conn()).await.optional()?;
+            let locked: Option<TenantId> = for_update(of_tenant).get_result(tx).await.optional()?;
             let Some(ends) = ends(tx).await?.filter(|_| locked.is_some()) else {
                 return Ok(Audited::without_row(false));
             };
@@ -211,7 +208,7 @@ impl Db {
                 .order(logs::seq.asc())
                 .limit(BATCH)
                 .select(Row::as_select());
-            let next: Vec<Row> = next.load(tx.conn()).await?;
+            let next: Vec<Row> = next.load(tx).await?;
             let mut is_whole = ends.is_signed(tenant, key);
             let mut checkpoint = ends.checkpoint;
             for row in next.iter().take_while(|row| row.at < cutoff) {
@@ -231,13 +228,13 @@ impl Db {
             }
             let seq = checkpoint.seq;
             let pruned = logs::table.filter(logs::tenant_id.eq(tenant)).filter(logs::seq.le(seq));
-            diesel::delete(pruned).execute(tx.conn()).await?;
+            diesel::delete(pruned).execute(tx).await?;
             let signed = (
                 heads::checkpoint_seq.eq(seq),
                 heads::checkpoint_hash.eq(checkpoint.hash.to_vec()),
                 heads::checkpoint_mac.eq(key.sign(tenant, checkpoint).to_vec()),
             );
-            diesel::update(heads::table.filter(heads::tenant_id.eq(tenant))).set(signed).execute(tx.conn()).await?;
+            diesel::update(heads::table.filter(heads::tenant_id.eq(tenant))).set(signed).execute(tx).await?;
             tracing::info!(tenant.id = %tenant, audit.checkpoint = %checkpoint, "Audit log pruned");
             Ok(Audited::without_row(true)) // the checkpoint tells of it
         };

@@ -6,9 +6,8 @@ use crate::base::error::Result;
 use crate::db::directory::Server;
 use crate::db::schema::audit_logs as logs;
 use crate::db::types::TenantId;
-use crate::db::{Db, ReadTx};
+use crate::db::{Db, ReadTx, RunQueryDsl};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 /// What a look at a tenant's chain found.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -26,12 +25,12 @@ impl Db {
         // One snapshot of it all: rows are sealed and pruned meanwhile.
         let look = async |tx: &mut ReadTx| {
             let unsealed = logs::table.filter(logs::tenant_id.eq(tx.tenant())).filter(logs::seq.is_null());
-            let unsealed = unsealed.count().get_result(tx.conn()).await?;
+            let unsealed = unsealed.count().get_result(tx).await?;
             let mut chain = Chain::begin(tenant, ends(tx).await?, known, key);
             loop {
                 let rows = logs::table.filter(logs::tenant_id.eq(tx.tenant())).filter(logs::seq.gt(chain.at.seq));
                 let rows = rows.order(logs::seq.asc()).limit(BATCH).select(Row::as_select());
-                let rows: Vec<Row> = rows.load(tx.conn()).await?;
+                let rows: Vec<Row> = rows.load(tx).await?;
                 if rows.is_empty() {
                     return Ok(chain.end(unsealed));
                 }

@@ -11,7 +11,7 @@ use crate::db::schema::tenants;
 use crate::db::search::like;
 use crate::db::sql::for_update;
 use crate::db::types::{Instant, TenantId};
-use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
+use crate::db::{Action, Any, Audited, Change, Changes, ReadTx, RunQueryDsl, WriteTx};
 use crate::resources::auth::EmailTemplates;
 use crate::resources::invitations::InvitationInput;
 use crate::resources::tenant::NewTenant;
@@ -19,7 +19,6 @@ use crate::resources::{invitations, tenant};
 use crate::{narrowed, paged};
 use chrono::Duration;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn one(id: TenantId) -> _ {
@@ -48,13 +47,13 @@ pub async fn list(tx: &mut ReadTx, list: &List<TenantAccountFilter>) -> Result<P
 }
 
 pub async fn find(tx: &mut ReadTx, id: TenantId) -> Result<TenantAccount> {
-    Ok(one(id).select(TenantAccount::as_select()).first(tx.conn()).await?)
+    Ok(one(id).select(TenantAccount::as_select()).first(tx).await?)
 }
 
 /// The lease's tenant, for a change in this transaction.
 pub async fn find_to_change(tx: &mut WriteTx) -> Result<Locked<TenantAccount>> {
     let tenant = one(tx.tenant()).select(TenantAccount::as_select());
-    Ok(Locked::new(for_update(tenant).get_result(tx.conn()).await?))
+    Ok(Locked::new(for_update(tenant).get_result(tx).await?))
 }
 
 /// Makes the lease's tenant, and invites its owner.
@@ -81,6 +80,8 @@ pub async fn update(
 ) -> Result<Audited<TenantAccount>> {
     let after = TenantAccount { principal: input, version: before.version + 1, updated_at: tx.now(), ..before.clone() };
     let change = (&after.principal, tenants::version.eq(after.version), tenants::updated_at.eq(after.updated_at));
-    diesel::update(one(after.id)).set(change).execute(tx.conn()).await?;
-    Ok(tx.audit(Action::Update, after.id, Changes::updated(&*before, &after)).await?.with(after))
+    let row = diesel::update(one(after.id)).set(change);
+    // What the tenant's own people see of it stays as it is.
+    let change = Change::of(Action::Update, after.id).telling(Changes::updated(&*before, &after));
+    Ok(tx.changed(change, row).await?.with(after))
 }

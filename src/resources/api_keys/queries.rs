@@ -11,11 +11,10 @@ use crate::db::deadline::InTime;
 use crate::db::schema::api_keys;
 use crate::db::sql::for_update;
 use crate::db::types::{ApiKeyId, Instant, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
+use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, WriteTx};
 use crate::resources::users;
 use crate::{batch, paged};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn one(tenant: TenantId, id: ApiKeyId) -> _ {
@@ -39,13 +38,13 @@ pub async fn list(tx: &mut ReadTx, list: &List<ApiKeyFilter>) -> Result<Page<Api
 pub async fn made_by(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<ApiKey>> {
     let rows = batch!(all(tx.tenant()), api_keys::created_by.eq(user), next, (api_keys::id, ApiKeyId));
     let rows = rows.select((Stored::as_select(), is_good(tx.now())));
-    let rows: Vec<(Stored, bool)> = rows.load(tx.conn()).await?;
+    let rows: Vec<(Stored, bool)> = rows.load(tx).await?;
     Ok(rows.into_iter().map(ApiKey::from).collect())
 }
 
 pub async fn find(tx: &mut ReadTx, id: ApiKeyId) -> Result<ApiKey> {
     let row = one(tx.tenant(), id).select((Stored::as_select(), is_good(tx.now())));
-    let row: (Stored, bool) = row.first(tx.conn()).await?;
+    let row: (Stored, bool) = row.first(tx).await?;
     Ok(row.into())
 }
 
@@ -72,23 +71,24 @@ pub async fn insert(tx: &mut WriteTx, input: ApiKeyInput, _maker: VerifiedCaller
         api_keys::created_at.eq(now),
         api_keys::expires_at.eq(expires_at),
     );
-    diesel::insert_into(api_keys::table).values(row).execute(tx.conn()).await?;
-    let api_key = ApiKey::from((stored, true));
-    let audited = tx.audit(Action::Create, id, Changes::created(&api_key)).await?;
+    let row = diesel::insert_into(api_keys::table).values(row);
+    let api_key = ApiKey::from((stored.clone(), true));
+    let audited = tx.changed(Change::created(id, &api_key), row).await?;
     Ok(audited.with(NewApiKey { api_key, key: token.print() }))
 }
 
 /// The key is gone, and its service account can do nothing more; what it made stays.
 pub async fn delete(tx: &mut WriteTx, id: ApiKeyId, by: Role) -> Result<Audited<()>> {
     // The second of two requests waits here, and finds nothing.
-    let _: ApiKeyId = for_update(one(tx.tenant(), id).select(api_keys::id)).get_result(tx.conn()).await?;
+    let _: ApiKeyId = for_update(one(tx.tenant(), id).select(api_keys::id)).get_result(tx).await?;
     let key = find(tx, id).await?;
     if by < key.role {
         return Err(Error::Forbidden);
     }
-    diesel::delete(one(tx.tenant(), id)).execute(tx.conn()).await?;
+    let row = diesel::delete(one(tx.tenant(), id));
+    let audited = tx.changed(Change::deleted(id, &key), row).await?;
     users::retire(tx, key.user_id).await?;
-    tx.audit(Action::Delete, id, Changes::deleted(&key)).await
+    Ok(audited)
 }
 
 /// Deletes all keys of a maker, and gives the service accounts that acted for them.
@@ -96,14 +96,14 @@ pub async fn delete_all(tx: &mut WriteTx, maker: UserId) -> Result<Vec<UserId>> 
     let (tenant, now) = (tx.tenant(), tx.now());
     let theirs = api_keys::tenant_id.eq(tenant).and(api_keys::created_by.eq(maker));
     let locked = for_update(api_keys::table.filter(theirs).order(api_keys::id).select(api_keys::id));
-    let _: Vec<ApiKeyId> = locked.get_results(tx.conn()).await?;
+    let _: Vec<ApiKeyId> = locked.get_results(tx).await?;
     let keys = api_keys::table.filter(theirs).select((Stored::as_select(), is_good(now)));
-    let keys: Vec<(Stored, bool)> = keys.load(tx.conn()).await?;
-    diesel::delete(api_keys::table.filter(theirs)).execute(tx.conn()).await?;
+    let keys: Vec<(Stored, bool)> = keys.load(tx).await?;
     let mut accounts = vec![];
     for key in keys.into_iter().map(ApiKey::from) {
+        let row = diesel::delete(one(tenant, key.id));
+        let _ = tx.changed(Change::deleted(key.id, &key), row).await?; // the row of what made it necessary is last
         users::retire(tx, key.user_id).await?;
-        let _ = tx.audit(Action::Delete, key.id, Changes::deleted(&key)).await?; // the row of what made it necessary is last
         accounts.push(key.user_id);
     }
     Ok(accounts)

@@ -8,10 +8,9 @@ use crate::db::schema::audit_logs;
 use crate::db::search::like;
 use crate::db::sql::text_or;
 use crate::db::types::{AnyId, AuditId, Instant, UserId};
-use crate::db::{Any, ReadTx};
+use crate::db::{Any, ReadTx, RunQueryDsl};
 use crate::{batch, narrowed, paged};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 /// The rows that a list is about, in no order yet. A search for an id finds what its user did, and what was done to
 /// its record; any other text is looked for in the changes.
@@ -55,7 +54,7 @@ pub async fn about(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Aud
     let of_user = audit_logs::actor_id.eq(user).or(audit_logs::subject_id.eq(AnyId::from(user.0)));
     let rows = audit_logs::table.filter(audit_logs::tenant_id.eq(tx.tenant()));
     let rows = batch!(rows, of_user, next, (audit_logs::id, AuditId));
-    let rows: Vec<Stored> = rows.select(Stored::as_select()).load(tx.conn()).await?;
+    let rows: Vec<Stored> = rows.select(Stored::as_select()).load(tx).await?;
     let seen = |row: Stored| Stored { ip: row.ip.filter(|_| row.actor_id == user), ..row };
     Ok(rows.into_iter().map(seen).map(AuditEntry::from).collect())
 }

@@ -8,11 +8,10 @@ use crate::base::error::Result;
 use crate::db::deadline::InTime;
 use crate::db::schema::{sessions, users};
 use crate::db::types::{Instant, SessionId, TenantId, UserId};
-use crate::db::{Any, ReadTx};
+use crate::db::{Any, ReadTx, RunQueryDsl};
 use crate::paged;
 use diesel::dsl::exists;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 /// The user's sessions that can still be used, in no order yet.
@@ -65,6 +64,6 @@ pub async fn sessions_of(person: &DataSubject) -> Result<Vec<SessionInfo>> {
 /// The latest thousand.
 async fn all(tx: &mut ReadTx, user: UserId) -> Result<Vec<Device>> {
     let open = open(tx.tenant(), user, tx.now()).order((sessions::created_at.desc(), sessions::id.desc()));
-    let rows: Vec<Row> = open.limit(1000).select(columns()).load(tx.conn()).await?;
+    let rows: Vec<Row> = open.limit(1000).select(columns()).load(tx).await?;
     Ok(rows.into_iter().map(device).collect())
 }

@@ -12,7 +12,7 @@ use crate::base::error::{Error, Result};
 use crate::base::opaque::OpaqueToken;
 use crate::db::jobs::Job;
 use crate::db::one_time_tokens::{Issued, Purpose, Recipient, find_token, invalid};
-use crate::db::{Action, Changes, Origin, ReadTx, Scope, WriteScope, WriteTx};
+use crate::db::{Action, Change, Origin, ReadTx, Scope, WriteScope, WriteTx};
 use crate::resources::meetings::calendar;
 use crate::resources::users::Proof;
 use crate::resources::{api_keys, invitations, users};
@@ -122,19 +122,22 @@ impl SignIn {
         let templates = self.templates.clone();
         let change = async |tx: &mut WriteTx| {
             let email = tx.redeem(&token, purpose).await?;
-            let user = users::replace_password(tx, hash, &email).await?;
+            let user = tx.actor();
+            calendar::revoke(tx, user).await?; // its row is the first of what the reset does
             match users::verify_email(tx, &email).await? {
                 // Also where another address was verified before: somebody else may have changed the account's address to this
                 // one. The person who reads its mail proves no more than that they do.
                 Proof::FirstOfAccount | Proof::FirstOfAddress => {
-                    let _ = tx.audit(Action::EmailVerify, user.id, Changes::none()).await?; // the reset's own row is last
+                    let _ = tx.happened(Change::of(Action::EmailVerify, user)).await?; // the reset's own row is last
                     end_all_from_before(tx).await?;
                 }
                 Proof::Repeated => {}
             }
+            let changed = users::replace_password(tx, hash, &email).await?;
+            let user = changed.get();
             tx.enqueue(&templates.password_changed(&user.email, &user.name, true)).await?;
             tx.end_sessions(user.id, None).await?;
-            Ok(tx.audit(Action::PasswordReset, user.id, Changes::none()).await?.with(user))
+            Ok(changed)
         };
         let user = self.sessions.fenced(token.tenant(), self.db.write(&actor, change)).await?;
         let email = canonical_login(&user.email); // as sign-in counts it
@@ -166,7 +169,7 @@ impl SignIn {
                 Proof::FirstOfAddress | Proof::Repeated => None,
             };
             let user = tx.actor();
-            Ok(tx.audit(Action::EmailVerify, user, Changes::none()).await?.with(epoch))
+            Ok(tx.happened(Change::of(Action::EmailVerify, user)).await?.with(epoch))
         };
         let epoch = self.sessions.fenced(token.tenant(), self.db.write(&actor, verify)).await?;
         if let (Some(session), Some(epoch)) = (kept, epoch) {
@@ -214,6 +217,6 @@ async fn end_all_from_before(tx: &mut WriteTx) -> Result<()> {
     inviters.push(user);
     invitations::withdraw_all(tx, &inviters).await?;
     calendar::revoke(tx, user).await?;
-    let _ = tx.audit(Action::SignOut, user, Changes::none()).await?; // the proof's own row is last
+    let _ = tx.happened(Change::of(Action::SignOut, user)).await?; // the proof's own row is last
     Ok(())
 }

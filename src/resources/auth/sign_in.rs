@@ -17,7 +17,7 @@ use crate::base::error::{Error, Result};
 use crate::base::queue::{Claimant, FairQueue, Turn};
 use crate::db::sessions::{EndReason, NewSession, Rotation};
 use crate::db::types::{Instant, SessionId, TenantId, UserId};
-use crate::db::{Action, Changes, Db, Origin, ReadTx, Scope, WriteScope, WriteTx};
+use crate::db::{Action, Change, Db, Origin, ReadTx, Scope, WriteScope, WriteTx};
 use crate::resources::users;
 use crate::resources::users::User;
 use chrono::Duration;
@@ -164,7 +164,7 @@ impl SignIn {
         let db = self.db.clone();
         tokio::spawn(async move {
             let user = actor.actor();
-            let note = async |tx: &mut WriteTx| tx.audit(Action::SignInFailed, user, Changes::none()).await;
+            let note = async |tx: &mut WriteTx| tx.happened(Change::of(Action::SignInFailed, user)).await;
             if let Err(error) = db.write(&actor, note).await {
                 tracing::warn!(?error, user.id = %user, "A failed sign-in can't be written down");
             }
@@ -205,7 +205,7 @@ impl SignIn {
             if let Some(job) = job {
                 tx.enqueue(&job).await?;
             }
-            tx.audit(Action::SignInRefused, user, Changes::none()).await
+            tx.happened(Change::of(Action::SignInRefused, user)).await
         };
         self.db.write(actor, note).await
     }
@@ -302,7 +302,7 @@ impl SignIn {
             }
             Ok(None) => {
                 let user = actor.actor();
-                let note = async |tx: &mut WriteTx| tx.audit(Action::SignInFailed, user, Changes::none()).await;
+                let note = async |tx: &mut WriteTx| tx.happened(Change::of(Action::SignInFailed, user)).await;
                 self.db.write(actor, note).await?;
                 Ok(None)
             }
@@ -326,10 +326,11 @@ impl SignIn {
         let new = self.passwords.hash(actor.claimant(), new).await?;
         let templates = self.templates.clone();
         let change = async |tx: &mut WriteTx| {
-            let user = users::set_password(tx, checked, new).await?;
+            let changed = users::set_password(tx, checked, new).await?;
+            let user = changed.get();
             tx.enqueue(&templates.password_changed(&user.email, &user.name, user.email_verified)).await?;
             let epoch = tx.end_sessions(user.id, Some(session)).await?;
-            Ok(tx.audit(Action::PasswordChange, user.id, Changes::none()).await?.with(epoch))
+            Ok(changed.with(epoch))
         };
         let epoch = match self.sessions.fenced(actor.tenant(), self.db.write(actor, change)).await {
             Err(Error::PreconditionFailed) => {

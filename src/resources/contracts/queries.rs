@@ -1,8 +1,9 @@
-//! Contracts in the database. Every query starts at the lease's tenant; every change ends in its history and audit row.
+//! Contracts in the database. Every query starts at the lease's tenant; every change passes the feed, which writes its audit row and its
+//! history.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::rules::check_change;
 use super::types::{Contract, ContractFilter, ContractInput, ContractSort, ContractStatus, Row, place_of_amount};
-use super::{Read, SeeAmounts, history};
+use super::{Read, SeeAmounts};
 use crate::api::list::{Batch, List, Page};
 use crate::api::{Authorized, Locked};
 use crate::auth::{Permission, Role};
@@ -12,11 +13,10 @@ use crate::db::schema::contracts;
 use crate::db::search::like;
 use crate::db::sql::{JsonListMethods, for_update, insert_many, text_or};
 use crate::db::types::{ContractId, Day, Instant, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, Place, ReadTx, Sealed, Unsealer, WriteTx};
+use crate::db::{Any, Audited, Change, Changes, Place, ReadTx, RunQueryDsl, Sealed, Unsealer, WriteTx};
 use crate::resources::tenant;
 use crate::{batch, narrowed, paged};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn all(tenant: TenantId) -> _ {
@@ -85,19 +85,19 @@ pub async fn made_by(tx: &mut ReadTx, user: UserId, next: Batch, role: Role) -> 
         return Ok(vec![]);
     }
     let rows = batch!(all(tx.tenant()), contracts::created_by.eq(user), next, (contracts::id, ContractId));
-    let rows = rows.select(Row::as_select()).load(tx.conn()).await?;
+    let rows = rows.select(Row::as_select()).load(tx).await?;
     seen(tx, rows, role >= SeeAmounts::ROLE).await
 }
 
 pub async fn find(tx: &mut ReadTx, id: ContractId, with_amounts: bool) -> Result<Contract> {
-    let row: Row = one(tx.tenant(), id).select(Row::as_select()).first(tx.conn()).await?;
+    let row: Row = one(tx.tenant(), id).select(Row::as_select()).first(tx).await?;
     row.decrypt_for(keys(tx, with_amounts).await?.as_ref())
 }
 
 /// The contract as it is now, amount and all, for a change in this transaction: nobody else changes it meanwhile.
 pub async fn find_to_change(tx: &mut WriteTx, id: ContractId) -> Result<Locked<Contract>> {
     let row = one(tx.tenant(), id).select(Row::as_select());
-    let row: Row = for_update(row).get_result(tx.conn()).await?;
+    let row: Row = for_update(row).get_result(tx).await?;
     let keys = tx.unsealer().await?;
     Ok(Locked::new(row.decrypt_for(Some(&keys))?))
 }
@@ -105,7 +105,7 @@ pub async fn find_to_change(tx: &mut WriteTx, id: ContractId) -> Result<Locked<C
 /// The contract as it is now, for its deletion; without its amount, which may be one that does not open.
 pub async fn find_to_delete(tx: &mut WriteTx, id: ContractId) -> Result<Locked<Contract>> {
     let row = one(tx.tenant(), id).select(Row::as_select());
-    let row: Row = for_update(row).get_result(tx.conn()).await?;
+    let row: Row = for_update(row).get_result(tx).await?;
     Ok(Locked::new(Contract { amount_visible: true, ..row.decrypt_for(None)? }))
 }
 
@@ -127,24 +127,22 @@ pub async fn insert(tx: &mut WriteTx, input: ContractInput) -> Result<Audited<Co
     check_change(None, &input.terms)?;
     let contract = Contract::new(tx.new_id(), input, tx.actor(), tx.now());
     let amount = sealed(tx, place_of_amount(contract.id), contract.input.amount.as_ref()).await?;
-    diesel::insert_into(contracts::table)
-        .values((
-            contracts::tenant_id.eq(tx.tenant()),
-            contracts::id.eq(contract.id),
-            &contract.input.terms,
-            contracts::amount_sealed.eq(amount),
-            contracts::currency.eq(contract.input.currency.clone().unwrap_or_default()),
-            contracts::created_by.eq(contract.created_by),
-            contracts::version.eq(contract.version),
-            contracts::created_at.eq(contract.created_at),
-            contracts::updated_at.eq(contract.updated_at),
-        ))
-        .execute(tx.conn())
-        .await?;
-    Ok(tx.audit(Action::Create, contract.id, Changes::created(&contract.input)).await?.with(contract))
+    let row = diesel::insert_into(contracts::table).values((
+        contracts::tenant_id.eq(tx.tenant()),
+        contracts::id.eq(contract.id),
+        &contract.input.terms,
+        contracts::amount_sealed.eq(amount),
+        contracts::currency.eq(contract.input.currency.clone().unwrap_or_default()),
+        contracts::created_by.eq(contract.created_by),
+        contracts::version.eq(contract.version),
+        contracts::created_at.eq(contract.created_at),
+        contracts::updated_at.eq(contract.updated_at),
+    ));
+    let change = Change::created(contract.id, &contract).telling(Changes::created(&contract.input));
+    Ok(tx.changed(change, row).await?.with(contract))
 }
 
-/// Stores contracts in one statement, without an audit row for each.
+/// Stores many new contracts, at least one.
 pub async fn store(tx: &mut WriteTx, new: Vec<Contract>) -> Result<()> {
     let amounts = new.iter().filter_map(|contract| {
         let amount = contract.input.amount.as_ref()?;
@@ -166,8 +164,7 @@ pub async fn store(tx: &mut WriteTx, new: Vec<Contract>) -> Result<()> {
             contracts::updated_at.eq(contract.updated_at),
         )
     };
-    insert_many(contracts::table, new.into_iter().map(row)).execute(tx.conn()).await?;
-    Ok(())
+    tx.changed_in_bulk::<ContractId>(insert_many(contracts::table, new.into_iter().map(row))).await
 }
 
 pub async fn update(tx: &mut WriteTx, before: Authorized<Contract>, input: ContractInput) -> Result<Audited<Contract>> {
@@ -183,37 +180,34 @@ async fn save(tx: &mut WriteTx, before: &Contract, input: ContractInput) -> Resu
         same if *same == before.input.amount => None,
         new => Some(contracts::amount_sealed.eq(sealed(tx, place_of_amount(contract.id), new.as_ref()).await?)),
     };
-    diesel::update(one(tx.tenant(), contract.id))
-        .set((
-            &contract.input.terms,
-            amount,
-            contracts::currency.eq(contract.input.currency.clone().unwrap_or_default()),
-            contracts::version.eq(contract.version),
-            contracts::updated_at.eq(contract.updated_at),
-        ))
-        .execute(tx.conn())
-        .await?;
-    history::record(tx, before, &contract).await?;
+    let row = diesel::update(one(tx.tenant(), contract.id)).set((
+        &contract.input.terms,
+        amount,
+        contracts::currency.eq(contract.input.currency.clone().unwrap_or_default()),
+        contracts::version.eq(contract.version),
+        contracts::updated_at.eq(contract.updated_at),
+    ));
     let changes = Changes::updated(&before.input, &contract.input);
-    Ok(tx.audit(Action::Update, contract.id, changes).await?.with(contract))
+    let change = Change::updated(contract.id, before, &contract).telling(changes);
+    Ok(tx.changed(change, row).await?.with(contract))
 }
 
 pub async fn delete(tx: &mut WriteTx, contract: Authorized<Contract>) -> Result<Audited<()>> {
-    history::delete_of(tx, contract.id).await?;
-    diesel::delete(one(tx.tenant(), contract.id)).execute(tx.conn()).await?;
-    tx.audit(Action::Delete, contract.id, Changes::deleted(&contract.input)).await
+    let row = diesel::delete(one(tx.tenant(), contract.id));
+    let change = Change::deleted(contract.id, &*contract).telling(Changes::deleted(&contract.input));
+    tx.changed(change, row).await
 }
 
 /// The next contracts that are to expire today, in the order of their ids.
 pub async fn due_to_expire(tx: &mut ReadTx, after: ContractId) -> Result<Vec<ContractId>> {
     let rows = over(tx.tenant(), tenant::today(tx).await?).filter(contracts::id.gt(after)).order(contracts::id);
-    Ok(rows.limit(500).select(contracts::id).load(tx.conn()).await?)
+    Ok(rows.limit(500).select(contracts::id).load(tx).await?)
 }
 
 /// Lets one expire; 404 where somebody was faster.
 pub async fn expire(tx: &mut WriteTx, id: ContractId) -> Result<Audited<Contract>> {
     let row = over(tx.tenant(), tenant::today(tx).await?).filter(contracts::id.eq(id)).select(Row::as_select());
-    let row: Row = for_update(row).get_result(tx.conn()).await?;
+    let row: Row = for_update(row).get_result(tx).await?;
     let before = row.decrypt_for(None)?; // its amount is nobody's business here
     let mut input = before.input.clone();
     input.terms.status = ContractStatus::Expired;

@@ -9,18 +9,16 @@ use crate::auth::Role;
 use crate::base::error::{Detail, Error, Result};
 use crate::base::opaque::{OpaqueToken, TokenKind};
 use crate::db::deadline::InTime;
-use crate::db::error::Constraint;
 use crate::db::schema::{invitations, users};
 use crate::db::sql::for_update;
 use crate::db::types::{Instant, InvitationId, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
+use crate::db::{Action, Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx};
 use crate::resources::auth::EmailTemplates;
 use crate::resources::tenant;
 use crate::resources::tenant::RegistrationPolicy;
 use crate::{batch, paged};
 use chrono::Duration;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn one(tenant: TenantId, id: InvitationId) -> _ {
@@ -46,13 +44,13 @@ pub async fn list(tx: &mut ReadTx, list: &List<InvitationFilter>) -> Result<Page
 pub async fn made_by(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Invitation>> {
     let rows = open(tx.tenant(), tx.now());
     let rows = batch!(rows, invitations::invited_by.eq(user), next, (invitations::id, InvitationId));
-    let rows: Vec<Stored> = rows.select(Stored::as_select()).load(tx.conn()).await?;
+    let rows: Vec<Stored> = rows.select(Stored::as_select()).load(tx).await?;
     Ok(rows.into_iter().map(Invitation::from).collect())
 }
 
 pub async fn find(tx: &mut ReadTx, id: InvitationId) -> Result<Invitation> {
     let row = one(tx.tenant(), id).filter(invitations::expires_at.gt(tx.now()));
-    let row: Stored = row.select(Stored::as_select()).first(tx.conn()).await?;
+    let row: Stored = row.select(Stored::as_select()).first(tx).await?;
     Ok(row.into())
 }
 
@@ -61,11 +59,11 @@ pub async fn must_be_new(tx: &mut ReadTx, email: &Email) -> Result<()> {
     let (tenant, now) = (tx.tenant(), tx.now());
     let members = users::tenant_id.eq(tenant).and(users::email.eq_any(email.stored_forms()));
     let members = users::table.filter(members);
-    if members.count().get_result::<i64>(tx.conn()).await? > 0 {
+    if members.count().get_result::<i64>(tx).await? > 0 {
         return Err(Error::Conflict(Detail::of("email", "already belongs to a user of the tenant")));
     }
     let invited = open(tenant, now).filter(invitations::email.eq_any(email.stored_forms()));
-    if invited.count().get_result::<i64>(tx.conn()).await? > 0 {
+    if invited.count().get_result::<i64>(tx).await? > 0 {
         return Err(Error::Conflict(Detail::of("email", "is taken")));
     }
     Ok(())
@@ -85,7 +83,7 @@ pub async fn insert(
     must_be_new(tx, &email).await?;
     let expired = invitations::email.eq(&email).and(invitations::expires_at.le(now));
     let expired = invitations::table.filter(invitations::tenant_id.eq(tenant)).filter(expired);
-    diesel::delete(expired).execute(tx.conn()).await?;
+    tx.execute_unaudited("it had expired", diesel::delete(expired)).await?;
 
     let token = OpaqueToken::new(TokenKind::Invitation, tenant.0, tx.env().uuid(), tx.env());
     let expires_at = Instant::from(now.0 + lifetime);
@@ -101,22 +99,22 @@ pub async fn insert(
         invitations::created_at.eq(now),
         invitations::expires_at.eq(expires_at),
     );
-    diesel::insert_into(invitations::table).values(row).execute(tx.conn()).await.taken("email")?;
+    let row = Statement::of(diesel::insert_into(invitations::table).values(row)).taken("email");
+    let audited = tx.changed(Change::created(invitation.id, &invitation), row).await?;
     let company = tenant::name(tx).await?;
     tx.enqueue(&templates.invitation(&invitation.email, &company, &token.print())).await?;
-    let audited = tx.audit(Action::Create, invitation.id, Changes::created(&invitation)).await?;
     Ok(audited.with(NewInvitation { invitation, token: token.print() }))
 }
 
 pub async fn delete(tx: &mut WriteTx, id: InvitationId, by: Role) -> Result<Audited<()>> {
     // The second of two requests waits here, and finds nothing.
-    let _: InvitationId = for_update(one(tx.tenant(), id).select(invitations::id)).get_result(tx.conn()).await?;
+    let _: InvitationId = for_update(one(tx.tenant(), id).select(invitations::id)).get_result(tx).await?;
     let invitation = find(tx, id).await?;
     if !may_invite(by, invitation.role) {
         return Err(Error::Forbidden);
     }
-    diesel::delete(one(tx.tenant(), id)).execute(tx.conn()).await?;
-    tx.audit(Action::Delete, id, Changes::deleted(&invitation)).await
+    let row = diesel::delete(one(tx.tenant(), id));
+    tx.changed(Change::deleted(id, &invitation), row).await
 }
 
 /// Withdraws what these users have invited, as if it had never been.
@@ -124,13 +122,20 @@ pub async fn withdraw_all(tx: &mut WriteTx, inviters: &[UserId]) -> Result<()> {
     let (tenant, now) = (tx.tenant(), tx.now());
     let theirs = invitations::tenant_id.eq(tenant).and(invitations::invited_by.eq_any(inviters.to_vec()));
     let locked = for_update(invitations::table.filter(theirs.clone()).order(invitations::id).select(invitations::id));
-    let _: Vec<InvitationId> = locked.get_results(tx.conn()).await?; // one that is just accepted is gone afterwards, or the other way round
-    let open: Vec<Stored> =
-        open(tenant, now).filter(theirs.clone()).select(Stored::as_select()).load(tx.conn()).await?;
-    diesel::delete(invitations::table.filter(theirs)).execute(tx.conn()).await?;
+    let _: Vec<InvitationId> = locked.get_results(tx).await?; // one that is just accepted is gone afterwards, or the other way round
+    let open: Vec<Stored> = open(tenant, now).filter(theirs.clone()).select(Stored::as_select()).load(tx).await?;
     for invitation in open.into_iter().map(Invitation::from) {
-        let _ = tx.audit(Action::Delete, invitation.id, Changes::deleted(&invitation)).await?; // the proof's own row is last
+        let row = diesel::delete(one(tenant, invitation.id));
+        let _ = tx.changed(Change::deleted(invitation.id, &invitation), row).await?; // the proof's own row is last
     }
+    tx.execute_unaudited("the others had expired", diesel::delete(invitations::table.filter(theirs))).await?;
+    Ok(())
+}
+
+/// Deletes all invitations to a tenant that is about to be deleted.
+pub async fn delete_all(tx: &mut WriteTx) -> Result<()> {
+    let rows = diesel::delete(invitations::table.filter(invitations::tenant_id.eq(tx.tenant())));
+    tx.execute_unaudited("the tenant's row tells of it", rows).await?;
     Ok(())
 }
 
@@ -149,7 +154,7 @@ pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &Email) -> Res
         _ => return Err(invalid()),
     }
     // The second of two requests waits here.
-    let locked = for_update(one(tenant, id).select(invitations::id)).get_result(tx.conn()).await.optional()?;
+    let locked = for_update(one(tenant, id).select(invitations::id)).get_result(tx).await.optional()?;
     let _: InvitationId = locked.ok_or_else(invalid)?;
     let row = one(tenant, id).filter(invitations::expires_at.gt(tx.now())).select((
         invitations::token_hash,
@@ -157,7 +162,7 @@ pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &Email) -> Res
         invitations::role,
         invitations::invited_by,
     ));
-    let row: Option<Row> = row.first(tx.conn()).await.optional()?;
+    let row: Option<Row> = row.first(tx).await.optional()?;
     let row = row.filter(|(hash, invited, ..)| token.fits(hash) && Email::of_stored(invited) == *email);
     let (_, _, role, invited_by) = row.ok_or_else(invalid)?;
     if let Some(inviter) = invited_by {
@@ -166,11 +171,7 @@ pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &Email) -> Res
             return Err(invalid());
         }
     }
-    match diesel::delete(one(tenant, id)).execute(tx.conn()).await? {
-        1 => {
-            let _ = tx.audit(Action::Delete, id, Changes::none()).await?; // the new user's own row is audited last
-            Ok(role)
-        }
-        _ => Err(invalid()), // somebody else was faster
-    }
+    let row = Statement::of(diesel::delete(one(tenant, id))).if_none(invalid()); // somebody else was faster
+    let _ = tx.changed(Change::of(Action::Delete, id), row).await?; // the new user's own row is audited last
+    Ok(role)
 }

@@ -1,21 +1,19 @@
-//! Items in the database. Every query starts at the lease's tenant; every change ends in its audit row, which also outdates
-//! the lists in the cache.
+//! Items in the database. Every query starts at the lease's tenant; every change passes the feed, which also outdates the
+//! lists in the cache.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{Item, ItemFilter, ItemInput, ItemSort};
 use crate::api::list::{Batch, List, Page};
 use crate::api::{Authorized, Locked, NextOwner};
 use crate::base::error::Result;
-use crate::db::cache_versions::CacheScope;
-use crate::db::error::Constraint;
 use crate::db::schema::items;
 use crate::db::search::like;
 use crate::db::sql::{for_update, insert_many, text_or};
 use crate::db::types::{Instant, ItemId, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
+use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx};
 use crate::resources::{tenant, users};
 use crate::{batch, narrowed, paged};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
+use std::slice;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn all(tenant: TenantId) -> _ {
@@ -54,17 +52,17 @@ pub async fn list(tx: &mut ReadTx, list: &List<ItemFilter>) -> Result<Page<Item>
 /// The next items that a person owns, in the order of their ids.
 pub async fn of_owner(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Item>> {
     let rows = batch!(all(tx.tenant()), items::owner_id.eq(user), next, (items::id, ItemId));
-    Ok(rows.select(Item::as_select()).load(tx.conn()).await?)
+    Ok(rows.select(Item::as_select()).load(tx).await?)
 }
 
 pub async fn find(tx: &mut ReadTx, id: ItemId) -> Result<Item> {
-    Ok(one(tx.tenant(), id).select(Item::as_select()).first(tx.conn()).await?)
+    Ok(one(tx.tenant(), id).select(Item::as_select()).first(tx).await?)
 }
 
 /// The item as it is now, for a change in this transaction: nobody else changes it meanwhile.
 pub async fn find_to_change(tx: &mut WriteTx, id: ItemId) -> Result<Locked<Item>> {
     let item = one(tx.tenant(), id).select(Item::as_select());
-    Ok(Locked::new(for_update(item).get_result(tx.conn()).await?))
+    Ok(Locked::new(for_update(item).get_result(tx).await?))
 }
 
 pub async fn insert(tx: &mut WriteTx, input: ItemInput, owner: NextOwner) -> Result<Audited<Item>> {
@@ -73,26 +71,18 @@ pub async fn insert(tx: &mut WriteTx, input: ItemInput, owner: NextOwner) -> Res
     let currency = tenant::currency_or_own(tx, currency).await?;
     let (id, owner_id, now) = (tx.new_id(), owner.id(), tx.now());
     let item = Item { id, content, currency, owner_id, version: 1, created_at: now, updated_at: now };
-    diesel::insert_into(items::table)
-        .values((
-            items::tenant_id.eq(tx.tenant()),
-            items::id.eq(item.id),
-            &item.content,
-            items::currency.eq(&item.currency),
-            items::owner_id.eq(item.owner_id),
-            items::version.eq(item.version),
-            items::created_at.eq(item.created_at),
-            items::updated_at.eq(item.updated_at),
-        ))
-        .execute(tx.conn())
-        .await
-        .refers_to("owner_id")?;
-    Ok(tx.audit(Action::Create, item.id, Changes::created(&item)).await?.with(item))
+    let rows = rows(tx.tenant(), slice::from_ref(&item)).refers_to("owner_id");
+    Ok(tx.changed(Change::created(item.id, &item), rows).await?.with(item))
 }
 
-/// Stores items in one statement, without an audit row for each, which would outdate the lists.
+/// Stores many new items, at least one.
 pub async fn store(tx: &mut WriteTx, new: &[Item]) -> Result<()> {
-    let tenant = tx.tenant();
+    let rows = rows(tx.tenant(), new);
+    tx.changed_in_bulk::<ItemId>(rows).await
+}
+
+/// The rows of new items.
+fn rows(tenant: TenantId, new: &[Item]) -> Statement<'static> {
     let row = |item: &'_ Item| {
         (
             items::tenant_id.eq(tenant),
@@ -105,8 +95,7 @@ pub async fn store(tx: &mut WriteTx, new: &[Item]) -> Result<()> {
             items::updated_at.eq(item.updated_at),
         )
     };
-    insert_many(items::table, new.iter().map(row)).execute(tx.conn()).await?;
-    tx.invalidate(CacheScope::of::<ItemId>()).await
+    Statement::of(insert_many(items::table, new.iter().map(row)))
 }
 
 pub async fn update(
@@ -120,21 +109,18 @@ pub async fn update(
     let currency = tenant::currency_or_own(tx, currency).await?;
     let (owner_id, version, updated_at) = (owner.id(), before.version + 1, tx.now());
     let item = Item { content, currency, owner_id, version, updated_at, ..before.clone() };
-    diesel::update(one(tx.tenant(), item.id))
-        .set((
-            &item.content,
-            items::currency.eq(&item.currency),
-            items::owner_id.eq(item.owner_id),
-            items::version.eq(item.version),
-            items::updated_at.eq(item.updated_at),
-        ))
-        .execute(tx.conn())
-        .await
-        .refers_to("owner_id")?;
-    Ok(tx.audit(Action::Update, item.id, Changes::updated(&*before, &item)).await?.with(item))
+    let row = diesel::update(one(tx.tenant(), item.id)).set((
+        &item.content,
+        items::currency.eq(&item.currency),
+        items::owner_id.eq(item.owner_id),
+        items::version.eq(item.version),
+        items::updated_at.eq(item.updated_at),
+    ));
+    let row = Statement::of(row).refers_to("owner_id");
+    Ok(tx.changed(Change::updated(item.id, &*before, &item), row).await?.with(item))
 }
 
 pub async fn delete(tx: &mut WriteTx, item: Authorized<Item>) -> Result<Audited<()>> {
-    diesel::delete(one(tx.tenant(), item.id)).execute(tx.conn()).await?;
-    tx.audit(Action::Delete, item.id, Changes::deleted(&*item)).await
+    let row = diesel::delete(one(tx.tenant(), item.id));
+    tx.changed(Change::deleted(item.id, &*item), row).await
 }

@@ -1,8 +1,8 @@
 //! Meetings in the database. Every query starts at the lease's tenant; every change ends in its audit row.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
+use super::attendees;
 use super::rules::may_become;
 use super::types::{Meeting, MeetingFilter, MeetingInput, MeetingSort, MeetingStatus};
-use super::{action_items, attendees};
 use crate::api::list::{Batch, List, Page};
 use crate::api::{Authorized, Locked};
 use crate::base::days::{Span, span};
@@ -11,12 +11,11 @@ use crate::db::schema::{meeting_attendees, meetings};
 use crate::db::search::like;
 use crate::db::sql::{for_update, insert_many, text_or};
 use crate::db::types::{Day, Instant, MeetingId, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
+use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx};
 use crate::resources::tenant;
 use crate::{batch, narrowed, paged};
 use diesel::dsl::exists;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use poem_openapi::types::ToJSON;
 use std::slice;
 
@@ -80,47 +79,53 @@ pub async fn list(tx: &mut ReadTx, list: &List<MeetingFilter>, reader: UserId) -
 /// The next meetings that a person made, in the order of their ids; few at once, as they can be long.
 pub async fn made_by(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Meeting>> {
     let rows = batch!(all(tx.tenant()), meetings::created_by.eq(user), next, (meetings::id, MeetingId));
-    Ok(rows.select(Meeting::as_select()).load(tx.conn()).await?)
+    Ok(rows.select(Meeting::as_select()).load(tx).await?)
 }
 
 pub async fn find(tx: &mut ReadTx, id: MeetingId) -> Result<Meeting> {
-    Ok(one(tx.tenant(), id).select(Meeting::as_select()).first(tx.conn()).await?)
+    Ok(one(tx.tenant(), id).select(Meeting::as_select()).first(tx).await?)
 }
 
 /// 404 where there is no such meeting.
 pub async fn must_exist(tx: &mut ReadTx, id: MeetingId) -> Result<()> {
-    let _: MeetingId = one(tx.tenant(), id).select(meetings::id).first(tx.conn()).await?;
+    let _: MeetingId = one(tx.tenant(), id).select(meetings::id).first(tx).await?;
     Ok(())
 }
 
 /// The same, and it stays until the transaction ends; others that add to it wait.
 pub async fn lock(tx: &mut WriteTx, id: MeetingId) -> Result<()> {
-    let _: MeetingId = for_update(one(tx.tenant(), id).select(meetings::id)).get_result(tx.conn()).await?;
+    let _: MeetingId = for_update(one(tx.tenant(), id).select(meetings::id)).get_result(tx).await?;
     Ok(())
 }
 
 /// The meeting's next version, as others come to it now: calendar programs have to notice. It is under lock.
 pub async fn revise(tx: &mut WriteTx, id: MeetingId) -> Result<()> {
     let next = (meetings::version.eq(meetings::version + 1), meetings::updated_at.eq(tx.now()));
-    diesel::update(one(tx.tenant(), id)).set(next).execute(tx.conn()).await?;
+    let next = diesel::update(one(tx.tenant(), id)).set(next);
+    tx.execute_unaudited("the row of the attendee tells of it", next).await?;
     Ok(())
 }
 
 /// The meeting as it is now, for a change in this transaction: nobody else changes it meanwhile.
 pub async fn find_to_change(tx: &mut WriteTx, id: MeetingId) -> Result<Locked<Meeting>> {
     let meeting = one(tx.tenant(), id).select(Meeting::as_select());
-    Ok(Locked::new(for_update(meeting).get_result(tx.conn()).await?))
+    Ok(Locked::new(for_update(meeting).get_result(tx).await?))
 }
 
 pub async fn insert(tx: &mut WriteTx, input: MeetingInput) -> Result<Audited<Meeting>> {
     let meeting = Meeting::new(tx.new_id(), input, tx.actor(), tx.now());
-    store(tx, slice::from_ref(&meeting)).await?;
-    Ok(tx.audit(Action::Create, meeting.id, Changes::created(&meeting)).await?.with(meeting))
+    let rows = rows(tx.tenant(), slice::from_ref(&meeting));
+    Ok(tx.changed(Change::created(meeting.id, &meeting), rows).await?.with(meeting))
 }
 
-/// Writes the rows of new meetings, at least one. Their audit rows are the caller's matter.
+/// Stores many new meetings, at least one.
 pub async fn store(tx: &mut WriteTx, new: &[Meeting]) -> Result<()> {
-    let tenant = tx.tenant();
+    let rows = rows(tx.tenant(), new);
+    tx.changed_in_bulk::<MeetingId>(rows).await
+}
+
+/// The rows of new meetings.
+fn rows(tenant: TenantId, new: &[Meeting]) -> Statement<'static> {
     let row = |meeting: &'_ Meeting| {
         (
             meetings::tenant_id.eq(tenant),
@@ -132,8 +137,7 @@ pub async fn store(tx: &mut WriteTx, new: &[Meeting]) -> Result<()> {
             meetings::updated_at.eq(meeting.updated_at),
         )
     };
-    insert_many(meetings::table, new.iter().map(row)).execute(tx.conn()).await?;
-    Ok(())
+    Statement::of(insert_many(meetings::table, new.iter().map(row)))
 }
 
 pub async fn update(tx: &mut WriteTx, before: Authorized<Meeting>, input: MeetingInput) -> Result<Audited<Meeting>> {
@@ -143,17 +147,16 @@ pub async fn update(tx: &mut WriteTx, before: Authorized<Meeting>, input: Meetin
         return Err(Error::unprocessable("status", message));
     }
     let meeting = before.changed(input, tx.now());
-    diesel::update(one(tx.tenant(), meeting.id))
-        .set((&meeting.input, meetings::version.eq(meeting.version), meetings::updated_at.eq(meeting.updated_at)))
-        .execute(tx.conn())
-        .await?;
-    Ok(tx.audit(Action::Update, meeting.id, Changes::updated(&*before, &meeting)).await?.with(meeting))
+    let row = diesel::update(one(tx.tenant(), meeting.id)).set((
+        &meeting.input,
+        meetings::version.eq(meeting.version),
+        meetings::updated_at.eq(meeting.updated_at),
+    ));
+    Ok(tx.changed(Change::updated(meeting.id, &*before, &meeting), row).await?.with(meeting))
 }
 
 /// Its attendees and action items go with it; the tasks that were made of them stay.
 pub async fn delete(tx: &mut WriteTx, meeting: Authorized<Meeting>) -> Result<Audited<()>> {
-    attendees::delete_all(tx, meeting.id).await?;
-    action_items::delete_all(tx, meeting.id).await?;
-    diesel::delete(one(tx.tenant(), meeting.id)).execute(tx.conn()).await?;
-    tx.audit(Action::Delete, meeting.id, Changes::deleted(&*meeting)).await
+    let row = diesel::delete(one(tx.tenant(), meeting.id));
+    tx.changed(Change::deleted(meeting.id, &*meeting), row).await
 }

@@ -1,20 +1,17 @@
 //! Tasks in the database. Every query starts at the lease's tenant; every change ends in its audit row.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
-use super::comments;
 use super::types::{Task, TaskFilter, TaskInput, TaskPriority, TaskSort, TaskStatus};
 use crate::api::list::{Batch, List, Page};
 use crate::api::{Authorized, Locked};
 use crate::base::error::Result;
-use crate::db::error::Constraint;
 use crate::db::schema::tasks;
 use crate::db::search::like;
 use crate::db::sql::{JsonListMethods, day_or_last, for_update, insert_many, text_or};
 use crate::db::types::{Day, Instant, TaskId, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
-use crate::resources::{meetings, users};
+use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx};
+use crate::resources::users;
 use crate::{batch, narrowed, paged};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use std::slice;
 
 #[diesel::dsl::auto_type(no_type_alias)]
@@ -61,35 +58,40 @@ pub async fn list(tx: &mut ReadTx, list: &List<TaskFilter>) -> Result<Page<Task>
 pub async fn about(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Task>> {
     let of_user = tasks::created_by.eq(user).or(tasks::assigned_to.eq(user));
     let rows = batch!(all(tx.tenant()), of_user, next, (tasks::id, TaskId));
-    Ok(rows.select(Task::as_select()).load(tx.conn()).await?)
+    Ok(rows.select(Task::as_select()).load(tx).await?)
 }
 
 pub async fn find(tx: &mut ReadTx, id: TaskId) -> Result<Task> {
-    Ok(one(tx.tenant(), id).select(Task::as_select()).first(tx.conn()).await?)
+    Ok(one(tx.tenant(), id).select(Task::as_select()).first(tx).await?)
 }
 
 /// The task as it is now, for a change in this transaction: nobody else changes it meanwhile.
 pub async fn find_to_change(tx: &mut WriteTx, id: TaskId) -> Result<Locked<Task>> {
     let task = one(tx.tenant(), id).select(Task::as_select());
-    Ok(Locked::new(for_update(task).get_result(tx.conn()).await?))
+    Ok(Locked::new(for_update(task).get_result(tx).await?))
 }
 
 /// Holds a task in this transaction, so that it isn't deleted meanwhile.
 pub async fn lock(tx: &mut WriteTx, id: TaskId) -> Result<()> {
-    let _: TaskId = for_update(one(tx.tenant(), id).select(tasks::id)).get_result(tx.conn()).await?;
+    let _: TaskId = for_update(one(tx.tenant(), id).select(tasks::id)).get_result(tx).await?;
     Ok(())
 }
 
 pub async fn insert(tx: &mut WriteTx, input: TaskInput) -> Result<Audited<Task>> {
     users::must_exist(tx, "assigned_to", input.assigned_to).await?;
     let task = Task::new(tx.new_id(), input, tx.actor(), tx.now());
-    store(tx, slice::from_ref(&task)).await.refers_to("assigned_to")?;
-    Ok(tx.audit(Action::Create, task.id, Changes::created(&task)).await?.with(task))
+    let rows = rows(tx.tenant(), slice::from_ref(&task)).refers_to("assigned_to");
+    Ok(tx.changed(Change::created(task.id, &task), rows).await?.with(task))
 }
 
-/// Writes the rows of new tasks, at least one. Their audit rows are the caller's matter.
-pub async fn store(tx: &mut WriteTx, new: &[Task]) -> QueryResult<usize> {
-    let tenant = tx.tenant();
+/// Stores many new tasks, at least one.
+pub async fn store(tx: &mut WriteTx, new: &[Task]) -> Result<()> {
+    let rows = rows(tx.tenant(), new);
+    tx.changed_in_bulk::<TaskId>(rows).await
+}
+
+/// The rows of new tasks.
+fn rows(tenant: TenantId, new: &[Task]) -> Statement<'static> {
     let row = |task: &'_ Task| {
         (
             tasks::tenant_id.eq(tenant),
@@ -102,7 +104,7 @@ pub async fn store(tx: &mut WriteTx, new: &[Task]) -> QueryResult<usize> {
             tasks::updated_at.eq(task.updated_at),
         )
     };
-    insert_many(tasks::table, new.iter().map(row)).execute(tx.conn()).await
+    Statement::of(insert_many(tasks::table, new.iter().map(row)))
 }
 
 pub async fn update(tx: &mut WriteTx, before: Authorized<Task>, input: TaskInput) -> Result<Audited<Task>> {
@@ -110,22 +112,17 @@ pub async fn update(tx: &mut WriteTx, before: Authorized<Task>, input: TaskInput
         users::must_exist(tx, "assigned_to", input.assigned_to).await?;
     }
     let task = before.changed(input, tx.now());
-    diesel::update(one(tx.tenant(), task.id))
-        .set((
-            &task.input,
-            tasks::completed_at.eq(task.completed_at),
-            tasks::version.eq(task.version),
-            tasks::updated_at.eq(task.updated_at),
-        ))
-        .execute(tx.conn())
-        .await
-        .refers_to("assigned_to")?;
-    Ok(tx.audit(Action::Update, task.id, Changes::updated(&*before, &task)).await?.with(task))
+    let row = diesel::update(one(tx.tenant(), task.id)).set((
+        &task.input,
+        tasks::completed_at.eq(task.completed_at),
+        tasks::version.eq(task.version),
+        tasks::updated_at.eq(task.updated_at),
+    ));
+    let row = Statement::of(row).refers_to("assigned_to");
+    Ok(tx.changed(Change::updated(task.id, &*before, &task), row).await?.with(task))
 }
 
 pub async fn delete(tx: &mut WriteTx, task: Authorized<Task>) -> Result<Audited<()>> {
-    let comments = comments::delete_of(tx, task.id).await?;
-    meetings::action_items::unlink_task(tx, task.id).await?;
-    diesel::delete(one(tx.tenant(), task.id)).execute(tx.conn()).await?;
-    tx.audit(Action::Delete, task.id, Changes::deleted(&*task).and_gone("comments", comments)).await
+    let row = diesel::delete(one(tx.tenant(), task.id));
+    tx.changed(Change::deleted(task.id, &*task), row).await
 }

@@ -2,17 +2,14 @@
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{NewTenant, Tenant, TenantInput};
 use crate::api::{Authorized, Locked, VerifiedCaller};
-use crate::base::error::{Detail, Error, Result};
-use crate::db::error::Constraint;
+use crate::base::error::{Error, Result};
 use crate::db::removal::RemoveTenant;
-use crate::db::schema::{idempotency_keys, invitations, logins, tenants};
+use crate::db::schema::{idempotency_keys, tenants};
 use crate::db::sql::{for_share, for_update};
 use crate::db::types::{Day, Instant, TenantId};
-use crate::db::{Action, Audited, Changes, ReadTx, WriteTx};
-use crate::resources::users;
+use crate::db::{Action, Audited, Change, Changes, ReadTx, RunQueryDsl, Statement, Statements, WriteTx};
 use chrono_tz::{ParseError, Tz};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn own(tenant: TenantId) -> _ {
@@ -21,18 +18,18 @@ fn own(tenant: TenantId) -> _ {
 
 /// The caller's own: where it is gone, it was deleted since they were let in.
 pub async fn find(tx: &mut ReadTx) -> Result<Tenant> {
-    let tenant = own(tx.tenant()).select(Tenant::as_select()).first(tx.conn()).await.optional()?;
+    let tenant = own(tx.tenant()).select(Tenant::as_select()).first(tx).await.optional()?;
     tenant.ok_or(Error::InvalidToken)
 }
 
 /// What it is called.
 pub async fn name(tx: &mut ReadTx) -> Result<String> {
-    Ok(own(tx.tenant()).select(tenants::name).first(tx.conn()).await?)
+    Ok(own(tx.tenant()).select(tenants::name).first(tx).await?)
 }
 
 /// When it was made.
 pub async fn founded(tx: &mut ReadTx) -> Result<Instant> {
-    let founded = own(tx.tenant()).select(tenants::created_at).first(tx.conn()).await.optional()?;
+    let founded = own(tx.tenant()).select(tenants::created_at).first(tx).await.optional()?;
     founded.ok_or(Error::InvalidToken)
 }
 
@@ -40,7 +37,7 @@ pub async fn founded(tx: &mut ReadTx) -> Result<Instant> {
 pub async fn currency_or_own(tx: &mut ReadTx, given: Option<String>) -> Result<String> {
     match given {
         Some(currency) => Ok(currency),
-        None => Ok(own(tx.tenant()).select(tenants::currency).first(tx.conn()).await?),
+        None => Ok(own(tx.tenant()).select(tenants::currency).first(tx).await?),
     }
 }
 
@@ -52,14 +49,14 @@ pub async fn today(tx: &mut ReadTx) -> Result<Day> {
 
 /// The time zone whose days are the tenant's.
 pub async fn timezone(tx: &mut ReadTx) -> Result<Tz> {
-    let name: String = own(tx.tenant()).select(tenants::timezone).first(tx.conn()).await?;
+    let name: String = own(tx.tenant()).select(tenants::timezone).first(tx).await?;
     name.parse().map_err(|error: ParseError| Error::Internal(error.into()))
 }
 
 /// The tenant as it is now, for a change in this transaction.
 pub async fn find_to_change(tx: &mut WriteTx) -> Result<Locked<Tenant>> {
     let tenant = own(tx.tenant()).select(Tenant::as_select());
-    let tenant = for_update(tenant).get_result(tx.conn()).await.optional()?;
+    let tenant = for_update(tenant).get_result(tx).await.optional()?;
     Ok(Locked::new(tenant.ok_or(Error::InvalidToken)?))
 }
 
@@ -75,30 +72,30 @@ pub struct RegistrationPolicy {
 /// gone. The tenant is locked before any row of it, as its removal does, so that no two wait for each other.
 pub async fn lock_shared(tx: &mut WriteTx) -> Result<Option<RegistrationPolicy>> {
     let policy = own(tx.tenant()).select((tenants::open_registration, tenants::is_suspended));
-    let policy: Option<(bool, bool)> = for_share(policy).get_result(tx.conn()).await.optional()?;
+    let policy: Option<(bool, bool)> = for_share(policy).get_result(tx).await.optional()?;
     Ok(policy.map(|(is_open, is_suspended)| RegistrationPolicy { is_open, is_suspended }))
 }
 
 /// Makes the lease's tenant, with the settings that a new one has. A taken slug is a conflict on `tenant_id`, which is
 /// what registration calls it.
-pub async fn insert(tx: &mut WriteTx, tenant: NewTenant) -> Result<Audited<()>> {
-    let changes = Changes::created(&tenant);
-    let NewTenant { slug, name, open_registration } = tenant;
+pub async fn insert(tx: &mut WriteTx, new: NewTenant) -> Result<Audited<()>> {
+    let changes = Changes::created(&new);
+    let tenant = Tenant::new(tx.tenant(), new, tx.now());
     let row = (
-        tenants::id.eq(tx.tenant()),
-        tenants::slug.eq(slug),
-        tenants::name.eq(name),
-        tenants::timezone.eq("UTC"),
-        tenants::currency.eq("USD"),
-        tenants::open_registration.eq(open_registration),
-        tenants::version.eq(1),
-        tenants::created_at.eq(tx.now()),
-        tenants::updated_at.eq(tx.now()),
+        tenants::id.eq(tenant.id),
+        tenants::slug.eq(&tenant.slug),
+        tenants::name.eq(&tenant.input.name),
+        tenants::timezone.eq(&tenant.input.timezone),
+        tenants::currency.eq(&tenant.input.currency),
+        tenants::open_registration.eq(tenant.input.open_registration),
+        tenants::version.eq(tenant.version),
+        tenants::created_at.eq(tenant.created_at),
+        tenants::updated_at.eq(tenant.updated_at),
     );
-    diesel::insert_into(tenants::table).values(row).execute(tx.conn()).await.taken("tenant_id")?;
+    let row = Statement::of(diesel::insert_into(tenants::table).values(row)).taken("tenant_id");
+    let audited = tx.changed(Change::created(tenant.id, &tenant).telling(changes), row).await?;
     tx.prepare_data_keys().await?;
-    let tenant = tx.tenant();
-    tx.audit(Action::Create, tenant, changes).await
+    Ok(audited)
 }
 
 /// Only somebody with a verified address opens it for registration, as `opened_by` proves.
@@ -113,31 +110,26 @@ pub async fn update(
     }
     let after = Tenant { input, version: before.version + 1, updated_at: tx.now(), ..before.clone() };
     let change = (&after.input, tenants::version.eq(after.version), tenants::updated_at.eq(after.updated_at));
-    diesel::update(own(after.id)).set(change).execute(tx.conn()).await?;
-    Ok(tx.audit(Action::Update, after.id, Changes::updated(&*before, &after)).await?.with(after))
+    let row = diesel::update(own(after.id)).set(change);
+    Ok(tx.changed(Change::updated(after.id, &*before, &after), row).await?.with(after))
 }
 
 /// From now on nobody of it is served or can sign in, and its slug and names are free. The rows go in the background.
 pub async fn delete(tx: &mut WriteTx) -> Result<Audited<()>> {
     let (tenant, now) = (tx.tenant(), tx.now());
-    let locked = for_update(own(tenant).select(tenants::id)).get_result(tx.conn()).await.optional()?;
+    let locked = for_update(own(tenant).select(tenants::id)).get_result(tx).await.optional()?;
     let _: TenantId = locked.ok_or(Error::InvalidToken)?; // nobody comes in meanwhile
-    if users::has_operators(tx).await? {
-        let message = "names a tenant that operators of the server belong to"; // its owners have no power over operators
-        return Err(Error::Conflict(Detail::of("confirm", message)));
-    }
-    diesel::delete(logins::table.filter(logins::tenant_id.eq(tenant))).execute(tx.conn()).await?;
-    diesel::delete(invitations::table.filter(invitations::tenant_id.eq(tenant))).execute(tx.conn()).await?;
     let gone = (
         tenants::slug.eq(format!("deleted.{}", tenant.0.simple())), // no slug that people can ask for has a dot
         tenants::open_registration.eq(false),
         tenants::deleted_at.eq(now),
         tenants::updated_at.eq(now),
     );
-    tx.destroy_data_keys().await?;
     // Stored answers may hold amounts, and are encrypted under another key.
-    diesel::delete(idempotency_keys::table.filter(idempotency_keys::tenant_id.eq(tenant))).execute(tx.conn()).await?;
-    diesel::update(own(tenant)).set(gone).execute(tx.conn()).await?;
+    let answers = idempotency_keys::table.filter(idempotency_keys::tenant_id.eq(tenant));
+    let rows = Statements::default().and(diesel::delete(answers)).and(diesel::update(own(tenant)).set(gone));
+    let audited = tx.changed(Change::of(Action::Delete, tenant), rows).await?;
+    tx.destroy_data_keys().await?;
     tx.enqueue(&RemoveTenant {}).await?;
-    tx.audit(Action::Delete, tenant, Changes::none()).await
+    Ok(audited)
 }

@@ -58,6 +58,15 @@ pub struct Tenant {
     pub updated_at: Instant,
 }
 
+impl Tenant {
+    /// A new tenant, with the settings that each begins with.
+    pub fn new(id: TenantId, new: NewTenant, now: Instant) -> Self {
+        let NewTenant { slug, name, open_registration } = new;
+        let input = TenantInput { name, timezone: "UTC".to_owned(), currency: "USD".to_owned(), open_registration };
+        Self { id, slug, input, version: 1, created_at: now, updated_at: now }
+    }
+}
+
 crate::resource!(Tenant, record, {
     /// Everybody finds their own under this address.
     fn tag(&self) -> String {

@@ -14,11 +14,12 @@ use crate::db::schema::{idempotency_keys, logins, sessions, users};
 use crate::db::search::like;
 use crate::db::sql::{for_update, text_or};
 use crate::db::types::{Instant, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, Principal, ReadTx, WriteTx, one_time_tokens};
-use crate::resources::meetings::{attendees, calendar};
+use crate::db::{
+    Action, Any, Audited, Change, Changes, Principal, ReadTx, RunQueryDsl, Statement, Statements, WriteTx,
+    one_time_tokens,
+};
 use crate::{narrowed, paged};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 #[diesel::dsl::auto_type(no_type_alias)]
 fn all(tenant: TenantId) -> _ {
@@ -61,7 +62,7 @@ pub async fn list(tx: &mut ReadTx, list: &List<UserFilter>, with_email: bool) ->
 }
 
 pub async fn find_account(tx: &mut ReadTx, id: UserId) -> Result<Account> {
-    Ok(one(tx.tenant(), id).select(Account::as_select()).first(tx.conn()).await?)
+    Ok(one(tx.tenant(), id).select(Account::as_select()).first(tx).await?)
 }
 
 /// The user as they are now, for a change in this transaction, and how high the actor stands by now. The owners are locked
@@ -71,28 +72,34 @@ pub async fn find_to_change(tx: &mut WriteTx, id: UserId) -> Result<(Rank, Locke
     lock_owners(tx).await?;
     let actor = tx.actor();
     let both = all(tx.tenant()).filter(users::id.eq_any([actor, id])).order(users::id).select(users::id);
-    let _: Vec<UserId> = for_update(both).get_results(tx.conn()).await?;
+    let _: Vec<UserId> = for_update(both).get_results(tx).await?;
     let Principal { role, is_superuser, .. } = tx.principal_of(actor).await?.ok_or(Error::InvalidToken)?;
     Ok((Rank { role, is_superuser }, Locked::new(find_account(tx, id).await?)))
 }
 
-/// Whether somebody of the tenant operates the server.
-pub async fn has_operators(tx: &mut ReadTx) -> Result<bool> {
+/// Frees the names of all users of a tenant that is about to be deleted. 409 if somebody of it operates the server.
+pub async fn release_names(tx: &mut WriteTx) -> Result<()> {
     let operators = all(tx.tenant()).filter(users::is_superuser.eq(true));
-    Ok(operators.count().get_result::<i64>(tx.conn()).await? > 0)
+    if operators.count().get_result::<i64>(tx).await? > 0 {
+        let message = "names a tenant that operators of the server belong to"; // its owners have no power over operators
+        return Err(Error::Conflict(Detail::of("confirm", message)));
+    }
+    let names = diesel::delete(logins::table.filter(logins::tenant_id.eq(tx.tenant())));
+    tx.execute_unaudited("the tenant's row tells of it", names).await?;
+    Ok(())
 }
 
 /// 422 on `member` where there is no such user.
 pub async fn must_exist(tx: &mut WriteTx, member: &str, id: Option<UserId>) -> Result<()> {
     let Some(id) = id else { return Ok(()) };
-    let found: Option<UserId> = one(tx.tenant(), id).select(users::id).first(tx.conn()).await.optional()?;
+    let found: Option<UserId> = one(tx.tenant(), id).select(users::id).first(tx).await.optional()?;
     found.map(|_| ()).ok_or_else(|| Error::unprocessable(member, "does not exist"))
 }
 
 /// 422 on `member` where there is no such user, or one who is disabled.
 pub async fn must_be_active(tx: &mut WriteTx, member: &str, id: Option<UserId>) -> Result<()> {
     let Some(id) = id else { return Ok(()) };
-    let is_active: Option<bool> = one(tx.tenant(), id).select(users::is_active).first(tx.conn()).await.optional()?;
+    let is_active: Option<bool> = one(tx.tenant(), id).select(users::is_active).first(tx).await.optional()?;
     match is_active {
         Some(true) => Ok(()),
         Some(false) => Err(Error::unprocessable(member, "is disabled")),
@@ -105,14 +112,14 @@ pub async fn named(tx: &mut ReadTx, usernames: Vec<String>) -> Result<Vec<UserId
     let names = logins::table.filter(logins::tenant_id.eq(tx.tenant())).filter(logins::name.eq_any(usernames));
     let active = all(tx.tenant()).filter(users::is_active.eq(true));
     let named = active.filter(users::id.eq_any(names.select(logins::user_id)));
-    Ok(named.order(users::id).select(users::id).load(tx.conn()).await?)
+    Ok(named.order(users::id).select(users::id).load(tx).await?)
 }
 
 /// The address that a person has proved to be theirs, in each form in which it may be stored; none where they have not.
 pub async fn verified_forms(tx: &mut ReadTx, id: UserId) -> Result<Vec<String>> {
     let verified = users::email_verified.eq(true).and(users::kind.eq(UserKind::Person));
     let address = one(tx.tenant(), id).filter(verified).select(users::email);
-    let address: Option<String> = address.first(tx.conn()).await.optional()?;
+    let address: Option<String> = address.first(tx).await.optional()?;
     Ok(address.map_or_else(Vec::new, |address| Email::of_stored(&address).stored_forms()))
 }
 
@@ -120,19 +127,19 @@ pub async fn verified_forms(tx: &mut ReadTx, id: UserId) -> Result<Vec<String>> 
 pub async fn with_email(tx: &mut ReadTx, email: &Email) -> Result<Option<UserId>> {
     let person =
         all(tx.tenant()).filter(users::email.eq_any(email.stored_forms())).filter(users::kind.eq(UserKind::Person));
-    Ok(person.select(users::id).first(tx.conn()).await.optional()?)
+    Ok(person.select(users::id).first(tx).await.optional()?)
 }
 
 /// One's own row, to be changed in this transaction.
 pub async fn find_own_to_change(tx: &mut WriteTx) -> Result<Locked<User>> {
     let user = one(tx.tenant(), tx.actor()).filter(users::is_active.eq(true)).select(User::as_select());
-    let user = for_update(user).get_result(tx.conn()).await.optional()?;
+    let user = for_update(user).get_result(tx).await.optional()?;
     Ok(Locked::new(user.ok_or(Error::InvalidToken)?))
 }
 
 /// The caller's own row. `InvalidToken` if the user was removed after the request was authenticated.
 pub async fn find(tx: &mut ReadTx, id: UserId) -> Result<User> {
-    let user = one(tx.tenant(), id).select(User::as_select()).first(tx.conn()).await.optional()?;
+    let user = one(tx.tenant(), id).select(User::as_select()).first(tx).await.optional()?;
     user.ok_or(Error::InvalidToken)
 }
 
@@ -144,7 +151,7 @@ pub struct Credentials {
 
 pub async fn credentials(tx: &mut ReadTx, id: UserId) -> Result<Option<Credentials>> {
     let row = one(tx.tenant(), id).select((User::as_select(), users::password_hash));
-    let row: Option<(User, Option<String>)> = row.first(tx.conn()).await.optional()?;
+    let row: Option<(User, Option<String>)> = row.first(tx).await.optional()?;
     Ok(row.map(|(user, password_hash)| Credentials { user, password_hash }))
 }
 
@@ -166,12 +173,11 @@ pub async fn insert(tx: &mut WriteTx, id: UserId, new: NewUser) -> Result<Audite
         updated_at: tx.now(),
         version: 1,
     };
-    insert_row(tx, &user, Some(password_hash)).await?;
+    let audited = tx.changed(Change::created(id, &user), row(&user, Some(password_hash))).await?;
     tx.add_email(id, &email).await?;
     if let Some(username) = user.username.clone() {
         tx.add_username(id, username).await?;
     }
-    let audited = tx.audit(Action::Create, user.id, Changes::created(&user)).await?;
     Ok(audited.with(user))
 }
 
@@ -192,12 +198,11 @@ pub async fn insert_service(tx: &mut WriteTx, id: UserId, name: String, role: Ro
         updated_at: tx.now(),
         version: 1,
     };
-    insert_row(tx, &user, None).await?;
-    let audited = tx.audit(Action::Create, user.id, Changes::created(&user)).await?;
-    Ok(audited.with(user))
+    Ok(tx.changed(Change::created(id, &user), row(&user, None)).await?.with(user))
 }
 
-async fn insert_row(tx: &mut WriteTx, user: &User, password_hash: Option<String>) -> Result<()> {
+/// The row of a new user.
+fn row(user: &User, password_hash: Option<String>) -> Statement<'_> {
     let row = (
         users::tenant_id.eq(user.tenant_id),
         users::id.eq(user.id),
@@ -215,15 +220,14 @@ async fn insert_row(tx: &mut WriteTx, user: &User, password_hash: Option<String>
         users::created_at.eq(user.created_at),
         users::updated_at.eq(user.updated_at),
     );
-    diesel::insert_into(users::table).values(row).execute(tx.conn()).await?;
-    Ok(())
+    Statement::of(diesel::insert_into(users::table).values(row))
 }
 
 /// Stores the actor's address in its canonical form, where it was made before there was one: `PreconditionFailed` where it
 /// is. What was mailed to it stays good.
 pub async fn renew_email(tx: &mut WriteTx) -> Result<Audited<User>> {
     let (tenant, id, now) = (tx.tenant(), tx.actor(), tx.now());
-    let _: UserId = for_update(one(tenant, id).select(users::id)).get_result(tx.conn()).await?;
+    let _: UserId = for_update(one(tenant, id).select(users::id)).get_result(tx).await?;
     let before = find(tx, id).await?;
     let email = Email::of_stored(&before.email);
     if email.as_str() == before.email {
@@ -235,39 +239,38 @@ pub async fn renew_email(tx: &mut WriteTx) -> Result<Audited<User>> {
     tx.readdress_tokens(id, &before.email, &after.email).await?;
     let change =
         (users::email.eq(&after.email), users::version.eq(after.version), users::updated_at.eq(after.updated_at));
-    diesel::update(one(tenant, id)).set(change).execute(tx.conn()).await?;
-    Ok(tx.audit(Action::Update, id, Changes::updated(&before, &after)).await?.with(after))
+    let row = diesel::update(one(tenant, id)).set(change);
+    Ok(tx.changed(Change::updated(id, &before, &after), row).await?.with(after))
 }
 
-/// Changes the actor's password, if it still is the one that was checked. The caller ends sessions and writes the audit
-/// row.
-pub async fn set_password(tx: &mut WriteTx, checked: String, new: String) -> Result<User> {
+/// Changes the actor's password, if it still is the one that was checked: `PreconditionFailed` otherwise. The caller ends
+/// sessions.
+pub async fn set_password(tx: &mut WriteTx, checked: String, new: String) -> Result<Audited<User>> {
     let (tenant, id, now) = (tx.tenant(), tx.actor(), tx.now());
     let user = one(tenant, id).filter(users::password_hash.eq(checked));
+    // The user's row before what hangs on it, as others do it: no two wait for each other.
+    let locked = for_update(user.select(users::id)).get_result(tx).await.optional()?;
+    let _: UserId = locked.ok_or(Error::PreconditionFailed)?;
     let change = (users::password_hash.eq(new), users::version.eq(users::version + 1), users::updated_at.eq(now));
-    match diesel::update(user).set(change).execute(tx.conn()).await? {
-        0 => Err(Error::PreconditionFailed),
-        _ => {
-            tx.void_tokens(id, &[Purpose::PasswordReset]).await?;
-            calendar::revoke(tx, id).await?;
-            find(tx, id).await
-        }
-    }
+    let row = diesel::update(one(tenant, id)).set(change);
+    let audited = tx.changed(Change::of(Action::PasswordChange, id), row).await?;
+    tx.void_tokens(id, &[Purpose::PasswordReset]).await?;
+    Ok(audited.with(find(tx, id).await?))
 }
 
 /// Sets the actor's password, which a token that was mailed to `email` allows, while that is their address. Gives the user as
-/// they were before. The actor's row is locked. The caller ends sessions and writes the audit row.
-pub async fn replace_password(tx: &mut WriteTx, new: String, email: &str) -> Result<User> {
+/// they were before. The actor's row is locked. The caller ends sessions.
+pub async fn replace_password(tx: &mut WriteTx, new: String, email: &str) -> Result<Audited<User>> {
     let (id, now) = (tx.actor(), tx.now());
     let user = find(tx, id).await?;
     if user.email != email {
         return Err(one_time_tokens::invalid()); // a reader of a former mailbox gets nowhere
     }
     let change = (users::password_hash.eq(new), users::version.eq(users::version + 1), users::updated_at.eq(now));
-    diesel::update(one(tx.tenant(), id)).set(change).execute(tx.conn()).await?;
+    let row = diesel::update(one(tx.tenant(), id)).set(change);
+    let audited = tx.changed(Change::of(Action::PasswordReset, id), row).await?;
     tx.void_tokens(id, &[Purpose::PasswordReset]).await?;
-    calendar::revoke(tx, id).await?;
-    Ok(user)
+    Ok(audited.with(user))
 }
 
 /// What a proof that the actor reads the mail of an address means for their account.
@@ -286,7 +289,7 @@ pub async fn verify_email(tx: &mut WriteTx, email: &str) -> Result<Proof> {
     let (tenant, id, now) = (tx.tenant(), tx.actor(), tx.now());
     let unproved = users::email.eq(email.to_owned()).and(users::email_verified.eq(false));
     let first: Option<Option<Instant>> =
-        one(tenant, id).filter(unproved.clone()).select(users::first_verified_at).first(tx.conn()).await.optional()?;
+        one(tenant, id).filter(unproved.clone()).select(users::first_verified_at).first(tx).await.optional()?;
     let Some(first) = first else { return Ok(Proof::Repeated) };
     let change = (
         users::email_verified.eq(true),
@@ -294,7 +297,8 @@ pub async fn verify_email(tx: &mut WriteTx, email: &str) -> Result<Proof> {
         users::version.eq(users::version + 1),
         users::updated_at.eq(now),
     );
-    diesel::update(one(tenant, id).filter(unproved)).set(change).execute(tx.conn()).await?;
+    let row = diesel::update(one(tenant, id).filter(unproved)).set(change);
+    tx.execute_unaudited("the caller writes the row, once what follows from the proof is done", row).await?;
     Ok(if first.is_none() { Proof::FirstOfAccount } else { Proof::FirstOfAddress })
 }
 
@@ -302,7 +306,7 @@ pub async fn verify_email(tx: &mut WriteTx, email: &str) -> Result<Proof> {
 pub async fn still_has(tx: &mut WriteTx, checked: Option<String>) -> Result<bool> {
     let Some(checked) = checked else { return Ok(true) };
     let user = one(tx.tenant(), tx.actor()).filter(users::password_hash.eq(checked));
-    let found: Option<UserId> = user.select(users::id).first(tx.conn()).await.optional()?;
+    let found: Option<UserId> = user.select(users::id).first(tx).await.optional()?;
     Ok(found.is_some())
 }
 
@@ -324,9 +328,10 @@ pub async fn update_profile(
         version: before.version + 1,
         ..before.clone()
     };
-    if new_hash.is_some() {
+    if let Some(hash) = new_hash {
+        let row = diesel::update(one(tx.tenant(), after.id)).set(users::password_hash.eq(hash));
+        let _ = tx.changed(Change::of(Action::PasswordChange, after.id), row).await?; // the profile's own row is last
         tx.void_tokens(after.id, &[Purpose::PasswordReset]).await?;
-        calendar::revoke(tx, after.id).await?;
     }
     if let Some(email) = &moved_to {
         tx.void_tokens(after.id, &Purpose::ALL).await?;
@@ -349,12 +354,8 @@ pub async fn update_profile(
         users::version.eq(after.version),
         users::updated_at.eq(after.updated_at),
     );
-    diesel::update(one(tx.tenant(), after.id)).set(change).execute(tx.conn()).await?;
-    if let Some(hash) = new_hash {
-        diesel::update(one(tx.tenant(), after.id)).set(users::password_hash.eq(hash)).execute(tx.conn()).await?;
-        let _ = tx.audit(Action::PasswordChange, after.id, Changes::none()).await?; // the profile's own row is last
-    }
-    Ok(tx.audit(Action::Update, after.id, Changes::updated(&*before, &after)).await?.with(after))
+    let row = diesel::update(one(tx.tenant(), after.id)).set(change);
+    Ok(tx.changed(Change::updated(after.id, &*before, &after), row).await?.with(after))
 }
 
 /// Changes another user, as an admin does.
@@ -374,11 +375,12 @@ pub async fn update(tx: &mut WriteTx, before: Authorized<Account>, change: Allow
         users::version.eq(user.version),
         users::updated_at.eq(user.updated_at),
     );
-    diesel::update(one(tx.tenant(), user.id)).set(change).execute(tx.conn()).await?;
+    let row = diesel::update(one(tx.tenant(), user.id)).set(change);
+    let change = Change::updated(user.id, &before.user, &user).telling(Changes::updated(&was, &input));
+    let audited = tx.changed(change, row).await?;
     if ends_sessions(&was, &input) {
         tx.end_sessions(user.id, None).await?;
     }
-    let audited = tx.audit(Action::Update, user.id, Changes::updated(&was, &input)).await?;
     Ok(audited.with(Account { user, requests_per_hour }.into()))
 }
 
@@ -388,19 +390,12 @@ pub async fn delete(tx: &mut WriteTx, account: Authorized<Account>) -> Result<Au
     if account.user.kind == UserKind::Person && loses_owner(&account.as_input(), None) {
         keep_an_owner(tx, id).await?;
     }
-    let of_user = logins::tenant_id.eq(tenant).and(logins::user_id.eq(id));
-    diesel::delete(logins::table.filter(of_user)).execute(tx.conn()).await?;
+    let logins_of = logins::tenant_id.eq(tenant).and(logins::user_id.eq(id));
+    let sessions_of = sessions::tenant_id.eq(tenant).and(sessions::user_id.eq(id));
+    let answers_of = idempotency_keys::tenant_id.eq(tenant).and(idempotency_keys::user_id.eq(id));
     tx.void_tokens(id, &Purpose::ALL).await?;
-    calendar::revoke(tx, id).await?;
-    let of_user = sessions::tenant_id.eq(tenant).and(sessions::user_id.eq(id));
-    diesel::delete(sessions::table.filter(of_user)).execute(tx.conn()).await?;
-    let of_user = idempotency_keys::tenant_id.eq(tenant).and(idempotency_keys::user_id.eq(id));
-    diesel::delete(idempotency_keys::table.filter(of_user)).execute(tx.conn()).await?;
     tx.end_sessions(id, None).await?;
     tx.enqueue(&RevokeSessions { user: id }).await?;
-    // Not their id: it would tell everybody whose address it was.
-    let nobody = format!("{}@removed.invalid", tx.env().uuid());
-    attendees::anonymize_guest(tx, &account.user.email, &nobody).await?;
     let nobody = (
         users::email.eq(format!("{id}@removed.invalid")),
         users::username.eq(None::<String>),
@@ -413,8 +408,13 @@ pub async fn delete(tx: &mut WriteTx, account: Authorized<Account>) -> Result<Au
         users::updated_at.eq(now),
         users::version.eq(users::version + 1),
     );
-    diesel::update(one(tenant, id)).set(nobody).execute(tx.conn()).await?;
-    tx.audit(Action::Delete, id, Changes::none()).await // that they are gone, and not once more who they were
+    let rows = Statements::default()
+        .and(diesel::delete(logins::table.filter(logins_of)))
+        .and(diesel::delete(sessions::table.filter(sessions_of)))
+        .and(diesel::delete(idempotency_keys::table.filter(answers_of)))
+        .and(diesel::update(one(tenant, id)).set(nobody));
+    // The audit row tells that they are gone, and not once more who they were.
+    tx.changed(Change::deleted(id, &account.user).telling(Changes::none()), rows).await
 }
 
 /// Takes a service account out of service; it keeps its name, which is nobody's.
@@ -426,7 +426,7 @@ pub async fn retire(tx: &mut WriteTx, id: UserId) -> Result<()> {
         users::updated_at.eq(now),
         users::version.eq(users::version + 1),
     );
-    diesel::update(one(tx.tenant(), id)).set(gone).execute(tx.conn()).await?;
+    tx.execute_unaudited("the row of its API key tells of it", diesel::update(one(tx.tenant(), id)).set(gone)).await?;
     Ok(())
 }
 
@@ -434,7 +434,7 @@ pub async fn retire(tx: &mut WriteTx, id: UserId) -> Result<()> {
 async fn lock_owners(tx: &mut WriteTx) -> Result<Vec<UserId>> {
     let owners = all(tx.tenant()).filter(users::role.eq(Role::Owner)).filter(users::is_active.eq(true));
     let owners = owners.filter(users::kind.eq(UserKind::Person)).order(users::id).select(users::id);
-    Ok(for_update(owners).get_results(tx.conn()).await?)
+    Ok(for_update(owners).get_results(tx).await?)
 }
 
 /// 409 where nobody but this user owns the tenant.

@@ -6,12 +6,11 @@ use crate::base::error::Result;
 use crate::db::deadline::InTime;
 use crate::db::schema::contract_history as history;
 use crate::db::types::{ContractId, HistoryId, TenantId};
-use crate::db::{Any, ReadTx, WriteTx};
+use crate::db::{Any, ReadTx, RunQueryDsl, Statement, WriteTx};
 use crate::paged;
 use crate::resources::contracts::queries::{find, keys, sealed};
 use crate::resources::contracts::types::{Contract, ContractInput};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use poem_openapi::types::ToJSON;
 use serde_json::Value;
 
@@ -37,21 +36,21 @@ pub async fn list(
     Ok(list.page(entries, total))
 }
 
-/// Writes down what differs.
+/// Writes down what differs since a contract was changed.
 pub async fn record(tx: &mut WriteTx, before: &Contract, after: &Contract) -> Result<()> {
     let (from, to) = (&before.input.amount, &after.input.amount);
     if from != to {
         let entry = entry(tx, after, "amount");
         let from_sealed = sealed(tx, place(entry.id, FROM), from.as_ref()).await?;
         let to_sealed = sealed(tx, place(entry.id, TO), to.as_ref()).await?;
-        insert(tx, after.id, Row { from_sealed, to_sealed, ..entry }).await?;
+        insert(tx, after.id, Row { from_sealed, to_sealed, ..entry });
     }
     let others = |contract: &Contract| ContractInput { amount: None, ..contract.input.clone() }.to_json();
     let (from, to) = (others(before).unwrap_or_default(), others(after).unwrap_or_default());
     for (field, to) in to.as_object().into_iter().flatten().filter(|(field, to)| from[*field] != **to) {
         let (from_value, to_value) = (text(&from[field]), text(to));
         let entry = Row { from_value, to_value, ..entry(tx, after, field) };
-        insert(tx, after.id, entry).await?;
+        insert(tx, after.id, entry);
     }
     Ok(())
 }
@@ -71,10 +70,10 @@ fn entry(tx: &WriteTx, after: &Contract, field: &str) -> Row {
     }
 }
 
-async fn insert(tx: &mut WriteTx, contract: ContractId, entry: Row) -> Result<()> {
+fn insert(tx: &mut WriteTx, contract: ContractId, entry: Row) {
     let row = (history::tenant_id.eq(tx.tenant()), history::contract_id.eq(contract), entry);
-    diesel::insert_into(history::table).values(row).execute(tx.conn()).await?;
-    Ok(())
+    let insert = Statement::of(diesel::insert_into(history::table).values(row));
+    tx.write_at_end("the contract's row tells of the change", insert);
 }
 
 /// As people read it: tags with commas between.
@@ -87,8 +86,9 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// A contract that is deleted takes its history with it.
+/// Deletes the history of a contract that is about to be deleted.
 pub async fn delete_of(tx: &mut WriteTx, contract: ContractId) -> Result<()> {
-    diesel::delete(of(tx.tenant(), contract)).execute(tx.conn()).await?;
+    let rows = diesel::delete(of(tx.tenant(), contract));
+    tx.execute_unaudited("the contract's row tells of it", rows).await?;
     Ok(())
 }

@@ -5,17 +5,15 @@ use crate::api::list::{Batch, List, Page};
 use crate::api::{Authorized, Locked};
 use crate::base::error::{Detail, Error, Result};
 use crate::db::deadline::InTime;
-use crate::db::error::Constraint;
 use crate::db::schema::meeting_action_items as items;
 use crate::db::sql::{for_update, insert_many};
 use crate::db::types::{ActionItemId, Instant, MeetingId, TaskId, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
+use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx};
 use crate::resources::meetings::queries as meetings;
 use crate::resources::tasks::Task;
 use crate::resources::{tasks, users};
 use crate::{batch, paged};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use std::slice;
 
 #[diesel::dsl::auto_type(no_type_alias)]
@@ -46,16 +44,16 @@ pub async fn list(tx: &mut ReadTx, meeting: MeetingId, list: &List<ActionItemFil
 pub async fn about(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<ActionItem>> {
     let of_user = items::created_by.eq(user).or(items::assignee_id.eq(user));
     let rows = batch!(items::table.filter(items::tenant_id.eq(tx.tenant())), of_user, next, (items::id, ActionItemId));
-    Ok(rows.select(ActionItem::as_select()).load(tx.conn()).await?)
+    Ok(rows.select(ActionItem::as_select()).load(tx).await?)
 }
 
 pub async fn find(tx: &mut ReadTx, meeting: MeetingId, id: ActionItemId) -> Result<ActionItem> {
-    Ok(one(tx.tenant(), meeting, id).select(ActionItem::as_select()).first(tx.conn()).await?)
+    Ok(one(tx.tenant(), meeting, id).select(ActionItem::as_select()).first(tx).await?)
 }
 
 async fn locked(tx: &mut WriteTx, meeting: MeetingId, id: ActionItemId) -> Result<ActionItem> {
     let item = one(tx.tenant(), meeting, id).select(ActionItem::as_select());
-    Ok(for_update(item).get_result(tx.conn()).await?)
+    Ok(for_update(item).get_result(tx).await?)
 }
 
 pub async fn find_to_change(tx: &mut WriteTx, meeting: MeetingId, id: ActionItemId) -> Result<Locked<ActionItem>> {
@@ -76,13 +74,18 @@ pub async fn insert(tx: &mut WriteTx, meeting: MeetingId, input: ActionItemInput
         created_at: now,
         updated_at: now,
     };
-    store(tx, slice::from_ref(&item)).await.refers_to("assignee_id")?;
-    Ok(tx.audit(Action::Create, item.id, Changes::created(&item)).await?.with(item))
+    let rows = rows(tx.tenant(), slice::from_ref(&item)).refers_to("assignee_id");
+    Ok(tx.changed(Change::created(item.id, &item), rows).await?.with(item))
 }
 
-/// Writes the rows of new action items, at least one. Their audit rows are the caller's matter.
-pub async fn store(tx: &mut WriteTx, new: &[ActionItem]) -> QueryResult<usize> {
-    let tenant = tx.tenant();
+/// Stores many new action items, at least one.
+pub async fn store(tx: &mut WriteTx, new: &[ActionItem]) -> Result<()> {
+    let rows = rows(tx.tenant(), new);
+    tx.changed_in_bulk::<ActionItemId>(rows).await
+}
+
+/// The rows of new action items.
+fn rows(tenant: TenantId, new: &[ActionItem]) -> Statement<'static> {
     let row = |item: &'_ ActionItem| {
         (
             items::tenant_id.eq(tenant),
@@ -95,7 +98,7 @@ pub async fn store(tx: &mut WriteTx, new: &[ActionItem]) -> QueryResult<usize> {
             items::updated_at.eq(item.updated_at),
         )
     };
-    insert_many(items::table, new.iter().map(row)).execute(tx.conn()).await
+    Statement::of(insert_many(items::table, new.iter().map(row)))
 }
 
 pub async fn update(
@@ -125,8 +128,7 @@ pub async fn make_task(tx: &mut WriteTx, meeting: MeetingId, id: ActionItemId) -
 /// The task is about to be deleted: what it was made of can be made a task again.
 pub async fn unlink_task(tx: &mut WriteTx, task: TaskId) -> Result<()> {
     let made = items::table.filter(items::tenant_id.eq(tx.tenant())).filter(items::task_id.eq(task));
-    let made: Option<ActionItem> =
-        for_update(made.select(ActionItem::as_select())).get_result(tx.conn()).await.optional()?;
+    let made: Option<ActionItem> = for_update(made.select(ActionItem::as_select())).get_result(tx).await.optional()?;
     if let Some(item) = made {
         let _ = save(tx, &item, ActionItem { task_id: None, ..item.clone() }).await?; // the task's own row is last
     }
@@ -136,26 +138,24 @@ pub async fn unlink_task(tx: &mut WriteTx, task: TaskId) -> Result<()> {
 /// Writes the next version.
 async fn save(tx: &mut WriteTx, before: &ActionItem, after: ActionItem) -> Result<Audited<ActionItem>> {
     let item = ActionItem { version: before.version + 1, updated_at: tx.now(), ..after };
-    diesel::update(one(tx.tenant(), item.meeting_id, item.id))
-        .set((
-            &item.input,
-            items::task_id.eq(item.task_id),
-            items::version.eq(item.version),
-            items::updated_at.eq(item.updated_at),
-        ))
-        .execute(tx.conn())
-        .await
-        .refers_to("assignee_id")?;
-    Ok(tx.audit(Action::Update, item.id, Changes::updated(before, &item)).await?.with(item))
+    let row = diesel::update(one(tx.tenant(), item.meeting_id, item.id)).set((
+        &item.input,
+        items::task_id.eq(item.task_id),
+        items::version.eq(item.version),
+        items::updated_at.eq(item.updated_at),
+    ));
+    let row = Statement::of(row).refers_to("assignee_id");
+    Ok(tx.changed(Change::updated(item.id, before, &item), row).await?.with(item))
 }
 
 pub async fn delete(tx: &mut WriteTx, item: Authorized<ActionItem>) -> Result<Audited<()>> {
-    diesel::delete(one(tx.tenant(), item.meeting_id, item.id)).execute(tx.conn()).await?;
-    tx.audit(Action::Delete, item.id, Changes::deleted(&*item)).await
+    let row = diesel::delete(one(tx.tenant(), item.meeting_id, item.id));
+    tx.changed(Change::deleted(item.id, &*item), row).await
 }
 
-/// The meeting is going, and has the audit row.
+/// Deletes the action items of a meeting that is about to be deleted.
 pub async fn delete_all(tx: &mut WriteTx, meeting: MeetingId) -> Result<()> {
-    diesel::delete(all(tx.tenant(), meeting)).execute(tx.conn()).await?;
+    let rows = diesel::delete(all(tx.tenant(), meeting));
+    tx.execute_unaudited("the meeting's row tells of it", rows).await?;
     Ok(())
 }

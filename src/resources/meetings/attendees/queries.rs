@@ -7,16 +7,14 @@ use crate::api::scalars::Email;
 use crate::api::{Authorized, Locked};
 use crate::base::error::{Detail, Error, Result};
 use crate::db::deadline::InTime;
-use crate::db::error::Constraint;
 use crate::db::schema::meeting_attendees as attendees;
 use crate::db::sql::{for_update, insert_many};
 use crate::db::types::{AttendeeId, Instant, MeetingId, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
+use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx};
 use crate::resources::meetings::queries as meetings;
 use crate::resources::users;
 use crate::{batch, paged};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use std::slice;
 
 /// So many can be invited to one meeting.
@@ -50,7 +48,7 @@ pub async fn list(tx: &mut ReadTx, meeting: MeetingId, list: &List<AttendeeFilte
 pub async fn of_user(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Attendee>> {
     let of_user = attendees::tenant_id.eq(tx.tenant()).and(attendees::user_id.eq(user));
     let rows = batch!(attendees::table, of_user, next, (attendees::id, AttendeeId));
-    Ok(rows.select(Attendee::as_select()).load(tx.conn()).await?)
+    Ok(rows.select(Attendee::as_select()).load(tx).await?)
 }
 
 /// The same of somebody who was invited by their address: by somebody who may not see the user who has it, or before there was
@@ -58,36 +56,39 @@ pub async fn of_user(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<A
 pub async fn of_guest(tx: &mut ReadTx, email: &Email, next: Batch) -> Result<Vec<Attendee>> {
     let of_guest = attendees::tenant_id.eq(tx.tenant()).and(attendees::email.eq_any(email.stored_forms()));
     let rows = batch!(attendees::table, of_guest, next, (attendees::id, AttendeeId));
-    Ok(rows.select(Attendee::as_select()).load(tx.conn()).await?)
+    Ok(rows.select(Attendee::as_select()).load(tx).await?)
 }
 
-/// The user who has this address was removed: they stay guests, as `nobody`. The removal has the audit row. They are looked for first, as
-/// MariaDB would lock all that it looks at.
-pub async fn anonymize_guest(tx: &mut WriteTx, email: &str, nobody: &str) -> Result<()> {
+/// The user who has this address is about to be removed: guests who were invited by it stay, under an address that is nobody's.
+/// They are looked for first, as MariaDB would lock all that it looks at.
+pub async fn anonymize_guest(tx: &mut WriteTx, email: &str) -> Result<()> {
+    // Not the user's id: it would tell everybody whose address it was.
+    let nobody = format!("{}@removed.invalid", tx.env().uuid());
     let forms = Email::of_stored(email).stored_forms();
     let of_guest = attendees::tenant_id.eq(tx.tenant()).and(attendees::email.eq_any(forms));
-    let ids: Vec<AttendeeId> = attendees::table.filter(of_guest).select(attendees::id).load(tx.conn()).await?;
+    let ids: Vec<AttendeeId> = attendees::table.filter(of_guest).select(attendees::id).load(tx).await?;
     for some in ids.chunks(500) {
         let some = attendees::tenant_id.eq(tx.tenant()).and(attendees::id.eq_any(some.to_vec()));
         let change = (
-            attendees::email.eq(nobody.to_owned()),
+            attendees::email.eq(nobody.clone()),
             attendees::version.eq(attendees::version + 1),
             attendees::updated_at.eq(tx.now()),
         );
-        diesel::update(attendees::table.filter(some)).set(change).execute(tx.conn()).await?;
+        let rows = diesel::update(attendees::table.filter(some)).set(change);
+        tx.execute_unaudited("the user's row tells of the removal", rows).await?;
     }
     Ok(())
 }
 
 pub async fn find(tx: &mut ReadTx, meeting: MeetingId, id: AttendeeId) -> Result<Attendee> {
-    Ok(one(tx.tenant(), meeting, id).select(Attendee::as_select()).first(tx.conn()).await?)
+    Ok(one(tx.tenant(), meeting, id).select(Attendee::as_select()).first(tx).await?)
 }
 
 /// The meeting is locked first, as an invitation does it, so that no two wait for each other.
 pub async fn find_to_change(tx: &mut WriteTx, meeting: MeetingId, id: AttendeeId) -> Result<Locked<Invited>> {
     meetings::lock(tx, meeting).await?;
     let attendee = one(tx.tenant(), meeting, id).select(Attendee::as_select());
-    let attendee = for_update(attendee).get_result(tx.conn()).await?;
+    let attendee = for_update(attendee).get_result(tx).await?;
     let actor = tx.actor();
     let forms = users::verified_forms(tx, actor).await?;
     Ok(Locked::new(Invited::new(attendee, actor, &forms)))
@@ -114,7 +115,7 @@ pub async fn insert(
     if let (Some(_), Some(email)) = (user_id, &email) {
         must_be_no_guest(tx, meeting, email).await?;
     }
-    let count: i64 = all(tx.tenant(), meeting).count().get_result(tx.conn()).await?;
+    let count: i64 = all(tx.tenant(), meeting).count().get_result(tx).await?;
     if count >= MOST {
         return Err(Error::unprocessable(member, format!("the meeting already has {MOST} attendees")));
     }
@@ -128,23 +129,29 @@ pub async fn insert(
         created_at: tx.now(),
         updated_at: tx.now(),
     };
-    store(tx, slice::from_ref(&attendee)).await.taken(member)?;
+    let rows = rows(tx.tenant(), slice::from_ref(&attendee)).taken(member);
+    let audited = tx.changed(Change::created(attendee.id, &attendee), rows).await?;
     meetings::revise(tx, meeting).await?;
-    Ok(tx.audit(Action::Create, attendee.id, Changes::created(&attendee)).await?.with(attendee))
+    Ok(audited.with(attendee))
 }
 
 /// 409 where this address is invited already, as a guest's.
 async fn must_be_no_guest(tx: &mut ReadTx, meeting: MeetingId, email: &Email) -> Result<()> {
     let guest = all(tx.tenant(), meeting).filter(attendees::email.eq_any(email.stored_forms()));
-    match guest.count().get_result::<i64>(tx.conn()).await? {
+    match guest.count().get_result::<i64>(tx).await? {
         0 => Ok(()),
         _ => Err(Error::Conflict(Detail::of("email", "is taken"))),
     }
 }
 
-/// Writes the rows of new attendees, at least one. Their audit rows are the caller's matter.
-pub async fn store(tx: &mut WriteTx, new: &[Attendee]) -> QueryResult<usize> {
-    let tenant = tx.tenant();
+/// Stores many new attendees, at least one.
+pub async fn store(tx: &mut WriteTx, new: &[Attendee]) -> Result<()> {
+    let rows = rows(tx.tenant(), new);
+    tx.changed_in_bulk::<AttendeeId>(rows).await
+}
+
+/// The rows of new attendees.
+fn rows(tenant: TenantId, new: &[Attendee]) -> Statement<'static> {
     let row = |attendee: &'_ Attendee| {
         (
             attendees::tenant_id.eq(tenant),
@@ -158,7 +165,7 @@ pub async fn store(tx: &mut WriteTx, new: &[Attendee]) -> QueryResult<usize> {
             attendees::updated_at.eq(attendee.updated_at),
         )
     };
-    insert_many(attendees::table, new.iter().map(row)).execute(tx.conn()).await
+    Statement::of(insert_many(attendees::table, new.iter().map(row)))
 }
 
 /// Whatever the role, nobody answers for another user.
@@ -169,26 +176,25 @@ pub async fn update(tx: &mut WriteTx, before: Authorized<Invited>, input: Attend
     }
     let AttendeeInput { rsvp } = input;
     let attendee = Attendee { rsvp, version: before.version + 1, updated_at: tx.now(), ..before.clone() };
-    diesel::update(one(tx.tenant(), attendee.meeting_id, attendee.id))
-        .set((
-            attendees::rsvp.eq(attendee.rsvp),
-            attendees::version.eq(attendee.version),
-            attendees::updated_at.eq(attendee.updated_at),
-        ))
-        .execute(tx.conn())
-        .await?;
-    Ok(tx.audit(Action::Update, attendee.id, Changes::updated(before, &attendee)).await?.with(attendee))
+    let row = diesel::update(one(tx.tenant(), attendee.meeting_id, attendee.id)).set((
+        attendees::rsvp.eq(attendee.rsvp),
+        attendees::version.eq(attendee.version),
+        attendees::updated_at.eq(attendee.updated_at),
+    ));
+    Ok(tx.changed(Change::updated(attendee.id, before, &attendee), row).await?.with(attendee))
 }
 
 pub async fn delete(tx: &mut WriteTx, invited: Authorized<Invited>) -> Result<Audited<()>> {
     let attendee = &invited.attendee;
-    diesel::delete(one(tx.tenant(), attendee.meeting_id, attendee.id)).execute(tx.conn()).await?;
+    let row = diesel::delete(one(tx.tenant(), attendee.meeting_id, attendee.id));
+    let audited = tx.changed(Change::deleted(attendee.id, attendee), row).await?;
     meetings::revise(tx, attendee.meeting_id).await?;
-    tx.audit(Action::Delete, attendee.id, Changes::deleted(attendee)).await
+    Ok(audited)
 }
 
-/// The meeting is going, and has the audit row.
+/// Deletes the attendees of a meeting that is about to be deleted.
 pub async fn delete_all(tx: &mut WriteTx, meeting: MeetingId) -> Result<()> {
-    diesel::delete(all(tx.tenant(), meeting)).execute(tx.conn()).await?;
+    let rows = diesel::delete(all(tx.tenant(), meeting));
+    tx.execute_unaudited("the meeting's row tells of it", rows).await?;
     Ok(())
 }

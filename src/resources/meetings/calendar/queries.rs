@@ -7,13 +7,12 @@ use crate::db::deadline::InTime;
 use crate::db::schema::{calendar_feeds as feeds, meeting_attendees as attendees, meetings, users};
 use crate::db::sql::for_update;
 use crate::db::types::{CalendarFeedId, Instant, MeetingId, TenantId, UserId};
-use crate::db::{Action, Audited, Changes, ReadTx, WriteTx};
+use crate::db::{Audited, Change, ReadTx, RunQueryDsl, WriteTx};
 use crate::resources::meetings::attendees::Rsvp;
 use crate::resources::users as accounts;
 use chrono::{DateTime, Duration, Utc};
 use diesel::dsl::exists;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 /// How much of the past and of the future a feed shows, and of how many meetings.
 const PAST: Duration = Duration::days(90);
@@ -32,7 +31,7 @@ pub async fn event(tx: &mut ReadTx, id: MeetingId) -> Result<Event> {
         .inner_join(users::table.on(users::tenant_id.eq(meetings::tenant_id).and(users::id.eq(meetings::created_by))))
         .filter(meetings::tenant_id.eq(tenant).and(meetings::id.eq(id)))
         .select((Facts::as_select(), meetings::agenda, (users::id, users::name)));
-    let (facts, agenda, organizer): (Facts, Option<String>, (UserId, String)) = meeting.first(tx.conn()).await?;
+    let (facts, agenda, organizer): (Facts, Option<String>, (UserId, String)) = meeting.first(tx).await?;
     let is_user = users::tenant_id.eq(attendees::tenant_id).and(attendees::user_id.eq(users::id.nullable()));
     let guests = attendees::table
         .left_join(users::table.on(is_user))
@@ -46,7 +45,7 @@ pub async fn event(tx: &mut ReadTx, id: MeetingId) -> Result<Event> {
             attendees::updated_at,
         ));
     type Row = (Option<UserId>, Option<String>, Option<String>, Rsvp, Instant);
-    let guests: Vec<Row> = guests.load(tx.conn()).await?;
+    let guests: Vec<Row> = guests.load(tx).await?;
     let guest = |(id, name, email, rsvp, updated_at): Row| Guest { user: id.zip(name), email, rsvp, updated_at };
     Ok(Event { facts, agenda, organizer: Some(organizer), guests: guests.into_iter().map(guest).collect() })
 }
@@ -69,16 +68,16 @@ pub async fn events_of(tx: &mut ReadTx, user: UserId) -> Result<Vec<Event>> {
             .select(Facts::as_select())
     };
     let ahead = between(now, now + AHEAD).order((meetings::starts_at.asc(), meetings::id.asc())).limit(MOST);
-    let ahead: Vec<Facts> = ahead.load(tx.conn()).await?;
+    let ahead: Vec<Facts> = ahead.load(tx).await?;
     let room = MOST - i64::try_from(ahead.len()).unwrap_or(MOST);
     let past = between(now - PAST, now).order((meetings::starts_at.desc(), meetings::id.desc())).limit(room);
-    let past: Vec<Facts> = past.load(tx.conn()).await?;
+    let past: Vec<Facts> = past.load(tx).await?;
     Ok(past.into_iter().rev().chain(ahead).map(Event::from).collect())
 }
 
 /// A person's feed, if they have one.
 pub async fn feed_of(tx: &mut ReadTx, user: UserId) -> Result<Option<CalendarFeed>> {
-    let feed = of_user(tx.tenant(), user).select(Stored::as_select()).first(tx.conn()).await.optional()?;
+    let feed = of_user(tx.tenant(), user).select(Stored::as_select()).first(tx).await.optional()?;
     Ok(feed.map(CalendarFeed::from))
 }
 
@@ -86,7 +85,7 @@ pub async fn feed_of(tx: &mut ReadTx, user: UserId) -> Result<Option<CalendarFee
 pub async fn reader(tx: &mut ReadTx, token: &OpaqueToken) -> Result<Option<UserId>> {
     let feed = feeds::table.filter(feeds::tenant_id.eq(tx.tenant()).and(feeds::id.eq(CalendarFeedId::from(token.id))));
     let feed = feed.select((feeds::token_hash, feeds::user_id));
-    let feed: Option<(Vec<u8>, UserId)> = feed.first(tx.conn()).await.optional()?;
+    let feed: Option<(Vec<u8>, UserId)> = feed.first(tx).await.optional()?;
     Ok(feed.filter(|(hash, _)| token.fits(hash)).map(|(_, user)| user))
 }
 
@@ -95,7 +94,7 @@ pub async fn reader(tx: &mut ReadTx, token: &OpaqueToken) -> Result<Option<UserI
 pub async fn make(tx: &mut WriteTx, epoch: i64) -> Result<Audited<NewCalendarFeed>> {
     let (tenant, user) = (tx.tenant(), tx.actor());
     let own = users::table.filter(users::tenant_id.eq(tenant).and(users::id.eq(user))).select(users::session_epoch);
-    let now: i64 = for_update(own).get_result(tx.conn()).await?; // a second request waits here
+    let now: i64 = for_update(own).get_result(tx).await?; // a second request waits here
     if now != epoch {
         return Err(Error::InvalidToken);
     }
@@ -109,8 +108,8 @@ pub async fn make(tx: &mut WriteTx, epoch: i64) -> Result<Audited<NewCalendarFee
         feeds::token_hash.eq(token.hash()),
         feeds::created_at.eq(feed.created_at),
     );
-    diesel::insert_into(feeds::table).values(row).execute(tx.conn()).await?;
-    let audited = tx.audit(Action::Create, feed.id, Changes::created(&feed)).await?;
+    let row = diesel::insert_into(feeds::table).values(row);
+    let audited = tx.changed(Change::created(feed.id, &feed), row).await?;
     Ok(audited.with(NewCalendarFeed { feed, url: format!("/calendar/{}.ics", token.print()) }))
 }
 
@@ -124,6 +123,5 @@ pub async fn delete(tx: &mut WriteTx) -> Result<Audited<()>> {
 pub async fn revoke(tx: &mut WriteTx, user: UserId) -> Result<Option<Audited<()>>> {
     let Some(feed) = feed_of(tx, user).await? else { return Ok(None) };
     let row = feeds::table.filter(feeds::tenant_id.eq(tx.tenant()).and(feeds::id.eq(feed.id)));
-    diesel::delete(row).execute(tx.conn()).await?;
-    Ok(Some(tx.audit(Action::Delete, feed.id, Changes::deleted(&feed)).await?))
+    Ok(Some(tx.changed(Change::deleted(feed.id, &feed), diesel::delete(row)).await?))
 }

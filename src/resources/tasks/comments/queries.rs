@@ -11,11 +11,10 @@ use crate::db::deadline::InTime;
 use crate::db::schema::{task_comment_mentions as mentions, task_comments as comments};
 use crate::db::sql::{for_update, insert_many};
 use crate::db::types::{CommentId, Instant, TaskId, TenantId, UserId};
-use crate::db::{Action, Any, Audited, Changes, ReadTx, WriteTx};
+use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, Statements, WriteTx};
 use crate::resources::users;
 use crate::{batch, paged};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use std::collections::HashMap;
 use std::slice;
 
@@ -50,7 +49,7 @@ pub async fn about(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Com
     let of_user = comments::author_id.eq(user).or(comments::id.eq_any(naming.select(mentions::comment_id)));
     let rows = comments::table.filter(comments::tenant_id.eq(tenant));
     let rows = batch!(rows, of_user, next, (comments::id, CommentId));
-    let rows = rows.select(Stored::as_select()).load(tx.conn()).await?;
+    let rows = rows.select(Stored::as_select()).load(tx).await?;
     with_mentions(tx, rows).await
 }
 
@@ -58,8 +57,7 @@ async fn with_mentions(tx: &mut ReadTx, rows: Vec<Stored>) -> Result<Vec<Comment
     let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
     let found = mentions::table.filter(mentions::tenant_id.eq(tx.tenant())).filter(mentions::comment_id.eq_any(ids));
     let found = found.order((mentions::comment_id, mentions::user_id));
-    let found: Vec<(CommentId, UserId)> =
-        found.select((mentions::comment_id, mentions::user_id)).load(tx.conn()).await?;
+    let found: Vec<(CommentId, UserId)> = found.select((mentions::comment_id, mentions::user_id)).load(tx).await?;
     let mut mentioned: HashMap<_, Vec<_>> = HashMap::new();
     for (comment, user) in found {
         mentioned.entry(comment).or_default().push(user);
@@ -73,7 +71,7 @@ async fn whole(tx: &mut ReadTx, stored: Stored) -> Result<Comment> {
 }
 
 pub async fn find(tx: &mut ReadTx, task: TaskId, id: CommentId) -> Result<Comment> {
-    let stored = one(tx.tenant(), task, id).select(Stored::as_select()).first(tx.conn()).await?;
+    let stored = one(tx.tenant(), task, id).select(Stored::as_select()).first(tx).await?;
     whole(tx, stored).await
 }
 
@@ -81,7 +79,7 @@ pub async fn find(tx: &mut ReadTx, task: TaskId, id: CommentId) -> Result<Commen
 pub async fn find_to_change(tx: &mut WriteTx, task: TaskId, id: CommentId) -> Result<Locked<Comment>> {
     task::lock(tx, task).await?;
     let stored = for_update(one(tx.tenant(), task, id).select(Stored::as_select()));
-    let stored = stored.get_result(tx.conn()).await?;
+    let stored = stored.get_result(tx).await?;
     Ok(Locked::new(whole(tx, stored).await?))
 }
 
@@ -91,8 +89,8 @@ pub async fn insert(tx: &mut WriteTx, task: TaskId, input: CommentInput) -> Resu
     let (id, author_id, now) = (tx.new_id(), tx.actor(), tx.now());
     let stored = Stored { id, task_id: task, author_id, input, version: 1, created_at: now, updated_at: now };
     let comment = Comment { stored, mentions };
-    store(tx, slice::from_ref(&comment)).await?;
-    Ok(tx.audit(Action::Create, id, Changes::created(&comment)).await?.with(comment))
+    let rows = rows(tx.tenant(), slice::from_ref(&comment));
+    Ok(tx.changed(Change::created(id, &comment), rows).await?.with(comment))
 }
 
 pub async fn update(tx: &mut WriteTx, before: Authorized<Comment>, input: CommentInput) -> Result<Audited<Comment>> {
@@ -104,49 +102,50 @@ pub async fn update(tx: &mut WriteTx, before: Authorized<Comment>, input: Commen
         comments::version.eq(comment.stored.version),
         comments::updated_at.eq(comment.stored.updated_at),
     );
-    diesel::update(one(tx.tenant(), task_id, id)).set(change).execute(tx.conn()).await?;
-    unmention(tx, id, before.mentions_beyond(&comment)).await?;
+    let tenant = tx.tenant();
     let new: Vec<_> = comment.mentions_beyond(&before).into_iter().map(|user| (id, user)).collect();
-    mention(tx, &new).await?;
-    Ok(tx.audit(Action::Update, id, Changes::updated(&*before, &comment)).await?.with(comment))
+    let statements = Statements::default()
+        .and(diesel::update(one(tenant, task_id, id)).set(change))
+        .and(unmention(tenant, id, before.mentions_beyond(&comment)))
+        .and(mention(tenant, &new));
+    Ok(tx.changed(Change::updated(id, &*before, &comment), statements).await?.with(comment))
 }
 
 pub async fn delete(tx: &mut WriteTx, comment: Authorized<Comment>) -> Result<Audited<()>> {
     let Stored { id, task_id, .. } = comment.stored;
-    diesel::delete(one(tx.tenant(), task_id, id)).execute(tx.conn()).await?; // and with it whom it mentions
-    tx.audit(Action::Delete, id, Changes::deleted(&*comment)).await
+    let row = diesel::delete(one(tx.tenant(), task_id, id)); // and with it whom it mentions
+    tx.changed(Change::deleted(id, &*comment), row).await
 }
 
 /// Deletes the comments of a task that is being deleted, and says how many there were: the task's audit row tells it.
 pub async fn delete_of(tx: &mut WriteTx, task: TaskId) -> Result<usize> {
     let rows = comments::table.filter(comments::tenant_id.eq(tx.tenant())).filter(comments::task_id.eq(task));
-    Ok(diesel::delete(rows).execute(tx.conn()).await?)
+    Ok(tx.execute_unaudited("the task's row tells how many there were", diesel::delete(rows)).await?)
 }
 
-/// Writes the rows of new comments. Their audit rows are the caller's matter.
+/// Stores many new comments.
 pub async fn store(tx: &mut WriteTx, new: &[Comment]) -> Result<()> {
-    let tenant = tx.tenant();
-    for some in new.chunks(MAX_ROWS) {
-        let row = |comment: &Comment| (comments::tenant_id.eq(tenant), comment.stored.clone());
-        insert_many(comments::table, some.iter().map(row)).execute(tx.conn()).await?;
-    }
+    let rows = rows(tx.tenant(), new);
+    tx.changed_in_bulk::<CommentId>(rows).await
+}
+
+/// The rows of new comments, and of whom they mention.
+fn rows(tenant: TenantId, new: &[Comment]) -> Statements<'static> {
+    let row = |comment: &Comment| (comments::tenant_id.eq(tenant), comment.stored.clone());
+    let some = new.chunks(MAX_ROWS);
+    let rows: Statements = some.map(|some| Statement::of(insert_many(comments::table, some.iter().map(row)))).collect();
     let named = new.iter().flat_map(|comment| comment.mentions.iter().map(|user| (comment.stored.id, *user)));
-    mention(tx, &named.collect::<Vec<_>>()).await
+    rows.and(mention(tenant, &named.collect::<Vec<_>>()))
 }
 
-async fn mention(tx: &mut WriteTx, named: &[(CommentId, UserId)]) -> Result<()> {
-    let tenant = tx.tenant();
-    for some in named.chunks(MAX_ROWS) {
-        let row = |(comment, user): &(CommentId, UserId)| {
-            (mentions::tenant_id.eq(tenant), mentions::comment_id.eq(*comment), mentions::user_id.eq(*user))
-        };
-        insert_many(mentions::table, some.iter().map(row)).execute(tx.conn()).await?;
-    }
-    Ok(())
+fn mention(tenant: TenantId, named: &[(CommentId, UserId)]) -> Statements<'static> {
+    let row = |(comment, user): &(CommentId, UserId)| {
+        (mentions::tenant_id.eq(tenant), mentions::comment_id.eq(*comment), mentions::user_id.eq(*user))
+    };
+    named.chunks(MAX_ROWS).map(|some| Statement::of(insert_many(mentions::table, some.iter().map(row)))).collect()
 }
 
-async fn unmention(tx: &mut WriteTx, comment: CommentId, users: Vec<UserId>) -> Result<()> {
-    let rows = mentions::table.filter(mentions::tenant_id.eq(tx.tenant())).filter(mentions::comment_id.eq(comment));
-    diesel::delete(rows.filter(mentions::user_id.eq_any(users))).execute(tx.conn()).await?;
-    Ok(())
+fn unmention(tenant: TenantId, comment: CommentId, users: Vec<UserId>) -> Statement<'static> {
+    let rows = mentions::table.filter(mentions::tenant_id.eq(tenant)).filter(mentions::comment_id.eq(comment));
+    Statement::of(diesel::delete(rows.filter(mentions::user_id.eq_any(users))))
 }

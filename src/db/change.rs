@@ -1,0 +1,254 @@
+//! What a change is, and the statements that make it.
+#![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
+/// What may be changed: an id that knows its kind. This is the one place that names the bound.
+pub(super) use super::registered::Registered as Changeable;
+
+use super::audit::{AuditAction, Changes};
+use super::cache_versions::CacheScope;
+use super::error::Constraint;
+use super::{Any, Execute, WriteTx};
+use crate::base::error::{Detail, Error, Result};
+use diesel::QueryResult;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::result::{DatabaseErrorKind, Error as Diesel};
+use poem_openapi::types::ToJSON;
+use uuid::Uuid;
+
+/// A record of any kind, as the change feed hands it on.
+pub type AnyRecord = dyn std::any::Any + Send + Sync;
+
+/// A record that a change shows to its subscribers and to the audit log.
+pub trait Shown: ToJSON + std::any::Any + Send + Sync {}
+impl<T: ToJSON + std::any::Any + Send + Sync> Shown for T {}
+
+/// One change to one record: what happened to it, and the record before and after.
+pub struct Change<'a> {
+    action: AuditAction,
+    kind: &'static str,
+    id: Uuid,
+    /// The cached lists that show records of this kind.
+    lists: Option<CacheScope>,
+    before: Option<&'a AnyRecord>,
+    after: Option<&'a AnyRecord>,
+    /// What the audit row tells.
+    pub(super) changes: Changes,
+    /// Members whose values it does not tell.
+    confidential: &'static [&'static str],
+}
+
+impl<'a> Change<'a> {
+    /// Something that happened to a record, where its members are not shown: a sign-in, a new password.
+    pub fn of<Id: Changeable>(action: AuditAction, id: Id) -> Self {
+        let (lists, confidential) = (CacheScope::if_cached::<Id>(), Id::CONFIDENTIAL);
+        let (kind, id, changes) = (Id::KIND, id.uuid(), Changes::none());
+        Self { action, kind, id, lists, before: None, after: None, changes, confidential }
+    }
+
+    /// A new record; the audit row tells all of its members.
+    pub fn created<Id: Changeable>(id: Id, after: &'a impl Shown) -> Self {
+        Self { after: Some(after), ..Self::of(AuditAction::Create, id) }.telling(Changes::created(after))
+    }
+
+    /// Another version of a record; the audit row tells the members that differ.
+    pub fn updated<Id: Changeable, R: Shown>(id: Id, before: &'a R, after: &'a R) -> Self {
+        let changes = Changes::updated(before, after);
+        Self { before: Some(before), after: Some(after), ..Self::of(AuditAction::Update, id) }.telling(changes)
+    }
+
+    /// The end of a record; the audit row tells all that it was.
+    pub fn deleted<Id: Changeable>(id: Id, before: &'a impl Shown) -> Self {
+        Self { before: Some(before), ..Self::of(AuditAction::Delete, id) }.telling(Changes::deleted(before))
+    }
+
+    /// The audit row tells this instead of all members of the record.
+    pub fn telling(self, changes: Changes) -> Self {
+        Self { changes, ..self }
+    }
+
+    /// What happened.
+    pub fn action(&self) -> AuditAction {
+        self.action
+    }
+
+    /// What the audit log calls the kind of the record.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// The id of the record.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// The record before the change. `None` if it is new, or not shown.
+    pub fn before(&self) -> Option<&'a AnyRecord> {
+        self.before
+    }
+
+    /// The record after the change. `None` if it is deleted, or not shown.
+    pub fn after(&self) -> Option<&'a AnyRecord> {
+        self.after
+    }
+
+    pub(super) fn confidential(&self) -> &'static [&'static str] {
+        self.confidential
+    }
+
+    pub(super) fn lists(&self) -> Option<CacheScope> {
+        self.lists
+    }
+}
+
+/// A statement whose type is erased. Drivers tell statements apart by their SQL, so that nothing is lost.
+pub(super) struct Erased<'q>(Box<dyn QueryFragment<Any> + Send + 'q>);
+
+impl<'q> Erased<'q> {
+    pub fn new(query: impl QueryFragment<Any> + Send + 'q) -> Self {
+        Self(Box::new(query))
+    }
+}
+
+impl QueryId for Erased<'_> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+impl QueryFragment<Any> for Erased<'_> {
+    fn walk_ast<'b>(&'b self, pass: AstPass<'_, 'b, Any>) -> QueryResult<()> {
+        self.0.walk_ast(pass)
+    }
+}
+
+/// A statement that writes, and what its failures mean to the client. It is not run before a [`WriteTx`] takes it.
+#[must_use]
+pub struct Statement<'q> {
+    query: Erased<'q>,
+    refers_to: Option<&'static str>,
+    if_taken: Option<Error>,
+    if_none: Option<Error>,
+}
+
+impl<'q> Statement<'q> {
+    /// A statement whose failures are what the database says.
+    pub fn of(query: impl QueryFragment<Any> + Send + 'q) -> Self {
+        Self { query: Erased::new(query), refers_to: None, if_taken: None, if_none: None }
+    }
+
+    /// 422 on `column` if it refers to nothing: see [`Constraint::refers_to`].
+    pub fn refers_to(self, column: &'static str) -> Self {
+        Self { refers_to: Some(column), ..self }
+    }
+
+    /// 409 on `member` if its value must be unique and is taken.
+    pub fn taken(self, member: &'static str) -> Self {
+        self.if_taken(Error::Conflict(Detail::of(member, "is taken")))
+    }
+
+    /// This error if a value that must be unique is taken.
+    pub fn if_taken(self, error: Error) -> Self {
+        Self { if_taken: Some(error), ..self }
+    }
+
+    /// This error if no row was changed.
+    pub fn if_none(self, error: Error) -> Self {
+        Self { if_none: Some(error), ..self }
+    }
+
+    pub(super) async fn run(self, tx: &mut WriteTx) -> Result<()> {
+        let Self { query, refers_to, if_taken, if_none } = self;
+        let result = query.execute(tx).await;
+        meaning(result, refers_to, if_taken, if_none)
+    }
+}
+
+fn meaning(
+    result: QueryResult<usize>,
+    refers_to: Option<&str>,
+    if_taken: Option<Error>,
+    if_none: Option<Error>,
+) -> Result<()> {
+    match (result, if_taken, if_none) {
+        (Ok(0), _, Some(error)) => Err(error),
+        (Ok(_), ..) => Ok(()),
+        (Err(Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, _)), Some(error), _) => Err(error),
+        (Err(error), ..) => match refers_to {
+            Some(column) => Err(error).refers_to(column),
+            None => Err(error.into()),
+        },
+    }
+}
+
+/// Statements that make one change together, in their order.
+#[must_use]
+#[derive(Default)]
+pub struct Statements<'q>(pub(super) Vec<Statement<'q>>);
+
+impl<'q> Statements<'q> {
+    /// These statements, and then others.
+    pub fn and(mut self, more: impl IntoStatements<'q>) -> Self {
+        self.0.extend(more.into_statements().0);
+        self
+    }
+}
+
+impl<'q> FromIterator<Statement<'q>> for Statements<'q> {
+    fn from_iter<I: IntoIterator<Item = Statement<'q>>>(statements: I) -> Self {
+        Self(statements.into_iter().collect())
+    }
+}
+
+/// What makes a change: a statement of diesel's, a [`Statement`] that says what its failures mean, or several of them.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no statement that writes",
+    note = "give an `insert_into`, `update` or `delete` of diesel's, a `Statement::of(…)`, or `Statements` of several"
+)]
+pub trait IntoStatements<'q> {
+    /// The statements, in the order in which they are to run.
+    fn into_statements(self) -> Statements<'q>;
+}
+
+impl<'q, Q: QueryFragment<Any> + Send + 'q> IntoStatements<'q> for Q {
+    fn into_statements(self) -> Statements<'q> {
+        Statement::of(self).into_statements()
+    }
+}
+impl<'q> IntoStatements<'q> for Statement<'q> {
+    fn into_statements(self) -> Statements<'q> {
+        Statements(vec![self])
+    }
+}
+impl<'q> IntoStatements<'q> for Statements<'q> {
+    fn into_statements(self) -> Statements<'q> {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A failure, as each database words it.
+    fn failed(kind: DatabaseErrorKind, message: &str) -> QueryResult<usize> {
+        Err(Diesel::DatabaseError(kind, Box::new(message.to_owned())))
+    }
+
+    #[test]
+    fn a_failure_means_what_the_statement_says_and_nothing_else() {
+        let run = |result| meaning(result, Some("assigned_to"), Some(Error::Forbidden), Some(Error::NotFound));
+        assert!(matches!(run(Ok(1)), Ok(())));
+        assert!(matches!(run(Ok(0)), Err(Error::NotFound)));
+        assert!(matches!(run(failed(DatabaseErrorKind::UniqueViolation, "x")), Err(Error::Forbidden)));
+        let dangling = failed(DatabaseErrorKind::ForeignKeyViolation, "FOREIGN KEY constraint failed");
+        let Err(Error::Unprocessable(detail)) = run(dangling) else { panic!("not 422") };
+        assert!(detail.0.contains_key("assigned_to"));
+        let another = failed(DatabaseErrorKind::ForeignKeyViolation, "tasks_created_by_fkey");
+        assert!(matches!(run(another), Err(Error::Internal(_))));
+    }
+
+    #[test]
+    fn a_statement_that_says_nothing_leaves_failures_as_they_are() {
+        let run = |result| meaning(result, None, None, None);
+        assert!(matches!(run(Ok(0)), Ok(())));
+        assert!(matches!(run(failed(DatabaseErrorKind::UniqueViolation, "x")), Err(Error::Conflict(_))));
+        assert!(matches!(run(failed(DatabaseErrorKind::ForeignKeyViolation, "x")), Err(Error::Internal(_))));
+    }
+}

@@ -1,0 +1,191 @@
+//! The subscribers of the change feed: which slice follows the changes of another. A slice that is followed knows nothing of
+//! it.
+use super::contracts::{Contract, history};
+use super::meetings::{Meeting, action_items, attendees, calendar};
+use super::tasks::{Task, comments};
+use super::{api_keys, invitations, items, tenant, users};
+use crate::base::error::{Error, Result};
+use crate::db::audit::Subject;
+use crate::db::types::{
+    ActionItemId, ApiKeyId, AttendeeId, CalendarFeedId, CommentId, ContractId, InvitationId, ItemId, MeetingId,
+    SessionId, TaskId, TenantId, UserId,
+};
+use crate::db::{Action, AnyRecord, Change, Feed, Gone, WriteTx};
+use anyhow::anyhow;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use uuid::Uuid;
+
+/// A change to a record of a known kind.
+struct Seen<'a, Id, R> {
+    id: Id,
+    action: Action,
+    before: Option<&'a R>,
+    after: Option<&'a R>,
+}
+
+impl<'a, Id: From<Uuid>, R: 'static> Seen<'a, Id, R> {
+    /// Fails if the change shows a record of another type: its subscribers would see nothing of it.
+    fn of(change: &Change<'a>) -> Result<Self> {
+        let read = |record: &'a AnyRecord| {
+            let other = || Error::Internal(anyhow!("a change of a {} shows another type of record", change.kind()));
+            record.downcast_ref::<R>().ok_or_else(other)
+        };
+        Ok(Self {
+            id: change.id().into(),
+            action: change.action(),
+            before: change.before().map(read).transpose()?,
+            after: change.after().map(read).transpose()?,
+        })
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.action == Action::Delete
+    }
+}
+
+/// The records of a kind that no change shows.
+enum NotShown {}
+
+/// Names each kind, its id and the type of its records: a change is told apart by it, and a kind that a `match` leaves out does
+/// not compile.
+macro_rules! kinds {
+    ($($kind:ident($id:ty, $record:ty)),+ $(,)?) => {
+        #[expect(dead_code, reason = "of some kinds, nobody looks at the record: that it is of the right type is checked all the same")]
+        enum Changed<'a> {
+            $($kind(Seen<'a, $id, $record>)),+
+        }
+
+        impl<'a> Changed<'a> {
+            fn of(change: &Change<'a>) -> Result<Self> {
+                match change.kind() {
+                    $(<$id as Subject>::KIND => Ok(Self::$kind(Seen::of(change)?)),)+
+                    kind => Err(Error::Internal(anyhow!("the change feed knows no {kind}"))),
+                }
+            }
+        }
+
+        #[cfg(test)]
+        const KINDS: &[&str] = &[$(<$id as Subject>::KIND),+];
+    };
+}
+
+kinds! {
+    Tenant(TenantId, tenant::Tenant),
+    User(UserId, users::User),
+    Session(SessionId, NotShown),
+    Task(TaskId, Task),
+    Comment(CommentId, comments::Comment),
+    Contract(ContractId, Contract),
+    Meeting(MeetingId, Meeting),
+    Attendee(AttendeeId, attendees::Attendee),
+    ActionItem(ActionItemId, action_items::ActionItem),
+    CalendarFeed(CalendarFeedId, calendar::CalendarFeed),
+    Item(ItemId, items::Item),
+    Invitation(InvitationId, invitations::Invitation),
+    ApiKey(ApiKeyId, api_keys::ApiKey),
+}
+
+/// All subscribers.
+pub struct Subscribers;
+
+impl Feed for Subscribers {
+    fn before<'a>(&'a self, tx: &'a mut WriteTx, change: &'a Change<'_>) -> BoxFuture<'a, Result<Gone>> {
+        before(tx, change).boxed()
+    }
+
+    fn after<'a>(&'a self, tx: &'a mut WriteTx, change: &'a Change<'_>) -> BoxFuture<'a, Result<()>> {
+        after(tx, change).boxed()
+    }
+}
+
+/// Unlinks what refers to a record that is to go, and ends what must not outlive the change.
+async fn before(tx: &mut WriteTx, change: &Change<'_>) -> Result<Gone> {
+    let mut gone = Gone::new();
+    match Changed::of(change)? {
+        Changed::Tenant(tenant) if tenant.is_deleted() => {
+            users::release_names(tx).await?;
+            invitations::delete_all(tx).await?;
+        }
+        Changed::User(user) => match (user.action, user.before) {
+            // A feed needs no password: it is not to outlive one that others may have known.
+            (Action::PasswordChange | Action::PasswordReset, _) => {
+                calendar::revoke(tx, user.id).await?;
+            }
+            (Action::Delete, Some(before)) => {
+                calendar::revoke(tx, user.id).await?;
+                attendees::anonymize_guest(tx, &before.email).await?;
+            }
+            _ => {}
+        },
+        Changed::Task(task) if task.is_deleted() => {
+            gone.push(("comments", comments::delete_of(tx, task.id).await?));
+            action_items::unlink_task(tx, task.id).await?;
+        }
+        Changed::Meeting(meeting) if meeting.is_deleted() => {
+            attendees::delete_all(tx, meeting.id).await?;
+            action_items::delete_all(tx, meeting.id).await?;
+        }
+        Changed::Contract(contract) if contract.is_deleted() => history::delete_of(tx, contract.id).await?,
+        Changed::Tenant(_)
+        | Changed::Session(_)
+        | Changed::Task(_)
+        | Changed::Comment(_)
+        | Changed::Contract(_)
+        | Changed::Meeting(_)
+        | Changed::Attendee(_)
+        | Changed::ActionItem(_)
+        | Changed::CalendarFeed(_)
+        | Changed::Item(_)
+        | Changed::Invitation(_)
+        | Changed::ApiKey(_) => {}
+    }
+    Ok(gone)
+}
+
+/// Writes down what follows from a change.
+async fn after(tx: &mut WriteTx, change: &Change<'_>) -> Result<()> {
+    match Changed::of(change)? {
+        Changed::Contract(Seen { before: Some(before), after: Some(after), .. }) => {
+            history::record(tx, before, after).await
+        }
+        Changed::Tenant(_)
+        | Changed::User(_)
+        | Changed::Session(_)
+        | Changed::Task(_)
+        | Changed::Comment(_)
+        | Changed::Contract(_)
+        | Changed::Meeting(_)
+        | Changed::Attendee(_)
+        | Changed::ActionItem(_)
+        | Changed::CalendarFeed(_)
+        | Changed::Item(_)
+        | Changed::Invitation(_)
+        | Changed::ApiKey(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_the_audit_log_has_its_place_in_the_feed() {
+        let kinds =
+            include_str!("../db/types.rs").lines().filter_map(|line| line.split_once("Id is \"")?.1.split('"').next());
+        let mut kinds: Vec<_> = kinds.collect();
+        assert!(kinds.len() >= 13, "{kinds:?}");
+        let mut known = KINDS.to_vec();
+        kinds.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(known, kinds);
+    }
+
+    #[test]
+    fn a_record_of_another_type_is_an_error() {
+        let id = TaskId::from(Uuid::from_u128(1));
+        let text = "not a task".to_owned();
+        assert!(matches!(Changed::of(&Change::deleted(id, &text)), Err(Error::Internal(_))));
+        assert!(matches!(Changed::of(&Change::of(Action::Delete, id)), Ok(Changed::Task(task)) if task.id == id));
+    }
+}
