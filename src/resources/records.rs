@@ -10,31 +10,44 @@ use crate::api::record::{Kind, Record, Records};
 use crate::db::registered::{Registered, Token};
 
 macro_rules! records {
-    ($($record:ty),+ $(,)?) => {
-        /// All kinds of records.
-        pub const RECORDS: Records = Records::new(&[$(Kind::of::<$record>()),+]);
+    ($($name:ident: $($path:ident)::+),+ $(,)?) => {
+        /// The type of each record, by the name of its kind.
+        pub mod of {
+            $(pub type $name = super::$($path)::+;)+
+        }
 
-        $(impl Registered for <$record as Record>::Id {
+        /// All kinds of records.
+        pub const RECORDS: Records = Records::new(&[$(Kind::of::<of::$name>()),+]);
+
+        $(impl Registered for <of::$name as Record>::Id {
             const TOKEN: Token = Token::of_the_registry();
         })+
+
+        /// Gives the names of all kinds to a macro.
+        macro_rules! for_all_records {
+            ($macro:ident) => {
+                $macro! { $($name),+ }
+            };
+        }
+        pub(super) use for_all_records;
     };
 }
 
 records! {
-    users::User,
-    auth::SessionInfo,
-    api_keys::ApiKey,
-    invitations::Invitation,
-    items::Item,
-    tasks::Task,
-    contracts::Contract,
-    comments::Comment,
-    meetings::Meeting,
-    attendees::Attendee,
-    action_items::ActionItem,
-    calendar::CalendarFeed,
-    tenant::Tenant,
-    audit_logs::AuditEntry,
+    User: users::User,
+    Session: auth::SessionInfo,
+    ApiKey: api_keys::ApiKey,
+    Invitation: invitations::Invitation,
+    Item: items::Item,
+    Task: tasks::Task,
+    Contract: contracts::Contract,
+    Comment: comments::Comment,
+    Meeting: meetings::Meeting,
+    Attendee: attendees::Attendee,
+    ActionItem: action_items::ActionItem,
+    CalendarFeed: calendar::CalendarFeed,
+    Tenant: tenant::Tenant,
+    AuditEntry: audit_logs::AuditEntry,
 }
 
 #[cfg(test)]
