@@ -39,6 +39,7 @@ use crate::resources::feed::Subscribers;
 use crate::resources::invitations::InvitationsApi;
 use crate::resources::items::ItemsApi;
 use crate::resources::meetings;
+use crate::resources::records::RECORDS;
 use crate::resources::server::{ReadinessProbe, ServerApi};
 use crate::resources::tasks::TasksApi;
 use crate::resources::tasks::comments::TaskCommentsApi;
@@ -339,7 +340,7 @@ fn service(parts: &Parts) -> OpenApiService<Guarded<Api>, ()> {
     let api: Api = (
         server,
         AuthApi { sign_in: sign_in.clone() },
-        UsersApi { sign_in: sign_in.clone() },
+        UsersApi { sign_in: sign_in.clone(), records: RECORDS },
         TenantApi { db: db.clone(), sessions: sessions.clone(), verification: verification.clone() },
         InvitationsApi {
             db: db.clone(),

@@ -3,10 +3,7 @@ use crate::base::formats::{parse_day, parse_instant, parse_uuid};
 use crate::base::money::{AMOUNT_PATTERN, Amount};
 pub use crate::base::password::Password;
 pub use crate::db::Email;
-use crate::db::types::{
-    ActionItemId, AnyId, ApiKeyId, AttendeeId, AuditId, CalendarFeedId, CommentId, ContractId, Day, HistoryId, Instant,
-    InvitationId, ItemId, MeetingId, SessionId, TaskId, TenantId, UserId,
-};
+use crate::db::types::{Day, Instant};
 use chrono::SecondsFormat;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type};
@@ -67,28 +64,14 @@ macro_rules! string_type {
 }
 
 macro_rules! id_types {
-    ($($id:ident),+ $(,)?) => {$(
-        string_type!($id, "uuid", parse: |text| parse_uuid(text).map(Self), print: |id| id.0.to_string());
+    ($($id:ident),+) => {$(
+        const _: () = {
+            use crate::db::types::$id;
+            string_type!($id, "uuid", parse: |text| parse_uuid(text).map(Self), print: |id| id.0.to_string());
+        };
     )+};
 }
-id_types!(
-    TenantId,
-    UserId,
-    SessionId,
-    TaskId,
-    ContractId,
-    HistoryId,
-    InvitationId,
-    ApiKeyId,
-    AuditId,
-    CommentId,
-    MeetingId,
-    AttendeeId,
-    ActionItemId,
-    CalendarFeedId,
-    ItemId,
-    AnyId
-);
+crate::db::types::for_all_ids!(id_types);
 
 string_type!(
     Day, "date",

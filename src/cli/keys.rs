@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::db::key_checks::{MasterKeyState, Verdict};
 use crate::db::rotation::Rotated;
 use crate::db::types::TenantId;
+use crate::resources::records::RECORDS;
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeSet;
@@ -32,7 +33,7 @@ pub async fn rotate(config: Config, with_data: bool) -> anyhow::Result<()> {
     if with_data {
         let mut count = 0;
         for tenant in &tenants {
-            count += parts.db.count_sealed(*tenant).await.context(no_answer)?;
+            count += parts.db.count_sealed(*tenant, &RECORDS.sealed()).await.context(no_answer)?;
         }
         renew(&parts, &tenants, count, &mut not_renewed).await;
         if not_renewed.0.is_empty() {
@@ -99,7 +100,7 @@ async fn renew(parts: &Parts, tenants: &[TenantId], count: u64, failed: &mut Fai
     let bar = progress(count, "values");
     for tenant in tenants {
         let seen = |count| bar.inc(count as u64);
-        failed.note(&bar, *tenant, parts.db.renew_data(*tenant, seen).await);
+        failed.note(&bar, *tenant, parts.db.renew_data(*tenant, &RECORDS.sealed(), seen).await);
     }
     bar.finish_and_clear();
 }

@@ -153,18 +153,8 @@ pub struct SeedArgs {
     /// How many people each has, at least one of each role
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(5..=1000))]
     pub users: u32,
-    /// How many tasks each has, with comments
-    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(..=10_000_000))]
-    pub tasks: u64,
-    /// How many items
-    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(..=10_000_000))]
-    pub items: u64,
-    /// How many meetings
-    #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u64).range(..=10_000_000))]
-    pub meetings: u64,
-    /// How many contracts, with amounts
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=10_000_000))]
-    pub contracts: u64,
+    #[command(flatten)]
+    pub amounts: seed::Amounts,
     /// What names, titles and dates follow from
     #[arg(long, default_value_t = 1)]
     pub seed: u64,

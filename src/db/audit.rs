@@ -38,12 +38,14 @@ crate::text_enum! {
 #[diagnostic::on_unimplemented(
     message = "the audit log has no kind for `{Self}`",
     label = "only an id with a kind can be audited",
-    note = "give the id its kind in `ids!` of `src/db/types.rs`: `{Self} is \"task\"`"
+    note = "declare the record that has such ids with `record!`, beside its types: see src/api/record.rs"
 )]
 pub trait Subject {
     const KIND: &'static str;
     /// Whether lists of this kind are cached: a change then puts an end to those that there are.
     const IS_CACHED: bool;
+    /// Members whose values are in no audit row, only that they changed: the log is not encrypted.
+    const CONFIDENTIAL: &'static [&'static str];
     fn uuid(&self) -> Uuid;
 }
 
@@ -72,9 +74,6 @@ impl<T> Audited<T> {
         &self.0
     }
 }
-
-/// Members whose values are in no audit row, only that they changed: the log is not encrypted.
-const HIDDEN: [&str; 1] = ["amount"];
 
 /// Member → `[before, after]`, for the members that differ.
 #[derive(Debug)]
@@ -105,21 +104,27 @@ impl Changes {
         self
     }
 
-    fn to_json(&self) -> String {
-        Value::Object(self.0.clone()).to_string()
+    /// As the audit row has it, without the values of these members.
+    fn to_json(&self, confidential: &[&str]) -> String {
+        Value::Object(Self(self.0.clone()).without_values_of(confidential).0).to_string()
     }
 
     fn between(before: Value, after: Value) -> Self {
         let members = [&before, &after].into_iter().filter_map(Value::as_object).flat_map(Map::keys);
         let changes = members.map(|name| (name.clone(), json!([before.get(name), after.get(name)])));
         let told_by_the_row = |name: &str| matches!(name, "version" | "updated_at");
-        let differ = changes.filter(|(name, pair)| pair[0] != pair[1] && !told_by_the_row(name));
+        Self(changes.filter(|(name, pair)| pair[0] != pair[1] && !told_by_the_row(name)).collect())
+    }
+
+    /// The same without the values of these members.
+    fn without_values_of(mut self, confidential: &[&str]) -> Self {
         let hide = |value: Option<&Value>| value.filter(|value| !value.is_null()).map(|_| "***");
-        let shown = |(name, pair): (String, Value)| match HIDDEN.contains(&name.as_str()) {
-            true => (name, json!([hide(pair.get(0)), hide(pair.get(1))])),
-            false => (name, pair),
-        };
-        Self(differ.map(shown).collect())
+        for (name, pair) in &mut self.0 {
+            if confidential.contains(&name.as_str()) {
+                *pair = json!([hide(pair.get(0)), hide(pair.get(1))]);
+            }
+        }
+        self
     }
 }
 
@@ -147,7 +152,7 @@ impl WriteTx {
             audit_logs::action.eq(change.action()),
             audit_logs::subject_kind.eq(change.kind()),
             audit_logs::subject_id.eq(AnyId::from(change.id())),
-            audit_logs::changes.eq(change.changes.to_json()),
+            audit_logs::changes.eq(change.changes.to_json(change.confidential())),
             audit_logs::ip.eq(self.origin().ip.map(|ip| ip.to_string())),
             audit_logs::request_id.eq(self.origin().request_id.clone()),
         );
@@ -174,12 +179,14 @@ mod tests {
     }
 
     #[test]
-    fn amounts_are_hidden() {
-        let change = |before, after| Value::Object(Changes::between(before, after).0);
+    fn what_is_confidential_is_hidden() {
+        let change =
+            |before, after| Value::Object(Changes::between(before, after).without_values_of(&["amount", "secret"]).0);
         let (some, other, none) = (json!({"amount": "1.00"}), json!({"amount": "2.00"}), json!({"amount": null}));
         assert_eq!(change(some.clone(), other), json!({"amount": ["***", "***"]}));
         assert_eq!(change(none, some.clone()), json!({"amount": [null, "***"]}));
         assert_eq!(change(some.clone(), some.clone()), json!({}));
         assert_eq!(change(some, Value::Null), json!({"amount": ["***", null]}));
+        assert_eq!(change(Value::Null, json!({"amounts": "1"})), json!({"amounts": [null, "1"]}));
     }
 }

@@ -21,9 +21,9 @@ use uuid::Uuid;
 pub struct CacheScope(&'static str);
 
 impl CacheScope {
-    /// Those of the records with such ids. In a constant it does not compile where `ids!` does not say `cached`.
+    /// Those of the records with such ids. In a constant it does not compile where `record!` does not say `lists: cached`.
     pub const fn of<Id: Subject>() -> Self {
-        assert!(Id::IS_CACHED, "changes would not be noticed: the id is to be `cached`");
+        assert!(Id::IS_CACHED, "changes would not be noticed: its record is to say `lists: cached`");
         Self(Id::KIND)
     }
 

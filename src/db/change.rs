@@ -1,7 +1,7 @@
 //! What a change is, and the statements that make it.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 /// What may be changed: an id that knows its kind. This is the one place that names the bound.
-pub(super) use super::audit::Subject as Changeable;
+pub(super) use super::registered::Registered as Changeable;
 
 use super::audit::{AuditAction, Changes};
 use super::cache_versions::CacheScope;
@@ -32,13 +32,16 @@ pub struct Change<'a> {
     after: Option<&'a AnyRecord>,
     /// What the audit row tells.
     pub(super) changes: Changes,
+    /// Members whose values it does not tell.
+    confidential: &'static [&'static str],
 }
 
 impl<'a> Change<'a> {
     /// Something that happened to a record, where its members are not shown: a sign-in, a new password.
     pub fn of<Id: Changeable>(action: AuditAction, id: Id) -> Self {
-        let lists = CacheScope::if_cached::<Id>();
-        Self { action, kind: Id::KIND, id: id.uuid(), lists, before: None, after: None, changes: Changes::none() }
+        let (lists, confidential) = (CacheScope::if_cached::<Id>(), Id::CONFIDENTIAL);
+        let (kind, id, changes) = (Id::KIND, id.uuid(), Changes::none());
+        Self { action, kind, id, lists, before: None, after: None, changes, confidential }
     }
 
     /// A new record; the audit row tells all of its members.
@@ -85,6 +88,10 @@ impl<'a> Change<'a> {
     /// The record after the change. `None` if it is deleted, or not shown.
     pub fn after(&self) -> Option<&'a AnyRecord> {
         self.after
+    }
+
+    pub(super) fn confidential(&self) -> &'static [&'static str] {
+        self.confidential
     }
 
     pub(super) fn lists(&self) -> Option<CacheScope> {

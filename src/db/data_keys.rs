@@ -28,6 +28,35 @@ pub struct Place {
     pub column: &'static str,
 }
 
+/// A column that holds sealed values: [`sealed_column!`](crate::sealed_column!) makes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SealedColumn {
+    pub table: &'static str,
+    pub column: &'static str,
+}
+
+impl SealedColumn {
+    /// Where its value of a row is sealed.
+    pub const fn of(self, row: Uuid) -> Place {
+        let Self { table, column } = self;
+        Place { table, row, column }
+    }
+}
+
+/// `sealed_column!(contracts.amount_sealed)`: a column of `schema.rs` that holds [`Sealed`] values. It does not compile for a
+/// column of another type.
+#[macro_export]
+macro_rules! sealed_column {
+    ($table:ident . $column:ident) => {{
+        const fn is_sealed<C: diesel::Expression<SqlType = diesel::sql_types::Nullable<diesel::sql_types::Binary>>>(
+            _: &C,
+        ) {
+        }
+        is_sealed(&$crate::db::schema::$table::$column);
+        $crate::db::SealedColumn { table: stringify!($table), column: stringify!($column) }
+    }};
+}
+
 impl Place {
     /// Names have no NUL, so that no two places have the same bytes.
     fn bound_to(self, tenant: TenantId, number: i32) -> Vec<u8> {

@@ -3,13 +3,13 @@
 use super::directory::Server;
 use super::failures::Failures;
 use super::jobs::Job;
-use super::types::{Instant, TenantId, UserId};
+use super::table_statement::TableStatement;
+use super::tables::Table;
+use super::types::{AnyId, Instant, TenantId, Uid, UserId};
 use super::{Audited, Db, Execute, RunQueryDsl, WriteTx};
 use crate::base::error::Result;
 use crate::db::schema::{
-    api_keys, audit_heads, audit_logs, cache_generations, calendar_feeds, contract_history, contracts, data_key_heads,
-    data_keys, ended_sessions, idempotency_keys, invitations, items, logins, meeting_action_items, meeting_attendees,
-    meetings, one_time_tokens, sessions, task_comments, tasks, tenants, users,
+    TABLES, ended_sessions, idempotency_keys, invitations, one_time_tokens, sessions, tenants, users,
 };
 use chrono::Duration;
 use diesel::prelude::*;
@@ -34,28 +34,50 @@ impl Job for RemoveExpired {
     const KIND: &'static str = "remove_expired";
 }
 
-/// Removes a tenant's rows of a table with ids, batch by batch: neither `DELETE … LIMIT` nor a limit within `IN` is known
-/// to all three databases.
-macro_rules! remove_by_id {
-    ($db:expr, $tenant:expr, $($table:ident),+ $(,)?) => {$(
-        while $db.removing($tenant, async |tx: &mut WriteTx| {
-            let own = $table::table.filter($table::tenant_id.eq(tx.tenant()));
-            let ids = own.order($table::id.asc()).limit(BATCH).select($table::id);
-            let ids: Vec<super::types::AnyId> = ids.load(tx).await?;
-            let Some(last) = ids.last() else { return Ok(Audited::without_row(0)) };
-            let batch = $table::table.filter($table::tenant_id.eq(tx.tenant())).filter($table::id.le(last.clone()));
-            Ok(Audited::without_row(diesel::delete(batch).execute(tx).await?)) // the deletion has its row
-        }).await? > 0 {}
-    )+};
+/// The tables whose rows go before all others: without its data keys, what a tenant encrypted is lost.
+const FIRST: [&str; 2] = ["data_keys", "data_key_heads"];
+
+/// All tables whose rows go with their tenant, each before those that it refers to.
+fn in_order_of_removal() -> Vec<&'static Table> {
+    let mut left: Vec<_> = TABLES.iter().filter(|table| table.goes_with_its_tenant()).collect();
+    left.sort_by_key(|table| FIRST.iter().position(|first| *first == table.name).unwrap_or(FIRST.len()));
+    let mut order = vec![];
+    let is_free = |table: &Table, left: &[&Table]| {
+        !left.iter().any(|other| other.name != table.name && other.references_to(table.name).next().is_some())
+    };
+    while let Some(next) = left.iter().position(|table| is_free(table, &left)) {
+        order.push(left.remove(next));
+    }
+    order
 }
 
-/// Removes a tenant's rows of a table, or those among them that a condition finds.
+/// Removes some of the tenant's rows of a table, in the order of their ids: neither `DELETE … LIMIT` nor a limit within `IN` is
+/// known to all three databases. Says how many; none where none is left. What has no ids is little, and goes at once.
+async fn remove_some(tx: &mut WriteTx, table: &'static Table) -> Result<Audited<usize>> {
+    let tenant = tx.tenant().0;
+    let of_tenant = |statement: TableStatement| {
+        statement.sql("DELETE FROM ").name(table.name).sql(" WHERE tenant_id = ").id(tenant)
+    };
+    let Some(id) = table.id_column() else {
+        of_tenant(TableStatement::new()).execute(tx).await?;
+        return Ok(Audited::without_row(0)); // the deletion has its row
+    };
+    let next = TableStatement::<Uid>::new().sql("SELECT ").name(id).sql(" FROM ").name(table.name);
+    let next = next.sql(" WHERE tenant_id = ").id(tenant).sql(" ORDER BY ").name(id).sql(format!(" LIMIT {BATCH}"));
+    let next: Vec<AnyId> = next.load(tx).await?;
+    let Some(AnyId(last)) = next.last() else { return Ok(Audited::without_row(0)) };
+    let batch = of_tenant(TableStatement::new()).sql(" AND ").name(id).sql(" <= ").id(*last);
+    Ok(Audited::without_row(batch.execute(tx).await?)) // the deletion has its row
+}
+
+/// Removes those of a tenant's rows of a table that a condition finds.
 macro_rules! remove {
-    ($db:expr, $tenant:expr, $table:ident $(, $condition:expr)?) => {
+    ($db:expr, $tenant:expr, $table:ident, $condition:expr) => {
         $db.removing($tenant, async |tx: &mut WriteTx| {
-            let rows = $table::table.filter($table::tenant_id.eq(tx.tenant()))$(.filter($condition))?;
+            let rows = $table::table.filter($table::tenant_id.eq(tx.tenant())).filter($condition);
             Ok(Audited::without_row(diesel::delete(rows).execute(tx).await?)) // nobody would look for it
-        }).await?
+        })
+        .await?
     };
 }
 
@@ -68,7 +90,7 @@ impl Db {
         self.write(&Server::of(tenant), work).await
     }
 
-    /// Removes what a deleted tenant left; those that refer to others first. A tenant that was not deleted stays.
+    /// Removes what a deleted tenant left. A tenant that was not deleted stays.
     pub async fn remove_tenant(&self, tenant: TenantId) -> Result<()> {
         let is_deleted = async |tx: &mut super::ReadTx| {
             let row = tenants::table.filter(tenants::id.eq(tx.tenant())).filter(tenants::deleted_at.is_not_null());
@@ -77,19 +99,9 @@ impl Db {
         if !self.read(&Server::of(tenant), is_deleted).await? {
             return Ok(());
         }
-        // First the key, without which what is encrypted is lost.
-        remove!(self, tenant, data_keys);
-        remove!(self, tenant, data_key_heads);
-        remove_by_id!(self, tenant, contract_history, contracts);
-        remove_by_id!(self, tenant, task_comments); // and with them whom they mention
-        remove_by_id!(self, tenant, meeting_action_items, meeting_attendees, meetings, calendar_feeds);
-        remove_by_id!(self, tenant, tasks, items, audit_logs, one_time_tokens, api_keys, invitations, sessions);
-        remove!(self, tenant, cache_generations);
-        remove_by_id!(self, tenant, ended_sessions);
-        remove!(self, tenant, idempotency_keys);
-        remove!(self, tenant, audit_heads);
-        remove!(self, tenant, logins);
-        remove_by_id!(self, tenant, users);
+        for table in in_order_of_removal() {
+            while self.removing(tenant, async |tx: &mut WriteTx| remove_some(tx, table).await).await? > 0 {}
+        }
         self.removing(tenant, async |tx: &mut WriteTx| {
             let row = tenants::table.filter(tenants::id.eq(tx.tenant())).filter(tenants::deleted_at.is_not_null());
             Ok(Audited::without_row(diesel::delete(row).execute(tx).await?)) // the deletion has its row
@@ -134,5 +146,39 @@ impl Db {
     pub async fn tenants(&self) -> Result<Vec<TenantId>> {
         let ids = async |tx: &mut super::ReadTx| Ok(tenants::table.select(tenants::id).load(tx).await?);
         self.read(&Server::default(), ids).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_a_tenants_is_removed_and_what_refers_to_others_before_them() {
+        let order: Vec<_> = in_order_of_removal().into_iter().map(|table| table.name).collect();
+        let place = |name: &str| order.iter().position(|table| *table == name);
+        assert_eq!(order[..2], FIRST);
+        let stays = |name: &str| ["jobs", "key_checks", "tenants"].contains(&name); // the tenant itself is removed last
+        for table in TABLES {
+            assert_eq!(place(table.name).is_none(), stays(table.name), "{}: is it in a circle?", table.name);
+            for other in TABLES.iter().filter(|other| !stays(table.name) && other.name != table.name) {
+                let refers = table.references_to(other.name).next().is_some();
+                assert!(!refers || stays(other.name) || place(table.name) < place(other.name), "{}", table.name);
+            }
+        }
+        // A row that is sealed while the others are removed would begin a new chain.
+        assert!(place("audit_logs") < place("audit_heads"));
+    }
+
+    #[test]
+    fn all_tables_that_can_have_many_rows_are_removed_in_batches() {
+        let at_once: Vec<_> = in_order_of_removal().into_iter().filter(|table| table.id_column().is_none()).collect();
+        let names: Vec<_> = at_once.into_iter().map(|table| table.name).collect();
+        assert_eq!(names, ["data_keys", "data_key_heads", "logins", "audit_heads", "cache_generations"]);
+        let id = |table: &str| crate::db::schema::table(table).and_then(Table::id_column);
+        assert_eq!(
+            [id("tasks"), id("task_comment_mentions"), id("idempotency_keys")],
+            [Some("id"), Some("comment_id"), Some("user_id")]
+        );
     }
 }

@@ -4,11 +4,13 @@
 use super::audit_chain::CheckpointKey;
 use super::directory::Server;
 use super::sql::for_update;
-use super::types::{AnyId, Sealed, TenantId};
-use super::{Action, Audited, Change, Db, Execute, Place, ReadTx, RunQueryDsl, WriteTx};
+use super::table_statement::TableStatement;
+use super::types::{AnyId, Sealed, TenantId, Uid};
+use super::{Action, Audited, Change, Db, Execute, ReadTx, RunQueryDsl, SealedColumn, WriteTx};
 use crate::base::error::Result;
-use crate::db::schema::{contract_history, contracts, data_keys as keys};
+use crate::db::schema::data_keys as keys;
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Binary, Nullable};
 use uuid::Uuid;
 
 /// How many values are sealed anew in one transaction, so that none holds its locks for long.
@@ -23,64 +25,43 @@ pub struct Rotated {
     pub answers: usize,
 }
 
-/// Does something with each column that holds sealed values. One that were missing here would lose them when the old keys
-/// are destroyed: a test holds it against the schema.
-macro_rules! each_sealed_column {
-    ($do:ident $(, $arguments:expr)*) => {
-        $do!($($arguments,)* contracts, amount_sealed);
-        $do!($($arguments,)* contract_history, from_sealed);
-        $do!($($arguments,)* contract_history, to_sealed);
-    };
+/// How many values of a column the lease's tenant has.
+async fn count(tx: &mut ReadTx, SealedColumn { table, column }: SealedColumn) -> Result<i64> {
+    let count = TableStatement::<BigInt>::new().sql("SELECT count(*) FROM ").name(table);
+    let count = count.sql(" WHERE tenant_id = ").id(tx.tenant().0).sql(" AND ").name(column).sql(" IS NOT NULL");
+    Ok(count.get_result(tx).await?)
 }
 
-/// Counts the values of a column.
-macro_rules! count {
-    ($tx:expr, $count:expr, $table:ident, $column:ident) => {
-        let rows = $table::table.filter($table::tenant_id.eq($tx.tenant())).filter($table::$column.is_not_null());
-        $count += rows.count().get_result::<i64>($tx).await?;
+/// Seals the next values of a column by the tenant's present data key, those that another one has sealed: gives the last id that
+/// was looked at, and how many were. Ids are read without a lock and rows then locked one by one, before the keys, in the order
+/// in which a change to a row locks them: no two wait for each other.
+async fn seal_anew(tx: &mut WriteTx, of: SealedColumn, after: AnyId) -> Result<Audited<(Option<AnyId>, usize)>> {
+    let (SealedColumn { table, column }, tenant) = (of, tx.tenant().0);
+    let ids = TableStatement::<Uid>::new().sql("SELECT id FROM ").name(table).sql(" WHERE tenant_id = ").id(tenant);
+    let ids = ids.sql(" AND id > ").id(after.0).sql(" AND ").name(column);
+    let ids: Vec<AnyId> = ids.sql(format!(" IS NOT NULL ORDER BY id LIMIT {BATCH}")).load(tx).await?;
+    let mut rows: Vec<(AnyId, Sealed)> = vec![];
+    for id in &ids {
+        let row = TableStatement::<Nullable<Binary>>::new().sql("SELECT ").name(column).sql(" FROM ").name(table);
+        let row = for_update(row.sql(" WHERE tenant_id = ").id(tenant).sql(" AND id = ").id(id.0));
+        let sealed: Option<Option<Sealed>> = row.get_result(tx).await.optional()?;
+        rows.extend(sealed.flatten().map(|sealed| (*id, sealed)));
+    }
+    let unsealer = tx.unsealer().await?;
+    let old = rows.into_iter().filter(|(_, sealed)| !unsealer.is_current(sealed)).collect::<Vec<_>>();
+    let key = match u32::try_from(old.len()).unwrap_or(u32::MAX) {
+        0 => None,
+        uses => Some(tx.data_key(uses).await?),
     };
-}
-
-/// Seals the values of a column by the tenant's present data key, those that another one has sealed. Ids are read without a
-/// lock and rows then locked one by one, before the keys, in the order of every change of a row, so that no two wait for each other.
-macro_rules! seal_anew {
-    ($db:expr, $tenant:expr, $seen:expr, $table:ident, $column:ident) => {
-        let mut after = AnyId::from(Uuid::nil());
-        loop {
-            let batch = async |tx: &mut WriteTx| {
-                let own = $table::table.filter($table::tenant_id.eq(tx.tenant())).filter($table::id.gt(after));
-                let ids = own.filter($table::$column.is_not_null()).order($table::id.asc()).limit(BATCH);
-                let ids: Vec<AnyId> = ids.select($table::id).load(tx).await?;
-                let mut rows: Vec<(AnyId, Sealed)> = vec![];
-                for id in &ids {
-                    let row = $table::table.filter($table::tenant_id.eq(tx.tenant())).filter($table::id.eq(*id));
-                    let row = for_update(row.select($table::$column));
-                    let sealed: Option<Option<Sealed>> = row.get_result(tx).await.optional()?;
-                    rows.extend(sealed.flatten().map(|sealed| (*id, sealed)));
-                }
-                let unsealer = tx.unsealer().await?;
-                let old = rows.into_iter().filter(|(_, sealed)| !unsealer.is_current(sealed)).collect::<Vec<_>>();
-                let key = match u32::try_from(old.len()).unwrap_or(u32::MAX) {
-                    0 => None,
-                    uses => Some(tx.data_key(uses).await?),
-                };
-                for (id, sealed) in old {
-                    let Some(key) = &key else { continue };
-                    let place = Place { table: stringify!($table), row: id.0, column: stringify!($column) };
-                    let anew = tx.seal_by(key, place, &unsealer.open(place, &sealed)?)?;
-                    let row = $table::table.filter($table::tenant_id.eq(tx.tenant())).filter($table::id.eq(id));
-                    diesel::update(row).set($table::$column.eq(Some(anew))).execute(tx).await?;
-                }
-                Ok(Audited::without_row((ids.last().copied(), ids.len()))) // the same values
-            };
-            let (last, count) = $db.write(&Server::of($tenant), batch).await?;
-            $seen(count);
-            match last {
-                Some(last) => after = last,
-                None => break,
-            }
-        }
-    };
+    for (id, sealed) in old {
+        let Some(key) = &key else { continue };
+        let place = of.of(id.0);
+        let anew = tx.seal_by(key, place, &unsealer.open(place, &sealed)?)?;
+        let update =
+            TableStatement::<()>::new().sql("UPDATE ").name(table).sql(" SET ").name(column).sql(" = ").sealed(anew);
+        update.sql(" WHERE tenant_id = ").id(tenant).sql(" AND id = ").id(id.0).execute(tx).await?;
+    }
+    Ok(Audited::without_row((ids.last().copied(), ids.len()))) // the same values
 }
 
 impl Db {
@@ -91,24 +72,43 @@ impl Db {
         Ok(Rotated { wrapped, answers: self.seal_answers_anew(tenant).await? })
     }
 
-    /// How many sealed values a tenant has.
-    pub async fn count_sealed(&self, tenant: TenantId) -> Result<u64> {
-        let count = async |tx: &mut ReadTx| {
-            let mut count = 0;
-            each_sealed_column!(count, tx, count);
-            Ok(count)
+    /// How many sealed values a tenant has in these columns.
+    pub async fn count_sealed(&self, tenant: TenantId, columns: &[SealedColumn]) -> Result<u64> {
+        let count_all = async |tx: &mut ReadTx| {
+            let mut sum = 0;
+            for column in columns {
+                sum += count(tx, *column).await?;
+            }
+            Ok(sum)
         };
-        Ok(self.read(&Server::of(tenant), count).await?.unsigned_abs())
+        Ok(self.read(&Server::of(tenant), count_all).await?.unsigned_abs())
     }
 
     /// Gives a tenant a new data key if the one it has was made under another master key than the active one, seals all its
-    /// values by it, and destroys the old ones. `seen` is told of values as they are gone through.
-    pub async fn renew_data(&self, tenant: TenantId, seen: impl Fn(usize) + Send + Sync) -> Result<()> {
+    /// values by it, and destroys the old ones. `columns` are all that hold sealed values: values in others would be lost with
+    /// the old keys. `seen` is told of values as they are gone through.
+    pub async fn renew_data(
+        &self,
+        tenant: TenantId,
+        columns: &[SealedColumn],
+        seen: impl Fn(usize) + Send + Sync,
+    ) -> Result<()> {
         let renewed = self.write(&Server::of(tenant), async |tx: &mut WriteTx| tx.renew_data_key().await).await?;
         let Some(number) = renewed else { return Ok(()) };
-        each_sealed_column!(seal_anew, self, tenant, seen);
-        // A transaction that sealed by an old key had the head under lock before there was this one, so it has ended. Keys from
-        // it on stay, also where another one has followed meanwhile: values may be sealed by each of them.
+        for column in columns {
+            let mut after = AnyId(Uuid::nil());
+            loop {
+                let batch = async |tx: &mut WriteTx| seal_anew(tx, *column, after).await;
+                let (last, count) = self.write(&Server::of(tenant), batch).await?;
+                seen(count);
+                match last {
+                    Some(last) => after = last,
+                    None => break,
+                }
+            }
+        }
+        // A transaction that sealed by an old key had the head under lock before there was this key, so that it is over. Keys from
+        // this one on stay, also where another one has followed meanwhile: values may be sealed by each of them.
         let delete = async |tx: &mut WriteTx| {
             tx.forget_data_keys_before(number).await?;
             Ok(Audited::without_row(())) // the new key has its row
@@ -140,33 +140,5 @@ impl WriteTx {
             Some((number, false)) if self.stored_keys().await?.len() > 1 => Ok(Audited::without_row(Some(number))),
             _ => Ok(Audited::without_row(None)), // nothing is changed
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    /// Whatever is called so in the schema is sealed.
-    #[test]
-    fn no_sealed_column_is_forgotten() {
-        let mut gone_through = vec![];
-        macro_rules! name {
-            ($names:expr, $table:ident, $column:ident) => {
-                $names.push(concat!(stringify!($table), ".", stringify!($column)).to_owned());
-            };
-        }
-        each_sealed_column!(name, gone_through);
-        let (mut table, mut in_schema) = ("", vec![]);
-        for line in include_str!("schema.rs").lines().map(str::trim) {
-            match line.split_once(' ') {
-                Some((name, "(tenant_id, id) {" | "(id) {")) => table = name,
-                Some((column, "-> Nullable<Binary>," | "-> Binary,")) if column.ends_with("_sealed") => {
-                    in_schema.push(format!("{table}.{column}"));
-                }
-                _ => {}
-            }
-        }
-        in_schema.sort();
-        gone_through.sort();
-        assert_eq!(gone_through, in_schema);
     }
 }

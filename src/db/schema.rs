@@ -1,8 +1,46 @@
-//! The tables, once for all three databases. Kept by hand; a test compares it with the catalogue of each migrated database.
+//! The tables, once for all three databases: from this list follow the joins, the order in which a deleted tenant is removed,
+//! and what the tests expect of the databases. Kept by hand; tests compare it with the catalogue of each migrated database.
+//!
+//! `column -> Type => table` is a foreign key: `(tenant_id, column)` refers to `(tenant_id, id)` there. `tenant_id => tenants`
+//! stands where a table refers to its tenant itself. (Diesel's `joinable!` knows no keys of two columns: joins say `on`.)
+use super::tables::{Column, Table};
 
 macro_rules! tables {
-    ($($body:tt)*) => {
-        diesel::table! { use diesel::sql_types::*; use crate::db::types::{JsonList, Uid, UtcInstant}; $($body)* }
+    ($($table:ident ($($key:ident),+) {
+        $($column:ident -> $type:ident $(<$inner:ident>)? $(=> $target:ident)?),+ $(,)?
+    })+) => {
+        $(diesel::table! {
+            use diesel::sql_types::*;
+            use crate::db::types::{JsonList, Uid, UtcInstant};
+            $table ($($key),+) {
+                $($column -> $type $(<$inner>)?,)+
+            }
+        })+
+        diesel::allow_tables_to_appear_in_same_query!($($table),+);
+
+        /// All tables, in the order in which they are written here.
+        pub const TABLES: &[Table] = &[$(Table {
+            name: stringify!($table),
+            key: &[$(stringify!($key)),+],
+            columns: &[$(tables!(@column $column $type $(<$inner>)? $(=> $target)?)),+],
+        }),+];
+
+        /// The table of this name.
+        pub fn table(name: &str) -> Option<&'static Table> {
+            TABLES.iter().find(|table| table.name == name)
+        }
+    };
+    (@column $column:ident Nullable<$type:ident> $(=> $target:ident)?) => {
+        Column { name: stringify!($column), of_type: stringify!($type), is_nullable: true, refers_to: tables!(@target $($target)?) }
+    };
+    (@column $column:ident $type:ident $(=> $target:ident)?) => {
+        Column { name: stringify!($column), of_type: stringify!($type), is_nullable: false, refers_to: tables!(@target $($target)?) }
+    };
+    (@target $target:ident) => {
+        Some(stringify!($target))
+    };
+    (@target) => {
+        None
     };
 }
 
@@ -23,10 +61,8 @@ tables! {
         api_key_requests_per_hour -> Nullable<Integer>,
         user_writes_per_minute -> Nullable<Integer>,
     }
-}
-tables! {
     users (tenant_id, id) {
-        tenant_id -> Uid,
+        tenant_id -> Uid => tenants,
         id -> Uid,
         email -> Text,
         username -> Nullable<Text>,
@@ -45,19 +81,15 @@ tables! {
         deleted_at -> Nullable<UtcInstant>,
         first_verified_at -> Nullable<UtcInstant>,
     }
-}
-tables! {
     logins (name) {
         name -> Text,
         tenant_id -> Uid,
-        user_id -> Uid,
+        user_id -> Uid => users,
     }
-}
-tables! {
     sessions (tenant_id, id) {
         tenant_id -> Uid,
         id -> Uid,
-        user_id -> Uid,
+        user_id -> Uid => users,
         generation -> BigInt,
         token_hash -> Binary,
         device_name -> Nullable<Text>,
@@ -69,17 +101,13 @@ tables! {
         end_reason -> Nullable<Text>,
         epoch -> BigInt,
     }
-}
-tables! {
     ended_sessions (tenant_id, id) {
-        tenant_id -> Uid,
+        tenant_id -> Uid => tenants,
         id -> Uid,
         expires_at -> UtcInstant,
     }
-}
-tables! {
     tasks (tenant_id, id) {
-        tenant_id -> Uid,
+        tenant_id -> Uid => tenants,
         id -> Uid,
         title -> Text,
         description -> Nullable<Text>,
@@ -89,17 +117,15 @@ tables! {
         year -> Nullable<Integer>,
         tags -> JsonList,
         due_date -> Nullable<Date>,
-        assigned_to -> Nullable<Uid>,
-        created_by -> Uid,
+        assigned_to -> Nullable<Uid> => users,
+        created_by -> Uid => users,
         completed_at -> Nullable<UtcInstant>,
         version -> BigInt,
         created_at -> UtcInstant,
         updated_at -> UtcInstant,
     }
-}
-tables! {
     contracts (tenant_id, id) {
-        tenant_id -> Uid,
+        tenant_id -> Uid => tenants,
         id -> Uid,
         title -> Text,
         counterparty -> Text,
@@ -110,19 +136,17 @@ tables! {
         currency -> Text,
         amount_sealed -> Nullable<Binary>,
         tags -> JsonList,
-        created_by -> Uid,
+        created_by -> Uid => users,
         version -> BigInt,
         created_at -> UtcInstant,
         updated_at -> UtcInstant,
     }
-}
-tables! {
     contract_history (tenant_id, id) {
         tenant_id -> Uid,
         id -> Uid,
-        contract_id -> Uid,
+        contract_id -> Uid => contracts,
         version -> BigInt,
-        changed_by -> Nullable<Uid>,
+        changed_by -> Nullable<Uid> => users,
         field -> Text,
         from_value -> Nullable<Text>,
         to_value -> Nullable<Text>,
@@ -130,19 +154,15 @@ tables! {
         to_sealed -> Nullable<Binary>,
         created_at -> UtcInstant,
     }
-}
-tables! {
     idempotency_keys (tenant_id, user_id, key) {
         tenant_id -> Uid,
-        user_id -> Uid,
+        user_id -> Uid => users,
         key -> Text,
         answer -> Nullable<Binary>,
         created_at -> UtcInstant,
     }
-}
-tables! {
     audit_logs (tenant_id, id) {
-        tenant_id -> Uid,
+        tenant_id -> Uid => tenants,
         id -> Uid,
         at -> UtcInstant,
         actor_id -> Uid,
@@ -155,56 +175,46 @@ tables! {
         seq -> Nullable<BigInt>,
         hash -> Nullable<Binary>,
     }
-}
-tables! {
     invitations (tenant_id, id) {
-        tenant_id -> Uid,
+        tenant_id -> Uid => tenants,
         id -> Uid,
         email -> Text,
         role -> SmallInt,
         token_hash -> Binary,
-        invited_by -> Nullable<Uid>,
+        invited_by -> Nullable<Uid> => users,
         created_at -> UtcInstant,
         expires_at -> UtcInstant,
     }
-}
-tables! {
     api_keys (tenant_id, id) {
         tenant_id -> Uid,
         id -> Uid,
         name -> Text,
         role -> SmallInt,
         key_hash -> Binary,
-        user_id -> Uid,
-        created_by -> Uid,
+        user_id -> Uid => users,
+        created_by -> Uid => users,
         created_at -> UtcInstant,
         expires_at -> Nullable<UtcInstant>,
         last_used_at -> Nullable<UtcInstant>,
     }
-}
-tables! {
     one_time_tokens (tenant_id, id) {
         tenant_id -> Uid,
         id -> Uid,
-        user_id -> Uid,
+        user_id -> Uid => users,
         purpose -> Text,
         email -> Text,
         token_hash -> Binary,
         created_at -> UtcInstant,
         expires_at -> UtcInstant,
     }
-}
-tables! {
     audit_heads (tenant_id) {
-        tenant_id -> Uid,
+        tenant_id -> Uid => tenants,
         seq -> BigInt,
         hash -> Binary,
         checkpoint_seq -> BigInt,
         checkpoint_hash -> Binary,
         checkpoint_mac -> Binary,
     }
-}
-tables! {
     jobs (id) {
         id -> Uid,
         tenant_id -> Nullable<Uid>,
@@ -217,74 +227,58 @@ tables! {
         last_error -> Nullable<Text>,
         created_at -> UtcInstant,
     }
-}
-tables! {
     data_key_heads (tenant_id) {
-        tenant_id -> Uid,
+        tenant_id -> Uid => tenants,
         number -> Integer,
         uses -> BigInt,
     }
-}
-tables! {
     data_keys (tenant_id, number) {
-        tenant_id -> Uid,
+        tenant_id -> Uid => tenants,
         number -> Integer,
         wrapped -> Binary,
         master_key_id -> Text,
         made_under -> Text,
         created_at -> UtcInstant,
     }
-}
-tables! {
     key_checks (master_key_id) {
         master_key_id -> Text,
         check_value -> Binary,
         created_at -> UtcInstant,
     }
-}
-tables! {
     items (tenant_id, id) {
-        tenant_id -> Uid,
+        tenant_id -> Uid => tenants,
         id -> Uid,
         title -> Text,
         description -> Nullable<Text>,
         price -> BigInt,
         currency -> Text,
-        owner_id -> Uid,
+        owner_id -> Uid => users,
         version -> BigInt,
         created_at -> UtcInstant,
         updated_at -> UtcInstant,
     }
-}
-tables! {
     cache_generations (tenant_id, kind) {
-        tenant_id -> Uid,
+        tenant_id -> Uid => tenants,
         kind -> Text,
         generation -> Uid,
     }
-}
-tables! {
     task_comments (tenant_id, id) {
         tenant_id -> Uid,
         id -> Uid,
-        task_id -> Uid,
-        author_id -> Uid,
+        task_id -> Uid => tasks,
+        author_id -> Uid => users,
         body -> Text,
         version -> BigInt,
         created_at -> UtcInstant,
         updated_at -> UtcInstant,
     }
-}
-tables! {
     task_comment_mentions (tenant_id, comment_id, user_id) {
         tenant_id -> Uid,
-        comment_id -> Uid,
-        user_id -> Uid,
+        comment_id -> Uid => task_comments,
+        user_id -> Uid => users,
     }
-}
-tables! {
     meetings (tenant_id, id) {
-        tenant_id -> Uid,
+        tenant_id -> Uid => tenants,
         id -> Uid,
         title -> Text,
         agenda -> Nullable<Text>,
@@ -293,75 +287,41 @@ tables! {
         status -> Text,
         starts_at -> UtcInstant,
         ends_at -> UtcInstant,
-        created_by -> Uid,
+        created_by -> Uid => users,
         version -> BigInt,
         created_at -> UtcInstant,
         updated_at -> UtcInstant,
     }
-}
-tables! {
     meeting_attendees (tenant_id, id) {
-        tenant_id -> Uid,
+        tenant_id -> Uid => tenants,
         id -> Uid,
-        meeting_id -> Uid,
-        user_id -> Nullable<Uid>,
+        meeting_id -> Uid => meetings,
+        user_id -> Nullable<Uid> => users,
         email -> Nullable<Text>,
         rsvp -> Text,
         version -> BigInt,
         created_at -> UtcInstant,
         updated_at -> UtcInstant,
     }
-}
-tables! {
     meeting_action_items (tenant_id, id) {
-        tenant_id -> Uid,
+        tenant_id -> Uid => tenants,
         id -> Uid,
-        meeting_id -> Uid,
+        meeting_id -> Uid => meetings,
         description -> Text,
-        assignee_id -> Nullable<Uid>,
+        assignee_id -> Nullable<Uid> => users,
         due_date -> Nullable<Date>,
         done -> Bool,
-        task_id -> Nullable<Uid>,
-        created_by -> Uid,
+        task_id -> Nullable<Uid> => tasks,
+        created_by -> Uid => users,
         version -> BigInt,
         created_at -> UtcInstant,
         updated_at -> UtcInstant,
     }
-}
-tables! {
     calendar_feeds (tenant_id, id) {
         tenant_id -> Uid,
         id -> Uid,
-        user_id -> Uid,
+        user_id -> Uid => users,
         token_hash -> Binary,
         created_at -> UtcInstant,
     }
 }
-diesel::allow_tables_to_appear_in_same_query!(
-    tenants,
-    users,
-    logins,
-    sessions,
-    ended_sessions,
-    tasks,
-    contracts,
-    contract_history,
-    idempotency_keys,
-    audit_logs,
-    invitations,
-    api_keys,
-    one_time_tokens,
-    audit_heads,
-    jobs,
-    data_key_heads,
-    data_keys,
-    key_checks,
-    task_comments,
-    task_comment_mentions,
-    meetings,
-    meeting_attendees,
-    meeting_action_items,
-    calendar_feeds,
-    items,
-    cache_generations,
-);

@@ -216,56 +216,50 @@ macro_rules! read_from_text {
     };
 }
 
-macro_rules! is_cached {
-    (cached) => {
-        true
-    };
-    () => {
-        false
-    };
-}
-
 macro_rules! ids {
-    ($($(#[$attribute:meta])* $name:ident $(is $kind:literal $($cached:ident)?)?),* $(,)?) => {$(
-        column_newtype!($(#[$attribute])* $name(Uuid) as Uid);
-        read_from_text!($name, parse_uuid);
-        impl Copy for $name {}
-        impl From<Uuid> for $name {
-            fn from(id: Uuid) -> Self {
-                Self(id)
+    ($($(#[$attribute:meta])* $name:ident),* $(,)?) => {
+        $(
+            column_newtype!($(#[$attribute])* $name(Uuid) as Uid);
+            read_from_text!($name, parse_uuid);
+            impl Copy for $name {}
+            impl From<Uuid> for $name {
+                fn from(id: Uuid) -> Self {
+                    Self(id)
+                }
             }
+            impl std::fmt::Display for $name {
+                fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    self.0.fmt(f)
+                }
+            }
+        )*
+
+        /// Gives the names of all ids to a macro.
+        macro_rules! for_all_ids {
+            ($macro:ident) => {
+                $macro!($($name),*);
+            };
         }
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                self.0.fmt(f)
-            }
-        }
-        $(impl super::audit::Subject for $name {
-            const KIND: &'static str = $kind;
-            const IS_CACHED: bool = is_cached!($($cached)?);
-            fn uuid(&self) -> Uuid {
-                self.0
-            }
-        })?
-    )*};
+        pub(crate) use for_all_ids;
+    };
 }
-// Made by `WriteTx::new_id`; with `is`, what the audit log calls their kind, and whether its lists are cached.
+// Made by `WriteTx::new_id`. Which kind of record has them is said with the record, by `record!`.
 ids! {
-    TenantId is "tenant",
-    UserId is "user",
-    SessionId is "session",
-    TaskId is "task",
-    ContractId is "contract",
+    TenantId,
+    UserId,
+    SessionId,
+    TaskId,
+    ContractId,
     /// One entry of a contract's history.
     HistoryId,
-    CommentId is "comment",
-    MeetingId is "meeting",
-    AttendeeId is "attendee",
-    ActionItemId is "action_item",
-    CalendarFeedId is "calendar_feed",
-    ItemId is "item" cached,
-    InvitationId is "invitation",
-    ApiKeyId is "api_key",
+    CommentId,
+    MeetingId,
+    AttendeeId,
+    ActionItemId,
+    CalendarFeedId,
+    ItemId,
+    InvitationId,
+    ApiKeyId,
     /// A token that was mailed.
     TokenId,
     JobId,

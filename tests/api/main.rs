@@ -58,6 +58,7 @@ mod pages;
 mod passwords;
 mod pooler;
 mod readme;
+mod records;
 mod recovery;
 mod redis_rights;
 mod refresh;

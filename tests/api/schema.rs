@@ -2,9 +2,8 @@
 //! that the tables themselves must have.
 use crate::support::catalogue::{OUTLIVES_TENANT, Reference, Table, Tables, WITHOUT_ROW_SECURITY, with_null};
 use crate::support::{Catalogue, Kind, is_for};
+use bizcenter::db::schema::TABLES;
 use std::collections::BTreeSet;
-
-const SCHEMA: &str = include_str!("../../src/db/schema.rs");
 
 /// Tables whose key does not start with the tenant, and why.
 const WITHOUT_TENANT_IN_KEY: [(&str, &str); 4] = [
@@ -38,59 +37,35 @@ const TYPES: [(&str, [&str; 3]); 10] = [
     ("Date", ["date", "date", "TEXT"]),
 ];
 
-/// Reads the `tables! { name (key) { column -> Type, … } }` of the schema.
+/// What the schema says of its tables, in the words of this run's database.
 pub fn declared(kind: Kind) -> Tables {
-    let mut tables = Tables::new();
-    let mut open: Option<String> = None;
-    for line in SCHEMA.lines().map(str::trim) {
-        match &open {
-            None => {
-                let head = line.strip_suffix(") {").and_then(|head| head.split_once(" ("));
-                if let Some((name, key)) = head.filter(|(name, _)| is_name(name)) {
-                    let key = key.split(", ").map(str::to_owned).collect();
-                    assert!(
-                        tables.insert(name.to_owned(), Table { key, ..Table::default() }).is_none(),
-                        "{name} twice"
-                    );
-                    open = Some(name.to_owned());
-                }
-            }
-            Some(_) if line == "}" => open = None,
-            Some(table) => {
-                let column = line.strip_suffix(',').and_then(|line| line.split_once(" -> "));
-                let (name, of_type) = column.unwrap_or_else(|| panic!("in {table}: what is {line:?}?"));
-                tables.get_mut(table).unwrap().columns.insert(name.to_owned(), stored_as(kind, of_type));
-            }
-        }
-    }
-    tables
+    let table = |declared: &bizcenter::db::Table| {
+        let key = declared.key.iter().map(|column| (*column).to_owned()).collect();
+        let columns = declared
+            .columns
+            .iter()
+            .map(|column| (column.name.to_owned(), with_null(stored_as(kind, column.of_type), column.is_nullable)));
+        (declared.name.to_owned(), Table { key, columns: columns.collect() })
+    };
+    TABLES.iter().map(table).collect()
 }
 
-fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c == '_' || c.is_ascii_lowercase())
-}
-
-fn stored_as(kind: Kind, of_type: &str) -> String {
-    let inner = of_type.strip_prefix("Nullable<").and_then(|rest| rest.strip_suffix('>'));
-    let (_, names) = TYPES
+fn stored_as(kind: Kind, of_type: &str) -> &'static str {
+    let (_, [postgres, mariadb, sqlite]) = TYPES
         .iter()
-        .find(|(name, _)| *name == inner.unwrap_or(of_type))
+        .find(|(name, _)| *name == of_type)
         .unwrap_or_else(|| panic!("{of_type} is not in TYPES: add what each database calls it"));
-    let [postgres, mariadb, sqlite] = names;
-    let name = match kind {
+    match kind {
         Kind::Postgres => postgres,
         Kind::Mariadb => mariadb,
         Kind::Sqlite => sqlite,
-    };
-    with_null(name, inner.is_some())
+    }
 }
 
 #[test]
 fn the_schema_is_read_completely() {
     let tables = declared(Kind::Postgres);
-    let macros = SCHEMA.lines().filter(|line| *line == "tables! {").count();
-    let columns: usize = tables.values().map(|table| table.columns.len()).sum();
-    assert_eq!((tables.len(), columns), (macros, SCHEMA.matches(" -> ").count()));
+    assert_eq!(tables.len(), TABLES.len(), "two tables of one name");
     assert_eq!(tables["tasks"].key, ["tenant_id", "id"]);
     assert_eq!(tables["tasks"].columns["tags"], "jsonb");
     assert_eq!(tables["tasks"].columns["due_date"], "date null");
@@ -215,4 +190,21 @@ async fn sqlite_is_strict_about_types() {
     for table in tables {
         assert_eq!(table[1], "1", "{}", table[0]);
     }
+}
+
+/// The removal of a tenant goes by what the schema says of them, and so does what is known of people.
+#[tokio::test]
+async fn the_schema_names_every_foreign_key() {
+    let found = Catalogue::of_a_new_database().await.references().await;
+    let last = |columns: &[String]| columns.last().unwrap().clone();
+    let found: BTreeSet<_> =
+        found.into_iter().map(|(table, reference)| (table, last(&reference.from), reference.table)).collect();
+    let of_table = |table: &'static bizcenter::db::Table| {
+        let target = |column: &'static bizcenter::db::tables::Column| {
+            Some((table.name.to_owned(), column.name.to_owned(), column.refers_to?.to_owned()))
+        };
+        table.columns.iter().filter_map(target)
+    };
+    let declared: BTreeSet<_> = TABLES.iter().flat_map(of_table).collect();
+    assert_eq!(declared, found, "in the schema, and in the database");
 }

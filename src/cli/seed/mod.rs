@@ -1,122 +1,73 @@
 //! `bizcenter seed`: tenants to try things on, with people of each role and as many records as are asked for.
 //!
-//! Words and dates follow from `--seed` and the clock; ids and the password are random. Another kind of record is a file
-//! beside `tasks.rs`, a variant of [`Kind`] and a member of [`Amounts`].
-mod contracts;
-mod dice;
-mod items;
-mod meetings;
+//! Words and dates follow from `--seed` and the clock; ids and the password are random. What there is to be made is said by the
+//! kinds of records (`demo` in their declarations): each has an option of its own.
 mod people;
-mod tasks;
-mod words;
 
 use super::{SeedArgs, print, prompt};
+use crate::api::demo::{Company, Demo, Person, Places};
 use crate::app;
 use crate::app::Parts;
-use crate::auth::Role;
 use crate::base::password::Password;
 use crate::base::queue::Claimant;
 use crate::config::Config;
-use crate::db::types::{Instant, TenantId};
 use crate::db::{WriteTx, migrations};
+use crate::resources::records::RECORDS;
 use anyhow::{Context, bail};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
-use chrono::{DateTime, Datelike, Days, Duration, NaiveTime, Timelike, Utc, Weekday};
-use dice::Dice;
+use clap::{Arg, ArgMatches, Command, FromArgMatches};
 use indicatif::{ProgressBar, ProgressStyle};
-use people::Person;
-use poem_openapi::Object;
-use std::ops::Range;
+use serde_json::Value;
 
 /// How many records are stored in one statement, and their company in one transaction.
 const BATCH: u64 = 1000;
 
-/// A tenant that is being filled.
-struct Company {
-    id: TenantId,
-    slug: String,
-    people: Vec<Person>,
-    /// What its words and dates follow from.
-    seed: [u64; 2],
-    now: Instant,
-    amounts: Amounts,
-}
+/// The most records of a kind that a tenant gets.
+const MAX_AMOUNT: u64 = 10_000_000;
 
-/// How many records of each kind a tenant gets; its audit log says so.
-#[derive(Debug, Clone, Copy, Object)]
-struct Amounts {
-    tasks: u64,
-    items: u64,
-    meetings: u64,
-    contracts: u64,
-}
+/// How many records of each kind a tenant gets, in the order in which they are made; its audit log says so. People are few, and
+/// made with their tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Amounts(Vec<(&'static str, u64)>);
 
-/// What there are many of. People are few, and made with their tenant.
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    Tasks,
-    Items,
-    Meetings,
-    Contracts,
-}
-
-const KINDS: [Kind; 4] = [Kind::Tasks, Kind::Items, Kind::Meetings, Kind::Contracts];
-
-impl Kind {
-    fn amount(self, amounts: Amounts) -> u64 {
-        let Amounts { tasks, items, meetings, contracts } = amounts;
-        match self {
-            Self::Tasks => tasks,
-            Self::Items => items,
-            Self::Meetings => meetings,
-            Self::Contracts => contracts,
-        }
+impl Amounts {
+    fn of(&self, demo: &Demo) -> u64 {
+        self.0.iter().find(|(name, _)| *name == demo.name).map_or(0, |(_, amount)| *amount)
     }
 
-    /// Makes and stores the records of these places among their kind.
-    async fn store(self, tx: &mut WriteTx, company: &Company, places: Range<u64>) -> crate::base::error::Result<()> {
-        match self {
-            Self::Tasks => tasks::store(tx, company, places).await,
-            Self::Items => items::store(tx, company, places).await,
-            Self::Meetings => meetings::store(tx, company, places).await,
-            Self::Contracts => contracts::store(tx, company, places).await,
-        }
+    fn as_json(&self) -> Value {
+        self.0.iter().map(|(name, amount)| (*name, *amount)).collect()
     }
 }
 
-/// How far back the first record of a kind goes.
-const SPAN: Duration = Duration::weeks(26);
-
-impl Company {
-    /// When the record of this place among so many was made.
-    fn moment(&self, place: u64, of: u64) -> Instant {
-        let share = SPAN.num_milliseconds() / i64::try_from(of).unwrap_or(i64::MAX).max(1);
-        let age = i64::try_from(of - place).unwrap_or(i64::MAX).saturating_mul(share);
-        Instant(at_work(self.now.0 - Duration::milliseconds(age)).min(self.now.0))
+impl clap::Args for Amounts {
+    fn augment_args(command: Command) -> Command {
+        let option = |demo: Demo| {
+            let number = clap::value_parser!(u64).range(..=MAX_AMOUNT);
+            let option = Arg::new(demo.name).long(demo.name).value_name("COUNT").help(demo.help);
+            option.default_value(demo.usual).value_parser(number)
+        };
+        command.args(RECORDS.demos().into_iter().map(option))
+    }
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
     }
 }
 
-/// The nearest time before it, or on its day, when people are at work.
-fn at_work(time: DateTime<Utc>) -> DateTime<Utc> {
-    let since_friday = match time.weekday() {
-        Weekday::Sat => 1,
-        Weekday::Sun => 2,
-        _ => 0,
-    };
-    let since_eight = Duration::seconds(i64::from(time.num_seconds_from_midnight()) * 10 / 24);
-    let day = time.date_naive() - Days::new(since_friday);
-    day.and_time(NaiveTime::MIN).and_utc() + Duration::hours(8) + since_eight
-}
-
-/// Somebody of at least this role.
-fn anybody<'a>(company: &'a Company, least: Role, dice: &mut Dice) -> &'a Person {
-    let fit: Vec<_> = company.people.iter().filter(|person| person.role >= least).collect();
-    dice.one(&fit)
+impl FromArgMatches for Amounts {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let amount = |demo: Demo| (demo.name, matches.get_one(demo.name).copied().unwrap_or_default());
+        Ok(Self(RECORDS.demos().into_iter().map(amount).collect()))
+    }
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 pub async fn run(config: Config, args: SeedArgs) -> anyhow::Result<()> {
-    let SeedArgs { tenants, users, tasks, items, meetings, contracts, seed, yes, password_stdin } = args;
+    let SeedArgs { tenants, users, amounts, seed, yes, password_stdin } = args;
     let question = format!("This is {}. Fill it with invented tenants (yes/no)", config.environment);
     if !config.environment.is_development() && !yes && !prompt::confirm("--yes", &question)? {
         bail!("nothing was made");
@@ -129,44 +80,47 @@ pub async fn run(config: Config, args: SeedArgs) -> anyhow::Result<()> {
     };
     // One hash for all: it tells nothing that this command doesn't print, and each takes a third of a second.
     let hash = parts.sign_in.passwords.hash(Claimant::server(), &password).await?;
-    let amounts = Amounts { tasks, items, meetings, contracts };
-    let each: u64 = KINDS.iter().map(|kind| kind.amount(amounts)).sum();
+    let each: u64 = amounts.0.iter().map(|(_, amount)| amount).sum();
     let progress = ProgressBar::new(each * u64::from(tenants)); // shown at a terminal only
     progress.set_style(ProgressStyle::with_template("{bar:40} {human_pos} of {human_len}, {per_sec}, {eta} left")?);
     let mut made = vec![];
     for tenant in 0..tenants {
-        let company = people::company(&parts, amounts, [seed, tenant.into()], users, &hash).await?;
-        let filled = fill(&parts, &company, &progress).await;
+        let company = people::company(&parts, &amounts, [seed, tenant.into()], users, &hash).await?;
+        let filled = fill(&parts, &company, &amounts, &progress).await;
         filled.with_context(|| format!("tenant {} stays incomplete", company.slug))?;
         made.push(company);
     }
     progress.finish_and_clear();
-    print(&summary(&made, &password, password_stdin))
+    print(&summary(&made, &amounts, &password, password_stdin))
 }
 
-async fn fill(parts: &Parts, company: &Company, progress: &ProgressBar) -> crate::base::error::Result<()> {
-    for kind in KINDS {
-        let amount = kind.amount(company.amounts);
-        for start in (0..amount).step_by(BATCH as usize) {
-            let places = start..amount.min(start + BATCH);
-            let count = places.end - places.start;
-            parts.db.write_seeded(company.id, async |tx: &mut WriteTx| kind.store(tx, company, places).await).await?;
+async fn fill(
+    parts: &Parts,
+    company: &Company,
+    amounts: &Amounts,
+    progress: &ProgressBar,
+) -> crate::base::error::Result<()> {
+    for demo in RECORDS.demos() {
+        let of = amounts.of(&demo);
+        for start in (0..of).step_by(BATCH as usize) {
+            let places = Places { these: start..of.min(start + BATCH), of };
+            let count = places.these.end - places.these.start;
+            let store = async |tx: &mut WriteTx| (demo.store)(tx, company, places).await;
+            parts.db.write_seeded(company.id, store).await?;
             progress.inc(count);
         }
     }
     Ok(())
 }
 
-fn summary(companies: &[Company], password: &Password, was_given: bool) -> String {
+fn summary(companies: &[Company], amounts: &Amounts, password: &Password, was_given: bool) -> String {
     let password = if was_given { "the password that you gave" } else { password.exposed() };
     let mut text = format!(
         "Everybody signs in with their e-mail address and this password, at POST /api/v1/auth/login or on /docs:\n  {password}\n"
     );
-    for Company { slug, people, amounts: Amounts { tasks, items, meetings, contracts }, .. } in companies {
-        let people_count = people.len();
-        text += &format!(
-            "\nTenant {slug}: {people_count} people, {tasks} tasks, {items} items, {meetings} meetings, {contracts} contracts\n"
-        );
+    let amounts: String = amounts.0.iter().map(|(name, amount)| format!(", {amount} {name}")).collect();
+    for Company { slug, people, .. } in companies {
+        text += &format!("\nTenant {slug}: {} people{amounts}\n", people.len());
         for Person { name, email, role, .. } in people.iter().take(people::ROLES) {
             text += &format!("  {:<8} {email} ({name})\n", role.name());
         }

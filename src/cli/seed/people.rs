@@ -1,11 +1,10 @@
 //! A tenant and its people.
-use super::dice::Dice;
-use super::words::{COMPANY_KINDS, COMPANY_NAMES, FIRST_NAMES, LAST_NAMES};
-use super::{Amounts, Company};
+use super::Amounts;
+use crate::api::demo::words::{COMPANY_KINDS, COMPANY_NAMES, FIRST_NAMES, LAST_NAMES};
+use crate::api::demo::{Company, Dice, Person};
 use crate::app::Parts;
 use crate::auth::{Actor, Role};
 use crate::base::error::Error;
-use crate::db::types::UserId;
 use crate::db::{Action, Change, Changes, Email, WriteTx};
 use crate::resources::tenant::NewTenant;
 use crate::resources::users::NewUser;
@@ -21,18 +20,10 @@ const OTHERS: [Role; 4] = [Role::Editor, Role::Analyst, Role::Editor, Role::View
 /// How many tenants of one name there can be.
 const NAMESAKES: u32 = 10_000;
 
-pub struct Person {
-    pub id: UserId,
-    pub name: String,
-    pub username: String,
-    pub email: String,
-    pub role: Role,
-}
-
 /// Makes a tenant with so many people, under the first name that is free.
 pub async fn company(
     parts: &Parts,
-    amounts: Amounts,
+    amounts: &Amounts,
     seed: [u64; 2],
     users: u32,
     hash: &str,
@@ -46,8 +37,8 @@ pub async fn company(
         }
         let id = parts.env.uuid().into();
         let people = (0..users).map(|place| person(parts, &mut dice, place, &slug)).collect();
-        let company = Company { id, slug, people, seed, now: parts.env.now().into(), amounts };
-        match insert(parts, &company, name, hash).await {
+        let company = Company { id, slug, people, seed, now: parts.env.now().into() };
+        match insert(parts, &company, amounts, name, hash).await {
             Err(Error::Conflict(_)) => {} // this name is taken, or somebody's
             result => return Ok(result.map(|()| company)?),
         }
@@ -56,8 +47,14 @@ pub async fn company(
 }
 
 /// The tenant and its people have their audit rows, and one more tells of all that is to follow.
-async fn insert(parts: &Parts, company: &Company, name: String, hash: &str) -> crate::base::error::Result<()> {
-    let Company { id, slug, people, amounts, .. } = company;
+async fn insert(
+    parts: &Parts,
+    company: &Company,
+    amounts: &Amounts,
+    name: String,
+    hash: &str,
+) -> crate::base::error::Result<()> {
+    let Company { id, slug, people, .. } = company;
     let new = NewTenant { slug: slug.clone(), name, open_registration: false };
     let insert = async |tx: &mut WriteTx| {
         let _ = tenant::insert(tx, new).await?;
@@ -73,7 +70,8 @@ async fn insert(parts: &Parts, company: &Company, name: String, hash: &str) -> c
             };
             let _ = users::insert(tx, *id, new).await?;
         }
-        tx.happened(Change::of(Action::Seed, *id).telling(Changes::created(amounts))).await
+        let amounts = Changes::created(&amounts.as_json());
+        tx.happened(Change::of(Action::Seed, *id).telling(amounts)).await
     };
     parts.db.write(&Actor::operator(*id), insert).await
 }

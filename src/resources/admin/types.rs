@@ -75,7 +75,7 @@ pub struct NewTenantAccount {
     pub invitation_token: String,
 }
 
-crate::shown_once!(NewTenantAccount, tenant: TenantAccount);
+crate::shown_once!(NewTenantAccount, tenant);
 
 #[derive(Debug, Clone, Object)]
 pub struct TenantAccountFilter {

@@ -5,7 +5,7 @@ mod queries;
 mod types;
 
 pub use handlers::ApiKeysApi;
-pub use queries::{delete_all, made_by};
+pub use queries::delete_all;
 pub use types::ApiKey;
 
 crate::permissions! {

@@ -1,4 +1,5 @@
 //! API keys as the contract has them.
+use super::Read;
 use crate::api::Input;
 use crate::auth::Role;
 use crate::base::error::Detail;
@@ -66,13 +67,22 @@ impl From<(Stored, bool)> for ApiKey {
     }
 }
 
-crate::resource!(ApiKey, "/api/v1/api-keys", {
+crate::resource!(ApiKey, record, {
     /// It is used, and it stops, without being changed.
     fn tag(&self) -> String {
         let used = self.last_used_at.map_or(0, |time| time.0.timestamp_micros());
         format!("{}.{used}.{}", self.version, u8::from(self.is_active))
     }
 });
+
+crate::record! {
+    ApiKey {
+        id: ApiKeyId, kind: "api_key", table: api_keys, href: "/api/v1/api-keys/{id}", read_by: Read,
+        title: name,
+        people: [created_by = Owner],
+        held: [if Read |tx, person, next| super::queries::made_by(tx, person.user(), next)],
+    }
+}
 
 /// A key with its secret, which is shown once.
 #[derive(Debug, Clone, Object)]
@@ -83,5 +93,5 @@ pub struct NewApiKey {
     pub key: String,
 }
 
-crate::shown_once!(NewApiKey, api_key: ApiKey);
+crate::shown_once!(NewApiKey, api_key);
 crate::plain_list!(ApiKeyFilter of ApiKey);

@@ -55,6 +55,13 @@ impl From<Stored> for AuditEntry {
     }
 }
 
+crate::record! {
+    AuditEntry {
+        id: AuditId, kind: "audit_entry", table: audit_logs, href: "/api/v1/audit-logs", read_by: super::Read,
+        held: [|tx, person, next| super::redaction::about(tx, person, next)],
+    }
+}
+
 #[derive(Debug, Clone, Object)]
 pub struct AuditFilter {
     pub action: Option<Action>,

@@ -1,6 +1,7 @@
 //! One's own sessions in the database. What rotation needs is in `db::sessions`.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
-use super::types::{SessionFilter, SessionSort};
+use super::types::{SessionFilter, SessionInfo, SessionSort};
+use crate::api::DataSubject;
 use crate::api::list::List;
 use crate::auth::sessions::Device;
 use crate::base::error::Result;
@@ -11,6 +12,7 @@ use crate::db::{Any, ReadTx, RunQueryDsl};
 use crate::paged;
 use diesel::dsl::exists;
 use diesel::prelude::*;
+use uuid::Uuid;
 
 /// The user's sessions that can still be used, in no order yet.
 fn open(tenant: TenantId, user: UserId, now: Instant) -> sessions::BoxedQuery<'static, Any> {
@@ -48,8 +50,19 @@ pub async fn list(tx: &mut ReadTx, user: UserId, list: &List<SessionFilter>) -> 
     Ok((rows.into_iter().map(device).collect(), total))
 }
 
+/// The devices that a person is signed in with, the latest first.
+pub async fn sessions_of(person: &DataSubject) -> Result<Vec<SessionInfo>> {
+    let user = person.user();
+    let devices = match person.sessions.devices(&person.actor).await? {
+        Some(devices) => devices,
+        None => person.db.read(&person.actor, async |tx: &mut ReadTx| all(tx, user).await).await?,
+    };
+    let current = person.session.unwrap_or_else(|| Uuid::nil().into());
+    Ok(devices.into_iter().map(|device| SessionInfo::of(device, current)).collect())
+}
+
 /// The latest thousand.
-pub async fn all(tx: &mut ReadTx, user: UserId) -> Result<Vec<Device>> {
+async fn all(tx: &mut ReadTx, user: UserId) -> Result<Vec<Device>> {
     let open = open(tx.tenant(), user, tx.now()).order((sessions::created_at.desc(), sessions::id.desc()));
     let rows: Vec<Row> = open.limit(1000).select(columns()).load(tx).await?;
     Ok(rows.into_iter().map(device).collect())

@@ -1,6 +1,5 @@
 //! Passwords and tokens: how people sign in, and stay so.
 use super::mails::EmailTemplates;
-use super::queries;
 use super::types::{TokenAnswer, TokenType};
 use crate::api::Visitor;
 use crate::api::scalars::Password;
@@ -12,7 +11,7 @@ use crate::auth::common_passwords::is_common;
 use crate::auth::mail_cap::MailCap;
 use crate::auth::passwords::{Checked, Passwords};
 use crate::auth::refresh_token::{RefreshToken, RefreshTokens};
-use crate::auth::sessions::{Device, Sessions, Verdict, rotation_verdict};
+use crate::auth::sessions::{Sessions, Verdict, rotation_verdict};
 use crate::base::addresses::canonical_login;
 use crate::base::error::{Error, Result};
 use crate::base::queue::{Claimant, FairQueue, Turn};
@@ -209,14 +208,6 @@ impl SignIn {
             tx.happened(Change::of(Action::SignInRefused, user)).await
         };
         self.db.write(actor, note).await
-    }
-
-    /// All devices of the actor that are signed in, the latest first.
-    pub async fn all_devices(&self, actor: &Actor) -> Result<Vec<Device>> {
-        match self.sessions.devices(actor).await? {
-            Some(devices) => Ok(devices),
-            None => self.db.read(actor, async |tx| queries::all(tx, actor.actor()).await).await,
-        }
     }
 
     pub(super) async fn credentials(&self, actor: &Actor, user: UserId) -> Result<Option<users::Credentials>> {

@@ -241,6 +241,13 @@ impl SessionInfo {
     }
 }
 
+crate::record! {
+    SessionInfo {
+        id: SessionId, kind: "session", table: sessions, href: "/api/v1/auth/sessions/{id}", read_by: super::Read,
+        held: [|person| super::queries::sessions_of(person)],
+    }
+}
+
 /// Sessions have no filters.
 #[derive(Debug, Clone, Object)]
 pub struct SessionFilter {}

@@ -2,6 +2,7 @@
 //!
 //! It is longer than a plain resource: what is stored is not what is answered, and what is answered not the same to all; its
 //! states have rules and a job; what changes has a history; and a row whose amount does not open must still be deletable.
+mod demo;
 mod expiry;
 mod handlers;
 pub mod history;
@@ -11,8 +12,7 @@ mod types;
 
 pub use expiry::{ExpireContracts, expire_all};
 pub use handlers::ContractsApi;
-pub use queries::{made_by, store};
-pub use types::{Contract, ContractInput, ContractStatus, Terms};
+pub use types::Contract;
 
 crate::permissions! {
     /// Contracts and their history, without amounts.

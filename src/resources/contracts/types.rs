@@ -102,7 +102,7 @@ pub struct Row {
 
 /// Where its amount is sealed.
 pub fn place_of_amount(id: ContractId) -> Place {
-    Place { table: "contracts", row: id.0, column: "amount_sealed" }
+    crate::sealed_column!(contracts.amount_sealed).of(id.0)
 }
 
 /// A sealed amount, decrypted where there is an `unsealer`; none otherwise.
@@ -150,13 +150,26 @@ impl Contract {
     }
 }
 
-crate::resource!(Contract, "/api/v1/contracts", owner: created_by, {
+crate::resource!(Contract, record, owner: created_by, {
     const IS_CONFIDENTIAL: bool = true;
     /// A caller who may see amounts sees more under the same address.
     fn tag(&self) -> String {
         format!("{}{}", self.version, if self.amount_visible { ".all" } else { "" })
     }
 });
+
+crate::record! {
+    Contract {
+        id: ContractId, kind: "contract", table: contracts, href: "/api/v1/contracts/{id}", read_by: super::Read,
+        title: title in input.terms,
+        text: [title in input.terms = High, counterparty in input.terms = High, description in input.terms = Low],
+        people: [created_by = Owner],
+        confidential: [amount in input],
+        sealed: [contracts.amount_sealed, contract_history.from_sealed, contract_history.to_sealed],
+        held: [|tx, person, next| super::queries::made_by(tx, person.user(), next, person.role)],
+        demo: super::demo::DEMO,
+    }
+}
 
 /// The filters of a list of contracts; none is about amounts.
 #[derive(Debug, Clone, Object)]

@@ -6,7 +6,7 @@ mod types;
 use crate::auth::{Permission, Role};
 
 pub use handlers::InvitationsApi;
-pub use queries::{accept, delete_all, insert, invalid, made_by, withdraw_all};
+pub use queries::{accept, delete_all, insert, invalid, withdraw_all};
 pub use types::{Invitation, InvitationInput, NewInvitation};
 
 crate::permissions! {

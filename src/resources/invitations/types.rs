@@ -1,4 +1,5 @@
 //! Invitations as the contract has them.
+use super::Read;
 use crate::api::Input;
 use crate::api::scalars::Email;
 use crate::auth::Role;
@@ -49,7 +50,16 @@ impl From<Stored> for Invitation {
     }
 }
 
-crate::resource!(Invitation, "/api/v1/invitations");
+crate::resource!(Invitation, record);
+
+crate::record! {
+    Invitation {
+        id: InvitationId, kind: "invitation", table: invitations, href: "/api/v1/invitations/{id}", read_by: Read,
+        title: email until expires_at,
+        people: [invited_by = Owner],
+        held: [if Read |tx, person, next| super::queries::made_by(tx, person.user(), next)],
+    }
+}
 
 /// An invitation with its token, which is shown once.
 #[derive(Debug, Clone, Object)]
@@ -60,5 +70,5 @@ pub struct NewInvitation {
     pub token: String,
 }
 
-crate::shown_once!(NewInvitation, invitation: Invitation);
+crate::shown_once!(NewInvitation, invitation);
 crate::plain_list!(InvitationFilter of Invitation);

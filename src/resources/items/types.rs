@@ -66,7 +66,18 @@ impl Item {
     }
 }
 
-crate::resource!(Item, "/api/v1/items", owner: owner_id);
+crate::resource!(Item, record, owner: owner_id);
+
+crate::record! {
+    Item {
+        id: ItemId, lists: cached, kind: "item", table: items, href: "/api/v1/items/{id}", read_by: super::Read,
+        title: title in content,
+        text: [title in content = High, description in content = Low],
+        people: [owner_id = Owner],
+        held: [|tx, person, next| super::queries::of_owner(tx, person.user(), next)],
+        demo: super::demo::DEMO,
+    }
+}
 
 /// The filters of a list of items: each member is one query parameter.
 #[derive(Debug, Clone, Object)]

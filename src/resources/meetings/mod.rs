@@ -2,13 +2,14 @@
 pub mod action_items;
 pub mod attendees;
 pub mod calendar;
+mod demo;
 mod handlers;
 mod queries;
 mod rules;
 mod types;
 
 pub use handlers::MeetingsApi;
-pub use queries::{made_by, store};
+pub use queries::store;
 pub use types::{Meeting, MeetingInput, MeetingStatus};
 
 use crate::db::Db;

@@ -74,7 +74,18 @@ impl Meeting {
     }
 }
 
-crate::resource!(Meeting, "/api/v1/meetings", owner: created_by);
+crate::resource!(Meeting, record, owner: created_by);
+
+crate::record! {
+    Meeting {
+        id: MeetingId, kind: "meeting", table: meetings, href: "/api/v1/meetings/{id}", read_by: super::Read,
+        title: title in input,
+        text: [title in input = High, agenda in input = Medium, location in input = Medium, minutes in input = Low],
+        people: [created_by = Owner],
+        held: [|tx, person, next| super::queries::made_by(tx, person.user(), next)],
+        demo: super::demo::DEMO,
+    }
+}
 
 /// The filters of a list of meetings: each member is one query parameter.
 #[derive(Debug, Clone, Object)]

@@ -111,7 +111,17 @@ impl TaskInput {
     }
 }
 
-crate::resource!(Task, "/api/v1/tasks", owner: created_by);
+crate::resource!(Task, record, owner: created_by);
+
+crate::record! {
+    Task {
+        id: TaskId, kind: "task", table: tasks, href: "/api/v1/tasks/{id}", read_by: super::Read,
+        title: title in input, text: [title in input = High, description in input = Low],
+        people: [created_by = Owner, assigned_to in input = Assignee],
+        held: [|tx, person, next| super::queries::about(tx, person.user(), next)],
+        demo: super::demo::DEMO,
+    }
+}
 
 /// The filters of a list of tasks: each member is one query parameter.
 #[derive(Debug, Clone, Object)]

@@ -67,12 +67,19 @@ impl Tenant {
     }
 }
 
-crate::resource!(Tenant, "/api/v1/tenant", {
+crate::resource!(Tenant, record, {
     /// Everybody finds their own under this address.
     fn tag(&self) -> String {
         format!("{}.{}", self.id, self.version)
     }
 });
+
+crate::record! {
+    Tenant {
+        id: TenantId, kind: "tenant", table: tenants, href: "/api/v1/tenant", read_by: super::Read,
+        title: name in input,
+    }
+}
 
 /// It is nobody's in particular: the role decides.
 impl Owned for Tenant {

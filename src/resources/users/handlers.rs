@@ -5,7 +5,9 @@ use super::{Manage, Own, Read, queries, rules};
 use crate::api::scalars::Email;
 use crate::api::tags::Tag;
 use crate::api::verified::SendVerification;
-use crate::api::{Also, Caller, Deleted, Found, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Saved};
+use crate::api::{
+    Also, Caller, DataSubject, Deleted, Found, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Records, Saved,
+};
 use crate::auth::Role;
 use crate::base::error::{Error, Result};
 use crate::db::types::UserId;
@@ -16,6 +18,8 @@ use poem_openapi::param::Path;
 
 pub struct UsersApi {
     pub sign_in: SignIn,
+    /// What is held about people.
+    pub records: Records,
 }
 
 #[OpenApi(prefix_path = "/api/v1", tag = "Tag::Users")]
@@ -52,7 +56,16 @@ impl UsersApi {
     /// Export the caller's data
     #[oai(path = "/users/me/export", method = "get", operation_id = "user_me_export")]
     async fn export(&self, caller: Caller<Read>) -> Result<PersonalData> {
-        PersonalData::stream(self.sign_in.clone(), caller).await
+        let SignIn { db, sessions, .. } = &self.sign_in;
+        let person = DataSubject {
+            db: db.clone(),
+            sessions: sessions.clone(),
+            actor: caller.as_actor().clone(),
+            role: caller.role(),
+            session: caller.session().ok(),
+            records: self.records,
+        };
+        PersonalData::stream(person, caller).await
     }
 
     /// List users

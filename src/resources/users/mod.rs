@@ -1,5 +1,4 @@
 //! Users: the people of a tenant, and the service accounts of its API keys.
-mod audited;
 mod export;
 mod handlers;
 mod queries;

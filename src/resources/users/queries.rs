@@ -81,7 +81,7 @@ pub async fn find_to_change(tx: &mut WriteTx, id: UserId) -> Result<(Rank, Locke
 pub async fn release_names(tx: &mut WriteTx) -> Result<()> {
     let operators = all(tx.tenant()).filter(users::is_superuser.eq(true));
     if operators.count().get_result::<i64>(tx).await? > 0 {
-        let message = "names a tenant that operators of the server belong to"; // over whom its owners have no power
+        let message = "names a tenant that operators of the server belong to"; // its owners have no power over operators
         return Err(Error::Conflict(Detail::of("confirm", message)));
     }
     let names = diesel::delete(logins::table.filter(logins::tenant_id.eq(tx.tenant())));

@@ -44,12 +44,22 @@ impl User {
     }
 }
 
-crate::resource!(User, "/api/v1/users", owner: id, {
+crate::resource!(User, record, owner: id, {
     /// `/auth/me` and `/users/me` are a different user for each caller.
     fn tag(&self) -> String {
         format!("{}.{}", self.id, self.version)
     }
 });
+
+crate::record! {
+    User {
+        id: UserId, kind: "user", table: users, href: "/api/v1/users/{id}",
+        read_by: super::SeeAddresses, titles_read_by: super::Read,
+        title: name,
+        text: [name = High, username = High],
+        held: [|tx, person| async { super::queries::find(tx, person.user()).await.map(|user| vec![user]) }],
+    }
+}
 
 /// What is needed to make a person. The username is normalised.
 #[derive(Clone)]
@@ -216,8 +226,6 @@ impl Account {
 }
 
 impl Resource for Account {
-    const PATH: &'static str = Member::PATH;
-
     fn id(&self) -> Uuid {
         self.user.id.0
     }
@@ -226,6 +234,9 @@ impl Resource for Account {
     }
     fn tag(&self) -> String {
         Member::from(self.clone()).tag()
+    }
+    fn location(&self) -> String {
+        self.user.location()
     }
 }
 

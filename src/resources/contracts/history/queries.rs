@@ -1,6 +1,6 @@
 //! The history of contracts in the database.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
-use super::types::{ContractHistoryEntry, HistoryFilter, HistorySort, Row, place};
+use super::types::{ContractHistoryEntry, FROM, HistoryFilter, HistorySort, Row, TO, place};
 use crate::api::list::{List, Page};
 use crate::base::error::Result;
 use crate::db::deadline::InTime;
@@ -41,8 +41,8 @@ pub async fn record(tx: &mut WriteTx, before: &Contract, after: &Contract) -> Re
     let (from, to) = (&before.input.amount, &after.input.amount);
     if from != to {
         let entry = entry(tx, after, "amount");
-        let from_sealed = sealed(tx, place(entry.id, "from_sealed"), from.as_ref()).await?;
-        let to_sealed = sealed(tx, place(entry.id, "to_sealed"), to.as_ref()).await?;
+        let from_sealed = sealed(tx, place(entry.id, FROM), from.as_ref()).await?;
+        let to_sealed = sealed(tx, place(entry.id, TO), to.as_ref()).await?;
         insert(tx, after.id, Row { from_sealed, to_sealed, ..entry });
     }
     let others = |contract: &Contract| ContractInput { amount: None, ..contract.input.clone() }.to_json();

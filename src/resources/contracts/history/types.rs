@@ -3,7 +3,7 @@ use crate::api::list::Filter;
 use crate::base::error::Result;
 use crate::db::schema::contract_history;
 use crate::db::types::{HistoryId, Instant, UserId};
-use crate::db::{Any, Place, Sealed, Unsealer};
+use crate::db::{Any, Place, Sealed, SealedColumn, Unsealer};
 use crate::resources::contracts::types::opened;
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
@@ -23,17 +23,21 @@ pub struct Row {
     pub to_sealed: Option<Sealed>,
 }
 
+/// The columns with the amounts of an entry, which are sealed.
+pub const FROM: SealedColumn = crate::sealed_column!(contract_history.from_sealed);
+pub const TO: SealedColumn = crate::sealed_column!(contract_history.to_sealed);
+
 /// Where an amount of an entry is sealed.
-pub fn place(id: HistoryId, column: &'static str) -> Place {
-    Place { table: "contract_history", row: id.0, column }
+pub fn place(id: HistoryId, column: SealedColumn) -> Place {
+    column.of(id.0)
 }
 
 impl Row {
     /// The entry as the caller may see it: values of the amount are decrypted only with an `unsealer`.
     pub fn decrypt_for(self, unsealer: Option<&Unsealer>) -> Result<ContractHistoryEntry> {
         let Self { id, version, created_at, changed_by, field, from_value, to_value, from_sealed, to_sealed } = self;
-        let from_amount = opened(unsealer, place(id, "from_sealed"), from_sealed.as_ref())?;
-        let to_amount = opened(unsealer, place(id, "to_sealed"), to_sealed.as_ref())?;
+        let from_amount = opened(unsealer, place(id, FROM), from_sealed.as_ref())?;
+        let to_amount = opened(unsealer, place(id, TO), to_sealed.as_ref())?;
         let from = from_value.or(from_amount.map(|amount| amount.reveal()));
         let to = to_value.or(to_amount.map(|amount| amount.reveal()));
         let amount_visible = unsealer.is_some();

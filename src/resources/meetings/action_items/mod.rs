@@ -4,7 +4,7 @@ mod queries;
 mod types;
 
 pub use handlers::ActionItemsApi;
-pub use queries::{about, delete_all, store, unlink_task};
+pub use queries::{delete_all, store, unlink_task};
 pub use types::{ActionItem, ActionItemInput};
 
 crate::permissions! {

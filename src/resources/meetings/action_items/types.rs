@@ -71,11 +71,19 @@ pub struct ActionItem {
     pub updated_at: Instant,
 }
 
-crate::resource!(ActionItem, "/api/v1/meetings", owner: created_by, {
-    fn location(&self) -> String {
-        format!("{}/{}/action-items/{}", Self::PATH, self.meeting_id, self.id)
+crate::resource!(ActionItem, record, owner: created_by);
+
+crate::record! {
+    ActionItem {
+        id: ActionItemId, kind: "action_item", table: meeting_action_items,
+        href: "/api/v1/meetings/{parent}/action-items/{id}", read_by: super::Read,
+        parent: meeting_id of "meeting",
+        title: description in input,
+        text: [description in input = High],
+        people: [created_by = Owner, assignee_id in input = Assignee],
+        held: [|tx, person, next| super::queries::about(tx, person.user(), next)],
     }
-});
+}
 
 /// Action items have no filters.
 #[derive(Debug, Clone, Object)]

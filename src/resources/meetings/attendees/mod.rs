@@ -6,7 +6,7 @@ mod types;
 
 pub use by_address::forms_to_find;
 pub use handlers::AttendeesApi;
-pub use queries::{anonymize_guest, delete_all, of_guest, of_user, store};
+pub use queries::{anonymize_guest, delete_all, store};
 pub use types::{Attendee, Rsvp};
 
 crate::permissions! {

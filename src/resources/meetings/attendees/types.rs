@@ -69,11 +69,21 @@ pub struct Attendee {
     pub updated_at: Instant,
 }
 
-crate::resource!(Attendee, "/api/v1/meetings", {
-    fn location(&self) -> String {
-        format!("{}/{}/attendees/{}", Self::PATH, self.meeting_id, self.id)
+crate::resource!(Attendee, record);
+
+crate::record! {
+    Attendee {
+        id: AttendeeId, kind: "attendee", table: meeting_attendees, href: "/api/v1/meetings/{parent}/attendees/{id}",
+        read_by: super::Read,
+        parent: meeting_id of "meeting",
+        title: email or name of user_id,
+        people: [user_id = Invited],
+        held: [
+            as "attendance" |tx, person, next| super::queries::of_user(tx, person.user(), next),
+            as "attendance" |tx, person, next| super::by_address::of_guest(tx, person.user(), next),
+        ],
     }
-});
+}
 
 /// Attendees have no filters.
 #[derive(Debug, Clone, Object)]

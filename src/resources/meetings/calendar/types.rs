@@ -30,15 +30,20 @@ pub struct Stored {
     pub created_at: Instant,
 }
 
-crate::resource!(CalendarFeed, "/api/v1/users/me/calendar", {
+crate::resource!(CalendarFeed, record, {
     /// Everybody finds their own under this address, and each time a new one.
     fn tag(&self) -> String {
         self.id.to_string()
     }
-    fn location(&self) -> String {
-        Self::PATH.to_owned()
-    }
 });
+
+crate::record! {
+    CalendarFeed {
+        id: CalendarFeedId, kind: "calendar_feed", table: calendar_feeds, href: "/api/v1/users/me/calendar",
+        read_by: super::Read,
+        held: [|tx, person| async { super::feed_of(tx, person.user()).await.map(Vec::from_iter) }],
+    }
+}
 
 /// A feed with its address, which is shown once.
 #[derive(Debug, Clone, Object)]
@@ -50,7 +55,6 @@ pub struct NewCalendarFeed {
 }
 
 impl Resource for NewCalendarFeed {
-    const PATH: &'static str = CalendarFeed::PATH;
     const IS_CONFIDENTIAL: bool = true;
 
     fn id(&self) -> Uuid {

@@ -5,7 +5,7 @@ mod queries;
 mod types;
 
 pub use handlers::TaskCommentsApi;
-pub use queries::{about, delete_of, store};
+pub use queries::{delete_of, store};
 pub use types::{Comment, CommentInput, Stored};
 
 crate::permissions! {

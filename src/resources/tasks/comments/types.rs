@@ -1,6 +1,6 @@
 //! Comments as the contract has them.
 use crate::api::list::Filter;
-use crate::api::{Input, Owned, Resource};
+use crate::api::{Input, Owned, Record, Resource};
 use crate::base::error::Detail;
 use crate::db::Any;
 use crate::db::schema::task_comments;
@@ -61,8 +61,6 @@ impl Comment {
 }
 
 impl Resource for Comment {
-    const PATH: &'static str = "/api/v1/tasks";
-
     fn id(&self) -> Uuid {
         self.stored.id.0
     }
@@ -70,7 +68,19 @@ impl Resource for Comment {
         self.stored.version
     }
     fn location(&self) -> String {
-        format!("{}/{}/comments/{}", Self::PATH, self.stored.task_id, self.stored.id)
+        Record::href(self)
+    }
+}
+
+crate::record! {
+    Comment {
+        id: CommentId in stored, kind: "comment", table: task_comments, href: "/api/v1/tasks/{parent}/comments/{id}",
+        read_by: super::Read,
+        parent: task_id in stored of "task",
+        title: body in stored.input,
+        text: [body in stored.input = Medium],
+        people: [author_id in stored = Owner, mentions at task_comment_mentions.user_id = Mentioned],
+        held: [|tx, person, next| super::queries::about(tx, person.user(), next)],
     }
 }
 

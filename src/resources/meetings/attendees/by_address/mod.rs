@@ -1,10 +1,12 @@
 //! Attendees who are invited by an address: the user who has proved that it is theirs answers for it, and finds the meeting.
 //! Nobody else learns that it is this user's.
+use super::queries;
 use super::types::Attendee;
+use crate::api::list::Batch;
 use crate::api::{Owned, Resource};
 use crate::base::error::Result;
-use crate::db::ReadTx;
 use crate::db::types::UserId;
+use crate::db::{Email, ReadTx};
 use crate::resources::users;
 use poem_openapi::Object;
 use uuid::Uuid;
@@ -27,19 +29,29 @@ impl Invited {
 }
 
 impl Resource for Invited {
-    const PATH: &'static str = Attendee::PATH;
-
     fn id(&self) -> Uuid {
         self.attendee.id()
     }
     fn version(&self) -> i64 {
         self.attendee.version
     }
+    fn location(&self) -> String {
+        self.attendee.location()
+    }
 }
 
 impl Owned for Invited {
     fn owner(&self) -> UserId {
         self.answers
+    }
+}
+
+/// The next invitations of a user by the address that they have proved to be theirs. One that they have not proved may be a
+/// stranger's.
+pub async fn of_guest(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Attendee>> {
+    match users::verified_forms(tx, user).await?.first() {
+        Some(address) => queries::of_guest(tx, &Email::of_stored(address), next).await,
+        None => Ok(vec![]),
     }
 }
 

@@ -1,35 +1,38 @@
 //! Meetings over half a year and the weeks to come.
-use super::dice::Dice;
-use super::words::{CLIENTS, OBJECTS, PLACES, REMARKS, VERBS};
-use super::{Company, anybody};
+use super::action_items::{ActionItem, ActionItemInput};
+use super::attendees::{Attendee, Rsvp};
+use super::types::{Meeting, MeetingInput, MeetingStatus};
+use super::{action_items, attendees, queries};
+use crate::api::demo::words::{CLIENTS, OBJECTS, PLACES, REMARKS, VERBS};
+use crate::api::demo::{Company, Demo, Dice, Places};
 use crate::auth::Role;
 use crate::base::error::Result;
 use crate::db::WriteTx;
 use crate::db::types::{ActionItemId, AttendeeId, Day, Instant, MeetingId};
-use crate::resources::meetings;
-use crate::resources::meetings::action_items::{ActionItem, ActionItemInput};
-use crate::resources::meetings::attendees::{Attendee, Rsvp};
-use crate::resources::meetings::{Meeting, MeetingInput, MeetingStatus, action_items, attendees};
 use chrono::{Days, Duration, NaiveTime};
-use std::ops::Range;
+use futures_util::FutureExt;
 
-/// Tells these dice from those of another kind.
-const KIND: u64 = 3;
+pub const DEMO: Demo = Demo {
+    name: "meetings",
+    help: "How many meetings",
+    usual: "80",
+    number: 3,
+    store: |tx, company, places| store(tx, company, places).boxed(),
+};
 
 /// In one statement.
 const MAX_ROWS: usize = 1000;
 
-pub async fn store(tx: &mut WriteTx, company: &Company, places: Range<u64>) -> Result<()> {
-    let [seed, tenant] = company.seed;
+async fn store(tx: &mut WriteTx, company: &Company, Places { these, of }: Places) -> Result<()> {
     let (mut made, mut guests, mut actions) = (vec![], vec![], vec![]);
-    for place in places {
-        let dice = &mut Dice::at(&[seed, tenant, KIND, place]);
-        let meeting = meeting(company, tx.new_id(), place, dice);
+    for place in these {
+        let dice = &mut company.dice(DEMO.number, place);
+        let meeting = meeting(company, tx.new_id(), company.moment(place, of), dice);
         guests.extend(attendees(company, &meeting, dice, || tx.new_id()));
         actions.extend(action_items(company, &meeting, dice, || tx.new_id()));
         made.push(meeting);
     }
-    meetings::store(tx, &made).await?;
+    queries::store(tx, &made).await?;
     for some in guests.chunks(MAX_ROWS) {
         attendees::store(tx, some).await?;
     }
@@ -41,7 +44,7 @@ pub async fn store(tx: &mut WriteTx, company: &Company, places: Range<u64>) -> R
 
 /// Up to four colleagues of the user who made it, and now and then somebody outside.
 fn attendees(company: &Company, meeting: &Meeting, dice: &mut Dice, id: impl Fn() -> AttendeeId) -> Vec<Attendee> {
-    let mut users: Vec<_> = (0..dice.below(5)).map(|_| anybody(company, Role::Viewer, dice).id).collect();
+    let mut users: Vec<_> = (0..dice.below(5)).map(|_| company.anybody(Role::Viewer, dice).id).collect();
     users.sort();
     users.dedup();
     users.retain(|user| *user != meeting.created_by);
@@ -67,7 +70,7 @@ fn action_items(
     let mut item = |_| {
         let input = ActionItemInput {
             description: format!("{} the {}", dice.one(&VERBS), dice.one(&OBJECTS)),
-            assignee_id: dice.percent(80).then(|| anybody(company, Role::Viewer, dice).id),
+            assignee_id: dice.percent(80).then(|| company.anybody(Role::Viewer, dice).id),
             due_date: Some(Day(meeting.input.ends_at.0.date_naive() + Days::new(7))),
             done: dice.percent(60),
         };
@@ -78,8 +81,7 @@ fn action_items(
     (0..count).map(&mut item).collect()
 }
 
-fn meeting(company: &Company, id: MeetingId, place: u64, dice: &mut Dice) -> Meeting {
-    let created_at = company.moment(place, company.amounts.meetings);
+fn meeting(company: &Company, id: MeetingId, created_at: Instant, dice: &mut Dice) -> Meeting {
     let day = created_at.0.date_naive() + Days::new(1 + dice.below(27).unsigned_abs());
     let starts_at = Instant(day.and_time(NaiveTime::MIN).and_utc() + Duration::minutes(30 * (16 + dice.below(18))));
     let ends_at = Instant(starts_at.0 + Duration::minutes(30 * (1 + dice.below(4))));
@@ -101,5 +103,5 @@ fn meeting(company: &Company, id: MeetingId, place: u64, dice: &mut Dice) -> Mee
     };
     let updated_at = if is_over { ends_at } else { created_at };
     let version = if status == MeetingStatus::Scheduled { 1 } else { 2 + dice.below(2) };
-    Meeting { id, input, created_by: anybody(company, Role::Editor, dice).id, version, created_at, updated_at }
+    Meeting { id, input, created_by: company.anybody(Role::Editor, dice).id, version, created_at, updated_at }
 }

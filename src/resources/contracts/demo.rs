@@ -1,30 +1,34 @@
 //! Contracts, most of them running, with amounts.
-use super::dice::Dice;
-use super::words::{CLIENTS, REMARKS, SERVICES, TAGS};
-use super::{Company, anybody};
+use super::queries;
+use super::types::{Contract, ContractInput, ContractStatus, Terms};
+use crate::api::demo::words::{CLIENTS, REMARKS, SERVICES, TAGS};
+use crate::api::demo::{Company, Demo, Dice, Places};
 use crate::auth::Role;
 use crate::base::error::Result;
 use crate::base::money::Amount;
 use crate::db::WriteTx;
-use crate::db::types::{ContractId, Day, Tags};
-use crate::resources::contracts;
-use crate::resources::contracts::{Contract, ContractInput, ContractStatus, Terms};
+use crate::db::types::{ContractId, Day, Instant, Tags};
 use chrono::Days;
-use std::ops::Range;
+use futures_util::FutureExt;
 
-/// Tells these dice from those of another kind.
-const KIND: u64 = 4;
+pub const DEMO: Demo = Demo {
+    name: "contracts",
+    help: "How many contracts, with amounts",
+    usual: "30",
+    number: 4,
+    store: |tx, company, places| store(tx, company, places).boxed(),
+};
 
-pub async fn store(tx: &mut WriteTx, company: &Company, places: Range<u64>) -> Result<()> {
-    let [seed, tenant] = company.seed;
-    let made: Vec<Contract> = places
-        .map(|place| contract(company, tx.new_id(), place, &mut Dice::at(&[seed, tenant, KIND, place])))
-        .collect();
-    contracts::store(tx, made).await
+async fn store(tx: &mut WriteTx, company: &Company, Places { these, of }: Places) -> Result<()> {
+    let contract = |place| {
+        let created_at = company.moment(place, of);
+        contract(company, tx.new_id(), created_at, &mut company.dice(DEMO.number, place))
+    };
+    let made: Vec<Contract> = these.map(contract).collect();
+    queries::store(tx, made).await
 }
 
-fn contract(company: &Company, id: ContractId, place: u64, dice: &mut Dice) -> Contract {
-    let created_at = company.moment(place, company.amounts.contracts);
+fn contract(company: &Company, id: ContractId, created_at: Instant, dice: &mut Dice) -> Contract {
     let start = created_at.0.date_naive() + Days::new(dice.below(30).unsigned_abs());
     let end = start + Days::new(dice.one(&[30, 90, 180, 365, 365, 730]));
     let today = company.now.0.date_naive();
@@ -46,7 +50,7 @@ fn contract(company: &Company, id: ContractId, place: u64, dice: &mut Dice) -> C
     let dollars = dice.one(&[900, 2_400, 12_000, 48_000, 120_000]) + 50 * dice.below(100);
     let input =
         ContractInput { terms, amount: Amount::parse(&format!("{dollars}.00")), currency: Some("USD".to_owned()) };
-    let created_by = anybody(company, Role::Admin, dice).id;
+    let created_by = company.anybody(Role::Admin, dice).id;
     // The first version: another one would have a history.
     Contract { id, input, amount_visible: true, created_by, version: 1, created_at, updated_at: created_at }
 }

@@ -1,33 +1,35 @@
 //! Tasks over half a year, most of the past ones done, and what was said about them.
-use super::dice::Dice;
-use super::people::Person;
-use super::words::{CLIENTS, OBJECTS, REMARKS, TAGS, TITLES, VERBS};
-use super::{Company, anybody};
+use super::comments::{Comment, CommentInput, Stored};
+use super::types::{Task, TaskInput, TaskPriority, TaskStatus};
+use super::{comments, queries};
+use crate::api::demo::words::{CLIENTS, OBJECTS, REMARKS, TAGS, TITLES, VERBS};
+use crate::api::demo::{Company, Demo, Dice, Person, Places};
 use crate::auth::Role;
 use crate::base::error::Result;
 use crate::db::WriteTx;
 use crate::db::types::{CommentId, Day, Instant, Tags, TaskId};
-use crate::resources::tasks;
-use crate::resources::tasks::comments::{Comment, CommentInput, Stored};
-use crate::resources::tasks::{Task, TaskInput, TaskPriority, TaskStatus, comments};
 use chrono::{Datelike, Days, Duration, NaiveTime};
-use std::ops::Range;
+use futures_util::FutureExt;
 
-/// Tells these dice from those of another kind.
-const KIND: u64 = 1;
+pub const DEMO: Demo = Demo {
+    name: "tasks",
+    help: "How many tasks each has, with comments",
+    usual: "300",
+    number: 1,
+    store: |tx, company, places| store(tx, company, places).boxed(),
+};
 
-pub async fn store(tx: &mut WriteTx, company: &Company, places: Range<u64>) -> Result<()> {
+async fn store(tx: &mut WriteTx, company: &Company, Places { these, of }: Places) -> Result<()> {
     let (mut made, mut said) = (vec![], vec![]);
-    for place in places {
-        let [seed, tenant] = company.seed;
-        let mut dice = Dice::at(&[seed, tenant, KIND, place]);
-        let task = task(company, tx.new_id(), place, &mut dice);
+    for place in these {
+        let mut dice = company.dice(DEMO.number, place);
+        let task = task(company, tx.new_id(), company.moment(place, of), &mut dice);
         for _ in 0..dice.one(&[0, 0, 0, 1, 1, 2, 3]) {
             said.push(comment(company, tx.new_id(), &task, &mut dice));
         }
         made.push(task);
     }
-    tasks::store(tx, &made).await?;
+    queries::store(tx, &made).await?;
     comments::store(tx, &said).await
 }
 
@@ -36,9 +38,8 @@ fn between(start: Instant, end: Instant, dice: &mut Dice) -> Instant {
     Instant(start.0 + Duration::milliseconds(dice.below((end.0 - start.0).num_milliseconds())))
 }
 
-fn task(company: &Company, id: TaskId, place: u64, dice: &mut Dice) -> Task {
-    let Company { now, amounts, .. } = company;
-    let created_at = company.moment(place, amounts.tasks);
+fn task(company: &Company, id: TaskId, created_at: Instant, dice: &mut Dice) -> Task {
+    let Company { now, .. } = company;
     let planned = created_at.0.date_naive() + Days::new(dice.below(21).unsigned_abs());
     let week = planned.iso_week();
     let monday = planned - Days::new(planned.weekday().num_days_from_monday().into());
@@ -70,12 +71,12 @@ fn task(company: &Company, id: TaskId, place: u64, dice: &mut Dice) -> Task {
         year: Some(week.year()),
         tags: Tags(tags.into_iter().map(str::to_owned).collect()),
         due_date: dice.percent(70).then(|| Day(monday + Days::new(dice.below(5).unsigned_abs()))),
-        assigned_to: dice.percent(85).then(|| anybody(company, Role::Analyst, dice).id),
+        assigned_to: dice.percent(85).then(|| company.anybody(Role::Analyst, dice).id),
     };
     Task {
         id,
         input,
-        created_by: anybody(company, Role::Editor, dice).id,
+        created_by: company.anybody(Role::Editor, dice).id,
         completed_at: (status == TaskStatus::Done).then_some(touched_at),
         version: if untouched { 1 } else { 2 + dice.below(3) },
         created_at,
@@ -84,7 +85,7 @@ fn task(company: &Company, id: TaskId, place: u64, dice: &mut Dice) -> Task {
 }
 
 fn comment(company: &Company, id: CommentId, task: &Task, dice: &mut Dice) -> Comment {
-    let named = dice.percent(25).then(|| anybody(company, Role::Viewer, dice));
+    let named = dice.percent(25).then(|| company.anybody(Role::Viewer, dice));
     let remark = dice.one(&REMARKS);
     let body = match named {
         Some(Person { username, .. }) => format!("@{username} {remark}"),
@@ -95,7 +96,7 @@ fn comment(company: &Company, id: CommentId, task: &Task, dice: &mut Dice) -> Co
     let stored = Stored {
         id,
         task_id: task.id,
-        author_id: anybody(company, Role::Analyst, dice).id,
+        author_id: company.anybody(Role::Analyst, dice).id,
         input: CommentInput { body },
         version: 1,
         created_at: at,
@@ -106,14 +107,13 @@ fn comment(company: &Company, id: CommentId, task: &Task, dice: &mut Dice) -> Co
 
 #[cfg(test)]
 mod tests {
-    use super::super::Amounts;
     use super::*;
     use crate::api::Input;
     use crate::base::env::Env;
     use crate::base::error::Detail;
     use chrono::Weekday;
 
-    fn company(tasks: u64, now: &str) -> Company {
+    fn company(now: &str) -> Company {
         let person = |(number, role): (u128, Role)| Person {
             id: uuid::Uuid::from_u128(number).into(),
             name: String::new(),
@@ -123,19 +123,12 @@ mod tests {
         };
         let people = (1..).zip(Role::ALL).map(person).collect();
         let now = Instant(now.parse().unwrap());
-        Company {
-            id: Env::real().uuid().into(),
-            slug: "x".into(),
-            people,
-            seed: [7, 0],
-            now,
-            amounts: Amounts { tasks, items: 0, meetings: 0, contracts: 0 },
-        }
+        Company { id: Env::real().uuid().into(), slug: "x".into(), people, seed: [7, 0], now }
     }
 
-    fn made(company: &Company, place: u64) -> (Task, Comment) {
-        let mut dice = Dice::at(&[7, 0, KIND, place]);
-        let task = task(company, uuid::Uuid::nil().into(), place, &mut dice);
+    fn made(company: &Company, place: u64, of: u64) -> (Task, Comment) {
+        let mut dice = company.dice(DEMO.number, place);
+        let task = task(company, uuid::Uuid::nil().into(), company.moment(place, of), &mut dice);
         let comment = comment(company, uuid::Uuid::nil().into(), &task, &mut dice);
         (task, comment)
     }
@@ -143,10 +136,10 @@ mod tests {
     #[test]
     fn what_is_made_could_have_been_written_by_people() {
         for now in ["2026-11-25T07:00:00Z", "2027-01-01T00:00:00Z", "2026-05-03T23:59:59Z"] {
-            let company = company(2000, now);
+            let company = company(now);
             let (mut states, mut before) = (vec![], None);
             for place in 0..2000 {
-                let (task, comment) = made(&company, place);
+                let (task, comment) = made(&company, place, 2000);
                 let mut problems = Detail::default();
                 task.input.check(&mut problems);
                 comment.stored.input.check(&mut problems);
@@ -168,17 +161,17 @@ mod tests {
 
     #[test]
     fn the_same_seed_says_the_same() {
-        let company = company(100, "2026-11-25T07:00:00Z");
+        let company = company("2026-11-25T07:00:00Z");
         for place in 0..100 {
-            assert_eq!(format!("{:?}", made(&company, place)), format!("{:?}", made(&company, place)));
+            assert_eq!(format!("{:?}", made(&company, place, 100)), format!("{:?}", made(&company, place, 100)));
         }
-        assert_eq!(made(&company, 0).0.created_at, Instant("2026-05-27T10:55:00Z".parse().unwrap()));
+        assert_eq!(made(&company, 0, 100).0.created_at, Instant("2026-05-27T10:55:00Z".parse().unwrap()));
     }
 
     #[test]
     fn millions_and_none_are_no_trouble() {
-        let many = company(10_000_000, "2026-11-25T07:00:00Z");
-        assert!(made(&many, 0).0.created_at < made(&many, 9_999_999).0.created_at);
-        made(&company(1, "2026-11-25T07:00:00Z"), 0);
+        let (company, many) = (company("2026-11-25T07:00:00Z"), 10_000_000);
+        assert!(made(&company, 0, many).0.created_at < made(&company, 9_999_999, many).0.created_at);
+        made(&company, 0, 1);
     }
 }
