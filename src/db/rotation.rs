@@ -2,7 +2,7 @@
 //! under new data keys, while the servers run. Everything here may be stopped at any point and begun again.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::audit_chain::CheckpointKey;
-use super::directory::Server;
+use super::scope::System;
 use super::sql::for_update;
 use super::types::{AnyId, Sealed, TenantId};
 use super::{Action, Audited, Change, Db, Execute, Place, ReadTx, RunQueryDsl, WriteTx};
@@ -23,97 +23,132 @@ pub struct Rotated {
     pub answers: usize,
 }
 
-/// Does something with each column that holds sealed values. One that were missing here would lose them when the old keys
-/// are destroyed: a test holds it against the schema.
-macro_rules! each_sealed_column {
-    ($do:ident $(, $arguments:expr)*) => {
-        $do!($($arguments,)* contracts, amount_sealed);
-        $do!($($arguments,)* contract_history, from_sealed);
-        $do!($($arguments,)* contract_history, to_sealed);
-    };
+/// A column that holds sealed values: the statements that differ from one column to another.
+trait SealedColumn {
+    const TABLE: &'static str;
+    const COLUMN: &'static str;
+
+    /// How many values the tenant has.
+    fn count(tx: &mut ReadTx) -> impl Future<Output = Result<i64>> + Send;
+    /// The next rows that have a value, in the order of their ids.
+    fn next(tx: &mut WriteTx, after: AnyId) -> impl Future<Output = Result<Vec<AnyId>>> + Send;
+    /// Locks a row, and reads its value.
+    fn lock(tx: &mut WriteTx, id: AnyId) -> impl Future<Output = Result<Option<Sealed>>> + Send;
+    fn replace(tx: &mut WriteTx, id: AnyId, sealed: Sealed) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// Counts the values of a column.
-macro_rules! count {
-    ($tx:expr, $count:expr, $table:ident, $column:ident) => {
-        let rows = $table::table.filter($table::tenant_id.eq($tx.tenant())).filter($table::$column.is_not_null());
-        $count += rows.count().get_result::<i64>($tx).await?;
-    };
-}
+/// Names the sealed columns. The values of one that is missing here would be lost when the old keys are destroyed: a test holds
+/// the list against the schema.
+macro_rules! sealed_columns {
+    ($($table:ident.$column:ident),+ $(,)?) => {
+        $(impl SealedColumn for $table::$column {
+            const TABLE: &'static str = stringify!($table);
+            const COLUMN: &'static str = stringify!($column);
 
-/// Seals the values of a column by the tenant's present data key, those that another one has sealed. Ids are read without a
-/// lock and rows then locked one by one, before the keys, in the order of every change of a row, so that no two wait for each other.
-macro_rules! seal_anew {
-    ($db:expr, $tenant:expr, $seen:expr, $table:ident, $column:ident) => {
-        let mut after = AnyId::from(Uuid::nil());
-        loop {
-            let batch = async |tx: &mut WriteTx| {
-                let own = $table::table.filter($table::tenant_id.eq(tx.tenant())).filter($table::id.gt(after));
-                let ids = own.filter($table::$column.is_not_null()).order($table::id.asc()).limit(BATCH);
-                let ids: Vec<AnyId> = ids.select($table::id).load(tx).await?;
-                let mut rows: Vec<(AnyId, Sealed)> = vec![];
-                for id in &ids {
-                    let row = $table::table.filter($table::tenant_id.eq(tx.tenant())).filter($table::id.eq(*id));
-                    let row = for_update(row.select($table::$column));
-                    let sealed: Option<Option<Sealed>> = row.get_result(tx).await.optional()?;
-                    rows.extend(sealed.flatten().map(|sealed| (*id, sealed)));
-                }
-                let unsealer = tx.unsealer().await?;
-                let old = rows.into_iter().filter(|(_, sealed)| !unsealer.is_current(sealed)).collect::<Vec<_>>();
-                let key = match u32::try_from(old.len()).unwrap_or(u32::MAX) {
-                    0 => None,
-                    uses => Some(tx.data_key(uses).await?),
-                };
-                for (id, sealed) in old {
-                    let Some(key) = &key else { continue };
-                    let place = Place { table: stringify!($table), row: id.0, column: stringify!($column) };
-                    let anew = tx.seal_by(key, place, &unsealer.open(place, &sealed)?)?;
-                    let row = $table::table.filter($table::tenant_id.eq(tx.tenant())).filter($table::id.eq(id));
-                    diesel::update(row).set($table::$column.eq(Some(anew))).execute(tx).await?;
-                }
-                Ok(Audited::without_row((ids.last().copied(), ids.len()))) // the same values
-            };
-            let (last, count) = $db.write(&Server::of($tenant), batch).await?;
-            $seen(count);
-            match last {
-                Some(last) => after = last,
-                None => break,
+            async fn count(tx: &mut ReadTx) -> Result<i64> {
+                let rows = $table::table.filter($table::tenant_id.eq(tx.tenant())).filter($table::$column.is_not_null());
+                Ok(rows.count().get_result(tx).await?)
+            }
+            async fn next(tx: &mut WriteTx, after: AnyId) -> Result<Vec<AnyId>> {
+                let rows = $table::table.filter($table::tenant_id.eq(tx.tenant())).filter($table::id.gt(after));
+                let rows = rows.filter($table::$column.is_not_null()).order($table::id.asc()).limit(BATCH);
+                Ok(rows.select($table::id).load(tx).await?)
+            }
+            async fn lock(tx: &mut WriteTx, id: AnyId) -> Result<Option<Sealed>> {
+                let row = $table::table.filter($table::tenant_id.eq(tx.tenant())).filter($table::id.eq(id));
+                let row = for_update(row.select($table::$column));
+                let sealed: Option<Option<Sealed>> = row.get_result(tx).await.optional()?;
+                Ok(sealed.flatten())
+            }
+            async fn replace(tx: &mut WriteTx, id: AnyId, sealed: Sealed) -> Result<()> {
+                let row = $table::table.filter($table::tenant_id.eq(tx.tenant())).filter($table::id.eq(id));
+                diesel::update(row).set($table::$column.eq(Some(sealed))).execute(tx).await?;
+                Ok(())
+            }
+        })+
+
+        impl ReadTx {
+            async fn count_sealed(&mut self) -> Result<i64> {
+                Ok(0 $(+ $table::$column::count(self).await?)+)
             }
         }
+
+        impl Db {
+            async fn seal_all_anew(&self, tenant: TenantId, seen: &(impl Fn(usize) + Send + Sync)) -> Result<()> {
+                $(self.seal_anew::<$table::$column>(tenant, seen).await?;)+
+                Ok(())
+            }
+        }
+
+        #[cfg(test)]
+        const SEALED_COLUMNS: &[&str] = &[$(concat!(stringify!($table), ".", stringify!($column))),+];
     };
+}
+sealed_columns!(contracts.amount_sealed, contract_history.from_sealed, contract_history.to_sealed);
+
+/// Seals the next values of a column by the tenant's present data key, those that another one has sealed. Gives the last row and how
+/// many there were. Ids are read without a lock and rows then locked one by one, before the keys, in the order in which other
+/// changes lock them: no two wait for each other.
+async fn seal_batch<C: SealedColumn>(tx: &mut WriteTx, after: AnyId) -> Result<(Option<AnyId>, usize)> {
+    let ids = C::next(tx, after).await?;
+    let mut rows: Vec<(AnyId, Sealed)> = vec![];
+    for id in &ids {
+        rows.extend(C::lock(tx, *id).await?.map(|sealed| (*id, sealed)));
+    }
+    let unsealer = tx.unsealer().await?;
+    rows.retain(|(_, sealed)| !unsealer.is_current(sealed));
+    if let Ok(uses @ 1..) = u32::try_from(rows.len()) {
+        let key = tx.data_key(uses).await?;
+        for (id, sealed) in rows {
+            let place = Place { table: C::TABLE, row: id.0, column: C::COLUMN };
+            let anew = tx.seal_by(&key, place, &unsealer.open(place, &sealed)?)?;
+            C::replace(tx, id, anew).await?;
+        }
+    }
+    Ok((ids.last().copied(), ids.len()))
 }
 
 impl Db {
     /// Encrypts a tenant's data keys, stored answers and checkpoint under the active master key.
     pub async fn rotate_tenant(&self, tenant: TenantId, key: &CheckpointKey) -> Result<Rotated> {
-        let wrapped = self.write(&Server::of(tenant), async |tx: &mut WriteTx| tx.wrap_anew().await).await?;
+        let wrapped = self.write(&System::of(tenant), async |tx: &mut WriteTx| tx.wrap_anew().await).await?;
         self.sign_anew(tenant, key).await?;
         Ok(Rotated { wrapped, answers: self.seal_answers_anew(tenant).await? })
     }
 
     /// How many sealed values a tenant has.
     pub async fn count_sealed(&self, tenant: TenantId) -> Result<u64> {
-        let count = async |tx: &mut ReadTx| {
-            let mut count = 0;
-            each_sealed_column!(count, tx, count);
-            Ok(count)
-        };
-        Ok(self.read(&Server::of(tenant), count).await?.unsigned_abs())
+        let count = async |tx: &mut ReadTx| tx.count_sealed().await;
+        Ok(self.read(&System::of(tenant), count).await?.unsigned_abs())
     }
 
     /// Gives a tenant a new data key if the one it has was made under another master key than the active one, seals all its
     /// values by it, and destroys the old ones. `seen` is told of values as they are gone through.
     pub async fn renew_data(&self, tenant: TenantId, seen: impl Fn(usize) + Send + Sync) -> Result<()> {
-        let renewed = self.write(&Server::of(tenant), async |tx: &mut WriteTx| tx.renew_data_key().await).await?;
+        let renewed = self.write(&System::of(tenant), async |tx: &mut WriteTx| tx.renew_data_key().await).await?;
         let Some(number) = renewed else { return Ok(()) };
-        each_sealed_column!(seal_anew, self, tenant, seen);
+        self.seal_all_anew(tenant, &seen).await?;
         // A transaction that sealed by an old key had the head under lock before there was this one, so it has ended. Keys from
         // it on stay, also where another one has followed meanwhile: values may be sealed by each of them.
         let delete = async |tx: &mut WriteTx| {
             tx.forget_data_keys_before(number).await?;
             Ok(Audited::without_row(())) // the new key has its row
         };
-        self.write(&Server::of(tenant), delete).await
+        self.write(&System::of(tenant), delete).await
+    }
+
+    /// Seals the values of one column anew, batch by batch.
+    async fn seal_anew<C: SealedColumn>(&self, tenant: TenantId, seen: &(impl Fn(usize) + Send + Sync)) -> Result<()> {
+        let mut next = Some(AnyId::from(Uuid::nil()));
+        while let Some(after) = next {
+            let batch = async |tx: &mut WriteTx| {
+                Ok(Audited::without_row(seal_batch::<C>(tx, after).await?)) // the same values
+            };
+            let (last, count) = self.write(&System::of(tenant), batch).await?;
+            seen(count);
+            next = last;
+        }
+        Ok(())
     }
 }
 
@@ -145,16 +180,11 @@ impl WriteTx {
 
 #[cfg(test)]
 mod tests {
-    /// Whatever is called so in the schema is sealed.
+    use super::*;
+
+    /// Every column that is called so in the schema is sealed.
     #[test]
     fn no_sealed_column_is_forgotten() {
-        let mut gone_through = vec![];
-        macro_rules! name {
-            ($names:expr, $table:ident, $column:ident) => {
-                $names.push(concat!(stringify!($table), ".", stringify!($column)).to_owned());
-            };
-        }
-        each_sealed_column!(name, gone_through);
         let (mut table, mut in_schema) = ("", vec![]);
         for line in include_str!("schema.rs").lines().map(str::trim) {
             match line.split_once(' ') {
@@ -166,7 +196,8 @@ mod tests {
             }
         }
         in_schema.sort();
-        gone_through.sort();
-        assert_eq!(gone_through, in_schema);
+        let mut named = SEALED_COLUMNS.to_vec();
+        named.sort_unstable();
+        assert_eq!(named, in_schema);
     }
 }

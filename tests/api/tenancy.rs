@@ -1,11 +1,10 @@
 //! The walls between tenants, tried from below with raw SQL and from outside over HTTP.
 use crate::support::rows::{rows, run, text};
 use crate::support::{Answer, Kind, Person, Tenant, TestApp, is_for, shares_redis};
-use bizcenter::auth::Actor;
 use bizcenter::config::DatabaseUrl;
 use bizcenter::db::data_keys::Place;
 use bizcenter::db::one_time_tokens::Purpose;
-use bizcenter::db::{Action, AnyConnection, Change, Origin, WriteTx};
+use bizcenter::db::{Action, AnyConnection, Change, System, WriteTx};
 use diesel::result::{DatabaseErrorKind, Error};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -36,16 +35,15 @@ pub async fn tenant_with_everything(app: &TestApp) -> Tenant {
     let invitation = json!({"email": format!("{}@invited.example", app.unique()), "role": "viewer"});
     tenant.owner.post("/api/v1/invitations").json(&invitation).expect(201).await;
     tenant.owner.post("/api/v1/api-keys").json(&json!({"name": "Robot", "role": "viewer"})).expect(201).await;
-    let (db, actor) =
-        (app.parts.db.clone(), Actor::authenticated(tenant.id.into(), tenant.owner.id().into(), Origin::default()));
+    let (db, id, owner) = (app.parts.db.clone(), tenant.id.into(), tenant.owner.id().into());
     let place = Place { table: "contracts", row: tenant.id, column: "amount_sealed" };
     let behind = async move {
         let seal = async move |tx: &mut WriteTx| {
             tx.seal(place, b"1").await?; // makes the data key
             tx.happened(Change::of(Action::Update, tx.tenant())).await
         };
-        db.write(&actor, seal).await.unwrap();
-        db.issue_token(&actor, Purpose::PasswordReset, true).await.unwrap().unwrap();
+        db.write(&System::of(id), seal).await.unwrap();
+        db.issue_token(id, owner, Purpose::PasswordReset, true).await.unwrap().unwrap();
         db.seal_audit().await.unwrap();
     };
     app.by_hand(behind).await;

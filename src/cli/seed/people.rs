@@ -3,10 +3,10 @@ use super::dice::Dice;
 use super::words::{COMPANY_KINDS, COMPANY_NAMES, FIRST_NAMES, LAST_NAMES};
 use super::{Amounts, Company};
 use crate::app::Parts;
-use crate::auth::{Actor, Role};
+use crate::auth::Role;
 use crate::base::error::Error;
 use crate::db::types::UserId;
-use crate::db::{Action, Change, Changes, Email, WriteTx};
+use crate::db::{Action, Change, Changes, Email, System, WriteTx};
 use crate::resources::tenant::NewTenant;
 use crate::resources::users::NewUser;
 use crate::resources::{tenant, users};
@@ -75,7 +75,7 @@ async fn insert(parts: &Parts, company: &Company, name: String, hash: &str) -> c
         }
         tx.happened(Change::of(Action::Seed, *id).telling(Changes::created(amounts))).await
     };
-    parts.db.write(&Actor::operator(*id), insert).await
+    parts.db.write(&System::of(*id), insert).await
 }
 
 fn person(parts: &Parts, dice: &mut Dice, place: u32, slug: &str) -> Person {

@@ -9,7 +9,7 @@ mod queries;
 mod rules;
 mod types;
 
-pub use expiry::{ExpireContracts, expire_all};
+pub use expiry::ExpireContracts;
 pub use handlers::ContractsApi;
 pub use queries::{made_by, store};
 pub use types::{Contract, ContractInput, ContractStatus, Terms};

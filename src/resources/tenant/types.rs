@@ -9,7 +9,6 @@ use diesel::prelude::*;
 use poem_openapi::Object;
 use poem_openapi::registry::{MetaSchema, Registry};
 use serde_json::{Map, Value};
-use uuid::Uuid;
 
 /// What owners write about their tenant.
 #[derive(Debug, Clone, Object, Queryable, Selectable, AsChangeset)]
@@ -76,8 +75,8 @@ crate::resource!(Tenant, "/api/v1/tenant", {
 
 /// It is nobody's in particular: the role decides.
 impl Owned for Tenant {
-    fn owner(&self) -> UserId {
-        Uuid::nil().into()
+    fn owner(&self) -> Option<UserId> {
+        None
     }
 }
 

@@ -4,11 +4,12 @@ use super::{Read, audited, queries};
 use crate::api::Caller;
 use crate::api::export::ndjson_response;
 use crate::api::list::Batch;
+use crate::auth::sessions::Sessions;
 use crate::auth::{Permission, Role};
 use crate::base::error::Result;
 use crate::db::types::UserId;
-use crate::db::{Cost, Email, ReadTx, WriteScope};
-use crate::resources::auth::{SessionInfo, SignIn};
+use crate::db::{Cost, Db, Email, ReadTx, WriteScope};
+use crate::resources::auth::{SessionInfo, all_devices};
 use crate::resources::meetings::{action_items, attendees, calendar};
 use crate::resources::{api_keys, audit_logs, contracts, invitations, items, meetings, tasks};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -79,17 +80,17 @@ impl Kind {
 pub struct PersonalData(Body);
 
 impl PersonalData {
-    pub async fn stream(sign_in: SignIn, caller: Caller<Read>) -> Result<Self> {
+    pub async fn stream(db: Db, sessions: Sessions, caller: Caller<Read>) -> Result<Self> {
         // An error here still gets its proper answer.
         let slot = caller.begin_export()?;
-        let user = batch(&sign_in, &caller, caller.role(), Kind::User, Batch::first()).await?;
+        let user = batch(&db, &sessions, &caller, caller.role(), Kind::User, Batch::first()).await?;
         let head = print(Kind::User, user);
-        let start = (sign_in, caller, Some((1, Batch::first())), slot);
-        let rest = stream::try_unfold(start, |(sign_in, caller, place, slot)| async move {
+        let start = (db, sessions, caller, Some((1, Batch::first())), slot);
+        let rest = stream::try_unfold(start, |(db, sessions, caller, place, slot)| async move {
             let Some((index, next)) = place else { return Ok(None) };
             let kind: Kind = KINDS[index];
             let role = caller.recheck().await?;
-            let rows = batch(&sign_in, &caller, role, kind, next).await?;
+            let rows = batch(&db, &sessions, &caller, role, kind, next).await?;
             // What is few in number has no id to go on after, and fits.
             let (rows, _, size) = match last_id(kind, &rows) {
                 Some(_) => next.size.fit(rows.into_iter()),
@@ -99,7 +100,7 @@ impl PersonalData {
                 Some(last) => Some((index, Batch { after: last, size })),
                 None => Some((index + 1, Batch::first())).filter(|(index, _)| *index < KINDS.len()),
             };
-            Ok(Some((print(kind, rows), (sign_in, caller, place, slot))))
+            Ok(Some((print(kind, rows), (db, sessions, caller, place, slot))))
         });
         let rest = rest.map_err(|error: crate::base::error::Error| {
             tracing::error!(?error, "An export broke off");
@@ -132,10 +133,17 @@ fn print(kind: Kind, rows: Vec<Value>) -> String {
 }
 
 /// The next rows of a kind, as far as somebody of this role may see them.
-async fn batch(sign_in: &SignIn, caller: &Caller<Read>, role: Role, kind: Kind, next: Batch) -> Result<Vec<Value>> {
+async fn batch(
+    db: &Db,
+    sessions: &Sessions,
+    caller: &Caller<Read>,
+    role: Role,
+    kind: Kind,
+    next: Batch,
+) -> Result<Vec<Value>> {
     if let Kind::Session = kind {
         let current = caller.session().unwrap_or_else(|_| Uuid::nil().into());
-        let devices = sign_in.all_devices(caller.as_actor()).await?;
+        let devices = all_devices(db, sessions, caller.as_actor()).await?;
         return Ok(values(devices.into_iter().map(|device| SessionInfo::of(device, current)).collect()));
     }
     let user: UserId = caller.as_actor().actor();
@@ -167,7 +175,7 @@ async fn batch(sign_in: &SignIn, caller: &Caller<Read>, role: Role, kind: Kind, 
             }
         })
     };
-    sign_in.db.read_at(Cost::Long, caller, read).await
+    db.read_at(Cost::Long, caller, read).await
 }
 
 fn values<T: ToJSON>(rows: Vec<T>) -> Vec<Value> {

@@ -81,7 +81,7 @@ pub async fn find_to_change(tx: &mut WriteTx, id: UserId) -> Result<(Rank, Locke
 pub async fn release_names(tx: &mut WriteTx) -> Result<()> {
     let operators = all(tx.tenant()).filter(users::is_superuser.eq(true));
     if operators.count().get_result::<i64>(tx).await? > 0 {
-        let message = "names a tenant that operators of the server belong to"; // over whom its owners have no power
+        let message = "names a tenant that operators of the server belong to"; // the tenant's owners have no power over them
         return Err(Error::Conflict(Detail::of("confirm", message)));
     }
     let names = diesel::delete(logins::table.filter(logins::tenant_id.eq(tx.tenant())));
@@ -141,18 +141,6 @@ pub async fn find_own_to_change(tx: &mut WriteTx) -> Result<Locked<User>> {
 pub async fn find(tx: &mut ReadTx, id: UserId) -> Result<User> {
     let user = one(tx.tenant(), id).select(User::as_select()).first(tx).await.optional()?;
     user.ok_or(Error::InvalidToken)
-}
-
-/// A user and the hash of their password; none for a service account.
-pub struct Credentials {
-    pub user: User,
-    pub password_hash: Option<String>,
-}
-
-pub async fn credentials(tx: &mut ReadTx, id: UserId) -> Result<Option<Credentials>> {
-    let row = one(tx.tenant(), id).select((User::as_select(), users::password_hash));
-    let row: Option<(User, Option<String>)> = row.first(tx).await.optional()?;
-    Ok(row.map(|(user, password_hash)| Credentials { user, password_hash }))
 }
 
 /// Makes a person, who can sign in.

@@ -75,8 +75,8 @@ impl Resource for Comment {
 }
 
 impl Owned for Comment {
-    fn owner(&self) -> UserId {
-        self.stored.author_id
+    fn owner(&self) -> Option<UserId> {
+        Some(self.stored.author_id)
     }
 }
 
