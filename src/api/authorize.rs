@@ -62,7 +62,7 @@ impl<P: Permission> Caller<P> {
 
     /// 403 for what the caller may not change, 412 for a version that is not the current one.
     pub fn authorize<T: Owned + Resource>(&self, Locked(row): Locked<T>, if_match: &IfMatch) -> Result<Authorized<T>> {
-        if self.user() != row.owner() && !self.may_for_others() {
+        if row.owner() != Some(self.user()) && !self.may_for_others() {
             return Err(Error::Forbidden);
         }
         // The tag may tell more than the version, such as what its reader saw. A client that makes one of the version means the same.

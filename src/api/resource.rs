@@ -52,8 +52,8 @@ macro_rules! resource {
             $($($more)+)?
         }
         $(impl $crate::api::Owned for $type {
-            fn owner(&self) -> $crate::db::types::UserId {
-                self.$owner
+            fn owner(&self) -> Option<$crate::db::types::UserId> {
+                Some(self.$owner)
             }
         })?
     };
@@ -82,7 +82,7 @@ macro_rules! shown_once {
     };
 }
 
-/// What somebody made: permissions with `if own` ask for it.
+/// A record that may be somebody's own: permissions with `if own` ask for it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no owner",
     label = "name its owner where it is declared: `resource!(…, owner: …)`",
@@ -90,5 +90,6 @@ macro_rules! shown_once {
     note = "permissions with `if own` are for the owner; where nobody owns it, implement `Owned` by hand, as `src/resources/tenant/types.rs` does"
 )]
 pub trait Owned {
-    fn owner(&self) -> UserId;
+    /// `None` where the role of the caller alone decides about changes.
+    fn owner(&self) -> Option<UserId>;
 }

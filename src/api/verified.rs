@@ -3,21 +3,10 @@
 //! are still good once that person has the account. Where no mail is set up no address can be verified, and none has to be.
 use super::Caller;
 use crate::auth::Permission;
+use crate::auth::token_mail::SendVerification;
 use crate::base::error::{Error, Result};
-use crate::db::jobs::Job;
 use crate::db::types::UserId;
 use crate::db::{Db, OperatorScope, ReadTx, WriteScope};
-use serde::{Deserialize, Serialize};
-
-/// Somebody has an address that nobody has verified.
-#[derive(Serialize, Deserialize)]
-pub struct SendVerification {
-    pub user: UserId,
-}
-
-impl Job for SendVerification {
-    const KIND: &'static str = "send_verification";
-}
 
 /// Proof that somebody answers for what a query does. The queries that invite, make keys and open a tenant for registration take
 /// one, so that none of their callers can forget the check.

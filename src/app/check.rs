@@ -1,6 +1,6 @@
 //! What `serve` would find out only when it starts: settings that are in order by themselves, and can't be used all the same. The
 //! code that serves reads them here too, so that `config check` refuses what `serve` refuses, with the setting's name.
-use super::key_pairs;
+use super::auth::key_pairs;
 use crate::config::{Config, ConfigError, DatabaseConfig, DatabaseKind, EncryptionConfig, Loaded, Problem};
 use crate::db::connect::Target;
 use crate::db::key_checks::{MasterKeyState, Verdict};

@@ -1,6 +1,6 @@
 //! Finds the user that a request is from: token or key → session → principal → limits.
-use super::Actor;
 use super::access_token::{AccessTokens, Refused};
+use super::actor::{Actor, Proven, Unproven};
 use super::charge::{Charge, ProvenSecrets};
 use super::export_slots::{ExportSlot, ExportSlots};
 use super::limits::{Limits, check};
@@ -19,13 +19,12 @@ use poem::http::header::AUTHORIZATION;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::Instrument;
-use uuid::Uuid;
 
 /// How many secrets are known to be right, and for how long after their last use.
 const MAX_PROVEN: u64 = 50_000;
 const PROVEN: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// What somebody proved who they are with.
+/// The credential by which a caller proved who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Credential {
     Session(SessionId),
@@ -42,7 +41,7 @@ impl Credential {
     }
 }
 
-/// Whether somebody who stands so has the right.
+/// Whether a principal has the right.
 pub fn may<P: Permission>(principal: &Principal) -> bool {
     principal.role >= P::ROLE && (principal.is_superuser || !P::IS_FOR_OPERATORS)
 }
@@ -125,7 +124,7 @@ impl Authenticator {
             Err(Refused::OutOfTime) => return Err(Error::InvalidToken),
             Err(Refused::NotOurs) => return self.refuse(request, Error::InvalidToken).await,
         };
-        let actor = Actor::authenticated(claims.tenant_id, claims.sub, origin_of(request));
+        let actor = Actor::authenticated(Proven::new(claims.tenant_id, claims.sub), origin_of(request));
         // One whose session is over costs nothing either, but its look-ups are counted: it may be used for minutes still.
         let ended = limits.ended(claims.tenant_id, claims.sid);
         if let Some(used_up) = limits.used_up_here(&ended) {
@@ -155,7 +154,7 @@ impl Authenticator {
     pub async fn session_of(&self, token: &str, origin: Origin) -> Result<(Actor, SessionId, i64)> {
         let Inner { db, tokens, sessions, .. } = &*self.0;
         let claims = tokens.verify(token, db.env().now()).map_err(|_| Error::InvalidToken)?;
-        let actor = Actor::authenticated(claims.tenant_id, claims.sub, origin);
+        let actor = Actor::authenticated(Proven::new(claims.tenant_id, claims.sub), origin);
         let principal = sessions.goes_on(&actor, claims.sid).await?.ok_or(Error::InvalidToken)?;
         Ok((actor, claims.sid, principal.epoch))
     }
@@ -167,22 +166,23 @@ impl Authenticator {
             return self.refuse(request, Error::InvalidToken).await;
         };
         let id = ApiKeyId::from(token.id);
-        let nobody_yet = match self.0.proven.contains_key(&token.hash()) {
+        let origin = origin_of(request);
+        let visitor = match self.0.proven.contains_key(&token.hash()) {
             true => {
                 if let Some(refused) = limits.still_refused(token.tenant(), id.0, writes(request)) {
                     LimitReport::of(request).add(&refused);
                     check(&refused)?;
                 }
-                Actor::authenticated(token.tenant(), Uuid::nil().into(), origin_of(request))
+                Unproven::known(token.tenant())
             }
-            false => Actor::unproven(token.tenant(), Uuid::nil().into(), origin_of(request)),
+            false => Unproven::of(token.tenant(), &origin),
         };
         let (db, limits, writes, charge) = (db.clone(), limits.clone(), writes(request), self.charge(request));
         let admission = async move {
-            let find = async { Ok(db.find_api_key(&nobody_yet, id).await?.filter(|stored| token.fits(&stored.hash))) };
-            let found = charge.prove(nobody_yet.origin().ip, token.hash(), find).await?;
+            let find = async { Ok(db.find_api_key(&visitor, id).await?.filter(|stored| token.fits(&stored.hash))) };
+            let found = charge.prove(origin.ip, token.hash(), find).await?;
             let stored = found.ok_or(Error::InvalidToken)?;
-            let actor = Actor::authenticated(token.tenant(), stored.user, nobody_yet.origin().clone());
+            let actor = Actor::authenticated(Proven::new(token.tenant(), stored.user), origin);
             let of_key = limits.of_api_key(actor.tenant(), actor.actor(), &stored.principal, writes);
             let taken = limits.take(&of_key).await?;
             limits.remember_refusal(token.tenant(), id.0, writes, &taken);

@@ -56,8 +56,8 @@ mod tests {
     fn users_tenants_and_the_server_have_bounds() {
         let slots = ExportSlots::new(5);
         let begin = |tenant, user| {
-            let party = Party::Tenant(Uuid::from_u128(tenant).into());
-            slots.begin(Claimant { party, user: Uuid::from_u128(user).into() })
+            let party = Party::Tenant(Uuid::from_u128(tenant));
+            slots.begin(Claimant { party, user: Some(Uuid::from_u128(user)) })
         };
         let is_limited = |result: Result<ExportSlot>| matches!(result, Err(Error::RateLimited { .. }));
         let first = [begin(1, 1).unwrap(), begin(1, 1).unwrap()];

@@ -2,7 +2,7 @@
 //! the other requests. Turns go round over tenants and visitors' addresses, so that one of them does not hold up the others'
 //! sign-ins.
 use crate::base::env::Env;
-use crate::base::error::{Error, Result};
+use crate::base::error::{Detail, Error, Result};
 use crate::base::metrics::QueueGauges;
 use crate::base::password::Password;
 use crate::base::queue::{Claimant, FairQueue};
@@ -15,6 +15,13 @@ pub const MAX_BYTES: usize = 72;
 /// How many may wait for each core; at bcrypt's usual cost the last one waits for about 8 s. More are answered 503 at once
 /// rather than after the deadline.
 const QUEUE_PER_CORE: usize = 32;
+
+/// Refuses a password that is longer, rather than cut it: the end of a password counts.
+pub fn check_password(password: &Password, member: &str, problems: &mut Detail) {
+    if password.bytes() > MAX_BYTES {
+        problems.add(member, format!("must have at most {MAX_BYTES} bytes in UTF-8"));
+    }
+}
 
 #[derive(Clone)]
 pub struct Passwords {

@@ -12,7 +12,6 @@ use subtle::ConstantTimeEq;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-/// So that a secret scanner, and we, know one when we see it.
 const BODY: usize = 16 + 16 + 8;
 const MAC: usize = 32;
 
@@ -24,11 +23,22 @@ pub struct RefreshToken {
     pub generation: i64,
 }
 
+/// A refresh token that we made, as its MAC shows: only [`RefreshTokens::read`] gives one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GenuineToken(RefreshToken);
+
+impl std::ops::Deref for GenuineToken {
+    type Target = RefreshToken;
+    fn deref(&self) -> &RefreshToken {
+        &self.0
+    }
+}
+
 /// Makes and checks refresh tokens.
 #[derive(Clone)]
 pub struct RefreshTokens {
     key: Arc<Key>,
-    /// That of the former secret, while it is still accepted.
+    /// The key of the former secret, while that is still accepted.
     previous: Option<Arc<Key>>,
 }
 
@@ -61,18 +71,18 @@ impl RefreshTokens {
     }
 
     /// What a token says, if we made it.
-    pub fn read(&self, text: &str) -> Option<RefreshToken> {
+    pub fn read(&self, text: &str) -> Option<GenuineToken> {
         let bytes = BASE64.decode(text.strip_prefix(REFRESH_TOKEN_PREFIX)?).ok()?;
         let (body, mac) = bytes.split_at_checked(BODY)?;
         let is_ours = |key: &Key| bool::from(key.mac(body).ct_eq(mac));
         if mac.len() != MAC || !self.keys().any(is_ours) {
             return None;
         }
-        Some(RefreshToken {
+        Some(GenuineToken(RefreshToken {
             tenant: Uuid::from_slice(&body[..16]).ok()?.into(),
             session: Uuid::from_slice(&body[16..32]).ok()?.into(),
             generation: i64::from_be_bytes(body[32..].try_into().ok()?),
-        })
+        }))
     }
 }
 
@@ -110,7 +120,7 @@ mod tests {
     fn reads_what_it_prints_and_nothing_else() {
         let tokens = RefreshTokens::new(b"a secret", None);
         let text = tokens.print(&TOKEN);
-        assert_eq!(tokens.read(&text), Some(TOKEN));
+        assert_eq!(tokens.read(&text), Some(GenuineToken(TOKEN)));
         assert_eq!(RefreshTokens::new(b"another", None).read(&text), None);
         for index in REFRESH_TOKEN_PREFIX.len()..text.len() {
             let mut changed = text.clone().into_bytes();
@@ -125,7 +135,7 @@ mod tests {
     #[test]
     fn a_former_secret_is_accepted_while_it_is_named() {
         let (old, new) = (RefreshTokens::new(b"old", None), RefreshTokens::new(b"new", Some(b"old")));
-        assert_eq!(new.read(&old.print(&TOKEN)), Some(TOKEN));
+        assert_eq!(new.read(&old.print(&TOKEN)), Some(GenuineToken(TOKEN)));
         assert_eq!(new.print_as_given(&TOKEN, &old.hash(&TOKEN)), Some(old.print(&TOKEN)));
         assert_eq!(new.print_as_given(&TOKEN, &new.hash(&TOKEN)), Some(new.print(&TOKEN)));
         assert_eq!(new.print_as_given(&TOKEN, &[0; 32]), None);

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-/// Those among whom turns are shared.
+/// One of the parties among which turns are shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Party {
     /// All users of a tenant whose token or key was verified.
@@ -26,20 +26,20 @@ pub enum Party {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Claimant {
     pub party: Party,
-    /// Nil where the party has no users.
-    pub user: Uuid,
+    /// `None` where the party has no users.
+    pub user: Option<Uuid>,
 }
 
 impl Claimant {
     /// A caller who has proven nothing yet. The user whom they name does not count: how long they wait would tell whether there
     /// is such a user.
     pub fn visitor(ip: Option<IpAddr>) -> Self {
-        Self { party: Party::Address(ip.map(subscriber)), user: Uuid::nil() }
+        Self { party: Party::Address(ip.map(subscriber)), user: None }
     }
 
     /// The operator's commands.
     pub fn server() -> Self {
-        Self { party: Party::Server, user: Uuid::nil() }
+        Self { party: Party::Server, user: None }
     }
 }
 
@@ -69,8 +69,8 @@ struct State {
 /// A party's users who wait, each once, the next one first.
 #[derive(Default)]
 struct Waiting {
-    order: VecDeque<Uuid>,
-    requests: HashMap<Uuid, VecDeque<Request>>,
+    order: VecDeque<Option<Uuid>>,
+    requests: HashMap<Option<Uuid>, VecDeque<Request>>,
 }
 
 impl Waiting {
@@ -266,7 +266,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn claimant(tenant: u128, user: u128) -> Claimant {
-        Claimant { party: Party::Tenant(Uuid::from_u128(tenant)), user: Uuid::from_u128(user) }
+        Claimant { party: Party::Tenant(Uuid::from_u128(tenant)), user: Some(Uuid::from_u128(user)) }
     }
 
     /// A request that waits in the queue already.

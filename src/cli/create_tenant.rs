@@ -1,11 +1,10 @@
 //! `bizcenter create-tenant`.
 use super::{CreateTenantArgs, print, prompt};
-use crate::auth::Actor;
 use crate::base::error::Error;
 use crate::base::formats::is_one_line;
 use crate::config::Config;
-use crate::db::WriteTx;
 use crate::db::types::TenantId;
+use crate::db::{System, WriteTx};
 use crate::resources::tenant;
 use crate::resources::tenant::NewTenant;
 use anyhow::{Context, bail};
@@ -24,9 +23,8 @@ pub async fn run(config: Config, args: CreateTenantArgs) -> anyhow::Result<()> {
     }
     let parts = super::connect(&config).await?;
     let id: TenantId = parts.env.uuid().into();
-    let operator = Actor::operator(id);
     let new = NewTenant { slug: slug.clone(), name, open_registration };
-    let made = parts.db.write(&operator, async |tx: &mut WriteTx| tenant::insert(tx, new).await).await;
+    let made = parts.db.write(&System::of(id), async |tx: &mut WriteTx| tenant::insert(tx, new).await).await;
     match made {
         Err(Error::Conflict(_)) => bail!("a tenant {slug} is there already"),
         done => done.context("the tenant was not created")?,

@@ -5,12 +5,10 @@ use crate::base::error::{Detail, Error};
 use crate::base::formats::is_one_line;
 use crate::base::queue::Claimant;
 use crate::config::Config;
-use crate::db::types::UserId;
 use crate::db::{Email, Origin};
-use crate::resources::auth::Tenancy;
+use crate::resources::auth::{AddedBy, Tenancy};
 use crate::resources::users::NewUser;
 use anyhow::{Context, anyhow, bail};
-use uuid::Uuid;
 
 pub async fn run(config: Config, args: CreateUserArgs) -> anyhow::Result<()> {
     let CreateUserArgs { email, name, tenant, role, admin, superuser, password_stdin } = args;
@@ -27,16 +25,14 @@ pub async fn run(config: Config, args: CreateUserArgs) -> anyhow::Result<()> {
         None => Role::Viewer,
     };
     let parts = super::connect(&config).await?;
-    let found =
-        parts.db.find_tenant(&slug, &crate::db::Origin::default()).await.context("the database does not answer")?;
+    let found = parts.db.find_tenant(&slug, &Origin::default()).await.context("the database does not answer")?;
     let (tenant, _) = found
         .with_context(|| format!("there is no tenant {slug}: make it with `bizcenter create-tenant --slug {slug}`"))?;
     let password = prompt::password(password_stdin)?;
-    let password_hash = parts.sign_in.passwords.hash(Claimant::server(), &password).await?;
+    let password_hash = parts.credentials.hash(Claimant::server(), &password).await?;
     let new =
         NewUser { email, username: None, name, role, password_hash, is_superuser: superuser, email_verified: true };
-    let operator = UserId::from(Uuid::nil());
-    match parts.sign_in.add_user(Tenancy::Existing(tenant, role), new, Some(operator), Origin::default()).await {
+    match parts.registration.add_user(Tenancy::Existing(tenant, role), new, AddedBy::Operator).await {
         Ok(user) => print(&format!("Created user {} ({}), {} of {slug}.\n", user.email, user.id, user.role.name())),
         Err(Error::Conflict(Detail(members))) => {
             bail!("not created: {} is taken", members.keys().map(String::as_str).collect::<Vec<_>>().join(", "))

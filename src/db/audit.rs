@@ -1,7 +1,7 @@
 //! Every change leaves a row in the audit log, in its own transaction.
 use super::change::{Change, Statement};
-use super::directory::Server;
 use super::lease::SendAsyncFn;
+use super::scope::System;
 use super::types::{AnyId, AuditId, TenantId};
 use super::{Db, WriteTx};
 use crate::base::error::Result;
@@ -135,7 +135,7 @@ impl Db {
     where
         for<'tx> F: AsyncFnOnce(&'tx mut WriteTx) -> Result<()> + SendAsyncFn<&'tx mut WriteTx, Result<()>, Fut: Send>,
     {
-        let mut tx = self.begin_write(&Server::of(tenant)).await?;
+        let mut tx = self.begin_write(&System::of(tenant)).await?;
         let result = work(&mut tx).await;
         tx.end(result).await
     }
@@ -148,7 +148,7 @@ impl WriteTx {
             audit_logs::tenant_id.eq(self.tenant()),
             audit_logs::id.eq(self.new_id::<AuditId>()),
             audit_logs::at.eq(self.now()),
-            audit_logs::actor_id.eq(self.actor()),
+            audit_logs::actor_id.eq(self.author().stored()),
             audit_logs::action.eq(change.action()),
             audit_logs::subject_kind.eq(change.kind()),
             audit_logs::subject_id.eq(AnyId::from(change.id())),

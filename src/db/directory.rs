@@ -3,80 +3,11 @@
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::error::Constraint;
 use super::types::{TenantId, UserId};
-use super::{Db, Email, Execute, Origin, ReadTx, RunQueryDsl, Scope, WriteScope, WriteTx};
+use super::{Db, Email, Execute, Origin, ReadTx, RunQueryDsl, System, WriteTx};
 use crate::base::addresses::stored_forms;
 use crate::base::error::{Detail, Error, Result};
-use crate::base::formats::subscriber;
-use crate::base::queue::{Claimant, Party};
 use crate::db::schema::{logins, tenants};
 use diesel::prelude::*;
-use uuid::Uuid;
-
-/// The scope of those tables that belong to no tenant.
-pub(super) struct NoTenant {
-    party: Party,
-}
-
-impl NoTenant {
-    /// For a visitor.
-    pub fn asked_by(origin: &Origin) -> Self {
-        Self { party: Party::Address(origin.ip.map(subscriber)) }
-    }
-    /// For the server's own probes, which take their turns among those of the requests.
-    pub fn probe() -> Self {
-        Self { party: Party::Address(None) }
-    }
-}
-
-impl Scope for NoTenant {
-    fn tenant(&self) -> TenantId {
-        Uuid::nil().into()
-    }
-    fn claimant(&self) -> Claimant {
-        Claimant { party: self.party, user: Uuid::nil().into() }
-    }
-}
-
-/// The server itself at work: on those tables, or on its housekeeping in a tenant.
-pub(super) struct Server {
-    tenant: Uuid,
-    origin: Origin,
-    party: Party,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self::of(Uuid::nil().into())
-    }
-}
-
-impl Server {
-    pub fn of(tenant: TenantId) -> Self {
-        Self { tenant: tenant.0, origin: Origin::default(), party: Party::Server }
-    }
-
-    /// For a visitor: what they have the server do takes their turn.
-    pub fn asked_by(origin: &Origin) -> Self {
-        Self { party: NoTenant::asked_by(origin).party, ..Self::default() }
-    }
-}
-
-impl Scope for Server {
-    fn tenant(&self) -> TenantId {
-        self.tenant.into()
-    }
-    fn claimant(&self) -> Claimant {
-        Claimant { party: self.party, user: Uuid::nil().into() }
-    }
-}
-impl WriteScope for Server {
-    fn actor(&self) -> UserId {
-        Uuid::nil().into()
-    }
-    fn origin(&self) -> &Origin {
-        &self.origin
-    }
-}
 
 impl Db {
     /// The user who has this name; `name` is in its canonical form. Addresses from before there was one are found by it too.
@@ -84,7 +15,7 @@ impl Db {
         let rows = logins::table.filter(logins::name.eq_any(stored_forms(name)));
         let rows = rows.select((logins::name, logins::tenant_id, logins::user_id));
         let load = async |tx: &mut ReadTx| Ok(rows.load::<(String, TenantId, UserId)>(tx).await?);
-        let rows = self.read(&NoTenant::asked_by(origin), load).await?;
+        let rows = self.read(&System::asked_by(origin), load).await?;
         let found = rows.into_iter().max_by_key(|(found, ..)| found == name);
         Ok(found.map(|(_, tenant, user)| (tenant, user)))
     }
@@ -95,7 +26,7 @@ impl Db {
         let is_open =
             tenants::open_registration.and(tenants::is_suspended.eq(false)).and(tenants::deleted_at.is_null());
         let row = row.select((tenants::id, is_open));
-        self.read(&NoTenant::asked_by(origin), async |tx: &mut ReadTx| Ok(row.first(tx).await.optional()?)).await
+        self.read(&System::asked_by(origin), async |tx: &mut ReadTx| Ok(row.first(tx).await.optional()?)).await
     }
 }
 

@@ -1,8 +1,8 @@
 //! The same change sent twice is made once. The key's row is part of the change's own transaction, and is written
 //! first: a repeat in flight then waits on it until the first is through.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
-use super::directory::Server;
 use super::lease::SendAsyncFn;
+use super::scope::System;
 use super::sql::for_update;
 use super::types::{Instant, TenantId, UserId};
 use super::{Audited, Db, Execute, RunQueryDsl, WriteScope, WriteTx};
@@ -140,7 +140,7 @@ impl Db {
                 let last = rows.into_iter().next_back().map(|(user, key, _)| (user, key));
                 Ok(Audited::without_row((last, count))) // the same answers
             };
-            let (last, sealed) = self.write(&Server::of(tenant), batch).await?;
+            let (last, sealed) = self.write(&System::of(tenant), batch).await?;
             (after, count) = (last, count + sealed);
         }
         Ok(count)

@@ -1,7 +1,7 @@
 //! Jobs: work that follows a commit, written down in the change's own transaction. A server that takes one has it for a
 //! while; if it dies, another one takes it then, so that what a job does may happen twice.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
-use super::directory::Server;
+use super::scope::System;
 use super::sql::{for_update, skip_locked};
 use super::types::{Instant, JobId, TenantId};
 use super::{Audited, Db, Execute, Origin, RunQueryDsl, WriteScope, WriteTx};
@@ -21,16 +21,72 @@ pub const DEFAULT_LEASE: std::time::Duration = std::time::Duration::from_secs(5 
 /// How many jobs are sealed anew in one transaction.
 const SEALED_AT_ONCE: i64 = 100;
 
-/// What a kind of job is given. It is kept encrypted: mail has tokens in it.
+/// A job that has its line in `jobs!` of `src/app/jobs.rs`. Only that macro implements this, so that the type of a job that no
+/// server would do does not compile:
+///
+/// ```compile_fail,E0277
+/// use bizcenter::base::error::Result;
+/// use bizcenter::db::jobs::{Job, JobContext};
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Forgotten {}
+///
+/// impl Job for Forgotten {
+///     const KIND: &'static str = "forgotten";
+///     type Needs = ();
+///
+///     async fn run(self, _: JobContext, (): ()) -> Result<()> {
+///         Ok(())
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "no server does jobs of the type `{Self}`",
+    label = "this job is not registered",
+    note = "add a line for it to `jobs!` in src/app/jobs.rs, which says what it is given"
+)]
+pub trait Registered {}
+
+/// Work that is done after a commit, by any server: what it is given, and how it is done. What it is given is kept encrypted, as
+/// mails have tokens in them.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a job",
     label = "only a job can be enqueued",
     note = "implement `Job` for it; it is stored as JSON, and so it needs `Serialize` and `Deserialize` as well"
 )]
-pub trait Job: Serialize + DeserializeOwned + Send + 'static {
+pub trait Job: Registered + Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// The name in the database. It never changes: jobs of earlier versions wait under it.
     const KIND: &'static str;
     /// How long a server has such a job before it counts as dead, and another may take it.
     const LEASE: std::time::Duration = DEFAULT_LEASE;
+    /// The parts of the server that the work needs: no more than these.
+    type Needs: Clone + Send + Sync + 'static;
+
+    /// Does the job. It may be done twice: see [`JobContext::is_repeat`].
+    fn run(self, context: JobContext, needs: Self::Needs) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// The job that is being done, as its handler knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct JobContext {
+    pub id: JobId,
+    /// The tenant in whose transaction it was enqueued. `None` for a recurring job, and for one that a visitor asked for.
+    pub tenant: Option<TenantId>,
+    /// Whether it was begun before, and perhaps got somewhere.
+    pub is_repeat: bool,
+}
+
+impl JobContext {
+    /// The tenant of a job that is enqueued in a tenant's transactions alone.
+    pub fn tenant(&self) -> Result<TenantId> {
+        self.tenant.ok_or_else(|| Error::Internal(anyhow::anyhow!("a job that needs a tenant has none")))
+    }
+}
+
+impl From<&Claimed> for JobContext {
+    fn from(job: &Claimed) -> Self {
+        Self { id: job.id, tenant: job.tenant, is_repeat: job.attempts > 1 }
+    }
 }
 
 /// Which jobs a server looks for. However many there are of the one, the other is found at once.
@@ -76,7 +132,7 @@ impl WriteTx {
     /// Has this done once the transaction is committed.
     pub async fn enqueue<J: Job>(&mut self, job: &J) -> Result<()> {
         let id: JobId = self.new_id();
-        let tenant = Some(self.tenant()).filter(|tenant| !tenant.0.is_nil());
+        let tenant = self.lease_tenant();
         let row = (
             jobs::id.eq(id),
             jobs::tenant_id.eq(tenant),
@@ -93,8 +149,8 @@ impl WriteTx {
 
 impl Db {
     /// Has this done soon, for no tenant, as a visitor asked for it.
-    pub async fn enqueue<J: Job + Sync>(&self, job: J, origin: &Origin) -> Result<()> {
-        self.write(&Server::asked_by(origin), async |tx: &mut WriteTx| {
+    pub async fn enqueue<J: Job>(&self, job: J, origin: &Origin) -> Result<()> {
+        self.write(&System::asked_by(origin), async |tx: &mut WriteTx| {
             tx.enqueue(&job).await?;
             Ok(Audited::without_row(())) // nothing of a tenant is changed
         })
@@ -102,7 +158,7 @@ impl Db {
     }
 
     /// Has this done soon, for the actor's tenant, where no change of theirs goes along with it.
-    pub async fn enqueue_for<J: Job + Sync>(&self, scope: &impl WriteScope, job: J) -> Result<()> {
+    pub async fn enqueue_for<J: Job>(&self, scope: &impl WriteScope, job: J) -> Result<()> {
         self.write(scope, async |tx: &mut WriteTx| {
             tx.enqueue(&job).await?;
             Ok(Audited::without_row(())) // what the job does changes nothing of the tenant, or is audited then
@@ -130,7 +186,7 @@ impl Db {
             }
             Ok(Audited::without_row(())) // the server's own housekeeping
         };
-        match self.write(&Server::default(), insert).await {
+        match self.write(&System::without_tenant(), insert).await {
             Err(Error::Conflict(_)) => Ok(()), // another server was faster
             done => done,
         }
@@ -169,10 +225,10 @@ impl Db {
             let claimed = Claimed { id, tenant, kind, attempts, payload, until };
             Ok(Audited::without_row(Some(claimed))) // the server's own housekeeping
         };
-        self.write(&Server::default(), claim).await
+        self.write(&System::without_tenant(), claim).await
     }
 
-    /// What a job is given.
+    /// Opens what a job is given.
     pub fn open_job<J: Job>(&self, job: &Claimed) -> Result<J> {
         let payload = self.sealer.open(&job.payload, &bound_to(job.id))?;
         serde_json::from_slice(&payload).map_err(|error| Error::Internal(error.into()))
@@ -181,7 +237,7 @@ impl Db {
     /// It is done.
     pub async fn delete_job(&self, job: &Claimed) -> Result<()> {
         let (id, until) = (job.id, job.until);
-        self.write(&Server::default(), async |tx: &mut WriteTx| {
+        self.write(&System::without_tenant(), async |tx: &mut WriteTx| {
             let ours = jobs::table.filter(jobs::id.eq(id)).filter(jobs::locked_until.eq(until));
             diesel::delete(ours).execute(tx).await?;
             Ok(Audited::without_row(())) // the server's own housekeeping
@@ -192,7 +248,7 @@ impl Db {
     /// It is to be done again after a while: as it failed (`error` says why), or as it is done over and over.
     pub async fn postpone_job(&self, job: &Claimed, by: Duration, error: Option<String>) -> Result<()> {
         let (id, until) = (job.id, job.until);
-        self.write(&Server::default(), async |tx: &mut WriteTx| {
+        self.write(&System::without_tenant(), async |tx: &mut WriteTx| {
             let ours = jobs::table.filter(jobs::id.eq(id)).filter(jobs::locked_until.eq(until));
             let attempts = if error.is_none() { 0 } else { job.attempts };
             let next = (
@@ -223,7 +279,7 @@ impl Db {
                 }
                 Ok(Audited::without_row((rows.last().map(|(id, _)| *id), count))) // the same jobs
             };
-            let (last, sealed) = self.write(&Server::default(), batch).await?;
+            let (last, sealed) = self.write(&System::without_tenant(), batch).await?;
             (after, count) = (last, count + sealed);
         }
         Ok(count)
@@ -235,6 +291,6 @@ impl Db {
             let passing = jobs::table.filter(jobs::unique_key.is_null());
             Ok(passing.count().get_result(tx).await?)
         };
-        self.read(&Server::default(), query).await
+        self.read(&System::without_tenant(), query).await
     }
 }

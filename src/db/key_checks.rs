@@ -5,7 +5,7 @@
 //! what is there.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::data_keys::owner;
-use super::directory::{NoTenant, Server};
+use super::scope::System;
 use super::types::TenantId;
 use super::{Audited, Db, Execute, ReadTx, RunQueryDsl, WriteTx};
 use crate::base::error::{Error, Result};
@@ -54,7 +54,7 @@ pub struct MasterKeyState {
 impl Db {
     /// Looks at the master keys, and changes nothing.
     pub async fn check_keys(&self) -> Result<Vec<MasterKeyState>> {
-        self.read(&Server::default(), async |tx: &mut ReadTx| tx.check_keys().await).await
+        self.read(&System::without_tenant(), async |tx: &mut ReadTx| tx.check_keys().await).await
     }
 
     /// As [`Self::check_keys`], and keeps the check values of the keys that are right and have none yet.
@@ -66,7 +66,7 @@ impl Db {
             }
             Ok(Audited::without_row(found)) // the settings of the server are no tenant's business
         };
-        match self.write(&Server::default(), verify).await {
+        match self.write(&System::without_tenant(), verify).await {
             // Another server that starts at the same moment was first: its key counts.
             Err(Error::Conflict(_)) => self.check_keys().await,
             done => done,
@@ -85,7 +85,7 @@ impl Db {
             }
             Ok(found)
         };
-        self.read(&Server::default(), look).await
+        self.read(&System::without_tenant(), look).await
     }
 
     /// Removes the check values of keys that wrap nothing and encrypt nothing: their ids are free again.
@@ -99,7 +99,7 @@ impl Db {
             }
             Ok(Audited::without_row(())) // the settings of the server are no tenant's business
         };
-        self.write(&Server::default(), delete).await
+        self.write(&System::without_tenant(), delete).await
     }
 }
 
@@ -223,7 +223,7 @@ impl KeyWatch {
     pub async fn find_faults(&self) -> Result<Vec<String>> {
         let stored = checks::table.select((checks::master_key_id, checks::check_value));
         let query = async |tx: &mut ReadTx| Ok(stored.load(tx).await?);
-        let stored: Vec<(String, Vec<u8>)> = self.db.read(&NoTenant::probe(), query).await?;
+        let stored: Vec<(String, Vec<u8>)> = self.db.read(&System::probe(), query).await?;
         let ring = &self.db.keys;
         let is_other = |(id, value): &(String, Vec<u8>)| ring.check_value(id).is_some_and(|own| own[..] != value[..]);
         let mut faults: Vec<String> = stored.into_iter().filter(is_other).map(|(id, _)| id).collect();
@@ -241,7 +241,7 @@ impl KeyWatch {
             tx.see_all_tenants().await?;
             Ok(keys::table.select(keys::master_key_id).distinct().load(tx).await?)
         };
-        let in_use: Vec<String> = self.db.read(&NoTenant::probe(), query).await?;
+        let in_use: Vec<String> = self.db.read(&System::probe(), query).await?;
         let is_known = |id: &String| self.db.keys.ids().any(|known| known == id);
         let missing: Vec<String> = in_use.into_iter().filter(|id| !is_known(id)).collect();
         let scan = Scan { at: Instant::now(), failures, missing: missing.clone() };

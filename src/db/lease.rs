@@ -14,6 +14,7 @@ use super::any::AnyTransactions;
 use super::connect::Target;
 use super::deadline::StopGuard;
 use super::feed::Feed;
+use super::scope::{Author, ChangeScope, LeaseScope, OperatorScope, Origin, compared};
 use super::search::KnownFolding;
 use super::transactions::{Access, unavailable};
 use super::types::{Instant, TenantId, UserId};
@@ -30,7 +31,6 @@ use diesel_async::pooled_connection::bb8::{Pool, PooledConnection};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{SimpleAsyncConnection, TransactionManager};
 use futures_util::FutureExt;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout_at;
@@ -41,34 +41,6 @@ const JOB_CONNECTIONS: usize = 2;
 
 /// How long a statement of the server's own work may take: it has no request that would end before.
 const JOB_STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The tenant whose rows a lease may see: a caller's, or a job's.
-pub trait Scope {
-    fn tenant(&self) -> TenantId;
-    /// The party whose turn a lease takes.
-    fn claimant(&self) -> Claimant;
-}
-
-/// A scope that also may change them, in the name of its actor.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` can't open a write lease",
-    label = "this scope only reads",
-    note = "a caller can write only with a permission that is declared without `(read)` in `permissions!`: take `Caller<Write>`"
-)]
-pub trait WriteScope: Scope {
-    fn actor(&self) -> UserId;
-    fn origin(&self) -> &Origin;
-}
-
-/// The scope of an operator of the server, who may act in any tenant.
-pub trait OperatorScope: WriteScope {}
-
-/// Where a change comes from, for the audit log. Empty for the operator's commands.
-#[derive(Debug, Clone, Default)]
-pub struct Origin {
-    pub ip: Option<IpAddr>,
-    pub request_id: Option<String>,
-}
 
 pub struct DbOptions {
     /// The most connections that requests have at once; jobs have two more.
@@ -152,7 +124,7 @@ struct Leased {
 pub struct ReadTx {
     /// `None` once the lease has ended.
     leased: Option<Leased>,
-    tenant: TenantId,
+    tenant: Option<TenantId>,
     now: Instant,
     cost: Cost,
     target: Target,
@@ -162,7 +134,12 @@ pub struct ReadTx {
 }
 
 impl ReadTx {
+    /// The tenant whose rows this is about. Without one it is an id that no row has.
     pub fn tenant(&self) -> TenantId {
+        compared(self.tenant)
+    }
+
+    pub(super) fn lease_tenant(&self) -> Option<TenantId> {
         self.tenant
     }
 
@@ -227,7 +204,7 @@ impl Drop for ReadTx {
 /// One change to a tenant's rows. Whatever takes a [`ReadTx`] takes this too.
 pub struct WriteTx {
     read: ReadTx,
-    actor: UserId,
+    author: Author,
     origin: Origin,
     env: Env,
     sealer: Sealer,
@@ -236,8 +213,13 @@ pub struct WriteTx {
 }
 
 impl WriteTx {
+    pub fn author(&self) -> Author {
+        self.author
+    }
+
+    /// The user who makes the change. Of the system it is the id that stands for it in the audit log, and is no user's.
     pub fn actor(&self) -> UserId {
-        self.actor
+        self.author.stored()
     }
 
     pub fn origin(&self) -> &Origin {
@@ -251,7 +233,7 @@ impl WriteTx {
         if let AnyConnection::Pg(conn) = self.conn() {
             conn.batch_execute(&format!("SET LOCAL app.tenant_id = '{}'", tenant.0)).await?; // a UUID needs no escaping
         }
-        self.read.tenant = tenant;
+        self.read.tenant = Some(tenant);
         Ok(())
     }
 
@@ -342,8 +324,8 @@ impl Db {
         queue.turn(claimant).await
     }
 
-    async fn lease(&self, access: Access, cost: Cost, scope: &impl Scope) -> Result<ReadTx> {
-        let (tenant, claimant) = (scope.tenant(), scope.claimant());
+    async fn lease(&self, access: Access, cost: Cost, scope: &impl LeaseScope) -> Result<ReadTx> {
+        let (tenant, claimant) = (scope.lease_tenant(), scope.lease_claimant());
         let until = tokio::time::Instant::now() + self.acquire_timeout;
         let turn = timeout_at(until, self.turn(access, cost, claimant)).await.map_err(unavailable)?;
         let conn = timeout_at(until, self.pool.get_owned()).await.map_err(unavailable)?.map_err(unavailable)?;
@@ -358,7 +340,7 @@ impl Db {
             (_, Cost::List | Cost::Long) => self.long_read_timeout.min(self.statement_timeout),
         };
         let pooler = self.target.pooler();
-        let begin = tx.conn().begin(access, tenant, deadline, pooler);
+        let begin = tx.conn().begin(access, compared(tenant), deadline, pooler);
         let begun = match pooler {
             Pooler::None => begin.await.map_err(unavailable),
             // The pooler has turns of its own, and gives one of the database's connections only now.
@@ -377,7 +359,7 @@ impl Db {
     }
 
     /// Runs `work` on one snapshot of the tenant's rows.
-    pub async fn read<R, F>(&self, scope: &impl Scope, work: F) -> Result<R>
+    pub async fn read<R, F>(&self, scope: &impl LeaseScope, work: F) -> Result<R>
     where
         for<'tx> F: AsyncFnOnce(&'tx mut ReadTx) -> Result<R> + AsyncFunc<&'tx mut ReadTx, Result<R>, Fut: Send>,
     {
@@ -385,7 +367,7 @@ impl Db {
     }
 
     /// As [`Db::read`], at the given cost. `SlowStatement` if a statement took longer than its deadline.
-    pub async fn read_at<R, F>(&self, cost: Cost, scope: &impl Scope, work: F) -> Result<R>
+    pub async fn read_at<R, F>(&self, cost: Cost, scope: &impl LeaseScope, work: F) -> Result<R>
     where
         for<'tx> F: AsyncFnOnce(&'tx mut ReadTx) -> Result<R> + AsyncFunc<&'tx mut ReadTx, Result<R>, Fut: Send>,
     {
@@ -401,7 +383,7 @@ impl Db {
     }
 
     /// Runs `work` as one change to the tenant's rows: all of it or, on an error, nothing.
-    pub async fn write<R, F>(&self, scope: &impl WriteScope, work: F) -> Result<R>
+    pub async fn write<R, F>(&self, scope: &impl ChangeScope, work: F) -> Result<R>
     where
         for<'tx> F: AsyncFnOnce(&'tx mut WriteTx) -> Result<Audited<R>>
             + AsyncFunc<&'tx mut WriteTx, Result<Audited<R>>, Fut: Send>,
@@ -412,11 +394,11 @@ impl Db {
         tx.end(result).await
     }
 
-    pub(super) async fn begin_write(&self, scope: &impl WriteScope) -> Result<WriteTx> {
+    pub(super) async fn begin_write(&self, scope: &impl ChangeScope) -> Result<WriteTx> {
         let read = self.lease(Access::Write, Cost::Ordinary, scope).await?;
-        let (actor, origin) = (scope.actor(), scope.origin().clone());
+        let (author, origin) = (scope.author(), scope.change_origin().clone());
         let (env, sealer, feed) = (self.env.clone(), self.sealer.clone(), self.feed.clone());
-        Ok(WriteTx { read, actor, origin, env, sealer, feed, at_end: AtEnd::default() })
+        Ok(WriteTx { read, author, origin, env, sealer, feed, at_end: AtEnd::default() })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Migrations: embedded in the binary, run by one server at a time.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::connect::{Target, establish};
-use super::directory::NoTenant;
+use super::scope::System;
 use super::{AnyConnection, Db, ReadTx, pooler};
 use crate::base::error::{Error, Result};
 use crate::base::pooler::Pooler;
@@ -138,7 +138,7 @@ impl Db {
     pub async fn is_migrated(&self) -> Result<bool> {
         let applied = __diesel_schema_migrations::table.select(__diesel_schema_migrations::version);
         let query = async |tx: &mut ReadTx| Ok(super::RunQueryDsl::load(applied, tx).await?);
-        let applied: Vec<String> = match self.read(&NoTenant::probe(), query).await {
+        let applied: Vec<String> = match self.read(&System::probe(), query).await {
             Err(Error::Internal(cause)) => {
                 // The database answers, but not to this: nobody has made the table yet.
                 tracing::warn!(error = ?cause, "The migrations can't be read");

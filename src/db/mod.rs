@@ -1,7 +1,8 @@
 //! One connection type over three databases, and the leases that bind it to a tenant.
 //!
-//! A lease is one transaction. It comes from a [`Scope`], which knows the tenant whose rows it may touch, and is given back when the
-//! work is over: `db.read(&caller, async |tx| queries::find(tx, id).await)`. Never take a second lease while holding one.
+//! A lease is one transaction. It comes from a [`Scope`], which knows the tenant whose rows it may touch, or from the [`System`], and
+//! is given back when the work is over: `db.read(&caller, async |tx| queries::find(tx, id).await)`. Never take a second lease while
+//! holding one.
 //!
 //! Queries take the lease itself: `query.load(tx)`. A slice changes rows by [`WriteTx::changed`], which writes the audit row and
 //! tells the subscribers of the [`Feed`]; what is no change of its own is run by [`WriteTx::execute_unaudited`], with the reason.
@@ -10,6 +11,7 @@ pub mod api_keys;
 pub mod audit;
 pub mod audit_chain;
 pub mod cache_versions;
+mod calendar_feeds;
 mod change;
 pub mod connect;
 pub mod data_keys;
@@ -26,6 +28,7 @@ pub mod key_checks;
 mod lease;
 pub mod migrations;
 pub mod one_time_tokens;
+pub mod page;
 mod pooler;
 pub mod principals;
 pub mod registered;
@@ -34,6 +37,7 @@ pub mod roles;
 pub mod rotation;
 mod row_security;
 pub mod schema;
+pub mod scope;
 pub mod search;
 pub mod sessions;
 pub mod sql;
@@ -53,10 +57,9 @@ pub use email::Email;
 pub use feed::{Feed, Gone};
 pub use idempotency::Once;
 use lease::Execute;
-pub use lease::{
-    Cost, Db, DbOptions, OperatorScope, Origin, ReadTx, RunQueryDsl, Scope, SendAsyncFn, WriteScope, WriteTx,
-};
+pub use lease::{Cost, Db, DbOptions, ReadTx, RunQueryDsl, SendAsyncFn, WriteTx};
 pub use principals::Principal;
 pub use registered::Registered;
+pub use scope::{Author, OperatorScope, Origin, Scope, System, WriteScope};
 pub use tables::Table;
 pub use types::Sealed;

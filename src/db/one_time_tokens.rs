@@ -1,8 +1,8 @@
 //! Tokens that are mailed to somebody and are good for one use.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::sql::for_update;
-use super::types::{Instant, TokenId, UserId};
-use super::{Audited, Db, Execute, ReadTx, RunQueryDsl, WriteScope, WriteTx};
+use super::types::{Instant, TenantId, TokenId, UserId};
+use super::{Audited, Db, Execute, ReadTx, RunQueryDsl, System, WriteTx};
 use crate::base::error::{Error, Result};
 use crate::base::opaque::{OpaqueToken, TokenKind};
 use crate::db::schema::{one_time_tokens as tokens, users};
@@ -81,27 +81,29 @@ async fn recipient(tx: &mut ReadTx, user: UserId, purpose: Purpose, at_once: boo
 }
 
 impl Db {
-    /// The recipient that the actor's token of this purpose would go to.
+    /// The recipient that a user's token of this purpose would go to.
     pub async fn token_recipient(
         &self,
-        scope: &impl WriteScope,
+        tenant: TenantId,
+        user: UserId,
         purpose: Purpose,
         at_once: bool,
     ) -> Result<Option<Recipient>> {
-        let user = scope.actor();
-        self.read(scope, async |tx: &mut ReadTx| recipient(tx, user, purpose, at_once).await).await
+        let find = async |tx: &mut ReadTx| recipient(tx, user, purpose, at_once).await;
+        self.read(&System::of(tenant), find).await
     }
 
-    /// Makes the actor's token of this purpose, in the place of an earlier one.
+    /// Makes a user's token of this purpose, in the place of an earlier one.
     pub async fn issue_token(
         &self,
-        scope: &impl WriteScope,
+        tenant: TenantId,
+        user: UserId,
         purpose: Purpose,
         at_once: bool,
     ) -> Result<Option<Issued>> {
         let issue = async |tx: &mut WriteTx| {
-            tx.lock_actor().await?; // their address must not be changed meanwhile
-            let (tenant, user, now) = (tx.tenant(), tx.actor(), tx.now());
+            tx.lock_user(user).await?; // the address must not be changed meanwhile
+            let (tenant, now) = (tx.tenant(), tx.now());
             let Some(Recipient { email, name, .. }) = recipient(tx, user, purpose, at_once).await? else {
                 return Ok(Audited::without_row(None));
             };
@@ -120,7 +122,7 @@ impl Db {
             diesel::insert_into(tokens::table).values(row).execute(tx).await?;
             Ok(Audited::without_row(Some(Issued { token, email, name }))) // its use is what changes something
         };
-        self.write(scope, issue).await
+        self.write(&System::of(tenant), issue).await
     }
 }
 
@@ -143,10 +145,10 @@ pub async fn find_token(tx: &mut ReadTx, token: &OpaqueToken, purpose: Purpose) 
 }
 
 impl WriteTx {
-    /// Locks the actor's own row. Whatever changes a user, their password or their tokens does so first, so that two such
-    /// changes come one after the other and neither waits for what the other holds.
-    async fn lock_actor(&mut self) -> Result<()> {
-        let user = users::table.filter(users::tenant_id.eq(self.tenant()).and(users::id.eq(self.actor())));
+    /// Locks a user's row. Whatever changes a user, their password or their tokens does so first, so that two such changes come one
+    /// after the other and neither waits for what the other holds.
+    async fn lock_user(&mut self, id: UserId) -> Result<()> {
+        let user = users::table.filter(users::tenant_id.eq(self.tenant()).and(users::id.eq(id)));
         let _: Option<UserId> = for_update(user.select(users::id)).get_result(self).await.optional()?;
         Ok(())
     }
@@ -172,7 +174,7 @@ impl WriteTx {
 
     /// Uses the actor's token up: 422 where it is not good, or was used meanwhile. Gives the address that it was mailed to.
     pub async fn redeem(&mut self, token: &OpaqueToken, purpose: Purpose) -> Result<String> {
-        self.lock_actor().await?; // the second of two requests waits here
+        self.lock_user(self.actor()).await?; // the second of two requests waits here
         let Redeemed { user, email } = find_token(self, token, purpose).await?;
         if user != self.actor() {
             return Err(invalid());

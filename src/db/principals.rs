@@ -117,6 +117,27 @@ impl ReadTx {
     }
 }
 
+/// What a password of a user is checked by.
+pub struct StoredPassword {
+    pub email: String,
+    /// Whether the user has proved that the address is theirs.
+    pub is_verified: bool,
+    /// None for a service account.
+    pub hash: Option<String>,
+}
+
+impl ReadTx {
+    /// What a password is checked by. None where there is no such user.
+    pub async fn stored_password(&mut self, user: UserId) -> Result<Option<StoredPassword>> {
+        type PasswordRow = (String, bool, Option<String>);
+        let row = users::table.filter(users::tenant_id.eq(self.tenant()).and(users::id.eq(user)));
+        let row = row.filter(users::deleted_at.is_null());
+        let row = row.select((users::email, users::email_verified, users::password_hash));
+        let row: Option<PasswordRow> = row.first(self).await.optional()?;
+        Ok(row.map(|(email, is_verified, hash)| StoredPassword { email, is_verified, hash }))
+    }
+}
+
 impl Db {
     /// The principal of a user who may be served.
     pub async fn principal(&self, scope: &impl Scope, user: UserId) -> Result<Option<Principal>> {

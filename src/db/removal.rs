@@ -1,8 +1,8 @@
 //! Rows that have had their time: those of a deleted tenant, expired keys and tokens, sessions that are over.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
-use super::directory::Server;
 use super::failures::Failures;
-use super::jobs::Job;
+use super::jobs::{Job, JobContext};
+use super::scope::System;
 use super::table_statement::TableStatement;
 use super::tables::Table;
 use super::types::{AnyId, Instant, TenantId, Uid, UserId};
@@ -18,20 +18,17 @@ use serde::{Deserialize, Serialize};
 /// How many rows are removed in one transaction, so that none holds its locks for long.
 const BATCH: i64 = 1000;
 
-/// Removes all rows of a tenant that was deleted.
-#[derive(Serialize, Deserialize)]
-pub struct RemoveTenant {}
-
-impl Job for RemoveTenant {
-    const KIND: &'static str = "remove_tenant";
-}
-
 /// Removes what has expired, in all tenants.
 #[derive(Default, Serialize, Deserialize)]
 pub struct RemoveExpired {}
 
 impl Job for RemoveExpired {
     const KIND: &'static str = "remove_expired";
+    type Needs = Db;
+
+    async fn run(self, _: JobContext, db: Db) -> Result<()> {
+        db.remove_expired().await
+    }
 }
 
 /// The tables whose rows go before all others: without its data keys, what a tenant encrypted is lost.
@@ -87,7 +84,7 @@ impl Db {
         for<'tx> F: AsyncFnOnce(&'tx mut WriteTx) -> Result<Audited<usize>>
             + super::lease::SendAsyncFn<&'tx mut WriteTx, Result<Audited<usize>>, Fut: Send>,
     {
-        self.write(&Server::of(tenant), work).await
+        self.write(&System::of(tenant), work).await
     }
 
     /// Removes what a deleted tenant left. A tenant that was not deleted stays.
@@ -96,7 +93,7 @@ impl Db {
             let row = tenants::table.filter(tenants::id.eq(tx.tenant())).filter(tenants::deleted_at.is_not_null());
             Ok(row.count().get_result::<i64>(tx).await? > 0)
         };
-        if !self.read(&Server::of(tenant), is_deleted).await? {
+        if !self.read(&System::of(tenant), is_deleted).await? {
             return Ok(());
         }
         for table in in_order_of_removal() {
@@ -120,7 +117,7 @@ impl Db {
             let next = of_deleted.filter(users::id.gt(after)).order(users::id.asc()).limit(BATCH);
             Ok(next.select(users::id).load(tx).await?)
         };
-        self.read(&Server::of(tenant), next).await
+        self.read(&System::of(tenant), next).await
     }
 
     /// Removes idempotency keys, tokens, invitations and sessions that are over, in every tenant.
@@ -145,7 +142,7 @@ impl Db {
     /// All tenants that there are.
     pub async fn tenants(&self) -> Result<Vec<TenantId>> {
         let ids = async |tx: &mut super::ReadTx| Ok(tenants::table.select(tenants::id).load(tx).await?);
-        self.read(&Server::default(), ids).await
+        self.read(&System::without_tenant(), ids).await
     }
 }
 

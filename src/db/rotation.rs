@@ -2,7 +2,7 @@
 //! under new data keys, while the servers run. Everything here may be stopped at any point and begun again.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::audit_chain::CheckpointKey;
-use super::directory::Server;
+use super::scope::System;
 use super::sql::for_update;
 use super::table_statement::TableStatement;
 use super::types::{AnyId, Sealed, TenantId, Uid};
@@ -67,7 +67,7 @@ async fn seal_anew(tx: &mut WriteTx, of: SealedColumn, after: AnyId) -> Result<A
 impl Db {
     /// Encrypts a tenant's data keys, stored answers and checkpoint under the active master key.
     pub async fn rotate_tenant(&self, tenant: TenantId, key: &CheckpointKey) -> Result<Rotated> {
-        let wrapped = self.write(&Server::of(tenant), async |tx: &mut WriteTx| tx.wrap_anew().await).await?;
+        let wrapped = self.write(&System::of(tenant), async |tx: &mut WriteTx| tx.wrap_anew().await).await?;
         self.sign_anew(tenant, key).await?;
         Ok(Rotated { wrapped, answers: self.seal_answers_anew(tenant).await? })
     }
@@ -81,7 +81,7 @@ impl Db {
             }
             Ok(sum)
         };
-        Ok(self.read(&Server::of(tenant), count_all).await?.unsigned_abs())
+        Ok(self.read(&System::of(tenant), count_all).await?.unsigned_abs())
     }
 
     /// Gives a tenant a new data key if the one it has was made under another master key than the active one, seals all its
@@ -93,13 +93,13 @@ impl Db {
         columns: &[SealedColumn],
         seen: impl Fn(usize) + Send + Sync,
     ) -> Result<()> {
-        let renewed = self.write(&Server::of(tenant), async |tx: &mut WriteTx| tx.renew_data_key().await).await?;
+        let renewed = self.write(&System::of(tenant), async |tx: &mut WriteTx| tx.renew_data_key().await).await?;
         let Some(number) = renewed else { return Ok(()) };
         for column in columns {
             let mut after = AnyId(Uuid::nil());
             loop {
                 let batch = async |tx: &mut WriteTx| seal_anew(tx, *column, after).await;
-                let (last, count) = self.write(&Server::of(tenant), batch).await?;
+                let (last, count) = self.write(&System::of(tenant), batch).await?;
                 seen(count);
                 match last {
                     Some(last) => after = last,
@@ -113,7 +113,7 @@ impl Db {
             tx.forget_data_keys_before(number).await?;
             Ok(Audited::without_row(())) // the new key has its row
         };
-        self.write(&Server::of(tenant), delete).await
+        self.write(&System::of(tenant), delete).await
     }
 }
 

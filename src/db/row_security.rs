@@ -1,6 +1,6 @@
 //! Whether the database's role is one that row-level security does not bind.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
-use super::directory::NoTenant;
+use super::scope::System;
 use super::{Db, ReadTx, RunQueryDsl};
 use crate::base::error::Result;
 use diesel::dsl::sql;
@@ -16,6 +16,6 @@ impl Db {
             let role = sql::<Bool>("(SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user)");
             Ok(diesel::select(role).get_result(tx).await?)
         };
-        self.read(&NoTenant::probe(), query).await
+        self.read(&System::probe(), query).await
     }
 }

@@ -5,7 +5,7 @@ use super::any::Any;
 use super::sql::contains;
 use super::{Db, ReadTx, RunQueryDsl};
 use crate::base::error::Result;
-use crate::db::directory::NoTenant;
+use crate::db::scope::System;
 use diesel::dsl::sql;
 use diesel::expression::{AppearsOnTable, AsExpression, Expression, SelectableExpression, ValidGrouping, is_aggregate};
 use diesel::prelude::*;
@@ -35,7 +35,7 @@ pub(super) struct KnownFolding(Arc<OnceLock<Folding>>);
 impl Db {
     /// How the database folds case; says in the log what is unusual about it.
     pub async fn folding(&self) -> Result<Folding> {
-        self.read(&NoTenant::probe(), async |tx: &mut ReadTx| tx.find_folding().await).await
+        self.read(&System::probe(), async |tx: &mut ReadTx| tx.find_folding().await).await
     }
 }
 

@@ -252,29 +252,6 @@ macro_rules! narrowed {
     }};
 }
 
-/// Sorts boxed `$rows` by the list's column and then by id, and goes on after the list's cursor. Beside each column
-/// stands the type that its last value is read back into from the cursor.
-#[macro_export]
-macro_rules! sorted {
-    ($rows:expr, $list:expr, ($id:expr, $id_type:ty), { $($column:pat => ($key:expr, $key_type:ty)),+ $(,)? }) => {
-        match $list.sort.by {
-            $($column => match ($list.sort.descending, $list.after::<$key_type, $id_type>()?) {
-                (false, None) => $rows.order(($key.asc(), $id.asc())),
-                (true, None) => $rows.order(($key.desc(), $id.desc())),
-                // The first condition says nothing new, but PostgreSQL starts its scan there; without it, at the top.
-                (false, Some((last, id))) => $rows
-                    .filter($key.ge(last.clone()))
-                    .filter($key.gt(last.clone()).or($key.eq(last).and($id.gt(id))))
-                    .order(($key.asc(), $id.asc())),
-                (true, Some((last, id))) => $rows
-                    .filter($key.le(last.clone()))
-                    .filter($key.lt(last.clone()).or($key.eq(last).and($id.lt(id))))
-                    .order(($key.desc(), $id.desc())),
-            }),+
-        }
-    };
-}
-
 /// Those of `$rows` for which a condition holds, the next in the order of their ids, for a personal export:
 /// `batch!(rows, condition, next, (tasks::id, TaskId))`. The deadline is looked at before the condition, as in [`narrowed!`].
 #[macro_export]
@@ -287,22 +264,6 @@ macro_rules! batch {
             .order($id)
             .limit($next.size.rows())
     };
-}
-
-/// Loads the rows of one page, one more than it shows, and counts the whole list where that is asked for:
-/// `paged!(tx, list, matching(tenant, list), Task::as_select(), (tasks::id, TaskId), { column => (key, type), … })`.
-#[macro_export]
-macro_rules! paged {
-    ($tx:expr, $list:expr, $matching:expr, $select:expr, $id:tt, $columns:tt) => {{
-        debug_assert!($list.q.is_none() || $tx.is_long(), "a search needs a long read");
-        let total = match $list.is_counted() {
-            true => Some($crate::db::sql::uncached($matching.count()).get_result($tx).await?),
-            false => None,
-        };
-        let rows = $crate::sorted!($matching, $list, $id, $columns);
-        let rows = rows.limit($list.limit()).offset($list.offset()?).select($select);
-        ($crate::db::sql::uncached(rows).load($tx).await?, total)
-    }};
 }
 
 #[cfg(test)]

@@ -111,7 +111,7 @@ mod tests {
     use uuid::Uuid;
 
     fn recipient(unsent: &Unsent, user: u128) -> Recipient {
-        let claimant = |user| Claimant { party: Party::Address(None), user: Uuid::from_u128(user).into() };
+        let claimant = |user| Claimant { party: Party::Address(None), user: Some(Uuid::from_u128(user)) };
         let recipient = unsent.recipient(claimant(0));
         recipient.identify(claimant(user)).unwrap();
         recipient

@@ -1,9 +1,8 @@
-//! Works off the jobs that `db::jobs` keeps. Every server may: each takes what no other has. Jobs that recur and jobs that
-//! are done once have a loop each, so that neither waits for the other.
+//! Works off the jobs that `db::jobs` keeps. Every server does: each takes jobs that no other server has. Jobs that recur and jobs
+//! that are done once have a loop each, so that neither waits for the other.
 use crate::base::error::{Error, Result};
 use crate::db::Db;
 use crate::db::jobs::{Claimed, DEFAULT_LEASE, Job, Queue};
-use crate::db::types::{JobId, TenantId};
 use chrono::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join};
@@ -20,28 +19,14 @@ const AT_ONCE: usize = 4;
 const MAX_ATTEMPTS: i32 = 12;
 const FIRST_DELAY_SECONDS: i64 = 5;
 
-/// Which job it is.
-#[derive(Debug, Clone, Copy)]
-pub struct JobContext {
-    pub id: JobId,
-    pub tenant: Option<TenantId>,
-    /// Whether it was begun before, and perhaps got somewhere.
-    pub is_repeat: bool,
-}
-
-impl From<&Claimed> for JobContext {
-    fn from(job: &Claimed) -> Self {
-        Self { id: job.id, tenant: job.tenant, is_repeat: job.attempts > 1 }
-    }
-}
-
+/// Reads what a job is given, and does it.
 type Work = Arc<dyn Fn(&Db, &Claimed) -> Result<BoxFuture<'static, Result<()>>> + Send + Sync>;
 
 #[derive(Clone)]
 struct Kind {
     work: Work,
     lease: std::time::Duration,
-    /// Jobs that are never done: how long until the next time.
+    /// How long until the next time. `None` for jobs that are done once.
     again_after: Option<Duration>,
 }
 
@@ -57,25 +42,21 @@ impl Jobs {
         Self { db, kinds: HashMap::new() }
     }
 
-    /// Says what is done for a kind of job.
-    pub fn on<J, Fut>(mut self, work: impl Fn(JobContext, J) -> Fut + Send + Sync + 'static) -> Self
-    where
-        J: Job,
-        Fut: Future<Output = Result<()>> + Send + 'static,
-    {
-        let work: Work = Arc::new(move |db, job| Ok(work(job.into(), db.open_job(job)?).boxed()));
-        self.kinds.insert(J::KIND, Kind { work, lease: J::LEASE, again_after: None });
-        self
+    /// Has jobs of this type done here, with what their work needs.
+    pub fn register<J: Job>(self, needs: J::Needs) -> Self {
+        let work: Work = Arc::new(move |db, job| Ok(db.open_job::<J>(job)?.run(job.into(), needs.clone()).boxed()));
+        self.add::<J>(work, None)
     }
 
-    /// Says what is done over and over, by one server at a time.
-    pub fn every<J, Fut>(mut self, pause: Duration, work: impl Fn(JobContext, J) -> Fut + Send + Sync + 'static) -> Self
-    where
-        J: Job + Default,
-        Fut: Future<Output = Result<()>> + Send + 'static,
-    {
-        let work: Work = Arc::new(move |_, job| Ok(work(job.into(), J::default()).boxed()));
-        self.kinds.insert(J::KIND, Kind { work, lease: J::LEASE, again_after: Some(pause) });
+    /// Has a job of this type done over and over, with this pause, by one server at a time. It is given nothing.
+    pub fn every<J: Job + Default>(self, pause: Duration, needs: J::Needs) -> Self {
+        let work: Work = Arc::new(move |_, job| Ok(J::default().run(job.into(), needs.clone()).boxed()));
+        self.add::<J>(work, Some(pause))
+    }
+
+    fn add<J: Job>(mut self, work: Work, again_after: Option<Duration>) -> Self {
+        let former = self.kinds.insert(J::KIND, Kind { work, lease: J::LEASE, again_after });
+        assert!(former.is_none(), "at start: two types of jobs are of the kind {}", J::KIND);
         self
     }
 
@@ -187,7 +168,8 @@ impl Jobs {
 
     async fn attempt(&self, job: &Claimed) -> Result<()> {
         let failed = |why: &'static str| Error::Internal(anyhow::anyhow!(why));
-        let kind = self.kinds.get(job.kind.as_str()).ok_or_else(|| failed("nobody knows jobs of this kind"))?;
+        let kind =
+            self.kinds.get(job.kind.as_str()).ok_or_else(|| failed("this server does not know jobs of this kind"))?;
         if kind.again_after.is_none() && job.attempts > MAX_ATTEMPTS {
             return Err(failed("the job never came to an end: it may be what ended its servers"));
         }

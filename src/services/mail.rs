@@ -2,8 +2,7 @@
 use crate::base::addresses::ascii_domain;
 use crate::base::error::{Error, Result};
 use crate::base::smtp::{sender, transport};
-use crate::db::jobs::Job;
-use crate::services::jobs::JobContext;
+use crate::db::jobs::{Job, JobContext};
 use crate::services::mail_text::MailText;
 use anyhow::Context;
 use lettre::message::Mailbox;
@@ -46,21 +45,11 @@ impl Mail {
 
 impl Job for Mail {
     const KIND: &'static str = "mail";
-}
+    type Needs = Mailer;
 
-/// A letter that tells somebody what was done to their account.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct SecurityEmail {
-    /// Beside the other members, as it stood alone in jobs of earlier versions.
-    #[serde(flatten)]
-    pub mail: Mail,
-    /// Whether somebody has proved that the address is theirs.
-    #[serde(default)]
-    pub is_verified: bool,
-}
-
-impl Job for SecurityEmail {
-    const KIND: &'static str = "notice";
+    async fn run(self, context: JobContext, mailer: Mailer) -> Result<()> {
+        mailer.send(context, self).await
+    }
 }
 
 /// Hands mail over.

@@ -1,7 +1,8 @@
 //! What contracts go through: by hand, and by themselves when their last day is over.
 use crate::contracts::{CONTRACTS, assert_refused, path_of, tenant, with};
 use crate::support::{Person, Tenant, TestApp};
-use bizcenter::resources::contracts::expire_all;
+use bizcenter::db::jobs::{Job, JobContext};
+use bizcenter::resources::contracts::ExpireContracts;
 use chrono::{Days, Duration, NaiveDate};
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
@@ -11,7 +12,8 @@ const STATUSES: [&str; 4] = ["draft", "active", "expired", "terminated"];
 /// Lets all contracts expire that are over.
 async fn expire(app: &TestApp) {
     let db = app.parts.db.clone();
-    app.by_hand(async move { expire_all(db).await.unwrap() }).await;
+    let job = JobContext { id: app.parts.env.uuid().into(), tenant: None, is_repeat: false };
+    app.by_hand(async move { ExpireContracts::default().run(job, db).await.unwrap() }).await;
 }
 
 /// A contract that has come to this status; its last day is long over.

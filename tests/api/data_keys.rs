@@ -1,12 +1,11 @@
 //! What is sealed for a place opens there and nowhere else; data keys follow one another and are destroyed with their tenant.
 use crate::cli::{bizcenter, run};
 use crate::support::{Person, Tenant, TestApp};
-use bizcenter::auth::Actor;
 use bizcenter::base::error::{Error, Result};
 use bizcenter::base::key_ring::MasterKey;
 use bizcenter::config::EncryptionConfig;
 use bizcenter::db::types::TenantId;
-use bizcenter::db::{Action, Change, Origin, Place, Sealed};
+use bizcenter::db::{Action, Change, Place, Sealed, System};
 use futures_util::future::join_all;
 use serde_json::json;
 use std::time::Duration;
@@ -20,23 +19,23 @@ fn place(row: Uuid) -> Place {
 }
 
 impl Tenant {
-    fn as_actor(&self) -> Actor {
-        Actor::authenticated(self.id.into(), self.owner.id().into(), Origin::default())
+    fn system(&self) -> System {
+        System::of(self.id.into())
     }
 
     async fn seal(&self, place: Place) -> Result<Sealed> {
-        let (db, actor, tenant) = (self.app.parts.db.clone(), self.as_actor(), TenantId::from(self.id));
+        let (db, system, tenant) = (self.app.parts.db.clone(), self.system(), TenantId::from(self.id));
         let seal = async move |tx: &mut bizcenter::db::WriteTx| {
             let sealed = tx.seal(place, AMOUNT).await?;
             Ok(tx.happened(Change::of(Action::Update, tenant)).await?.with(sealed))
         };
-        self.app.by_hand(async move { db.write(&actor, seal).await }).await
+        self.app.by_hand(async move { db.write(&system, seal).await }).await
     }
 
     async fn open(&self, place: Place, sealed: &Sealed) -> Result<Vec<u8>> {
-        let (db, actor, sealed) = (self.app.parts.db.clone(), self.as_actor(), sealed.clone());
+        let (db, system, sealed) = (self.app.parts.db.clone(), self.system(), sealed.clone());
         let open = async move |tx: &mut bizcenter::db::ReadTx| Ok(tx.unsealer().await?.open(place, &sealed)?.to_vec());
-        self.app.by_hand(async move { db.read(&actor, open).await }).await
+        self.app.by_hand(async move { db.read(&system, open).await }).await
     }
 
     /// Number, master key and length of each of the tenant's data keys.

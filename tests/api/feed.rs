@@ -110,10 +110,18 @@ async fn insert(tx: &mut WriteTx) -> Result<bizcenter::db::Audited<TaskId>> {
     Ok(tx.changed(Change::created(task.id, &task), row).await?.with(task.id))
 }
 
+/// The owner of a tenant, as their access token proves.
+async fn owner(tenant: &Tenant) -> Actor {
+    let (authenticator, token) = (tenant.app.parts.authenticator.clone(), tenant.owner.token.clone().unwrap());
+    let prove = async move { authenticator.session_of(&token, Origin::default()).await.unwrap() };
+    let (actor, ..) = tenant.app.by_hand(prove).await;
+    actor
+}
+
 /// Makes a task with this subscriber.
 async fn make(tenant: &Tenant, subscriber: &Subscriber) -> Result<TaskId> {
     let (app, subscriber) = (tenant.app.clone(), subscriber.clone());
-    let actor = Actor::authenticated(tenant.id.into(), tenant.owner.id().into(), Origin::default());
+    let actor = owner(tenant).await;
     let write =
         async move { database(&app, subscriber).write(&actor, async |tx: &mut WriteTx| insert(tx).await).await };
     tenant.app.by_hand(write).await
@@ -213,7 +221,7 @@ async fn a_failure_at_the_end_means_what_its_statement_says_and_undoes_everythin
 async fn several_statements_make_one_change() {
     let tenant = TestApp::start().await.tenant().await;
     let subscriber = Subscriber::new(&tenant.app, nothing, nothing);
-    let actor = Actor::authenticated(tenant.id.into(), tenant.owner.id().into(), Origin::default());
+    let actor = owner(&tenant).await;
     for (is_there, expected) in [(true, ["1", "2", "0"]), (false, ["1", "2", "0"])] {
         let (app, subscriber_of_it, actor) = (tenant.app.clone(), subscriber.clone(), actor.clone());
         let change = async move |tx: &mut WriteTx| {

@@ -1,7 +1,6 @@
 //! What once went wrong, or would have: each of these was found by attacking the server.
 use crate::support::rights::count;
 use crate::support::{Kind, TestApp, is_for, until};
-use bizcenter::auth::Actor;
 use bizcenter::base::password::Password;
 use bizcenter::base::queue::Claimant;
 use bizcenter::contract::{Operation, document, operations};
@@ -85,16 +84,17 @@ async fn the_next_user_of_a_browser_is_not_shown_the_last_ones_profile() {
 async fn a_password_that_was_changed_meanwhile_opens_no_session() {
     let app = TestApp::start().await;
     let tenant = app.tenant().await;
-    let actor = Actor::authenticated(tenant.id.into(), tenant.owner.id().into(), Origin::default());
+    let (authenticator, token) = (app.parts.authenticator.clone(), tenant.owner.token.clone().unwrap());
     let (id, expires_at) = (app.parts.env.uuid().into(), app.parts.env.now().into());
     let session = move |checked| {
         let renewed = Some("never stored".to_owned());
         NewSession { id, token_hash: [0; 32], device_name: None, expires_at, checked, renewed }
     };
-    let (sessions, passwords) = (app.parts.sign_in.sessions.clone(), app.parts.sign_in.passwords.clone());
+    let (sessions, credentials) = (app.parts.sessions.clone(), app.parts.credentials.clone());
     let opened = app
         .by_hand(async move {
-            let hash = passwords.hash(Claimant::server(), &Password::new("another password")).await.unwrap();
+            let (actor, ..) = authenticator.session_of(&token, Origin::default()).await.unwrap();
+            let hash = credentials.hash(Claimant::server(), &Password::new("another password")).await.unwrap();
             sessions.open(&actor, session(hash)).await
         })
         .await;

@@ -4,7 +4,7 @@ mod loops;
 use crate::support::{Kind, Tenant, TestApp};
 use bizcenter::base::error::Error;
 use bizcenter::db::Origin;
-use bizcenter::db::jobs::{Claimed, Job};
+use bizcenter::db::jobs::{Claimed, Job, JobContext, Registered};
 use bizcenter::services::jobs::Jobs;
 use chrono::Duration;
 use futures_util::future::{join, join_all};
@@ -233,19 +233,32 @@ async fn a_job_of_a_kind_that_nobody_knows_yet_waits_untouched() {
     assert_eq!(app.rows(rows).await.len(), 1);
     let (db, done) = (app.parts.db.clone(), Arc::new(AtomicUsize::new(0)));
     let seen = done.clone();
-    let newer = Jobs::new(db).on(move |_, _: OfTomorrow| {
-        seen.fetch_add(1, Ordering::SeqCst);
-        async { Ok(()) }
-    });
+    let newer = Jobs::new(db).register::<OfTomorrow>(seen);
     app.by_hand(async move { newer.run_due().await.unwrap() }).await;
     assert_eq!((done.load(Ordering::SeqCst), app.rows(rows).await.len()), (1, 0));
 }
 
+/// Counts how often it is done.
 #[derive(Serialize, Deserialize)]
 struct OfTomorrow {}
 
+impl Registered for OfTomorrow {}
 impl Job for OfTomorrow {
     const KIND: &'static str = "of_tomorrow";
+    type Needs = Arc<AtomicUsize>;
+
+    async fn run(self, _: JobContext, done: Arc<AtomicUsize>) -> Result<(), Error> {
+        done.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// Two types of one kind would take one another's jobs for their own.
+#[tokio::test]
+#[should_panic(expected = "two types of jobs are of the kind of_tomorrow")]
+async fn a_kind_belongs_to_one_type() {
+    let (db, done) = (TestApp::start().await.parts.db, Arc::new(AtomicUsize::new(0)));
+    let _ = Jobs::new(db).register::<OfTomorrow>(done.clone()).register::<OfTomorrow>(done);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! A server in Korea: names, titles and mails in Hangul arrive whole, however they are typed.
 use crate::support::{Mailbox, PASSWORD, TestApp};
-use bizcenter::services::jobs::JobContext;
+use bizcenter::db::jobs::JobContext;
 use bizcenter::services::mail::{Mail, Mailer};
 use serde_json::{Value, json};
 use unicode_normalization::UnicodeNormalization;

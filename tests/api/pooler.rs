@@ -4,9 +4,8 @@ use crate::cli::{bizcenter, run, started};
 use crate::schema::declared;
 use crate::support::rows::rows;
 use crate::support::{Kind, Person, Tenant, TestApp, TestDatabase, is_for, not_for_this_run, shares_redis, until};
-use bizcenter::auth::Actor;
 use bizcenter::base::pooler::Pooler;
-use bizcenter::db::{Origin, ReadTx, RunQueryDsl};
+use bizcenter::db::{ReadTx, RunQueryDsl, System};
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
 use secrecy::ExposeSecret;
@@ -285,7 +284,7 @@ async fn what_other_programs_left_in_a_session_is_no_obstacle() {
 
 /// How many tasks the database shows to a query in a tenant's name that forgets to ask for its own.
 async fn visible_tasks(app: &TestApp, tenant: &Tenant) -> i64 {
-    let reader = Actor::authenticated(tenant.id.into(), tenant.owner.id().into(), Origin::default());
+    let reader = System::of(tenant.id.into());
     let count = async move |tx: &mut ReadTx| {
         let tasks = diesel::dsl::sql::<diesel::sql_types::BigInt>("(SELECT count(*) FROM tasks)");
         #[expect(clippy::disallowed_methods, reason = "a query as nobody should write it")]

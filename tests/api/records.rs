@@ -1,9 +1,9 @@
 //! What follows from the declarations of records: references to them, and that they agree with the contract.
 use crate::support::{Answer, Tenant, TestApp};
 use bizcenter::api::record::Reference;
-use bizcenter::auth::{Actor, Role};
+use bizcenter::auth::Role;
 use bizcenter::contract::{document, operations};
-use bizcenter::db::{Origin, ReadTx};
+use bizcenter::db::{ReadTx, System};
 use bizcenter::resources::records::RECORDS;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -16,10 +16,9 @@ fn id(thing: &Value) -> Uuid {
 impl Tenant {
     /// What a reader of this role in this tenant is told of these records.
     async fn references(&self, role: Role, wanted: &[(&'static str, Uuid)]) -> Vec<Reference> {
-        let actor = Actor::authenticated(self.id.into(), self.owner.id().into(), Origin::default());
-        let (db, wanted) = (self.app.parts.db.clone(), wanted.to_vec());
+        let (db, system, wanted) = (self.app.parts.db.clone(), System::of(self.id.into()), wanted.to_vec());
         let read = async move |tx: &mut ReadTx| RECORDS.references(tx, role, &wanted).await;
-        self.app.by_hand(async move { db.read(&actor, read).await.unwrap() }).await
+        self.app.by_hand(async move { db.read(&system, read).await.unwrap() }).await
     }
 
     /// One record of each kind that something can refer to, as the answer to the request that made it, by kind; and what it is called.

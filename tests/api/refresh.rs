@@ -205,7 +205,7 @@ async fn a_token_of_ours_for_what_is_not_there_is_refused() {
     let app = TestApp::start().await;
     let [mine, theirs] = [app.tenant().await, app.tenant().await];
     let session = |person: &Person| session(&person.signed_in).into();
-    let print = |token: RefreshToken| app.parts.sign_in.refresh.print(&token);
+    let print = |token: RefreshToken| app.parts.tokens.refresh.print(&token);
     let mixed = RefreshToken { tenant: mine.id.into(), session: session(&theirs.owner), generation: 0 };
     refused(&app, &print(mixed)).await;
     refused(&app, &print(RefreshToken { session: Uuid::nil().into(), ..mixed })).await;

@@ -195,7 +195,7 @@ async fn sqlite_is_strict_about_types() {
 /// The removal of a tenant goes by what the schema says of them, and so does what is known of people.
 #[tokio::test]
 async fn the_schema_names_every_foreign_key() {
-    let found = Catalogue::of_a_new_database().await.references().await;
+    let found = Catalogue::of_a_new_database().await.references;
     let last = |columns: &[String]| columns.last().unwrap().clone();
     let found: BTreeSet<_> =
         found.into_iter().map(|(table, reference)| (table, last(&reference.from), reference.table)).collect();

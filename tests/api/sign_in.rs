@@ -1,11 +1,11 @@
 //! Signing in: by password, by the OAuth2 form, and what a sign-in gives. Access tokens have tests of their own.
 use crate::support::{Answer, PASSWORD, Tenant, TestApp, is_pooled, until};
+use bizcenter::auth::credentials::MAX_CONCURRENT_LOGIN_AUDITS;
 use bizcenter::auth::passwords::Passwords;
 use bizcenter::base::metrics::Metrics;
 use bizcenter::base::password::Password;
 use bizcenter::base::queue::Claimant;
 use bizcenter::config::Environment;
-use bizcenter::resources::auth::MAX_CONCURRENT_LOGIN_AUDITS;
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use serde_json::{Value, json};

@@ -207,7 +207,7 @@ async fn a_token_of_a_session_that_is_over_changes_nothing() {
     app.clock.advance(Duration::days(15));
     is_out(logout(&app).json(&body(&expired.refresh_token())).send().await);
     let never = RefreshToken { tenant: tenant.id.into(), session: Uuid::nil().into(), generation: 0 };
-    is_out(logout(&app).json(&body(&app.parts.sign_in.refresh.print(&never))).send().await);
+    is_out(logout(&app).json(&body(&app.parts.tokens.refresh.print(&never))).send().await);
     for id in ids {
         assert_eq!(sign_outs(&app, id).await, 0, "it was over before");
     }
@@ -229,7 +229,7 @@ async fn nobody_signs_out_in_another_tenant() {
     let [mine, theirs] = [app.tenant().await, app.tenant().await];
     let id = session(&theirs.owner).await;
     let mixed = RefreshToken { tenant: mine.id.into(), session: id.into(), generation: 0 };
-    is_out(logout(&app).json(&body(&app.parts.sign_in.refresh.print(&mixed))).send().await);
+    is_out(logout(&app).json(&body(&app.parts.tokens.refresh.print(&mixed))).send().await);
     goes_on(&theirs.owner).await;
 }
 

@@ -1,6 +1,6 @@
 //! Mail through a real SMTP server (aiosmtpd): what it puts into its Maildir is what people would get.
 use crate::support::{TestApp, has_servers};
-use bizcenter::services::jobs::JobContext;
+use bizcenter::db::jobs::JobContext;
 use bizcenter::services::mail::{Mail, Mailer};
 use serde_json::{Value, json};
 use std::path::Path;

@@ -54,7 +54,7 @@ fn list(sort: Sort<NoteSort>, per_page: i32, cursor: Option<String>) -> Notes {
     List { filter: NoteFilter {}, q: None, sort, per_page, at: At::Cursor(cursor) }
 }
 
-/// The place that the cursor names, read as `sorted!` does.
+/// The place that the cursor names, read as `paged!` does.
 fn after(list: &Notes) -> Result<Option<(Key, TaskId)>> {
     Ok(match list.sort.by {
         NoteSort::Title => list.after()?.map(|(key, id)| (Key::Title(key), id)),

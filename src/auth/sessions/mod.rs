@@ -8,14 +8,15 @@ mod rules;
 pub use redis::{Fence, RedisSessions};
 pub use rules::{Verdict, rotation_verdict};
 
+use super::actor::{Actor, Proven, Unproven};
 use super::limits::Limits;
-use crate::auth::Actor;
+use super::refresh_token::GenuineToken;
 use crate::base::error::{Error, Result};
 use crate::base::request::Taken;
-use crate::db::jobs::Job;
+use crate::db::jobs::{Job, JobContext};
 use crate::db::sessions::{EndReason, NewSession, Rotation, StoredSession};
 use crate::db::types::{Instant, SessionId, TenantId, UserId};
-use crate::db::{Action, Change, Db, Principal, Scope, WriteScope, WriteTx};
+use crate::db::{Action, Change, Db, Origin, Principal, Scope, WriteScope, WriteTx};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -26,7 +27,7 @@ pub struct Sessions {
     redis: Option<RedisSessions>,
 }
 
-/// A user was removed: so is what Redis keeps of their sessions. The database's rows went with them.
+/// Removes what Redis keeps of the sessions of a user who was removed. The database's rows went with the user.
 #[derive(Serialize, Deserialize)]
 pub struct RevokeSessions {
     pub user: UserId,
@@ -34,6 +35,11 @@ pub struct RevokeSessions {
 
 impl Job for RevokeSessions {
     const KIND: &'static str = "forget_sessions";
+    type Needs = Sessions;
+
+    async fn run(self, context: JobContext, sessions: Sessions) -> Result<()> {
+        sessions.revoke_user(context.tenant()?, self.user).await
+    }
 }
 
 /// One session, as its user sees it.
@@ -110,20 +116,23 @@ impl Sessions {
         Err(error)
     }
 
-    pub async fn find(&self, scope: &impl Scope, id: SessionId) -> Result<Option<StoredSession>> {
-        match &self.redis {
-            None => self.db.find_session(scope, id).await,
-            Some(redis) => {
-                let found = redis.find(scope.tenant(), id).await?;
-                let Some(session) = &found else { return Ok(None) };
-                // A Redis that was restored, or whose replica took over, may have one that ended since; the database knows.
-                if self.db.is_end_noted(scope, id).await? {
-                    redis.end(scope.tenant(), session.user, id).await?;
-                    return Ok(None);
-                }
-                Ok(found)
+    /// The session of a refresh token, and the proof that the visitor who brings the token is its user.
+    pub async fn of_token(&self, token: &GenuineToken, origin: &Origin) -> Result<Option<(Proven, StoredSession)>> {
+        let (tenant, id) = (token.tenant, token.session);
+        let visitor = Unproven::of(tenant, origin);
+        let found = match &self.redis {
+            None => self.db.find_session(&visitor, id).await?,
+            Some(redis) => redis.find(tenant, id).await?,
+        };
+        let Some(session) = found else { return Ok(None) };
+        if let Some(redis) = &self.redis {
+            // A Redis that was restored, or whose replica took over, may have a session that ended since. The database knows.
+            if self.db.is_end_noted(&visitor, id).await? {
+                redis.end(tenant, session.user, id).await?;
+                return Ok(None);
             }
         }
+        Ok(Some((Proven::new(tenant, session.user), session)))
     }
 
     /// Puts the next token in the place of a generation: `false` where another request was faster.
@@ -192,8 +201,15 @@ impl Sessions {
         }
     }
 
+    /// Lets this session of the actor go on in the new epoch. Where that fails its device has to sign in again.
+    pub async fn keep(&self, actor: &Actor, id: SessionId, epoch: i64) {
+        if let Err(error) = self.carry_over(actor, id, epoch).await {
+            tracing::warn!(?error, session.id = %id, "A session can't be carried over: it ends");
+        }
+    }
+
     /// Carries a session that goes on into its user's new epoch. The database did it with the change itself.
-    pub async fn carry_over(&self, actor: &Actor, id: SessionId, epoch: i64) -> Result<()> {
+    async fn carry_over(&self, actor: &Actor, id: SessionId, epoch: i64) -> Result<()> {
         match &self.redis {
             None => Ok(()),
             Some(redis) => redis.carry_over(actor.tenant(), id, epoch).await,

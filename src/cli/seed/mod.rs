@@ -79,7 +79,7 @@ pub async fn run(config: Config, args: SeedArgs) -> anyhow::Result<()> {
         false => Password::new(&BASE64.encode(parts.env.random_bytes::<15>())),
     };
     // One hash for all: it tells nothing that this command doesn't print, and each takes a third of a second.
-    let hash = parts.sign_in.passwords.hash(Claimant::server(), &password).await?;
+    let hash = parts.credentials.hash(Claimant::server(), &password).await?;
     let each: u64 = amounts.0.iter().map(|(_, amount)| amount).sum();
     let progress = ProgressBar::new(each * u64::from(tenants)); // shown at a terminal only
     progress.set_style(ProgressStyle::with_template("{bar:40} {human_pos} of {human_len}, {per_sec}, {eta} left")?);

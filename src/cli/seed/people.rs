@@ -3,9 +3,9 @@ use super::Amounts;
 use crate::api::demo::words::{COMPANY_KINDS, COMPANY_NAMES, FIRST_NAMES, LAST_NAMES};
 use crate::api::demo::{Company, Dice, Person};
 use crate::app::Parts;
-use crate::auth::{Actor, Role};
+use crate::auth::Role;
 use crate::base::error::Error;
-use crate::db::{Action, Change, Changes, Email, WriteTx};
+use crate::db::{Action, Change, Changes, Email, System, WriteTx};
 use crate::resources::tenant::NewTenant;
 use crate::resources::users::NewUser;
 use crate::resources::{tenant, users};
@@ -73,7 +73,7 @@ async fn insert(
         let amounts = Changes::created(&amounts.as_json());
         tx.happened(Change::of(Action::Seed, *id).telling(amounts)).await
     };
-    parts.db.write(&Actor::operator(*id), insert).await
+    parts.db.write(&System::of(*id), insert).await
 }
 
 fn person(parts: &Parts, dice: &mut Dice, place: u32, slug: &str) -> Person {

@@ -9,10 +9,10 @@ mod verify;
 pub use head::{CheckpointKey, Head, KnownHead};
 pub use verify::Verification;
 
-use super::directory::Server;
 use super::error::Constraint;
 use super::failures::Failures;
-use super::jobs::Job;
+use super::jobs::{Job, JobContext};
+use super::scope::System;
 use super::sql::for_update;
 use super::types::{Instant, TenantId};
 use super::{Audited, Db, Execute, ReadTx, RunQueryDsl, WriteTx};
@@ -42,14 +42,32 @@ impl Job for SealAudit {
     const KIND: &'static str = "seal_audit";
     /// Short: when the server that seals dies, rows wait for as long.
     const LEASE: std::time::Duration = std::time::Duration::from_secs(30);
+    type Needs = Db;
+
+    async fn run(self, _: JobContext, db: Db) -> Result<()> {
+        db.seal_audit().await
+    }
 }
 
 /// Prunes rows that are older than they are kept, in all tenants.
 #[derive(Default, Serialize, Deserialize)]
 pub struct PruneAudit {}
 
+/// How long rows are kept, and the key that signs what is put in the place of pruned ones.
+#[derive(Clone)]
+pub struct Retention {
+    pub db: Db,
+    pub kept: Duration,
+    pub key: CheckpointKey,
+}
+
 impl Job for PruneAudit {
     const KIND: &'static str = "prune_audit";
+    type Needs = Retention;
+
+    async fn run(self, _: JobContext, Retention { db, kept, key }: Retention) -> Result<()> {
+        db.prune_audit(kept, &key).await
+    }
 }
 
 /// Where the chain of a tenant begins and ends, as the database says.
@@ -112,7 +130,7 @@ impl Db {
             let unsealed = logs::table.filter(logs::seq.is_null()).select(logs::tenant_id).distinct();
             Ok(unsealed.load(tx).await?)
         };
-        self.read(&Server::default(), query).await
+        self.read(&System::without_tenant(), query).await
     }
 
     /// Seals up to a batch of rows; none where there were none.
@@ -152,7 +170,7 @@ impl Db {
             diesel::update(heads::table.filter(heads::tenant_id.eq(tenant))).set(end).execute(tx).await?;
             Ok(Audited::without_row(Some(head))) // rows about sealing rows would never end
         };
-        match self.write(&Server::of(tenant), seal).await {
+        match self.write(&System::of(tenant), seal).await {
             // Another server seals the first rows at the same time.
             Err(Error::Conflict(detail)) if detail.0.contains_key(HEAD) => Ok(None),
             Err(Error::Conflict(_)) => {
@@ -176,7 +194,7 @@ impl Db {
             }
             Ok(Audited::without_row(())) // the same checkpoint
         };
-        self.write(&Server::of(tenant), sign).await
+        self.write(&System::of(tenant), sign).await
     }
 
     /// Prunes the sealed rows of a tenant that are older than `kept`, and signs a checkpoint in their place.
@@ -238,6 +256,6 @@ impl Db {
             tracing::info!(tenant.id = %tenant, audit.checkpoint = %checkpoint, "Audit log pruned");
             Ok(Audited::without_row(true)) // the checkpoint tells of it
         };
-        self.write(&Server::of(tenant), prune).await
+        self.write(&System::of(tenant), prune).await
     }
 }

@@ -3,8 +3,8 @@ use super::head::{CheckpointKey, Head};
 use super::row::Row;
 use super::{BATCH, Ends, ends, hash};
 use crate::base::error::Result;
-use crate::db::directory::Server;
 use crate::db::schema::audit_logs as logs;
+use crate::db::scope::System;
 use crate::db::types::TenantId;
 use crate::db::{Db, ReadTx, RunQueryDsl};
 use diesel::prelude::*;
@@ -37,7 +37,7 @@ impl Db {
                 rows.into_iter().for_each(|row| chain.check(&row));
             }
         };
-        self.read(&Server::of(tenant), look).await
+        self.read(&System::of(tenant), look).await
     }
 }
 

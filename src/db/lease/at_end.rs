@@ -8,7 +8,7 @@ use std::mem;
 #[derive(Default)]
 pub(super) struct AtEnd {
     statements: Vec<Statement<'static>>,
-    /// The kinds of records whose cached lists are outdated among them.
+    /// The kinds of records that were changed: one statement outdates the cached lists of each.
     outdated: Vec<&'static str>,
 }
 

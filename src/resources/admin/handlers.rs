@@ -7,11 +7,11 @@ use crate::api::{
     Also, Caller, Created, Found, IdempotencyKey, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Saved,
     VerifiedCaller,
 };
+use crate::auth::mails::EmailTemplates;
 use crate::auth::sessions::Sessions;
 use crate::base::error::{Detail, Error, Result};
 use crate::db::types::TenantId;
 use crate::db::{Db, Scope, WriteTx};
-use crate::resources::auth::EmailTemplates;
 use chrono::Duration;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
@@ -21,7 +21,7 @@ pub struct AdminApi {
     pub sessions: Sessions,
     pub templates: EmailTemplates,
     /// How long the invitation of a tenant's first owner is good.
-    pub lifetime: Duration,
+    pub invitation_lifetime: Duration,
 }
 
 #[OpenApi(prefix_path = "/api/v1", tag = "Tag::Admin")]
@@ -46,7 +46,7 @@ impl AdminApi {
     ) -> Result<Created<NewTenantAccount>, Also<409>> {
         let key = idempotency_key.of(&input)?;
         let (home, tenant) = (caller.tenant(), TenantId::from(self.db.env().uuid()));
-        let (templates, lifetime) = (self.templates.clone(), self.lifetime);
+        let (templates, lifetime) = (self.templates.clone(), self.invitation_lifetime);
         let create = async |tx: &mut WriteTx| {
             tx.enter(&caller, tenant).await?;
             let operator = VerifiedCaller::operator(&caller);

@@ -6,13 +6,13 @@ use super::types::{
 use crate::api::list::{List, Page};
 use crate::api::{Authorized, Locked, VerifiedCaller};
 use crate::auth::Role;
+use crate::auth::mails::EmailTemplates;
 use crate::base::error::Result;
 use crate::db::schema::tenants;
 use crate::db::search::like;
 use crate::db::sql::for_update;
 use crate::db::types::{Instant, TenantId};
 use crate::db::{Action, Any, Audited, Change, Changes, ReadTx, RunQueryDsl, WriteTx};
-use crate::resources::auth::EmailTemplates;
 use crate::resources::invitations::InvitationInput;
 use crate::resources::tenant::NewTenant;
 use crate::resources::{invitations, tenant};

@@ -1,5 +1,5 @@
 //! The answers of sign-in: tokens in the body, the refresh token in a cookie.
-use super::sign_in::{SignInOptions, Tokens};
+use super::tokens::{TokenOptions, Tokens};
 use super::types::TokenAnswer;
 use crate::api::response::{declare, json_response};
 use crate::base::error::{Error, Result};
@@ -19,7 +19,7 @@ use poem_openapi::types::{ToJSON, Type};
 pub const COOKIE: &str = "refresh_token";
 const COOKIE_PATH: &str = "/api/v1/auth";
 
-fn cookie(value: String, seconds: i64, options: &SignInOptions) -> Option<HeaderValue> {
+fn cookie(value: String, seconds: i64, options: &TokenOptions) -> Option<HeaderValue> {
     let cookie = Cookie::build((COOKIE, value))
         .http_only(true)
         .same_site(SameSite::Strict)
@@ -36,7 +36,7 @@ pub struct SignedIn {
 }
 
 impl SignedIn {
-    pub fn new(tokens: Tokens, in_body: bool, options: &SignInOptions) -> Self {
+    pub fn new(tokens: Tokens, in_body: bool, options: &TokenOptions) -> Self {
         let Tokens { mut answer, refresh_token } = tokens;
         if in_body || !options.refresh_in_cookie {
             answer.refresh_token = Some(refresh_token);
@@ -65,7 +65,7 @@ impl ApiResponse for SignedIn {
 }
 
 /// 204, and the cookie is taken back.
-pub struct SignedOut(pub SignInOptions);
+pub struct SignedOut(pub TokenOptions);
 
 impl IntoResponse for SignedOut {
     fn into_response(self) -> Response {
@@ -79,7 +79,7 @@ impl ApiResponse for SignedOut {
     fn register(_: &mut Registry) {}
 }
 
-fn taking_cookie_back(mut response: Response, options: &SignInOptions) -> Response {
+fn taking_cookie_back(mut response: Response, options: &TokenOptions) -> Response {
     response.headers_mut().extend(cookie(String::new(), 0, options).map(|cookie| (SET_COOKIE, cookie)));
     response
 }
@@ -87,12 +87,12 @@ fn taking_cookie_back(mut response: Response, options: &SignInOptions) -> Respon
 /// As [`SignedOut`], or 401 where no credential was good. The cookie is taken back then too, as it is of no use.
 pub struct SignedOutOrRefused {
     refused: Option<Error>,
-    options: SignInOptions,
+    options: TokenOptions,
 }
 
 impl SignedOutOrRefused {
     /// All errors but those of credentials stay errors.
-    pub fn new(signed_out: Result<()>, options: SignInOptions) -> Result<Self> {
+    pub fn new(signed_out: Result<()>, options: TokenOptions) -> Result<Self> {
         match signed_out {
             Ok(()) => Ok(Self { refused: None, options }),
             Err(refused @ (Error::Unauthenticated | Error::InvalidToken)) => {

@@ -2,9 +2,9 @@
 use super::answers::{SignedIn, SignedOut, SignedOutOrRefused};
 use super::grant::Grant;
 use super::presented::Presented;
-use super::recovery::SendReset;
-use super::sign_in::SignIn;
+use super::registration::Registration;
 use super::sign_out::SigningOut;
+use super::tokens::TokenIssuer;
 use super::types::{
     ForgotInput, LoginInput, LogoutInput, PasswordInput, RefreshInput, RegisterInput, ResetInput, SessionFilter,
     SessionInfo, VerifyInput,
@@ -17,12 +17,15 @@ use crate::api::visitor::{Anonymous, Login, Refresh, Register, SignOut, Token};
 use crate::api::{
     Accepted, Also, Caller, Created, Deleted, Found, IfNoneMatch, Json, Listed, OptionalJson, Query, Visitor,
 };
+use crate::auth::Credentials;
+use crate::auth::mails::EmailTemplates;
+use crate::auth::token_mail::SendReset;
 use crate::base::addresses::canonical_login;
 use crate::base::error::{Error, Result};
 use crate::base::formats::is_one_line;
 use crate::db::sessions::EndReason;
 use crate::db::types::SessionId;
-use crate::db::{Action, Once};
+use crate::db::{Action, Db, Once};
 use crate::resources::users;
 use crate::resources::users::User;
 use poem::Request;
@@ -31,7 +34,11 @@ use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
 
 pub struct AuthApi {
-    pub sign_in: SignIn,
+    pub db: Db,
+    pub credentials: Credentials,
+    pub tokens: TokenIssuer,
+    pub registration: Registration,
+    pub templates: EmailTemplates,
 }
 
 #[OpenApi(prefix_path = "/api/v1/auth", tag = "Tag::Auth")]
@@ -43,7 +50,7 @@ impl AuthApi {
         visitor: Visitor<Register>,
         Json(input): Json<RegisterInput>,
     ) -> Result<Created<User>, Also<403, 409>> {
-        let user = self.sign_in.register(input, visitor.origin).await?;
+        let user = self.registration.register(input, visitor.origin).await?;
         Ok(Created(Once { result: user, replayed: false }))
     }
 
@@ -56,8 +63,8 @@ impl AuthApi {
         Json(input): Json<LoginInput>,
     ) -> Result<SignedIn, Also<401, 403>> {
         let device = input.device_name.clone().or_else(|| user_agent(request));
-        let tokens = self.sign_in.login(&input.login(), &input.password, device, visitor.origin).await?;
-        Ok(SignedIn::new(tokens, input.return_refresh_in_body, &self.sign_in.options))
+        let tokens = self.sign_in(&input.login(), &input.password, device, visitor.origin).await?;
+        Ok(SignedIn::new(tokens, input.return_refresh_in_body, &self.tokens.options))
     }
 
     /// Get a token
@@ -71,11 +78,11 @@ impl AuthApi {
         let tokens = match grant {
             Grant::Password { username, password } => {
                 let (login, device) = (canonical_login(&username), user_agent(request));
-                self.sign_in.login(&login, &password, device, visitor.origin).await?
+                self.sign_in(&login, &password, device, visitor.origin).await?
             }
-            Grant::RefreshToken(token) => self.sign_in.refresh(&token, &visitor).await?,
+            Grant::RefreshToken(token) => self.tokens.refresh_session(&token, &visitor).await?,
         };
-        Ok(SignedIn::new(tokens, true, &self.sign_in.options))
+        Ok(SignedIn::new(tokens, true, &self.tokens.options))
     }
 
     /// Refresh tokens
@@ -95,8 +102,8 @@ impl AuthApi {
                 return Err(Error::Unauthenticated);
             }
         };
-        let tokens = self.sign_in.refresh(&token, &visitor).await?;
-        Ok(SignedIn::new(tokens, in_body, &self.sign_in.options))
+        let tokens = self.tokens.refresh_session(&token, &visitor).await?;
+        Ok(SignedIn::new(tokens, in_body, &self.tokens.options))
     }
 
     /// Sign out
@@ -108,21 +115,21 @@ impl AuthApi {
         OptionalJson(input): OptionalJson<LogoutInput>,
     ) -> Result<SignedOutOrRefused> {
         let in_body = input.and_then(|LogoutInput { refresh_token }| refresh_token);
-        let signed_out = self.sign_in.sign_out(signing_out, in_body, &visitor).await;
-        SignedOutOrRefused::new(signed_out, self.sign_in.options)
+        let signed_out = self.tokens.sign_out(signing_out, in_body, &visitor).await;
+        SignedOutOrRefused::new(signed_out, self.tokens.options)
     }
 
     /// Sign out everywhere
     #[oai(path = "/logout-all", method = "post", operation_id = "auth_logout_all")]
     async fn logout_all(&self, caller: Caller<Own>) -> Result<SignedOut> {
-        self.sign_in.sessions.end_all(caller.as_actor()).await?;
-        Ok(SignedOut(self.sign_in.options))
+        self.tokens.sessions.end_all(caller.as_actor()).await?;
+        Ok(SignedOut(self.tokens.options))
     }
 
     /// Get the current user
     #[oai(path = "/me", method = "get", operation_id = "auth_me")]
     async fn me(&self, caller: Caller<Read>, if_none_match: IfNoneMatch) -> Result<Found<User>> {
-        let user = self.sign_in.db.read(&caller, async |tx| users::find(tx, caller.user()).await).await?;
+        let user = self.db.read(&caller, async |tx| users::find(tx, caller.user()).await).await?;
         Ok(Found(user, if_none_match))
     }
 
@@ -134,11 +141,9 @@ impl AuthApi {
         Query(list): Query<List<SessionFilter>>,
     ) -> Result<Listed<SessionInfo>> {
         let current = caller.session()?;
-        let (devices, total) = match self.sign_in.sessions.devices(caller.as_actor()).await? {
+        let (devices, total) = match self.tokens.sessions.devices(caller.as_actor()).await? {
             Some(devices) => list.pick(devices, |device| (device.created_at, device.id))?,
-            None => {
-                list.read(&self.sign_in.db, &caller, async |tx| queries::list(tx, caller.user(), &list).await).await?
-            }
+            None => list.read(&self.db, &caller, async |tx| queries::list(tx, caller.user(), &list).await).await?,
         };
         let sessions = devices.into_iter().map(|device| SessionInfo::of(device, current)).collect();
         Ok(Listed(list.page(sessions, total)))
@@ -147,7 +152,7 @@ impl AuthApi {
     /// End a session
     #[oai(path = "/sessions/:session_id", method = "delete", operation_id = "auth_session_end")]
     async fn end_session(&self, caller: Caller<Own>, Path(session_id): Path<SessionId>) -> Result<Deleted> {
-        let sessions = &self.sign_in.sessions;
+        let sessions = &self.tokens.sessions;
         sessions.end(caller.as_actor(), session_id, Action::SignOut, EndReason::Revoked).await?;
         Ok(Deleted)
     }
@@ -157,7 +162,7 @@ impl AuthApi {
     async fn password(&self, caller: Caller<Own>, Json(input): Json<PasswordInput>) -> Result<Deleted> {
         let PasswordInput { current_password, new_password } = input;
         let session = caller.session()?;
-        self.sign_in.change_password(caller.as_actor(), session, &current_password, &new_password).await?;
+        self.change_password(caller.as_actor(), session, &current_password, &new_password).await?;
         Ok(Deleted)
     }
 
@@ -165,14 +170,14 @@ impl AuthApi {
     #[oai(path = "/password/forgot", method = "post", operation_id = "auth_password_forgot")]
     async fn forgot(&self, visitor: Visitor<Anonymous>, Json(input): Json<ForgotInput>) -> Result<Accepted> {
         let ForgotInput { email } = input;
-        self.sign_in.db.enqueue(SendReset { email: email.to_string() }, &visitor.origin).await?;
+        self.db.enqueue(SendReset { email: email.to_string() }, &visitor.origin).await?;
         Ok(Accepted)
     }
 
     /// Reset a password
     #[oai(path = "/password/reset", method = "post", operation_id = "auth_password_reset")]
     async fn reset(&self, visitor: Visitor<Anonymous>, Json(input): Json<ResetInput>) -> Result<Deleted> {
-        self.sign_in.reset_password(input, visitor.origin).await?;
+        self.reset_password(input, visitor.origin).await?;
         Ok(Deleted)
     }
 
@@ -184,7 +189,7 @@ impl AuthApi {
         session: OptionalSession,
         Json(input): Json<VerifyInput>,
     ) -> Result<Deleted> {
-        self.sign_in.verify_email(input, session, visitor.origin).await?;
+        self.verify_email(input, session, visitor.origin).await?;
         Ok(Deleted)
     }
 }

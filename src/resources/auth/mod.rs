@@ -2,21 +2,19 @@
 mod answers;
 mod grant;
 mod handlers;
-mod mails;
 mod presented;
 mod queries;
 mod recovery;
 mod registration;
 mod sign_in;
 mod sign_out;
+mod tokens;
 mod types;
 
 pub use handlers::AuthApi;
-pub use mails::EmailTemplates;
-pub use recovery::SendReset;
-pub use registration::Tenancy;
-pub use sign_in::{MAX_CONCURRENT_LOGIN_AUDITS, SignIn, SignInOptions};
-pub use types::{SessionInfo, check_password};
+pub use registration::{AddedBy, Registration, Tenancy};
+pub use tokens::{TokenIssuer, TokenOptions};
+pub use types::SessionInfo;
 
 crate::permissions! {
     /// One's own profile and sessions.

@@ -1,37 +1,17 @@
-//! What goes by mail: a new password for a user who forgot theirs, and the proof that an address is the user's.
-use super::mails::EmailTemplates;
-use super::sign_in::SignIn;
+//! What is done with the tokens that were mailed: a new password is set, or an address is proved.
+use super::AuthApi;
 use super::types::{ResetInput, VerifyInput};
 use crate::api::optional_session::{OpenSession, OptionalSession};
 use crate::api::scalars::Password;
-use crate::api::verified::SendVerification;
 use crate::auth::Actor;
-use crate::auth::mail_cap::MailKind;
+use crate::auth::token_mail::check_token;
 use crate::base::addresses::canonical_login;
 use crate::base::error::{Error, Result};
-use crate::base::opaque::OpaqueToken;
-use crate::db::jobs::Job;
-use crate::db::one_time_tokens::{Issued, Purpose, Recipient, find_token, invalid};
-use crate::db::{Action, Change, Origin, ReadTx, Scope, WriteScope, WriteTx};
+use crate::db::one_time_tokens::Purpose;
+use crate::db::{Action, Change, Origin, Scope, WriteTx};
 use crate::resources::meetings::calendar;
 use crate::resources::users::Proof;
 use crate::resources::{api_keys, invitations, users};
-use crate::services::jobs::JobContext;
-use crate::services::mail::Mailer;
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
-
-/// Somebody asked for a new password. Whether there is such a user is looked up when the job is done, so that the answer
-/// takes as long either way.
-#[derive(Serialize, Deserialize)]
-pub struct SendReset {
-    /// In its canonical form.
-    pub email: String,
-}
-
-impl Job for SendReset {
-    const KIND: &'static str = "send_reset";
-}
 
 /// Why the person who brings a verification token is believed to hold the account too. The token alone would not do: somebody
 /// may have registered with another person's address, and a link in a mail is soon clicked on.
@@ -62,64 +42,17 @@ fn wrong_password() -> Error {
     Error::unprocessable("password", "is wrong")
 }
 
-impl SignIn {
-    pub async fn send_reset(
-        &self,
-        of: JobContext,
-        job: SendReset,
-        mailer: Mailer,
-        templates: EmailTemplates,
-    ) -> Result<()> {
-        let Some((tenant, user)) = self.db.find_login(&job.email, &Origin::default()).await? else { return Ok(()) };
-        let actor = Actor::authenticated(tenant, user, Origin::default());
-        match self.issue_token(of, &actor, Purpose::PasswordReset).await? {
-            Some(Issued { token, email, name }) => {
-                mailer.send(of, templates.reset(&email, &name, &token.print())).await
-            }
-            None => Ok(()),
-        }
-    }
-
-    pub async fn send_verification(
-        &self,
-        of: JobContext,
-        job: SendVerification,
-        mailer: Mailer,
-        templates: EmailTemplates,
-    ) -> Result<()> {
-        let Some(tenant) = of.tenant else { return Ok(()) };
-        let actor = Actor::authenticated(tenant, job.user, Origin::default());
-        match self.issue_token(of, &actor, Purpose::EmailVerification).await? {
-            Some(Issued { token, email, name }) => {
-                mailer.send(of, templates.verification(&email, &name, &token.print())).await
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// A token to mail to the actor. None where their address got enough: the one that was mailed before stays good then.
-    async fn issue_token(&self, of: JobContext, actor: &Actor, purpose: Purpose) -> Result<Option<Issued>> {
-        let kind = match purpose {
-            Purpose::PasswordReset => MailKind::PasswordReset,
-            Purpose::EmailVerification => MailKind::EmailVerification,
-        };
-        let recipient = self.db.token_recipient(actor, purpose, of.is_repeat).await?;
-        let Some(Recipient { email, is_verified, .. }) = recipient else { return Ok(None) };
-        if !of.is_repeat && !self.mail_cap.allows(kind, &email, is_verified).await? {
-            return Ok(None);
-        }
-        self.db.issue_token(actor, purpose, of.is_repeat).await
-    }
-
+impl AuthApi {
     /// Sets a new password, ends all sessions of its user, and lets them sign in at once. It proves the address too. Where nobody
     /// had proved it, somebody else may have had the account until now, and all that was made with it ends.
-    pub async fn reset_password(&self, input: ResetInput, origin: Origin) -> Result<()> {
+    pub(super) async fn reset_password(&self, input: ResetInput, origin: Origin) -> Result<()> {
         let ResetInput { token, password } = input;
         let purpose = Purpose::PasswordReset;
-        self.refuse_common("password", &password)?;
-        let (token, actor) = self.read_token(&token, purpose, origin).await?;
-        let hash = self.passwords.hash(actor.claimant(), &password).await?;
-        let templates = self.templates.clone();
+        let Self { db, credentials, tokens, templates, .. } = self;
+        credentials.refuse_common("password", &password)?;
+        let (token, proof) = check_token(db, &token, purpose, &origin).await?;
+        let actor = Actor::authenticated(proof, origin);
+        let hash = credentials.hash(actor.claimant(), &password).await?;
         let change = async |tx: &mut WriteTx| {
             let email = tx.redeem(&token, purpose).await?;
             let user = tx.actor();
@@ -139,20 +72,27 @@ impl SignIn {
             tx.end_sessions(user.id, None).await?;
             Ok(changed)
         };
-        let user = self.sessions.fenced(token.tenant(), self.db.write(&actor, change)).await?;
+        let user = tokens.sessions.fenced(token.tenant(), db.write(&actor, change)).await?;
         let email = canonical_login(&user.email); // as sign-in counts it
         let names: Vec<_> = user.username.iter().chain([&email]).map(String::as_str).collect();
-        self.attempts.reset(user.id, &names).await; // those failures were not made with the new password
+        credentials.reset_attempts(user.id, &names).await; // those failures were not made with the new password
         Ok(())
     }
 
     /// Takes a token as proof of an address, from a person who holds the account as well. Where no address of the account was
     /// proved before, all that was made with it ends, but for the session that brought the proof. Where one was, its holder has
     /// only moved: the new address and the account are one person's, as the session or the password shows, and all goes on.
-    pub async fn verify_email(&self, input: VerifyInput, session: OptionalSession, origin: Origin) -> Result<()> {
+    pub(super) async fn verify_email(
+        &self,
+        input: VerifyInput,
+        session: OptionalSession,
+        origin: Origin,
+    ) -> Result<()> {
         let VerifyInput { token, password } = input;
         let purpose = Purpose::EmailVerification;
-        let (token, actor) = self.read_token(&token, purpose, origin).await?;
+        let Self { db, tokens, .. } = self;
+        let (token, proof) = check_token(db, &token, purpose, &origin).await?;
+        let actor = Actor::authenticated(proof, origin);
         let holder = self.holder(&actor, session, password.as_ref()).await?;
         let kept = match &holder {
             Holder::BySession(session) => Some(session.id),
@@ -171,41 +111,26 @@ impl SignIn {
             let user = tx.actor();
             Ok(tx.happened(Change::of(Action::EmailVerify, user)).await?.with(epoch))
         };
-        let epoch = self.sessions.fenced(token.tenant(), self.db.write(&actor, verify)).await?;
+        let epoch = tokens.sessions.fenced(token.tenant(), db.write(&actor, verify)).await?;
         if let (Some(session), Some(epoch)) = (kept, epoch) {
-            self.keep(&actor, session, epoch).await;
+            tokens.sessions.keep(&actor, session, epoch).await;
         }
         Ok(())
     }
 
     /// 422 where there is neither a session of the account nor its password; then the token is as good as before. Guesses of the
-    /// password count as those at the door do.
+    /// password count as those at sign-in do.
     async fn holder(&self, actor: &Actor, session: OptionalSession, password: Option<&Password>) -> Result<Holder> {
         match session.of(actor) {
             Ok(Some(session)) => return Ok(Holder::BySession(session)),
-            Err(Error::InvalidToken) if password.is_some() => {} // it is not needed
+            Err(Error::InvalidToken) if password.is_some() => {} // the token is not needed
             Err(error) => return Err(error),
             Ok(None) => {}
         }
         let needed = "is required, unless the request has an access token of the account";
         let password = password.ok_or_else(|| Error::unprocessable("password", needed))?;
-        let known = self.credentials(actor, actor.actor()).await?.ok_or_else(invalid)?;
-        let users::Credentials { user, password_hash } = known;
-        let attempt =
-            self.attempts.begin(&canonical_login(&user.email), &user.id.to_string(), actor.origin().ip).await?;
-        let known = password_hash.filter(|_| !attempt.is_locked);
-        let checked = self.finish_attempt(attempt, actor, known, password).await?;
+        let checked = self.credentials.check_password_of(actor, password).await?;
         checked.map(Holder::ByPassword).ok_or_else(wrong_password)
-    }
-
-    /// The token, and its user to act.
-    async fn read_token(&self, text: &str, purpose: Purpose, origin: Origin) -> Result<(OpaqueToken, Actor)> {
-        let token = OpaqueToken::read(purpose.kind(), text).ok_or_else(invalid)?;
-        let nobody_yet = Actor::unproven(token.tenant(), Uuid::nil().into(), origin.clone());
-        let find = async |tx: &mut ReadTx| find_token(tx, &token, purpose).await;
-        let user = self.db.read(&nobody_yet, find).await?.user;
-        let actor = Actor::authenticated(token.tenant(), user, origin);
-        Ok((token, actor))
     }
 }
 

@@ -1,14 +1,13 @@
 //! How people come in: by registration, by invitation, or made by an operator.
-use super::sign_in::SignIn;
 use super::types::RegisterInput;
-use crate::api::verified::SendVerification;
-use crate::auth::{Actor, Role};
+use crate::auth::token_mail::SendVerification;
+use crate::auth::{Actor, Credentials, Role};
 use crate::base::error::{Error, Result};
 use crate::base::formats::normalised;
 use crate::base::opaque::{OpaqueToken, TokenKind};
 use crate::base::queue::Claimant;
 use crate::db::types::{TenantId, UserId};
-use crate::db::{Origin, WriteTx};
+use crate::db::{Audited, Db, Origin, System, WriteTx};
 use crate::resources::tenant::{NewTenant, RegistrationPolicy};
 use crate::resources::users::{NewUser, User};
 use crate::resources::{invitations, tenant, users};
@@ -27,20 +26,36 @@ pub enum Tenancy {
     New(NewTenant),
 }
 
-impl SignIn {
+/// The person who adds a user.
+pub enum AddedBy {
+    /// The new user, who registers and is to verify their address.
+    Themselves(Origin),
+    /// The operator, at the console.
+    Operator,
+}
+
+/// Makes users, and the tenants that they found.
+#[derive(Clone)]
+pub struct Registration {
+    pub db: Db,
+    pub credentials: Credentials,
+}
+
+impl Registration {
     /// Makes a user as a visitor asks for it.
     pub async fn register(&self, input: RegisterInput, origin: Origin) -> Result<User> {
-        self.refuse_common("password", &input.password)?;
+        self.credentials.refuse_common("password", &input.password)?;
         let tenancy = self.tenancy_of(&input, &origin).await?;
         let (again, name) = (input.clone(), input.name());
         let RegisterInput { email, password, username, .. } = input;
-        let password_hash = self.passwords.hash(Claimant::visitor(origin.ip), &password).await?;
-        let role = Role::Viewer; // `add_user` decides
+        let password_hash = self.credentials.hash(Claimant::visitor(origin.ip), &password).await?;
+        let role = Role::Viewer; // the tenancy decides
         let new = NewUser { email, username, name, role, password_hash, is_superuser: false, email_verified: false };
-        match self.add_user(tenancy, new.clone(), None, origin.clone()).await {
+        match self.add_user(tenancy, new.clone(), AddedBy::Themselves(origin.clone())).await {
             // Somebody else was faster with this slug: it is that of an existing tenant now.
             Err(Error::Conflict(detail)) if detail.0.contains_key("tenant_id") => {
-                self.add_user(self.tenancy_of(&again, &origin).await?, new, None, origin.clone()).await
+                let tenancy = self.tenancy_of(&again, &origin).await?;
+                self.add_user(tenancy, new, AddedBy::Themselves(origin)).await
             }
             done => done,
         }
@@ -86,43 +101,50 @@ impl SignIn {
         Ok(format!("{base}-{a:02x}{b:02x}{c:02x}{d:02x}"))
     }
 
-    /// Makes a user, and the tenant where it is a new one. The tenancy decides about the role. `by` is the actor: the
-    /// new user themselves where it is `None`.
-    pub async fn add_user(
-        &self,
-        tenancy: Tenancy,
-        mut new: NewUser,
-        by: Option<UserId>,
-        origin: Origin,
-    ) -> Result<User> {
-        new.username = new.username.as_deref().map(normalised);
+    /// Makes a user, and the tenant where it is a new one. The tenancy decides about the role.
+    pub async fn add_user(&self, tenancy: Tenancy, new: NewUser, by: AddedBy) -> Result<User> {
         let tenant = match &tenancy {
             Tenancy::Existing(tenant, _) | Tenancy::Open(tenant) => *tenant,
             Tenancy::Invited(token) => token.tenant(),
             Tenancy::New(_) => self.db.env().uuid().into(),
         };
-        let user = UserId::from(self.db.env().uuid());
-        let actor = Actor::unproven(tenant, by.unwrap_or(user), origin);
-        let add = async |tx: &mut WriteTx| {
-            new.role = match tenancy {
-                Tenancy::Existing(_, role) => tenant::lock_shared(tx).await?.map(|_| role).ok_or(Error::NotFound)?,
-                Tenancy::Open(_) => match tenant::lock_shared(tx).await? {
-                    Some(RegistrationPolicy { is_open: true, is_suspended: false }) => Role::Viewer,
-                    _ => return Err(Error::RegistrationClosed), // since it was looked up
-                },
-                Tenancy::Invited(token) => invitations::accept(tx, &token, &new.email).await?,
-                Tenancy::New(tenant) => {
-                    let _ = tenant::insert(tx, tenant).await?; // the user's own row is audited last
-                    Role::Owner
-                }
-            };
-            if by.is_none() {
-                tx.enqueue(&SendVerification { user }).await?;
+        match by {
+            AddedBy::Themselves(origin) => {
+                let newcomer = Actor::newcomer(tenant, self.db.env(), origin);
+                let add = async |tx: &mut WriteTx| {
+                    let user = tx.actor();
+                    tx.enqueue(&SendVerification { user }).await?;
+                    insert(tx, user, tenancy, new).await
+                };
+                self.db.write(&newcomer, add).await
             }
-            users::insert(tx, user, new).await
-        };
-        self.db.write(&actor, add).await
+            AddedBy::Operator => {
+                let add = async |tx: &mut WriteTx| {
+                    let user = tx.new_id();
+                    insert(tx, user, tenancy, new).await
+                };
+                self.db.write(&System::of(tenant), add).await
+            }
+        }
     }
+}
+
+/// Makes a user in the lease's tenant.
+async fn insert(tx: &mut WriteTx, user: UserId, tenancy: Tenancy, mut new: NewUser) -> Result<Audited<User>> {
+    new.username = new.username.as_deref().map(normalised);
+    new.role = match tenancy {
+        Tenancy::Existing(_, role) => tenant::lock_shared(tx).await?.map(|_| role).ok_or(Error::NotFound)?,
+        Tenancy::Open(_) => match tenant::lock_shared(tx).await? {
+            Some(RegistrationPolicy { is_open: true, is_suspended: false }) => Role::Viewer,
+            _ => return Err(Error::RegistrationClosed), // since it was looked up
+        },
+        Tenancy::Invited(token) => invitations::accept(tx, &token, &new.email).await?,
+        Tenancy::New(tenant) => {
+            let _ = tenant::insert(tx, tenant).await?; // the user's own row is audited last
+            Role::Owner
+        }
+    };
+    users::insert(tx, user, new).await
 }
 
 /// ASCII letters and digits in lower case, all else as single hyphens.

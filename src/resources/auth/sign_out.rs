@@ -1,7 +1,7 @@
 //! How a device signs out: by its access token, else by a refresh token.
 use super::Own;
 use super::presented::Presented;
-use super::sign_in::SignIn;
+use super::tokens::TokenIssuer;
 use crate::api::{Caller, Visitor};
 use crate::auth::Actor;
 use crate::auth::authenticator::bearer;
@@ -13,7 +13,6 @@ use crate::db::types::{Instant, SessionId};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::Registry;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
-use uuid::Uuid;
 
 /// The credentials of a request to sign out, as far as they are not in its body.
 pub struct SigningOut {
@@ -68,7 +67,7 @@ impl<'a> ApiExtractor<'a> for SigningOut {
     }
 }
 
-impl SignIn {
+impl TokenIssuer {
     /// Ends the session of the first credential that is good: the access token, a refresh token in the body, one that came
     /// otherwise. 401 where there is none.
     pub async fn sign_out<L>(
@@ -94,16 +93,15 @@ impl SignIn {
         Err(Error::Unauthenticated)
     }
 
-    /// Any refresh token that we made will do, also one that was used before or has expired: nobody but its device, or a thief
-    /// whom signing out keeps from more, has one. A session that is over stays so, without another row in the audit log.
+    /// Any refresh token that we made will do, also one that was used before or has expired. Only its device has one, or a thief, whose
+    /// use of the session ends then. A session that is over stays so, without another row in the audit log.
     async fn end_session_of<L>(&self, refresh_token: &str, visitor: &Visitor<L>) -> Result<()> {
         let token = self.read_refresh_token(refresh_token, visitor).await?;
-        let nobody_yet = Actor::unproven(token.tenant, Uuid::nil().into(), visitor.origin.clone());
-        let Some(session) = self.sessions.find(&nobody_yet, token.session).await? else { return Ok(()) };
+        let Some((proof, session)) = self.sessions.of_token(&token, &visitor.origin).await? else { return Ok(()) };
         if session.state.has_ended || session.state.expires_at <= Instant::from(self.db.env().now()) {
             return Ok(());
         }
-        let actor = Actor::authenticated(token.tenant, session.user, visitor.origin.clone());
+        let actor = Actor::authenticated(proof, visitor.origin.clone());
         let principal = self.db.principal(&actor, session.user).await?;
         if principal.is_some_and(|principal| session.epoch < principal.epoch) {
             return Ok(()); // all sessions of that time were ended

@@ -2,7 +2,7 @@
 use crate::api::Input;
 use crate::api::list::Filter;
 use crate::api::scalars::{Email, Password};
-use crate::auth::passwords::MAX_BYTES;
+use crate::auth::passwords::check_password;
 use crate::auth::sessions::Device;
 use crate::base::addresses::canonical_login;
 use crate::base::error::Detail;
@@ -56,13 +56,6 @@ impl RegisterInput {
             let local = email.rsplit_once('@').map_or(email, |(local, _)| local);
             local.chars().take(MAX_NAME).collect()
         })
-    }
-}
-
-/// Longer ones are refused rather than cut: the end of a password counts.
-pub fn check_password(password: &Password, member: &str, problems: &mut Detail) {
-    if password.bytes() > MAX_BYTES {
-        problems.add(member, format!("must have at most {MAX_BYTES} bytes in UTF-8"));
     }
 }
 

@@ -1,11 +1,10 @@
 //! Contracts expire the day after their last one, as the tenant's time zone has it.
 use super::queries;
-use crate::auth::Actor;
 use crate::base::error::{Error, Result};
-use crate::db::Db;
 use crate::db::failures::Failures;
-use crate::db::jobs::Job;
+use crate::db::jobs::{Job, JobContext};
 use crate::db::types::{ContractId, TenantId};
+use crate::db::{Db, System};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -15,19 +14,20 @@ pub struct ExpireContracts {}
 
 impl Job for ExpireContracts {
     const KIND: &'static str = "expire_contracts";
-}
+    type Needs = Db;
 
-pub async fn expire_all(db: Db) -> Result<()> {
-    let mut failures = Failures::of("Letting contracts expire");
-    for tenant in db.tenants().await? {
-        failures.note(tenant, expire_of(&db, tenant).await);
+    async fn run(self, _: JobContext, db: Db) -> Result<()> {
+        let mut failures = Failures::of("Letting contracts expire");
+        for tenant in db.tenants().await? {
+            failures.note(tenant, expire_of(&db, tenant).await);
+        }
+        failures.end()
     }
-    failures.end()
 }
 
 /// One change a contract: no lock is held for long, and what is done stays done.
 async fn expire_of(db: &Db, tenant: TenantId) -> Result<()> {
-    let server = Actor::operator(tenant);
+    let server = System::of(tenant);
     let mut last = ContractId::from(Uuid::nil());
     loop {
         let due = match db.read(&server, async |tx| queries::due_to_expire(tx, last).await).await {

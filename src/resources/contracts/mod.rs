@@ -10,7 +10,7 @@ mod queries;
 mod rules;
 mod types;
 
-pub use expiry::{ExpireContracts, expire_all};
+pub use expiry::ExpireContracts;
 pub use handlers::ContractsApi;
 pub use types::Contract;
 

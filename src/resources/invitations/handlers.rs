@@ -7,10 +7,10 @@ use crate::api::{
     Also, Caller, Created, Deleted, Found, IdempotencyKey, IfNoneMatch, Json, Listed, Query, Verification,
 };
 use crate::auth::mail_cap::{InvitationMail, MailCap};
+use crate::auth::mails::EmailTemplates;
 use crate::base::error::{Error, Result};
 use crate::db::types::InvitationId;
 use crate::db::{Db, ReadTx, Scope, WriteScope, WriteTx};
-use crate::resources::auth::EmailTemplates;
 use crate::resources::tenant;
 use chrono::Duration;
 use poem_openapi::OpenApi;
@@ -21,7 +21,7 @@ pub struct InvitationsApi {
     pub verification: Verification,
     pub mail_cap: MailCap,
     pub templates: EmailTemplates,
-    pub lifetime: Duration,
+    pub invitation_lifetime: Duration,
 }
 
 #[OpenApi(prefix_path = "/api/v1", tag = "Tag::Invitations")]
@@ -64,7 +64,7 @@ impl InvitationsApi {
         let from = caller.as_actor().origin().ip;
         let mail = InvitationMail { tenant: caller.tenant(), founded, from, to: email.as_str() };
         let charged = self.mail_cap.take_invitation(mail).await?;
-        let (templates, lifetime) = (self.templates.clone(), self.lifetime);
+        let (templates, lifetime) = (self.templates.clone(), self.invitation_lifetime);
         let invite = async |tx: &mut WriteTx| {
             let inviter = self.verification.check(tx, &caller).await?;
             queries::insert(tx, input, inviter, &templates, lifetime).await

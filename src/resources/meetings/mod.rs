@@ -12,24 +12,8 @@ pub use handlers::MeetingsApi;
 pub use queries::store;
 pub use types::{Meeting, MeetingInput, MeetingStatus};
 
-use crate::db::Db;
-
 crate::permissions! {
     Read(read): Viewer,
     Write: Editor,
     Delete: Editor if own else Admin,
-}
-
-/// All operations on meetings.
-pub type Apis =
-    (MeetingsApi, attendees::AttendeesApi, action_items::ActionItemsApi, calendar::CalendarApi, calendar::FeedApi);
-
-pub fn apis(db: &Db) -> Apis {
-    (
-        MeetingsApi { db: db.clone() },
-        attendees::AttendeesApi { db: db.clone() },
-        action_items::ActionItemsApi { db: db.clone() },
-        calendar::CalendarApi { db: db.clone() },
-        calendar::FeedApi { db: db.clone() },
-    )
 }

@@ -13,7 +13,7 @@ use poem_openapi::{Object, OpenApi};
 pub struct ServerApi {
     pub readiness: ReadinessProbe,
     pub env: Env,
-    pub tokens: AccessTokens,
+    pub access_tokens: AccessTokens,
     /// `development`, `staging`, `production`.
     pub environment: String,
     pub started_at: DateTime<Utc>,
@@ -146,7 +146,7 @@ impl ServerApi {
     /// Get the keys of tokens
     #[oai(path = "/.well-known/jwks.json", method = "get", operation_id = "server_jwks")]
     async fn jwks(&self) -> Result<Answer<JwkSet>> {
-        Ok(Answer(JwkSet { keys: self.tokens.public_keys().map(Jwk::from).collect() }))
+        Ok(Answer(JwkSet { keys: self.access_tokens.public_keys().map(Jwk::from).collect() }))
     }
 
     /// Get the status

@@ -1,9 +1,9 @@
 //! Tenants in the database. Their table has no row-level security: every query names the lease's tenant.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
+use super::removal::RemoveTenant;
 use super::types::{NewTenant, Tenant, TenantInput};
 use crate::api::{Authorized, Locked, VerifiedCaller};
 use crate::base::error::{Error, Result};
-use crate::db::removal::RemoveTenant;
 use crate::db::schema::{idempotency_keys, tenants};
 use crate::db::sql::{for_share, for_update};
 use crate::db::types::{Day, Instant, TenantId};

@@ -9,7 +9,6 @@ use diesel::prelude::*;
 use poem_openapi::Object;
 use poem_openapi::registry::{MetaSchema, Registry};
 use serde_json::{Map, Value};
-use uuid::Uuid;
 
 /// What owners write about their tenant.
 #[derive(Debug, Clone, Object, Queryable, Selectable, AsChangeset)]
@@ -83,8 +82,8 @@ crate::record! {
 
 /// It is nobody's in particular: the role decides.
 impl Owned for Tenant {
-    fn owner(&self) -> UserId {
-        Uuid::nil().into()
+    fn owner(&self) -> Option<UserId> {
+        None
     }
 }
 

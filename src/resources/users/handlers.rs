@@ -4,20 +4,26 @@ use super::types::{Member, ProfileInput, User, UserInput, UserList};
 use super::{Manage, Own, Read, queries, rules};
 use crate::api::scalars::Email;
 use crate::api::tags::Tag;
-use crate::api::verified::SendVerification;
 use crate::api::{
     Also, Caller, DataSubject, Deleted, Found, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Records, Saved,
 };
-use crate::auth::Role;
+use crate::auth::mail_cap::MailCap;
+use crate::auth::mails::EmailTemplates;
+use crate::auth::sessions::Sessions;
+use crate::auth::token_mail::SendVerification;
+use crate::auth::{Credentials, Role};
 use crate::base::error::{Error, Result};
 use crate::db::types::UserId;
-use crate::db::{Audited, Scope, WriteTx};
-use crate::resources::auth::SignIn;
+use crate::db::{Audited, Db, Scope, WriteTx};
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
 
 pub struct UsersApi {
-    pub sign_in: SignIn,
+    pub db: Db,
+    pub sessions: Sessions,
+    pub credentials: Credentials,
+    pub mail_cap: MailCap,
+    pub templates: EmailTemplates,
     /// What is held about people.
     pub records: Records,
 }
@@ -27,7 +33,7 @@ impl UsersApi {
     /// Get the caller's profile
     #[oai(path = "/users/me", method = "get", operation_id = "user_me_get")]
     async fn me(&self, caller: Caller<Read>, if_none_match: IfNoneMatch) -> Result<Found<User>> {
-        let user = self.sign_in.db.read(&caller, async |tx| queries::find(tx, caller.user()).await).await?;
+        let user = self.db.read(&caller, async |tx| queries::find(tx, caller.user()).await).await?;
         Ok(Found(user, if_none_match))
     }
 
@@ -56,10 +62,9 @@ impl UsersApi {
     /// Export the caller's data
     #[oai(path = "/users/me/export", method = "get", operation_id = "user_me_export")]
     async fn export(&self, caller: Caller<Read>) -> Result<PersonalData> {
-        let SignIn { db, sessions, .. } = &self.sign_in;
         let person = DataSubject {
-            db: db.clone(),
-            sessions: sessions.clone(),
+            db: self.db.clone(),
+            sessions: self.sessions.clone(),
             actor: caller.as_actor().clone(),
             role: caller.role(),
             session: caller.session().ok(),
@@ -73,8 +78,7 @@ impl UsersApi {
     async fn list(&self, caller: Caller<Read>, Query(list): Query<UserList>) -> Result<Listed<Member>> {
         let list = list.redact_for(caller.role())?;
         let sees_all = caller.role() >= Role::Admin;
-        let mut page =
-            list.read(&self.sign_in.db, &caller, async |tx| queries::list(tx, &list, sees_all).await).await?;
+        let mut page = list.read(&self.db, &caller, async |tx| queries::list(tx, &list, sees_all).await).await?;
         page.items = page.items.into_iter().map(|member| member.redact_for(caller.role())).collect();
         Ok(Listed(page))
     }
@@ -87,7 +91,7 @@ impl UsersApi {
         Path(user_id): Path<UserId>,
         if_none_match: IfNoneMatch,
     ) -> Result<Found<Member>> {
-        let account = self.sign_in.db.read(&caller, async |tx| queries::find_account(tx, user_id).await).await?;
+        let account = self.db.read(&caller, async |tx| queries::find_account(tx, user_id).await).await?;
         Ok(Found(Member::from(account).redact_for(caller.role()), if_none_match))
     }
 
@@ -107,8 +111,7 @@ impl UsersApi {
             let change = rules::allow(&caller, actor, &account, input)?;
             queries::update(tx, account, change).await
         };
-        let sign_in = &self.sign_in;
-        Ok(Saved(sign_in.sessions.fenced(caller.tenant(), sign_in.db.write(&caller, change)).await?))
+        Ok(Saved(self.sessions.fenced(caller.tenant(), self.db.write(&caller, change)).await?))
     }
 
     /// Remove a user
@@ -125,8 +128,7 @@ impl UsersApi {
             rules::may_change(actor, account.user.rank(), account.user.role)?;
             queries::delete(tx, account).await
         };
-        let sign_in = &self.sign_in;
-        sign_in.sessions.fenced(caller.tenant(), sign_in.db.write(&caller, delete)).await?;
+        self.sessions.fenced(caller.tenant(), self.db.write(&caller, delete)).await?;
         Ok(Deleted)
     }
 }
@@ -139,9 +141,9 @@ impl UsersApi {
         if_match: &IfMatch,
         change: impl Fn(&User) -> Result<ProfileInput> + Send + Sync,
     ) -> Result<User> {
-        let (sign_in, session) = (&self.sign_in, caller.session()?);
-        let actor = caller.as_actor();
-        let known = sign_in.db.read(caller, async |tx| queries::find(tx, caller.user()).await).await?;
+        let Self { db, sessions, credentials, mail_cap, templates, records: _ } = self;
+        let (actor, session) = (caller.as_actor(), caller.session()?);
+        let known = db.read(caller, async |tx| queries::find(tx, caller.user()).await).await?;
         let asked = change(&known)?;
         let moves = asked.email != Email::of_stored(&known.email);
         let renames =
@@ -149,25 +151,24 @@ impl UsersApi {
         let renames_known = renames(&known, &asked);
         let is_sensitive = asked.password.is_some() || moves;
         let checked = match is_sensitive {
-            true => Some(sign_in.check_current(actor, asked.current_password.as_ref()).await?),
+            true => Some(credentials.check_current(actor, asked.current_password.as_ref()).await?),
             false => None,
         };
         if moves {
             // Also where it is taken: else this would be a fast way to find out which addresses users have.
-            sign_in.mail_cap.take_email_change(caller.tenant(), caller.user()).await?;
+            mail_cap.take_email_change(caller.tenant(), caller.user()).await?;
         }
         if renames_known {
             // The same: names are unique on the whole server.
-            sign_in.mail_cap.take_username_change(caller.tenant(), caller.user()).await?;
+            mail_cap.take_username_change(caller.tenant(), caller.user()).await?;
         }
         let new_hash = match &asked.password {
             Some(password) => {
-                sign_in.refuse_common("password", password)?;
-                Some(sign_in.passwords.hash(caller.claimant(), password).await?)
+                credentials.refuse_common("password", password)?;
+                Some(credentials.hash(caller.claimant(), password).await?)
             }
             None => None,
         };
-        let templates = sign_in.templates.clone();
         let write = async |tx: &mut WriteTx| {
             let user = caller.authorize(queries::find_own_to_change(tx).await?, if_match)?;
             let input = change(&user)?;
@@ -199,11 +200,11 @@ impl UsersApi {
             Ok(saved.map(|user| (user, epoch)))
         };
         let (user, epoch) = match is_sensitive {
-            true => sign_in.sessions.fenced(caller.tenant(), sign_in.db.write(caller, write)).await?,
-            false => sign_in.db.write(caller, write).await?,
+            true => sessions.fenced(caller.tenant(), db.write(caller, write)).await?,
+            false => db.write(caller, write).await?,
         };
         if let Some(epoch) = epoch {
-            sign_in.keep(actor, session, epoch).await;
+            sessions.keep(actor, session, epoch).await;
         }
         Ok(user)
     }

@@ -7,8 +7,8 @@ mod types;
 
 pub use handlers::UsersApi;
 pub use queries::{
-    Credentials, Proof, credentials, find, insert, insert_service, must_be_active, must_exist, named, release_names,
-    renew_email, replace_password, retire, set_password, still_has, verified_forms, verify_email, with_email,
+    Proof, find, insert, insert_service, must_be_active, must_exist, named, release_names, renew_email,
+    replace_password, retire, set_password, still_has, verified_forms, verify_email, with_email,
 };
 pub use types::{NewUser, User, UserKind};
 

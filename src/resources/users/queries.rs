@@ -143,18 +143,6 @@ pub async fn find(tx: &mut ReadTx, id: UserId) -> Result<User> {
     user.ok_or(Error::InvalidToken)
 }
 
-/// A user and the hash of their password; none for a service account.
-pub struct Credentials {
-    pub user: User,
-    pub password_hash: Option<String>,
-}
-
-pub async fn credentials(tx: &mut ReadTx, id: UserId) -> Result<Option<Credentials>> {
-    let row = one(tx.tenant(), id).select((User::as_select(), users::password_hash));
-    let row: Option<(User, Option<String>)> = row.first(tx).await.optional()?;
-    Ok(row.map(|(user, password_hash)| Credentials { user, password_hash }))
-}
-
 /// Makes a person, who can sign in.
 pub async fn insert(tx: &mut WriteTx, id: UserId, new: NewUser) -> Result<Audited<User>> {
     let NewUser { email, username, name, role, password_hash, is_superuser, email_verified } = new;

@@ -5,12 +5,12 @@ use crate::api::query::QueryParams;
 use crate::api::scalars::{Email, Password};
 use crate::api::{Input, Owned, Resource};
 use crate::auth::Role;
+use crate::auth::passwords::check_password;
 use crate::base::error::{Detail, Error, Result};
 use crate::db::Any;
 pub use crate::db::roles::UserKind;
 use crate::db::schema::users;
 use crate::db::types::{Instant, TenantId, UserId};
-use crate::resources::auth::check_password;
 use diesel::prelude::*;
 use poem_openapi::registry::{MetaSchema, Registry};
 use poem_openapi::types::ToJSON;
@@ -241,8 +241,8 @@ impl Resource for Account {
 }
 
 impl Owned for Account {
-    fn owner(&self) -> UserId {
-        self.user.id
+    fn owner(&self) -> Option<UserId> {
+        Some(self.user.id)
     }
 }
 

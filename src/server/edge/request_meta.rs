@@ -1,7 +1,6 @@
 //! What the edge keeps of a request while the endpoint has it.
 use super::EdgeOptions;
-use crate::base::formats::subscriber;
-use crate::base::queue::{Claimant, Party};
+use crate::base::queue::Claimant;
 use crate::base::request::{ClientIp, ForwardedScheme, RequestId};
 use crate::server::client_ip;
 use crate::server::compression::Compression;
@@ -9,7 +8,6 @@ use crate::server::negotiate::weight;
 use crate::server::unsent::Recipient;
 use poem::Request;
 use poem::http::{HeaderMap, HeaderValue, Method, header};
-use uuid::Uuid;
 
 pub struct RequestMeta {
     pub id: String,
@@ -40,7 +38,7 @@ impl RequestMeta {
             is_preflight: is_preflight(request),
             wants_problem: wants_problem(request.headers()),
             compression: Compression::negotiate(request.headers_mut()),
-            recipient: options.unsent.recipient(visitor(client)),
+            recipient: options.unsent.recipient(Claimant::visitor(client.map(|ClientIp(ip)| ip))),
             client,
             id,
         };
@@ -63,10 +61,6 @@ impl RequestMeta {
     pub fn is_head(&self) -> bool {
         self.method == Method::HEAD
     }
-}
-
-fn visitor(client: Option<ClientIp>) -> Claimant {
-    Claimant { party: Party::Address(client.map(|ClientIp(ip)| subscriber(ip))), user: Uuid::nil().into() }
 }
 
 /// Leaves of a `Content-Type` what endpoints read, the media type, where its parameters are no text: poem would not see any of it.

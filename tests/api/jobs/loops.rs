@@ -1,8 +1,9 @@
 //! The loops that work off jobs: nothing slow, hanging or failing holds up the rest, and they stop when the server does.
 use super::{count, idle, invite, unsealed};
 use crate::support::TestApp;
+use bizcenter::base::error::Result;
 use bizcenter::db::Origin;
-use bizcenter::db::jobs::{Job, Queue};
+use bizcenter::db::jobs::{Job, JobContext, Queue, Registered};
 use bizcenter::services::jobs::Jobs;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -23,8 +24,14 @@ const SHORT: Duration = Duration::from_millis(300);
 #[derive(Serialize, Deserialize)]
 struct Nap(Duration);
 
+impl Registered for Nap {}
 impl Job for Nap {
     const KIND: &'static str = "nap";
+    type Needs = Tally;
+
+    async fn run(self, _: JobContext, tally: Tally) -> Result<()> {
+        tally.work(sleep(self.0)).await
+    }
 }
 
 /// How many of some jobs were begun, and how many came to their end.
@@ -39,7 +46,7 @@ impl Tally {
         (self.begun.load(Ordering::SeqCst), self.ended.load(Ordering::SeqCst))
     }
 
-    async fn work(self, work: impl Future<Output = ()>) -> bizcenter::base::error::Result<()> {
+    async fn work(self, work: impl Future<Output = ()>) -> Result<()> {
         self.begun.fetch_add(1, Ordering::SeqCst);
         work.await;
         self.ended.fetch_add(1, Ordering::SeqCst);
@@ -48,8 +55,7 @@ impl Tally {
 
     /// Jobs of which these are counted.
     fn naps(&self, app: &TestApp) -> Jobs {
-        let tally = self.clone();
-        Jobs::new(app.parts.db.clone()).on(move |_, Nap(time): Nap| tally.clone().work(sleep(time)))
+        Jobs::new(app.parts.db.clone()).register::<Nap>(self.clone())
     }
 }
 
@@ -77,7 +83,7 @@ impl AtWork {
     }
 }
 
-async fn enqueue<J: Job + Sync>(app: &TestApp, job: J) {
+async fn enqueue<J: Job>(app: &TestApp, job: J) {
     let db = app.parts.db.clone();
     app.by_hand(async move { db.enqueue(job, &Origin::default()).await.unwrap() }).await;
 }
@@ -147,15 +153,20 @@ async fn what_is_begun_when_they_stop_is_finished_and_the_rest_is_left_to_others
 #[derive(Serialize, Deserialize)]
 struct Hang {}
 
+impl Registered for Hang {}
 impl Job for Hang {
     const KIND: &'static str = "hang";
     const LEASE: Duration = Duration::from_secs(1);
+    type Needs = Tally;
+
+    async fn run(self, _: JobContext, tally: Tally) -> Result<()> {
+        tally.work(pending()).await
+    }
 }
 
 impl Tally {
     fn hangs(&self, app: &TestApp) -> Jobs {
-        let tally = self.clone();
-        self.naps(app).on(move |_, _: Hang| tally.clone().work(pending()))
+        self.naps(app).register::<Hang>(self.clone())
     }
 }
 

@@ -89,7 +89,7 @@ async fn an_expired_token_is_looked_up_nowhere() {
         config.auth.session_store = SessionStore::Redis;
     })
     .await;
-    let (tokens, env) = (&app.parts.sign_in.access, &app.parts.env);
+    let (tokens, env) = (&app.parts.access_tokens, &app.parts.env);
     let (user, tenant, session) = (env.uuid().into(), env.uuid().into(), env.uuid().into());
     let bearer = Bearer { user, tenant, session, role: Role::Owner, email: "ada@example.com" };
     for (days, status) in [(0, 503), (11, 401)] {

@@ -258,7 +258,7 @@ async fn a_fence_outlasts_the_longest_request() {
     let tenant = app.tenant().await;
     let editor = tenant.editor().await;
     let create = || editor.post(TASKS).json(&json!({"title": "x"}));
-    let _dropped = app.parts.sign_in.sessions.fence(tenant.id.into()).await.unwrap();
+    let _dropped = app.parts.sessions.fence(tenant.id.into()).await.unwrap();
     let role = async |role: &str| {
         app.run(&format!("UPDATE users SET role = {role} WHERE id = {}", app.id(editor.id()))).await;
     };

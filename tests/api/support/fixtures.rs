@@ -5,9 +5,7 @@
 //! the contract's example. What does not follow is said in [`Fixtures::thing`] and [`Fixtures::members`], and only there.
 use super::contract::dereference;
 use super::{Call, PASSWORD, Person, Tenant, TestApp};
-use bizcenter::auth::Actor;
 use bizcenter::contract::{Operation, Request, document, operations};
-use bizcenter::db::Origin;
 use bizcenter::db::one_time_tokens::Purpose;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -244,10 +242,9 @@ pub async fn everything(app: &TestApp) -> Everything {
     owner.post(list_of("comment_id")).json(&json!({"body": format!("@{username}")})).expect(201).await;
     owner.post(list_of("attendee_id")).json(&json!({"user_id": owner.id()})).expect(201).await;
     owner.post(&format!("{}/task", path("action_item_id"))).expect(201).await;
-    let (db, actor) =
-        (app.parts.db.clone(), Actor::authenticated(tenant.id.into(), owner.id().into(), Origin::default()));
+    let (db, id, user) = (app.parts.db.clone(), tenant.id.into(), owner.id().into());
     let behind = async move {
-        db.issue_token(&actor, Purpose::PasswordReset, true).await.unwrap().unwrap();
+        db.issue_token(id, user, Purpose::PasswordReset, true).await.unwrap().unwrap();
         db.seal_audit().await.unwrap();
     };
     app.by_hand(behind).await;

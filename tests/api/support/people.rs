@@ -5,7 +5,7 @@ use bizcenter::auth::Role;
 use bizcenter::base::password::Password;
 use bizcenter::base::queue::Claimant;
 use bizcenter::db::{Email, Origin};
-use bizcenter::resources::auth::Tenancy;
+use bizcenter::resources::auth::{AddedBy, Tenancy};
 use bizcenter::resources::users::NewUser;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -73,11 +73,12 @@ impl Tenant {
             is_superuser,
             email_verified: true,
         };
-        let (sign_in, tenant) = (self.app.parts.sign_in.clone(), self.id.into());
+        let (credentials, registration) = (self.app.parts.credentials.clone(), self.app.parts.registration.clone());
+        let tenancy = Tenancy::Existing(self.id.into(), role);
         let add = async move {
-            let password_hash = sign_in.passwords.hash(Claimant::server(), &Password::new(PASSWORD)).await.unwrap();
+            let password_hash = credentials.hash(Claimant::server(), &Password::new(PASSWORD)).await.unwrap();
             let new = NewUser { password_hash, ..new };
-            sign_in.add_user(Tenancy::Existing(tenant, role), new, None, Origin::default()).await.unwrap();
+            registration.add_user(tenancy, new, AddedBy::Themselves(Origin::default())).await.unwrap();
         };
         self.app.by_hand(add).await;
         self.app.visitor().sign_in(&email).await

@@ -6,7 +6,7 @@ use crate::base::error::Result;
 use crate::db::deadline::InTime;
 use crate::db::schema::contract_history as history;
 use crate::db::types::{ContractId, HistoryId, TenantId};
-use crate::db::{Any, ReadTx, RunQueryDsl, Statement, WriteTx};
+use crate::db::{Any, ReadTx, Statement, WriteTx};
 use crate::paged;
 use crate::resources::contracts::queries::{find, keys, sealed};
 use crate::resources::contracts::types::{Contract, ContractInput};
@@ -61,7 +61,7 @@ fn entry(tx: &WriteTx, after: &Contract, field: &str) -> Row {
         id: tx.new_id(),
         version: after.version,
         created_at: tx.now(),
-        changed_by: Some(tx.actor()).filter(|actor| !actor.0.is_nil()),
+        changed_by: tx.author().user(),
         field: field.to_owned(),
         from_value: None,
         to_value: None,

@@ -5,15 +5,14 @@ use super::{Own, Read, queries};
 use crate::api::tags::Tag;
 use crate::api::visitor::Visitor;
 use crate::api::{Also, Caller, Created, Deleted, Found, IdempotencyKey, IfNoneMatch, visitor};
-use crate::auth::Actor;
+use crate::auth::feeds;
 use crate::base::error::{Error, Result};
 use crate::base::opaque::{OpaqueToken, TokenKind};
 use crate::db::types::MeetingId;
-use crate::db::{Cost, Db, Origin, WriteScope, WriteTx};
+use crate::db::{Cost, Db, WriteScope, WriteTx};
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
 use std::slice;
-use uuid::Uuid;
 
 pub struct CalendarApi {
     pub db: Db,
@@ -89,7 +88,7 @@ impl FeedApi {
             if is_proven {
                 charge.take(slice::from_ref(&limit)).await?;
             }
-            self.reader(&token, &origin).await
+            feeds::reader(&self.db, &token, &origin).await
         };
         let reader = charge.prove(origin.ip, token.hash(), find).await?;
         if reader.is_some() && !is_proven {
@@ -99,16 +98,5 @@ impl FeedApi {
         let events =
             self.db.read_at(Cost::Long, &reader, async |tx| queries::events_of(tx, reader.actor()).await).await?;
         Ok(CalendarFile::of(&events, if_none_match))
-    }
-}
-
-impl FeedApi {
-    /// The user whose feed it is, if they are to be served.
-    async fn reader(&self, token: &OpaqueToken, origin: &Origin) -> Result<Option<Actor>> {
-        let nobody_yet = Actor::unproven(token.tenant(), Uuid::nil().into(), origin.clone());
-        let user = self.db.read(&nobody_yet, async |tx| queries::reader(tx, token).await).await?;
-        let Some(user) = user else { return Ok(None) };
-        let principal = self.db.principal(&nobody_yet, user).await?;
-        Ok(principal.map(|_| Actor::authenticated(token.tenant(), user, origin.clone())))
     }
 }

@@ -6,7 +6,7 @@ use crate::base::opaque::{OpaqueToken, TokenKind};
 use crate::db::deadline::InTime;
 use crate::db::schema::{calendar_feeds as feeds, meeting_attendees as attendees, meetings, users};
 use crate::db::sql::for_update;
-use crate::db::types::{CalendarFeedId, Instant, MeetingId, TenantId, UserId};
+use crate::db::types::{Instant, MeetingId, TenantId, UserId};
 use crate::db::{Audited, Change, ReadTx, RunQueryDsl, WriteTx};
 use crate::resources::meetings::attendees::Rsvp;
 use crate::resources::users as accounts;
@@ -79,14 +79,6 @@ pub async fn events_of(tx: &mut ReadTx, user: UserId) -> Result<Vec<Event>> {
 pub async fn feed_of(tx: &mut ReadTx, user: UserId) -> Result<Option<CalendarFeed>> {
     let feed = of_user(tx.tenant(), user).select(Stored::as_select()).first(tx).await.optional()?;
     Ok(feed.map(CalendarFeed::from))
-}
-
-/// The user whose feed a secret opens.
-pub async fn reader(tx: &mut ReadTx, token: &OpaqueToken) -> Result<Option<UserId>> {
-    let feed = feeds::table.filter(feeds::tenant_id.eq(tx.tenant()).and(feeds::id.eq(CalendarFeedId::from(token.id))));
-    let feed = feed.select((feeds::token_hash, feeds::user_id));
-    let feed: Option<(Vec<u8>, UserId)> = feed.first(tx).await.optional()?;
-    Ok(feed.filter(|(hash, _)| token.fits(hash)).map(|(_, user)| user))
 }
 
 /// Makes the actor's feed, in the place of an earlier one. 401 where the actor's sessions were ended since the request was let in,

@@ -129,7 +129,7 @@ pub async fn store(tx: &mut WriteTx, new: &[Comment]) -> Result<()> {
     tx.changed_in_bulk::<CommentId>(rows).await
 }
 
-/// The rows of new comments, and of whom they mention.
+/// The rows of new comments, and of the users whom they mention.
 fn rows(tenant: TenantId, new: &[Comment]) -> Statements<'static> {
     let row = |comment: &Comment| (comments::tenant_id.eq(tenant), comment.stored.clone());
     let some = new.chunks(MAX_ROWS);

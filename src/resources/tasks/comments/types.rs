@@ -85,8 +85,8 @@ crate::record! {
 }
 
 impl Owned for Comment {
-    fn owner(&self) -> UserId {
-        self.stored.author_id
+    fn owner(&self) -> Option<UserId> {
+        Some(self.stored.author_id)
     }
 }
 

@@ -15,16 +15,15 @@ use uuid::Uuid;
 #[derive(Debug, Clone, Object)]
 pub struct Invited {
     pub attendee: Attendee,
-    answers: UserId,
+    /// `None` for a guest from outside, for whom nobody answers.
+    answers: Option<UserId>,
 }
 
 impl Invited {
-    /// The answer is the invited user's own, or that of the `actor` whose verified address is invited, in one of its `forms`. The
-    /// answer of somebody from outside is nobody's.
+    /// The answer is the invited user's own, or that of the `actor` whose verified address is invited, in one of its `forms`.
     pub fn new(attendee: Attendee, actor: UserId, forms: &[String]) -> Self {
         let is_actors = attendee.email.as_ref().is_some_and(|email| forms.contains(email));
-        let by_address = if is_actors { actor } else { Uuid::nil().into() };
-        Self { answers: attendee.user_id.unwrap_or(by_address), attendee }
+        Self { answers: attendee.user_id.or(is_actors.then_some(actor)), attendee }
     }
 }
 
@@ -41,7 +40,7 @@ impl Resource for Invited {
 }
 
 impl Owned for Invited {
-    fn owner(&self) -> UserId {
+    fn owner(&self) -> Option<UserId> {
         self.answers
     }
 }

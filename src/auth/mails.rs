@@ -1,8 +1,36 @@
-//! The e-mails of sign-in. Each names its sender, and says what happened, what to do, and what to do if it was not you.
-use crate::services::mail::{Mail, SecurityEmail};
+//! The e-mails about accounts. Each names its sender, and says what happened, what to do, and what to do if it was not you.
+use super::mail_cap::{MailCap, MailKind};
+use crate::base::error::Result;
+use crate::db::jobs::{Job, JobContext};
+use crate::services::mail::{Mail, Mailer};
 use crate::services::mail_text::MailText;
+use serde::{Deserialize, Serialize};
 
-/// Where the links of letters lead: the pages of a front end.
+/// A mail that tells somebody what was done to their account.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct SecurityEmail {
+    /// Its members stand beside the other one, because jobs of earlier versions have nothing but them.
+    #[serde(flatten)]
+    pub mail: Mail,
+    /// Whether somebody has proved that the address is theirs.
+    #[serde(default)]
+    pub is_verified: bool,
+}
+
+impl Job for SecurityEmail {
+    const KIND: &'static str = "notice";
+    type Needs = (Mailer, MailCap);
+
+    async fn run(self, context: JobContext, (mailer, mail_cap): (Mailer, MailCap)) -> Result<()> {
+        let Self { mail, is_verified } = self;
+        match context.is_repeat || mail_cap.allows(MailKind::SecurityEmail, mail.to(), is_verified).await? {
+            true => mailer.send(context, mail).await,
+            false => Ok(()),
+        }
+    }
+}
+
+/// Writes the mails. Their links lead to the pages of a front end, where there is one.
 #[derive(Debug, Clone, Default)]
 pub struct EmailTemplates {
     pub app_url: Option<String>,

@@ -1,0 +1,61 @@
+//! The HTTP server around the operations: pages, CORS, limits of bodies and connections.
+use super::Parts;
+use super::api::{Api, service};
+use crate::api::guard;
+use crate::api::pages::pages;
+use crate::config::{Config, ServerConfig};
+use crate::contract;
+use crate::server::cors::exposed_headers;
+use crate::server::edge::{EdgeOptions, Ids, edge, refusal};
+use crate::server::paths::Paths;
+use crate::server::serve::ServeOptions;
+use crate::server::unsent::Unsent;
+use poem::{Endpoint, EndpointExt, Response, Route};
+use std::sync::Arc;
+
+/// What people open in a browser; these are not in the API contract.
+const PAGES: [&str; 5] = ["/openapi.json", "/openapi.yaml", "/docs", "/redoc", "/scalar"];
+
+/// The whole server: every operation behind its guard, the pages, and the edge around them.
+pub fn server(parts: &Parts, config: &Config) -> impl Endpoint<Output = Response> + 'static {
+    let api = service(parts).data(parts.authenticator.clone());
+    let mut methods = guard::allowed_methods::<Api>();
+    let route = if config.server.docs_enabled {
+        methods.extend(PAGES.map(|path| (path.to_owned(), "GET, HEAD, OPTIONS".to_owned())));
+        pages()
+    } else {
+        Route::new()
+    };
+    let paths = Paths::new(methods);
+    let options = EdgeOptions {
+        trusted_proxies: config.server.trusted_proxies.clone(),
+        max_body_bytes: config.server.max_body_bytes as u64,
+        request_timeout: config.server.request_timeout,
+        cors: config.cors.origins.clone(),
+        exposed_headers: exposed_headers(contract::response_headers(contract::document())),
+        hsts: !config.environment.is_development(),
+        ids: request_ids(parts),
+        allow: Arc::new(move |path| paths.allowed(path)),
+        old_paths: config.server.old_paths_enabled,
+        unsent: Unsent::new(config.server.max_unsent_bytes),
+    };
+    edge(route.nest("/", api), options)
+}
+
+/// How connections are served.
+pub fn serve_options(parts: &Parts, config: &ServerConfig) -> ServeOptions {
+    ServeOptions {
+        header_timeout: config.header_timeout,
+        write_timeout: config.write_timeout,
+        drain_timeout: config.drain_timeout,
+        max_connections: config.max_connections,
+        max_connections_per_address: config.max_connections_per_address,
+        trusted_proxies: config.trusted_proxies.clone(),
+        refusal: refusal(request_ids(parts)),
+    }
+}
+
+fn request_ids(parts: &Parts) -> Ids {
+    let env = parts.env.clone();
+    Arc::new(move || env.uuid().to_string())
+}

@@ -1,0 +1,69 @@
+//! What is done besides answering requests. A new job is a line here; the compiler asks for it where the job is written.
+use super::auth::Auth;
+use super::services::Services;
+use crate::auth::mail_cap::MailCap;
+use crate::auth::sessions::Sessions;
+use crate::auth::token_mail::TokenMailer;
+use crate::config::Config;
+use crate::db::Db;
+use crate::db::audit_chain::Retention;
+use crate::db::jobs::Registered;
+use crate::services::jobs::Jobs;
+use crate::services::mail::Mailer;
+use chrono::Duration;
+
+/// What jobs are given; each takes no more than its line says.
+pub struct Needs {
+    db: Db,
+    mailer: Mailer,
+    mail_cap: MailCap,
+    token_mailer: TokenMailer,
+    sessions: Sessions,
+    retention: Retention,
+}
+
+impl Needs {
+    pub fn new(config: &Config, services: &Services, auth: &Auth) -> Self {
+        let (Services { db, mailer, checkpoint_key, .. }, Auth { sessions, mail_cap, templates, .. }) =
+            (services, auth);
+        let (db, mailer, mail_cap, sessions) = (db.clone(), mailer.clone(), mail_cap.clone(), sessions.clone());
+        let kept = Duration::days(i64::from(config.audit.retention_days));
+        Self {
+            token_mailer: TokenMailer {
+                db: db.clone(),
+                mail_cap: mail_cap.clone(),
+                mailer: mailer.clone(),
+                templates: templates.clone(),
+            },
+            retention: Retention { db: db.clone(), kept, key: checkpoint_key.clone() },
+            db,
+            mailer,
+            mail_cap,
+            sessions,
+        }
+    }
+}
+
+/// Registers each job, and lets its type be one: see [`Registered`].
+macro_rules! jobs {
+    ($needs:ident: $($($job:ident)::+ => $how:ident($($argument:expr),+)),+ $(,)?) => {
+        $(impl Registered for crate::$($job)::+ {})+
+
+        /// All jobs of this server.
+        pub fn jobs($needs: Needs) -> Jobs {
+            Jobs::new($needs.db.clone())$(.$how::<crate::$($job)::+>($($argument),+))+
+        }
+    };
+}
+jobs! { needs:
+    services::mail::Mail => register(needs.mailer.clone()),
+    auth::mails::SecurityEmail => register((needs.mailer.clone(), needs.mail_cap.clone())),
+    auth::token_mail::SendReset => register(needs.token_mailer.clone()),
+    auth::token_mail::SendVerification => register(needs.token_mailer.clone()),
+    auth::sessions::RevokeSessions => register(needs.sessions.clone()),
+    resources::tenant::RemoveTenant => register((needs.db.clone(), needs.sessions.clone())),
+    db::audit_chain::SealAudit => every(Duration::seconds(2), needs.db.clone()),
+    db::audit_chain::PruneAudit => every(Duration::hours(1), needs.retention.clone()),
+    db::removal::RemoveExpired => every(Duration::hours(1), needs.db.clone()),
+    resources::contracts::ExpireContracts => every(Duration::hours(1), needs.db.clone()),
+}

@@ -1,0 +1,68 @@
+//! The layers below `auth`: the database, Redis, mail.
+use crate::base::env::Env;
+use crate::base::key_ring::KeyRing;
+use crate::base::metrics::Metrics;
+use crate::config::{Config, DatabaseConfig, MailConfig};
+use crate::db::audit_chain::CheckpointKey;
+use crate::db::connect::Target;
+use crate::db::{Db, DbOptions};
+use crate::resources::feed::Subscribers;
+use crate::services::cache::Cache;
+use crate::services::mail::Mailer;
+use crate::services::redis::{Redis, RedisOptions};
+use anyhow::Context;
+use secrecy::ExposeSecret;
+use std::sync::Arc;
+
+pub struct Services {
+    pub env: Env,
+    pub metrics: Metrics,
+    pub db: Db,
+    pub redis: Option<Redis>,
+    pub cache: Cache,
+    pub mailer: Mailer,
+    pub checkpoint_key: CheckpointKey,
+}
+
+impl Services {
+    pub fn new(config: &Config, env: Env) -> anyhow::Result<Self> {
+        let Config { database, encryption, .. } = config;
+        let metrics = Metrics::default();
+        let keys = KeyRing::new(&encryption.active, &encryption.keys, env.clone(), metrics.clone())?;
+        let options = DbOptions {
+            pool_size: database.pool_size,
+            acquire_timeout: database.acquire_timeout,
+            // Less than the request has: its answer then is that the statement was too slow, and nothing runs on after it.
+            statement_timeout: config.server.request_timeout * 9 / 10,
+            long_read_timeout: database.long_read_timeout,
+        };
+        let redis = redis(config)?;
+        Ok(Self {
+            db: Db::new(target(config)?, options, env.clone(), keys.clone(), Arc::new(Subscribers), &metrics),
+            cache: Cache::new(redis.clone(), metrics.clone()),
+            mailer: mailer(config)?,
+            checkpoint_key: CheckpointKey::new(keys.derived("audit checkpoints")),
+            redis,
+            metrics,
+            env,
+        })
+    }
+}
+
+/// The database that the settings name.
+pub fn target(config: &Config) -> anyhow::Result<Target> {
+    let DatabaseConfig { url, pooler, ca_file, .. } = &config.database;
+    Ok(Target::parse(url.expose(), ca_file.clone()).context("database.url")?.behind(*pooler))
+}
+
+fn redis(config: &Config) -> anyhow::Result<Option<Redis>> {
+    let Some(url) = &config.redis.url else { return Ok(None) };
+    let options = RedisOptions { pool_size: config.redis.pool_size, timeout: config.redis.timeout };
+    Ok(Some(Redis::new(url.expose_secret(), options)?))
+}
+
+fn mailer(config: &Config) -> anyhow::Result<Mailer> {
+    let MailConfig { smtp_url, from, .. } = &config.mail;
+    let url = smtp_url.as_ref().map(|url| url.expose_secret());
+    Mailer::new(url, from, config.environment.is_development())
+}

@@ -1,0 +1,156 @@
+//! The rows of one page of a list: sorted by a column and then by id, after the place that a cursor names.
+#![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
+use super::RunQueryDsl;
+use super::any::{Any, AnyConnection};
+use super::lease::ReadTx;
+use super::sql::{Uncached, uncached};
+use crate::base::error::Result;
+use diesel::dsl::{Asc, Desc};
+use diesel::expression::{AppearsOnTable, AsExpression, Expression, ValidGrouping, is_aggregate};
+use diesel::prelude::*;
+use diesel::query_builder::{AsQuery, AstPass, QueryFragment};
+use diesel::query_dsl::methods::{FilterDsl, OrderDsl};
+use diesel::sql_types::{Bool, SingleValue};
+use diesel_async::methods::LoadQuery;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+/// Loads the rows of one page, one more than it shows, and counts the whole list where that is asked for:
+/// `paged!(tx, list, matching(tenant, list), Task::as_select(), (tasks::id, TaskId), { column => (key, type), … })`. Beside each
+/// column stands the type that its last value is read back into from the cursor. [`crate::db::page`] does the work.
+#[macro_export]
+macro_rules! paged {
+    ($tx:expr, $list:expr, $matching:expr, $select:expr, ($id:expr, $id_type:ty), {
+        $($column:pat => ($key:expr, $key_type:ty)),+ $(,)?
+    }) => {{
+        debug_assert!($list.q.is_none() || $tx.is_long(), "a search needs a long read");
+        let descending = $list.sort.descending;
+        let sorted = match $list.sort.by {
+            $($column => {
+                let place = $list.after::<$key_type, $id_type>()?;
+                $crate::db::page::in_order($matching, $key, $id, descending, place)
+            }),+
+        };
+        let rows = sorted.limit($list.limit()).offset($list.offset()?).select($select);
+        let count = $list.is_counted().then(|| $matching.count());
+        $crate::db::page::load($tx, rows, count).await?
+    }};
+}
+
+/// Whether a row comes after a place in the order by `key` and then by `id`.
+///
+/// The comparison of the key alone says nothing new, but PostgreSQL starts its scan of the index there. Without it, the scan would
+/// start at the top.
+pub struct After<K, I, V, W> {
+    key: K,
+    id: I,
+    last_key: V,
+    last_id: W,
+    descending: bool,
+}
+
+impl<K, I, V, W> Expression for After<K, I, V, W> {
+    type SqlType = Bool;
+}
+impl<K, I, V, W, QS> AppearsOnTable<QS> for After<K, I, V, W>
+where
+    K: AppearsOnTable<QS>,
+    I: AppearsOnTable<QS>,
+    V: AppearsOnTable<QS>,
+    W: AppearsOnTable<QS>,
+{
+}
+impl<K, I, V, W, G> ValidGrouping<G> for After<K, I, V, W> {
+    type IsAggregate = is_aggregate::Never;
+}
+
+impl<K, I, V, W> QueryFragment<Any> for After<K, I, V, W>
+where
+    K: QueryFragment<Any>,
+    I: QueryFragment<Any>,
+    V: QueryFragment<Any>,
+    W: QueryFragment<Any>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Any>) -> QueryResult<()> {
+        let Self { key, id, last_key, last_id, descending } = self;
+        let (at_or_after, after) = if *descending { (" <= ", " < ") } else { (" >= ", " > ") };
+        out.push_sql("(");
+        compare(key, at_or_after, last_key, &mut out)?;
+        out.push_sql(" AND (");
+        compare(key, after, last_key, &mut out)?;
+        out.push_sql(" OR (");
+        compare(key, " = ", last_key, &mut out)?;
+        out.push_sql(" AND ");
+        compare(id, after, last_id, &mut out)?;
+        out.push_sql(")))");
+        Ok(())
+    }
+}
+
+fn compare<'b>(
+    left: &'b impl QueryFragment<Any>,
+    comparison: &str,
+    right: &'b impl QueryFragment<Any>,
+    out: &mut AstPass<'_, 'b, Any>,
+) -> QueryResult<()> {
+    left.walk_ast(out.reborrow())?;
+    out.push_sql(comparison);
+    right.walk_ast(out.reborrow())
+}
+
+/// Sorts boxed rows by a column and then by id, and goes on after a place, which is the column's value and the id of a row.
+pub fn in_order<Q, K, I, V, W>(rows: Q, key: K, id: I, descending: bool, place: Option<(V, W)>) -> Q
+where
+    K: ExpressionMethods + Clone,
+    K::SqlType: SingleValue,
+    I: ExpressionMethods + Clone,
+    I::SqlType: SingleValue,
+    V: AsExpression<K::SqlType>,
+    W: AsExpression<I::SqlType>,
+    Q: OrderDsl<(Asc<K>, Asc<I>), Output = Q>
+        + OrderDsl<(Desc<K>, Desc<I>), Output = Q>
+        + FilterDsl<After<K, I, V::Expression, W::Expression>, Output = Q>,
+{
+    let rows = match place {
+        None => rows,
+        Some((last_key, last_id)) => {
+            let (last_key, last_id) = (last_key.as_expression(), last_id.as_expression());
+            FilterDsl::filter(rows, After { key: key.clone(), id: id.clone(), last_key, last_id, descending })
+        }
+    };
+    match descending {
+        false => OrderDsl::order(rows, (key.asc(), id.asc())),
+        true => OrderDsl::order(rows, (key.desc(), id.desc())),
+    }
+}
+
+/// Loads the rows of a page, and counts the whole list where a count is asked for. Neither statement is kept prepared: there are
+/// too many texts of them.
+///
+/// The future is boxed. The compiler can't show of one that names the types of the queries that it is `Send` for every lifetime.
+pub fn load<R, C, T>(tx: &mut ReadTx, rows: R, count: Option<C>) -> BoxFuture<'_, Result<(Vec<T>, Option<i64>)>>
+where
+    R: AsQuery,
+    Uncached<R::Query>: LoadQuery<'static, AnyConnection, T> + Send + 'static,
+    C: AsQuery,
+    Uncached<C::Query>: LoadQuery<'static, AnyConnection, i64> + Send + 'static,
+    T: Send + 'static,
+{
+    let (rows, count) = (uncached(rows), count.map(uncached));
+    async move {
+        let total = match count {
+            Some(count) => all(tx, count).await?.pop(),
+            None => None,
+        };
+        Ok((all(tx, rows).await?, total))
+    }
+    .boxed()
+}
+
+fn all<Q, T>(tx: &mut ReadTx, query: Q) -> BoxFuture<'_, QueryResult<Vec<T>>>
+where
+    Q: LoadQuery<'static, AnyConnection, T> + 'static,
+    T: Send + 'static,
+{
+    query.load(tx).boxed()
+}

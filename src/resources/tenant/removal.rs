@@ -1,0 +1,21 @@
+//! What follows the deletion of a tenant.
+use crate::auth::sessions::Sessions;
+use crate::base::error::Result;
+use crate::db::Db;
+use crate::db::jobs::{Job, JobContext};
+use serde::{Deserialize, Serialize};
+
+/// Removes all that is left of a tenant that was deleted: what Redis keeps of its sessions, then its rows.
+#[derive(Serialize, Deserialize)]
+pub struct RemoveTenant {}
+
+impl Job for RemoveTenant {
+    const KIND: &'static str = "remove_tenant";
+    type Needs = (Db, Sessions);
+
+    async fn run(self, context: JobContext, (db, sessions): (Db, Sessions)) -> Result<()> {
+        let tenant = context.tenant()?;
+        sessions.revoke_tenant(tenant).await?;
+        db.remove_tenant(tenant).await
+    }
+}
