@@ -7,7 +7,7 @@ use crate::auth::token_mail::TokenMailer;
 use crate::config::Config;
 use crate::db::Db;
 use crate::db::audit_chain::Retention;
-use crate::db::jobs::Registered;
+use crate::db::jobs::RegisteredJob;
 use crate::services::jobs::Jobs;
 use crate::services::mail::Mailer;
 use chrono::Duration;
@@ -44,10 +44,10 @@ impl Needs {
     }
 }
 
-/// Registers each job, and lets its type be one: see [`Registered`].
+/// Registers each job, and lets its type be one: see [`RegisteredJob`].
 macro_rules! jobs {
     ($needs:ident: $($($job:ident)::+ => $how:ident($($argument:expr),+)),+ $(,)?) => {
-        $(impl Registered for crate::$($job)::+ {})+
+        $(impl RegisteredJob for crate::$($job)::+ {})+
 
         /// All jobs of this server.
         pub fn jobs($needs: Needs) -> Jobs {

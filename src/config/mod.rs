@@ -1,6 +1,6 @@
 //! The server's settings: one section a file, each validates itself; all problems are found at once.
 //!
-//! A setting is declared in one place: as a field of its section, with its text, type, names and default ([`declare`]). The
+//! A setting is declared in one place: as a field of its section, with its text, type, names and default (`declare.rs`). The
 //! reference of all settings, `default.toml`, is printed from the declarations.
 
 mod audit;

@@ -27,7 +27,7 @@ use std::sync::LazyLock;
 pub const JSON: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
 pub const YAML: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.yaml"));
 
-/// The same in brotli and in gzip, for [`pages`].
+/// The same in brotli and in gzip, for `api::pages`.
 pub const JSON_PACKED: [&[u8]; 2] = [
     include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json.br")),
     include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json.gz")),

@@ -1,44 +1,16 @@
 //! API keys as a request needs them: their service accounts, and whether they still are good.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
-use super::principals::{Principal, Row, columns, serveable};
+use super::principals::{Principal, Row, columns, good_keys, serveable};
 use super::roles::Role;
-use super::types::{ApiKeyId, Instant, TenantId, UserId};
+use super::types::{ApiKeyId, Instant, UserId};
 use super::{Audited, Db, Execute, ReadTx, RunQueryDsl, Scope, WriteScope, WriteTx};
 use crate::base::error::Result;
-use crate::db::schema::{api_keys, users};
+use crate::db::schema::api_keys;
 use chrono::Duration;
-use diesel::dsl::exists;
 use diesel::prelude::*;
 
 /// How exactly the last use of a key is known; every request would be a write otherwise.
 const LAST_USED_STEP: Duration = Duration::minutes(1);
-
-/// Whether a key is good, if its secret is: it has not expired, its service account may act, and the person who made it may
-/// act too, in no role below the key's. Earlier versions let keys make keys: those outlived both, and are good no more.
-#[diesel::dsl::auto_type]
-pub fn is_good(now: Instant) -> _ {
-    let account = users::table
-        .filter(users::tenant_id.eq(api_keys::tenant_id))
-        .filter(users::id.eq(api_keys::user_id))
-        .filter(users::is_active.eq(true))
-        .filter(users::deleted_at.is_null());
-    let maker = users::table
-        .filter(users::tenant_id.eq(api_keys::tenant_id))
-        .filter(users::id.eq(api_keys::created_by))
-        .filter(users::kind.eq("person"))
-        .filter(users::is_active.eq(true))
-        .filter(users::deleted_at.is_null())
-        .filter(users::role.ge(api_keys::role));
-    let is_in_time = api_keys::expires_at.is_null().or(api_keys::expires_at.assume_not_null().gt(now));
-    is_in_time.and(exists(account)).and(exists(maker))
-}
-
-/// The tenant's keys that are good.
-#[diesel::dsl::auto_type(no_type_alias)]
-pub(super) fn good(tenant: TenantId, now: Instant) -> _ {
-    let good: is_good = is_good(now);
-    api_keys::table.filter(api_keys::tenant_id.eq(tenant)).filter(good)
-}
 
 /// A key that is good, if its secret is.
 pub struct StoredKey {
@@ -62,7 +34,7 @@ impl Db {
         type KeyRow = (Vec<u8>, UserId, Role, Option<Instant>);
         let query = async |tx: &mut ReadTx| {
             let (tenant, now) = (tx.tenant(), tx.now());
-            let key = good(tenant, now).filter(api_keys::id.eq(id));
+            let key = good_keys(tenant, now).filter(api_keys::id.eq(id));
             let key = key.select((api_keys::key_hash, api_keys::user_id, api_keys::role, api_keys::last_used_at));
             let key: Option<KeyRow> = key.first(tx).await.optional()?;
             let Some((hash, user, role, last_used_at)) = key else { return Ok(None) };

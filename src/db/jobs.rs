@@ -45,7 +45,7 @@ const SEALED_AT_ONCE: i64 = 100;
     label = "this job is not registered",
     note = "add a line for it to `jobs!` in src/app/jobs.rs, which says what it is given"
 )]
-pub trait Registered {}
+pub trait RegisteredJob {}
 
 /// Work that is done after a commit, by any server: what it is given, and how it is done. What it is given is kept encrypted, as
 /// mails have tokens in them.
@@ -54,7 +54,7 @@ pub trait Registered {}
     label = "only a job can be enqueued",
     note = "implement `Job` for it; it is stored as JSON, and so it needs `Serialize` and `Deserialize` as well"
 )]
-pub trait Job: Registered + Serialize + DeserializeOwned + Send + Sync + 'static {
+pub trait Job: RegisteredJob + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The name in the database. It never changes: jobs of earlier versions wait under it.
     const KIND: &'static str;
     /// How long a server has such a job before it counts as dead, and another may take it.

@@ -1,8 +1,7 @@
 //! What a user is at this moment: looked up at each request, as tokens may be older.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
-use super::api_keys::good;
 use super::roles::{Role, UserKind};
-use super::types::{SessionId, TenantId, UserId};
+use super::types::{Instant, SessionId, TenantId, UserId};
 use super::{Db, ReadTx, RunQueryDsl, Scope, WriteScope};
 use crate::base::error::Result;
 use crate::db::schema::{api_keys, sessions, tenants, users};
@@ -79,6 +78,33 @@ pub(super) fn serveable(tenant: TenantId, user: UserId) -> _ {
         .filter(tenants::deleted_at.is_null())
 }
 
+/// Whether a key is good, if its secret is: it has not expired, its service account may act, and the person who made it may
+/// act too, in no role below the key's. Earlier versions let keys make keys: those outlived both, and are good no more.
+#[diesel::dsl::auto_type]
+pub fn is_good_key(now: Instant) -> _ {
+    let account = users::table
+        .filter(users::tenant_id.eq(api_keys::tenant_id))
+        .filter(users::id.eq(api_keys::user_id))
+        .filter(users::is_active.eq(true))
+        .filter(users::deleted_at.is_null());
+    let maker = users::table
+        .filter(users::tenant_id.eq(api_keys::tenant_id))
+        .filter(users::id.eq(api_keys::created_by))
+        .filter(users::kind.eq("person"))
+        .filter(users::is_active.eq(true))
+        .filter(users::deleted_at.is_null())
+        .filter(users::role.ge(api_keys::role));
+    let is_in_time = api_keys::expires_at.is_null().or(api_keys::expires_at.assume_not_null().gt(now));
+    is_in_time.and(diesel::dsl::exists(account)).and(diesel::dsl::exists(maker))
+}
+
+/// The tenant's keys that are good.
+#[diesel::dsl::auto_type(no_type_alias)]
+pub(super) fn good_keys(tenant: TenantId, now: Instant) -> _ {
+    let good: is_good_key = is_good_key(now);
+    api_keys::table.filter(api_keys::tenant_id.eq(tenant)).filter(good)
+}
+
 impl ReadTx {
     /// The principal of a user who may be served. A service account has at most the rights of its key, while the key is valid.
     pub async fn principal_of(&mut self, user: UserId) -> Result<Option<Principal>> {
@@ -90,7 +116,7 @@ impl ReadTx {
         match kind {
             UserKind::Person => Ok(Some(principal)),
             UserKind::Service => {
-                let key = good(tenant, now).filter(api_keys::user_id.eq(user)).select(api_keys::role);
+                let key = good_keys(tenant, now).filter(api_keys::user_id.eq(user)).select(api_keys::role);
                 let role: Option<Role> = key.first(self).await.optional()?;
                 Ok(role.map(|role| principal.at_most(role)))
             }

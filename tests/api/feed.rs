@@ -21,12 +21,15 @@ use uuid::Uuid;
 /// What a subscriber does at a moment of a change.
 type Moment = for<'a> fn(&'a Subscriber, &'a mut WriteTx, &'a Change<'_>) -> BoxFuture<'a, Result<()>>;
 
+/// A moment, and how many rows of the record and of the audit log there were.
+type Seen = (&'static str, i64, i64);
+
 #[derive(Clone)]
 struct Subscriber {
     before: Moment,
     after: Moment,
     /// What was seen: the moment, how many tasks there were, and how many audit rows.
-    seen: Arc<Mutex<Vec<(&'static str, i64, i64)>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
     /// A name to sign in by that nobody has.
     name: String,
 }

@@ -4,7 +4,7 @@ mod loops;
 use crate::support::{Kind, Tenant, TestApp};
 use bizcenter::base::error::Error;
 use bizcenter::db::Origin;
-use bizcenter::db::jobs::{Claimed, Job, JobContext, Registered};
+use bizcenter::db::jobs::{Claimed, Job, JobContext, RegisteredJob};
 use bizcenter::services::jobs::Jobs;
 use chrono::Duration;
 use futures_util::future::{join, join_all};
@@ -242,7 +242,7 @@ async fn a_job_of_a_kind_that_nobody_knows_yet_waits_untouched() {
 #[derive(Serialize, Deserialize)]
 struct OfTomorrow {}
 
-impl Registered for OfTomorrow {}
+impl RegisteredJob for OfTomorrow {}
 impl Job for OfTomorrow {
     const KIND: &'static str = "of_tomorrow";
     type Needs = Arc<AtomicUsize>;

@@ -6,8 +6,8 @@ use crate::api::list::{Batch, List, Page, PlainSort};
 use crate::auth::Role;
 use crate::base::error::{Error, Result};
 use crate::base::opaque::{OpaqueToken, TokenKind};
-use crate::db::api_keys::is_good;
 use crate::db::deadline::InTime;
+use crate::db::principals::is_good_key;
 use crate::db::schema::api_keys;
 use crate::db::sql::for_update;
 use crate::db::types::{ApiKeyId, Instant, TenantId, UserId};
@@ -27,7 +27,7 @@ fn all(tenant: TenantId) -> api_keys::BoxedQuery<'static, Any> {
 }
 
 pub async fn list(tx: &mut ReadTx, list: &List<ApiKeyFilter>) -> Result<Page<ApiKey>> {
-    let (tenant, columns) = (tx.tenant(), (Stored::as_select(), is_good(tx.now())));
+    let (tenant, columns) = (tx.tenant(), (Stored::as_select(), is_good_key(tx.now())));
     let (rows, total): (Vec<(Stored, bool)>, _) = paged!(tx, list, all(tenant).filter(InTime), columns, (api_keys::id, ApiKeyId), {
         PlainSort::CreatedAt => (api_keys::created_at, Instant),
     });
@@ -37,13 +37,13 @@ pub async fn list(tx: &mut ReadTx, list: &List<ApiKeyFilter>) -> Result<Page<Api
 /// The next keys that a person made, in the order of their ids.
 pub async fn made_by(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<ApiKey>> {
     let rows = batch!(all(tx.tenant()), api_keys::created_by.eq(user), next, (api_keys::id, ApiKeyId));
-    let rows = rows.select((Stored::as_select(), is_good(tx.now())));
+    let rows = rows.select((Stored::as_select(), is_good_key(tx.now())));
     let rows: Vec<(Stored, bool)> = rows.load(tx).await?;
     Ok(rows.into_iter().map(ApiKey::from).collect())
 }
 
 pub async fn find(tx: &mut ReadTx, id: ApiKeyId) -> Result<ApiKey> {
-    let row = one(tx.tenant(), id).select((Stored::as_select(), is_good(tx.now())));
+    let row = one(tx.tenant(), id).select((Stored::as_select(), is_good_key(tx.now())));
     let row: (Stored, bool) = row.first(tx).await?;
     Ok(row.into())
 }
@@ -97,7 +97,7 @@ pub async fn delete_all(tx: &mut WriteTx, maker: UserId) -> Result<Vec<UserId>> 
     let theirs = api_keys::tenant_id.eq(tenant).and(api_keys::created_by.eq(maker));
     let locked = for_update(api_keys::table.filter(theirs).order(api_keys::id).select(api_keys::id));
     let _: Vec<ApiKeyId> = locked.get_results(tx).await?;
-    let keys = api_keys::table.filter(theirs).select((Stored::as_select(), is_good(now)));
+    let keys = api_keys::table.filter(theirs).select((Stored::as_select(), is_good_key(now)));
     let keys: Vec<(Stored, bool)> = keys.load(tx).await?;
     let mut accounts = vec![];
     for key in keys.into_iter().map(ApiKey::from) {

@@ -3,7 +3,7 @@ use super::{count, idle, invite, unsealed};
 use crate::support::TestApp;
 use bizcenter::base::error::Result;
 use bizcenter::db::Origin;
-use bizcenter::db::jobs::{Job, JobContext, Queue, Registered};
+use bizcenter::db::jobs::{Job, JobContext, Queue, RegisteredJob};
 use bizcenter::services::jobs::Jobs;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ const SHORT: Duration = Duration::from_millis(300);
 #[derive(Serialize, Deserialize)]
 struct Nap(Duration);
 
-impl Registered for Nap {}
+impl RegisteredJob for Nap {}
 impl Job for Nap {
     const KIND: &'static str = "nap";
     type Needs = Tally;
@@ -153,7 +153,7 @@ async fn what_is_begun_when_they_stop_is_finished_and_the_rest_is_left_to_others
 #[derive(Serialize, Deserialize)]
 struct Hang {}
 
-impl Registered for Hang {}
+impl RegisteredJob for Hang {}
 impl Job for Hang {
     const KIND: &'static str = "hang";
     const LEASE: Duration = Duration::from_secs(1);

@@ -105,7 +105,7 @@ async fn who_guesses_keys_is_refused_before_the_database_is_asked() {
     let (known, unknown) = (api_key(&tenant.owner).await, api_key(&tenant.owner).await);
     let guess = || {
         let id = app.parts.env.uuid();
-        OpaqueToken::new(TokenKind::ApiKey, tenant.id.into(), id, &app.parts.env).print()
+        OpaqueToken::new(TokenKind::ApiKey, tenant.id, id, &app.parts.env).print()
     };
     let used = by_key(&app, &known, &here).await.expect(200);
     assert_eq!(counts(&used), ["api-key 1000000/3600: 999999"]);

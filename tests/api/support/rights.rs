@@ -1,4 +1,4 @@
-//! `openapi/operations.txt`, read: who may call which operation.
+//! `openapi/operations.txt`, read: the roles that may call each operation.
 use bizcenter::auth::Role;
 use std::collections::BTreeMap;
 
