@@ -329,7 +329,7 @@ async fn no_column_has_a_type_that_the_driver_must_look_up() {
     );
     let columns = rows(&mut TestApp::start().await.database.connect().await, &sql).await;
     let of_schema: usize = declared(Kind::Postgres).values().map(|table| table.columns.len()).sum();
-    assert_eq!(columns.len(), of_schema, "the columns that were looked at, and those of src/schema.rs");
+    assert_eq!(columns.len(), of_schema, "the columns that were looked at, and those of src/db/schema.rs");
     let others: Vec<_> = columns.iter().filter(|column| column[2] != "false").collect();
     assert!(others.is_empty(), "{others:?}");
 }

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// By name: whether it may be null. The types are each database's own; the catalogue tests hold them to `src/schema.rs`.
+    /// By name: whether it may be null. The types are each database's own; the catalogue tests hold them to `src/db/schema.rs`.
     columns: BTreeMap<String, bool>,
     /// Keys and constraints, as they are written.
     constraints: BTreeSet<String>,
