@@ -1,4 +1,4 @@
-//! Sign-in: passwords, tokens, sessions, limits.
+//! Builds what sign-in needs from the configuration: passwords, tokens, sessions and limits.
 use super::services::Services;
 use crate::auth::access_token::AccessTokens;
 use crate::auth::attempts::Attempts;
@@ -80,7 +80,7 @@ fn credentials(config: &Config, services: &Services) -> Credentials {
     )
 }
 
-/// Sessions in the place that the settings name. A server without Redis keeps them in the database.
+/// Builds the session store that `auth.session_store` selects. A server without Redis keeps sessions in the database.
 fn sessions(config: &Config, Services { env, db, redis, .. }: &Services) -> anyhow::Result<Sessions> {
     let redis = match config.auth.session_store {
         SessionStore::Auto | SessionStore::Redis => redis.clone(),
@@ -110,10 +110,10 @@ fn signing_keys(auth: &AuthConfig) -> anyhow::Result<SigningKeys> {
     }
 }
 
-/// Reads the private key in PEM, and the one before it.
+/// A function that reads the private key and, during a rotation, the previous key. Both are in PEM.
 pub(super) type ReadKeys = fn(&str, Option<&str>) -> anyhow::Result<SigningKeys>;
 
-/// What reads the key pairs of an algorithm; none where it has a secret.
+/// Returns the function that reads the key pairs of an algorithm. `None` for HS256, which has a secret and no key pair.
 pub(super) fn key_pairs(algorithm: JwtAlgorithm) -> Option<ReadKeys> {
     match algorithm {
         JwtAlgorithm::Hs256 => None,

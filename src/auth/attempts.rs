@@ -1,5 +1,6 @@
-//! Guessing passwords: after some failures by a name, on an account, or from an address, each further try has to wait, twice
-//! as long each time. A try counts before the password is looked at, so that many at once are no way around.
+//! Limits the guessing of passwords. After some failures for a name, an account or an IP address, each further try has
+//! to wait, and the wait doubles each time. A try is counted before the password is checked, so that parallel tries
+//! can't get around the limit.
 use super::limits::network;
 use crate::base::crypto::sha256_hex;
 use crate::base::env::Env;
@@ -12,45 +13,48 @@ use std::net::IpAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-/// The longest wait, and how long failures are remembered.
+/// The longest wait. Failures are remembered for the same time.
 const MEMORY: Duration = Duration::from_secs(15 * 60);
 const MEMORY_MICROS: i64 = 15 * 60 * 1_000_000;
 const FIRST_WAIT_MICROS: i64 = 1_000_000;
 
 const MAX_KEYS: u64 = 200_000;
 
-/// What is remembered of an account or an address; times in microseconds since 1970.
+/// The failures of one name, account or address. Times are in microseconds since 1970.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Failures {
     count: u32,
     last: i64,
-    /// No try before this time.
+    /// A try before this time is refused.
     until: i64,
 }
 
-/// One more try: what is remembered if it fails, or how long it has to wait.
+/// Counts one more try as a failure and returns the new record. If the try comes too early, returns how long it has to
+/// wait as the error.
 fn next_failure(failures: Failures, now: i64, threshold: u32) -> Result<Failures, Duration> {
     if now < failures.until {
-        let wait = (failures.until - now).min(MEMORY_MICROS); // a clock that was turned back
+        let wait = (failures.until - now).min(MEMORY_MICROS); // the clock may have been turned back
         return Err(Duration::from_micros(wait.unsigned_abs()));
     }
-    let is_forgotten = now - failures.last.max(failures.until) >= MEMORY_MICROS; // a wait is no time of good conduct
+    // The memory starts at the end of the last wait, because no try was possible while it lasted.
+    let is_forgotten = now - failures.last.max(failures.until) >= MEMORY_MICROS;
     let before = if is_forgotten { 0 } else { failures.count };
     let count = before.saturating_add(1);
     let wait = match count.checked_sub(threshold) {
         Some(beyond) => (FIRST_WAIT_MICROS << beyond.min(20)).min(MEMORY_MICROS),
         None => 0,
     };
-    let until = if wait == 0 { 0 } else { now + wait }; // tries at once don't come in the order of their times
+    // Without a wait this is 0 and not `now`: a parallel try with an earlier time may come later and must not be refused.
+    let until = if wait == 0 { 0 } else { now + wait };
     Ok(Failures { count, last: now, until })
 }
 
-/// The try turned out to be none: its failure is taken back.
+/// Takes one failure back: the password of the try was right, or was not checked.
 fn forgiven(failures: Failures) -> Failures {
     Failures { count: failures.count.saturating_sub(1), until: 0, ..failures }
 }
 
-/// [`next_failure`] in Redis: answers how long the try has to wait.
+/// [`next_failure`] as a Redis script. It returns how long the try has to wait, in microseconds.
 static COUNT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -71,7 +75,7 @@ redis.call('PEXPIRE', KEYS[1], number(math.ceil((wait + memory) / 1000)))
 return 0",
     )
 });
-/// [`forgiven`] in Redis.
+/// [`forgiven`] as a Redis script.
 static FORGIVE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -86,22 +90,24 @@ static CLEAR: LazyLock<Script> = LazyLock::new(|| Script::new("redis.call('DEL',
 /// Counts failed sign-ins.
 #[derive(Clone)]
 pub struct Attempts {
-    /// Failures by a name or on an account, and from an address, before tries have to wait; none where limits are off.
+    /// The numbers of failures after which tries have to wait: first for a name or an account, second for an address.
+    /// `None` if limits are off.
     thresholds: Option<(u32, u32)>,
     redis: Option<Redis>,
     local: Cache<String, Failures>,
     env: Env,
 }
 
-/// A try that was let through; say how it ended.
+/// A try that was let through and is counted as a failure. The caller calls [`Attempt::succeed`] if the password was
+/// right and [`Attempt::discard`] if it was not checked. After a wrong password the caller drops the try.
 #[must_use]
 pub struct Attempt<'a> {
     attempts: &'a Attempts,
-    /// What is forgotten once the password was right.
+    /// The keys with failures that are deleted if the password is right.
     own: Vec<String>,
     address: String,
-    /// The account has failed too often by another name. The caller has to answer as to a wrong password: an answer that asks
-    /// to wait would reveal which two names belong to one person.
+    /// Whether the account has to wait because of failures by its other name. The caller must then answer as if the
+    /// password were wrong: an answer that asks to wait would reveal that both names belong to one person.
     pub is_locked: bool,
 }
 
@@ -111,8 +117,9 @@ impl Attempts {
         Self { thresholds, redis, local, env }
     }
 
-    /// Counts a try to sign in by a name, known or not: 429 where that name has to wait. `account` is the user who has
-    /// the name, or the name once more where no user has it, so that both take as long.
+    /// Counts a try to sign in by a name, whether or not the name exists. Fails with 429 if the name or the address has
+    /// to wait. `account` is the id of the user with that name, or the name itself if there is no such user, so that
+    /// both cases take equally long.
     pub async fn begin(&self, name: &str, account: &str, ip: Option<IpAddr>) -> Result<Attempt<'_>> {
         let mut attempt = self.begin_one(name_key(name), ip).await?;
         if let Some((of_account, _)) = self.thresholds {
@@ -129,8 +136,8 @@ impl Attempts {
         Ok(attempt)
     }
 
-    /// Counts a guess of one's current password, for itself: failed sign-ins must not keep the user who is signed in
-    /// from changing it.
+    /// Counts a try to enter the current password by a user who is signed in. These tries have a count of their own,
+    /// because failed sign-ins must not keep the user from changing the password.
     pub async fn begin_reauthentication(&self, user: UserId, ip: Option<IpAddr>) -> Result<Attempt<'_>> {
         self.begin_one(reauthentication_key(user), ip).await
     }
@@ -147,7 +154,7 @@ impl Attempts {
         Ok(Attempt { attempts: self, own: vec![own], address, is_locked: false })
     }
 
-    /// Forgets all failures of a user, who has proved by other means that they are the one.
+    /// Deletes all failures of a user who has proved in another way that the account is theirs.
     pub async fn reset(&self, user: UserId, names: &[&str]) {
         if self.thresholds.is_some() {
             let keys = [account_key(&user.to_string()), reauthentication_key(user)];
@@ -180,7 +187,7 @@ impl Attempts {
         }
     }
 
-    /// None where there is no Redis, or it is away: then it is counted in process.
+    /// Runs a script in Redis. Returns `None` if there is no Redis or it is away. The caller then counts in process.
     async fn shared(&self, script: &ScriptInvocation<'_>) -> Result<Option<i64>> {
         match &self.redis {
             Some(redis) => redis.run_unless_away(script).await,
@@ -188,7 +195,8 @@ impl Attempts {
         }
     }
 
-    /// How long to wait where the change is refused.
+    /// Changes the failures that are kept in process. Returns how long to wait if `change` refuses the try, and zero
+    /// otherwise.
     fn locally(&self, key: &str, change: impl Fn(Failures) -> Result<Failures, Duration>) -> Duration {
         let mut wait = Duration::ZERO;
         self.local.entry_by_ref(key).and_upsert_with(|entry| {
@@ -203,7 +211,8 @@ impl Attempts {
 }
 
 impl Attempt<'_> {
-    /// The password was right: the failures are forgotten, and this try of the address.
+    /// Ends a try with the right password. Deletes the failures of the name and the account, and takes this try back
+    /// from the count of the address.
     pub async fn succeed(self) {
         let Self { attempts, own, address, is_locked: _ } = self;
         if attempts.thresholds.is_some() {
@@ -214,7 +223,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Nobody looked at the password: the server was at fault.
+    /// Ends a try in which the server failed before it had checked the password. Takes the try back from all counts.
     pub async fn discard(self) {
         let Self { attempts, own, address, is_locked: _ } = self;
         if attempts.thresholds.is_some() {
@@ -308,7 +317,7 @@ mod tests {
         assert!(attempts.begin("ada", &account, None).await.is_err());
         let other = attempts.begin("ada@example.com", &account, None).await.unwrap();
         assert!(other.is_locked);
-        other.discard().await; // which forgives nothing that was not counted
+        other.discard().await; // this takes back only what was counted: not the failures of the locked account
         assert!(attempts.begin("ada@example.com", &account, None).await.unwrap().is_locked);
         assert!(attempts.begin_reauthentication(user, None).await.is_ok());
         attempts.reset(user, &["ada", "ada@example.com"]).await;

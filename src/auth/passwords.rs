@@ -1,6 +1,6 @@
-//! Passwords, hashed by bcrypt on threads of their own: at most one a core, so that a storm of sign-ins does not slow
-//! the other requests. Turns go round over tenants and visitors' addresses, so that one of them does not hold up the others'
-//! sign-ins.
+//! Hashes and checks passwords with bcrypt. This runs on threads of its own, at most one for each core, so that many
+//! sign-ins at once do not slow the other requests. Tenants and visitors' addresses take turns, so that one of them
+//! does not delay the sign-ins of the others.
 use crate::base::env::Env;
 use crate::base::error::{Detail, Error, Result};
 use crate::base::metrics::QueueGauges;
@@ -9,14 +9,15 @@ use crate::base::queue::{Claimant, FairQueue};
 use anyhow::anyhow;
 use std::sync::{Arc, OnceLock};
 
-/// bcrypt reads no more than this of a password.
+/// bcrypt ignores the bytes of a password after this length.
 pub const MAX_BYTES: usize = 72;
 
-/// How many may wait for each core; at bcrypt's usual cost the last one waits for about 8 s. More are answered 503 at once
-/// rather than after the deadline.
+/// How many requests may wait for each core. At bcrypt's usual cost the last of them waits for about 8 s. Further
+/// requests are answered 503 at once instead of after the deadline.
 const QUEUE_PER_CORE: usize = 32;
 
-/// Refuses a password that is longer, rather than cut it: the end of a password counts.
+/// Refuses a password of more than [`MAX_BYTES`]. It is not cut, because passwords that differ only at the end would
+/// then be equal.
 pub fn check_password(password: &Password, member: &str, problems: &mut Detail) {
     if password.bytes() > MAX_BYTES {
         problems.add(member, format!("must have at most {MAX_BYTES} bytes in UTF-8"));
@@ -25,19 +26,20 @@ pub fn check_password(password: &Password, member: &str, problems: &mut Detail) 
 
 #[derive(Clone)]
 pub struct Passwords {
-    /// The exponent of bcrypt's work.
+    /// The cost factor of bcrypt: the work doubles with each step.
     cost: u32,
     queue: FairQueue,
     /// How many may wait for a turn.
     places: usize,
     env: Env,
+    /// The hash that is checked when there is no account, so that the check takes as long as with one.
     nobodys: Arc<OnceLock<String>>,
 }
 
-/// A hash that a password turned out to be right for.
+/// A stored hash, after a password was found to match it.
 pub struct Checked {
     pub hash: String,
-    /// It is of the password as it was typed, and from before passwords were normalised.
+    /// Whether the hash is of the password as it was typed. Such a hash is from before passwords were normalised.
     is_of_typed: bool,
 }
 
@@ -48,7 +50,7 @@ impl Passwords {
         Self { cost, queue, places: cores * QUEUE_PER_CORE, env, nobodys: Arc::default() }
     }
 
-    /// The password must have at most [`MAX_BYTES`]: none is cut.
+    /// Hashes a password. The password must have at most [`MAX_BYTES`], because it is never cut.
     pub async fn hash(&self, claimant: Claimant, password: &Password) -> Result<String> {
         if password.bytes() > MAX_BYTES {
             return Err(Error::Internal(anyhow!("a password of more than {MAX_BYTES} bytes was to be hashed")));
@@ -57,8 +59,8 @@ impl Passwords {
         self.on_a_thread(claimant, move || hash(password.exposed(), cost, salt)).await?
     }
 
-    /// The hash to put in the place of the one that was checked, where that has another cost or is not of the normalised
-    /// password. One that is too long when it is normalised keeps its hash.
+    /// Returns a new hash to store, if the checked hash has another cost or is not of the normalised password. If the
+    /// normalised password is too long, returns `None`, and the account keeps its hash.
     pub async fn renewed(&self, claimant: Claimant, password: &Password, checked: &Checked) -> Result<Option<String>> {
         let is_current = !checked.is_of_typed && cost_of(&checked.hash)? == self.cost;
         match is_current || password.bytes() > MAX_BYTES {
@@ -67,9 +69,10 @@ impl Passwords {
         }
     }
 
-    /// Returns the hash if this is its password. Without a hash, or with a cheaper one, the check takes as long as otherwise: its
-    /// time must not tell whether there is an account. A password that was typed in another form than NFKC gets a second try in
-    /// that form, because older hashes are of it. So the number of tries depends on nothing but what was typed.
+    /// Returns the hash if the password matches it. The time of the check must not reveal whether there is an account,
+    /// so the check takes equally long without a hash, or with one of a lower cost. A password that was not typed in
+    /// NFKC is also tried as it was typed, because older hashes are of that form. The number of tries therefore depends
+    /// only on what was typed.
     pub async fn verify(
         &self,
         claimant: Claimant,
@@ -90,14 +93,17 @@ impl Passwords {
                     }
                 },
             };
-            let typed = password.as_typed().filter(|typed| typed.len() <= MAX_BYTES); // longer ones were refused
+            // Longer passwords were refused, so that no hash is of one.
+            let typed = password.as_typed().filter(|typed| typed.len() <= MAX_BYTES);
             let tries = [(Some(password.exposed().as_str()), false), (typed, true)];
             for (text, is_of_typed) in tries.into_iter().filter_map(|(text, is_of_typed)| Some((text?, is_of_typed))) {
                 let fits = bcrypt::verify(text, &hash).map_err(|error| Error::Internal(error.into()))?;
                 if fits && is_known && text.len() <= MAX_BYTES {
                     return Ok(Some(Checked { hash, is_of_typed }));
                 }
-                // Each step doubles the time: the steps up to a cost take, together with the last, as long as that cost.
+                // The work doubles with each step of the cost. The check above, plus one hash at each cost from that of
+                // the stored hash to just below the current cost, therefore takes as long as one check at the current
+                // cost.
                 for missing in cost_of(&hash)?..cost {
                     self::hash(text, missing, salt)?;
                 }
@@ -116,7 +122,7 @@ impl Passwords {
         let turn = turn.ok_or_else(|| Error::Unavailable(anyhow!("too many passwords wait to be checked")))?;
         let work = move || {
             let result = work();
-            drop(turn); // also where nobody waits for the result any more
+            drop(turn); // the work keeps its turn to the end, even if its request has been dropped
             result
         };
         tokio::task::spawn_blocking(work).await.map_err(|error| Error::Internal(error.into()))

@@ -1,12 +1,12 @@
 //! A connection pooler between the server and its database.
 use std::str::FromStr;
 
-/// What stands between the server and PostgreSQL.
+/// The connection pooler that stands between the server and PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooler {
-    /// Nothing: each connection is a session of the server's own, for as long as it is open.
+    /// There is no pooler: each connection has a PostgreSQL session of its own for as long as it is open.
     None,
-    /// A pooler that lends the database's sessions out for one transaction at a time, as PgBouncer does with
+    /// The pooler gives a connection a PostgreSQL session for one transaction at a time, as PgBouncer does with
     /// `pool_mode = transaction`.
     Transaction,
 }

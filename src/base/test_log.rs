@@ -1,4 +1,4 @@
-//! What is logged, for tests that read it.
+//! Captures the log for tests that check what was logged.
 use std::io::{Result, Write};
 use std::sync::{Arc, Mutex};
 use tracing::subscriber::DefaultGuard;
@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 pub struct TestLog(Arc<Mutex<Vec<u8>>>);
 
 impl TestLog {
-    /// What this thread logs from now on, until the guard is dropped.
+    /// Captures what this thread logs until the guard is dropped.
     pub fn start(filter: EnvFilter) -> (Self, DefaultGuard) {
         let log = Self::default();
         let writer = log.clone();

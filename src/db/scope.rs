@@ -1,19 +1,20 @@
-//! What a lease is taken for: a tenant and its user, or the system, which does what no user does: the server's own work, the operator's
-//! commands, and look-ups before a tenant is known.
+//! The scope of a lease: the tenant whose rows it may see, and the user for whom it acts. The other scope is the
+//! system, which does the work of no user: the server's own work, the operator's commands, and look-ups before a tenant
+//! is known.
 use super::types::{TenantId, UserId};
 use crate::base::formats::subscriber;
 use crate::base::queue::{Claimant, Party};
 use std::net::IpAddr;
 use uuid::Uuid;
 
-/// The tenant whose rows a lease may see: a caller's, or that of a visitor's token.
+/// A tenant whose rows a lease may see: the tenant of a caller, or the tenant of a token that a visitor presents.
 pub trait Scope {
     fn tenant(&self) -> TenantId;
-    /// The party whose turn a lease takes.
+    /// The user or visitor for whom the lease waits in its queue.
     fn claimant(&self) -> Claimant;
 }
 
-/// A scope that also may change them, in the name of its actor.
+/// A scope that may also change the tenant's rows. Its actor is the author of the changes.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't open a write lease",
     label = "this scope only reads",
@@ -27,7 +28,7 @@ pub trait WriteScope: Scope {
 /// The scope of an operator of the server, who may act in any tenant.
 pub trait OperatorScope: WriteScope {}
 
-/// Where a change comes from, for the audit log. Empty for the operator's commands.
+/// The client from which a change comes, for the audit log. Both fields are `None` for changes by the system.
 #[derive(Debug, Clone, Default)]
 pub struct Origin {
     pub ip: Option<IpAddr>,
@@ -50,27 +51,27 @@ impl Author {
         }
     }
 
-    /// As the audit log stores it. The nil UUID, which is no user's id, stands for the system there.
+    /// The id that the audit log stores. It is the nil UUID for the system, because no user has that id.
     pub(super) fn stored(self) -> UserId {
         self.user().unwrap_or(UserId(Uuid::nil()))
     }
 }
 
-/// The tenant of a lease as queries compare it. A lease without a tenant compares with the nil UUID, which no row has, so that a
-/// query that asks for a tenant's rows finds none.
+/// The tenant id with which queries compare. For a lease without a tenant it is the nil UUID, which no row has, so that
+/// a query for a tenant's rows finds none.
 pub(super) fn compared(tenant: Option<TenantId>) -> TenantId {
     tenant.unwrap_or(TenantId(Uuid::nil()))
 }
 
-/// What a lease is taken for: a [`Scope`], or [`System`], which has no user and perhaps no tenant.
+/// The scope of any lease: a [`Scope`], or the [`System`], which has no user and may have no tenant.
 pub trait LeaseScope {
-    /// The tenant whose rows the lease may see. `None`: only the tables that belong to no tenant.
+    /// The tenant whose rows the lease may see. With `None` it may use only the tables that belong to no tenant.
     fn lease_tenant(&self) -> Option<TenantId>;
-    /// The user or visitor whose turn the lease takes.
+    /// The user, visitor or server for whom the lease waits in its queue.
     fn lease_claimant(&self) -> Claimant;
 }
 
-/// What a lease to change something is taken for: a [`WriteScope`], or [`System`].
+/// The scope of a lease that may change rows: a [`WriteScope`], or the [`System`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't open a write lease",
     label = "this scope only reads",
@@ -98,7 +99,8 @@ impl<S: WriteScope> ChangeScope for S {
     }
 }
 
-/// The server at work. It is nobody's user, so that it can't be the author or the owner of a record.
+/// The scope of work that the server does itself. It has no user, so that it can't become the author or the owner of a
+/// record.
 #[derive(Debug, Clone)]
 pub struct System {
     tenant: Option<TenantId>,
@@ -107,22 +109,24 @@ pub struct System {
 }
 
 impl System {
-    /// In a tenant: for jobs, and for the operator's commands.
+    /// The system in one tenant, for jobs and for the operator's commands.
     pub fn of(tenant: TenantId) -> Self {
         Self { tenant: Some(tenant), ..Self::without_tenant() }
     }
 
-    /// On the tables that belong to no tenant: the tenants themselves, the jobs, the sign-in directory, the check values of keys.
+    /// The system without a tenant. It may use only the tables that belong to no tenant: the tenants themselves, the
+    /// jobs, the sign-in directory, and the check values of keys.
     pub(super) fn without_tenant() -> Self {
         Self { tenant: None, party: Party::Server, origin: Origin::default() }
     }
 
-    /// As [`Self::without_tenant`], for a visitor: what they have the server do takes the turns of their address.
+    /// As [`Self::without_tenant`], but for a visitor's request. The lease waits in the queue as the visitor's address,
+    /// so that it takes no turns from others.
     pub(super) fn asked_by(origin: &Origin) -> Self {
         Self { party: Party::Address(origin.ip.map(subscriber)), ..Self::without_tenant() }
     }
 
-    /// As [`Self::without_tenant`], for the server's own probes, which take their turns among those of the requests.
+    /// As [`Self::without_tenant`], but for the server's own probes. They wait in the same queue as requests.
     pub(super) fn probe() -> Self {
         Self::asked_by(&Origin::default())
     }

@@ -1,5 +1,6 @@
-//! Statements that are the same for many tables, whose names are known only when they run. Diesel's own statements would be
-//! compiled once a table. The names come from `schema.rs` and from the declarations of records, never from a request.
+//! SQL statements that are the same for many tables and get the names of tables and columns at run time. With Diesel's
+//! own query builder, each statement would be compiled once for each table. The names come from `schema.rs` and from
+//! `record!` declarations, never from a request.
 use super::any::Any;
 use super::types::{AnyId, Instant, Sealed, Uid, UtcInstant};
 use diesel::prelude::*;
@@ -9,8 +10,8 @@ use std::borrow::Cow;
 use std::marker::PhantomData;
 use uuid::Uuid;
 
-/// A statement in the making: `TableStatement::new().sql("DELETE FROM ").name(table)…`. `ST`: the SQL types of the columns that it
-/// finds, if it finds some.
+/// A statement that is built from parts: `TableStatement::new().sql("DELETE FROM ").name(table)…`. `ST` is the SQL type
+/// of the rows that it returns, and `()` if it returns none.
 pub(super) struct TableStatement<ST = ()> {
     parts: Vec<Part>,
     finds: PhantomData<fn() -> ST>,
@@ -38,7 +39,7 @@ impl<ST> TableStatement<ST> {
         self.with(Part::Sql(text.into()))
     }
 
-    /// The name of a table or of a column.
+    /// Appends the quoted name of a table or column.
     pub fn name(self, name: &'static str) -> Self {
         self.with(Part::Name(name))
     }
@@ -47,7 +48,7 @@ impl<ST> TableStatement<ST> {
         self.with(Part::Id(AnyId(id)))
     }
 
-    /// These ids with commas between.
+    /// Appends the ids, separated by commas.
     pub fn ids(self, ids: &[Uuid]) -> Self {
         ids.iter().enumerate().fold(self, |statement, (index, id)| {
             let comma = if index == 0 { "" } else { ", " };
@@ -68,7 +69,8 @@ impl<ST> Query for TableStatement<ST> {
     type SqlType = ST;
 }
 
-/// Prepared statements are known by their text.
+/// The statement has no static query id, because its text depends on the table. Diesel caches prepared statements by
+/// their text instead.
 impl<ST> QueryId for TableStatement<ST> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;

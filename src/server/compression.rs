@@ -1,9 +1,10 @@
-//! Smaller answers for clients that accept them. poem's `Compression` also compresses 206 and event streams, and
-//! unpacks request bodies without a limit.
+//! Compresses answers for clients that accept it. poem's `Compression` is not used: it also compresses 206 answers and
+//! event streams, and decompresses request bodies without a limit.
 //!
 //! A strong `ETag` names one sequence of bytes, so a compressed answer needs a tag of its own: `"5"` becomes
-//! `"5--gzip"`. What clients send back loses the suffix again, so that a 304 names the copy that the client has.
-//! Not so in `If-Range`: a part of the plain bytes must never be joined to a compressed copy.
+//! `"5--gzip"`. The suffix is removed from the tags in `If-Match` and `If-None-Match`, so that they match again. A 304
+//! gets the suffix back, because it names the copy that the client has. The suffix stays in `If-Range`, because a part
+//! of the plain bytes must never be joined to a compressed copy.
 use super::coding::Coding;
 use super::copies::Copies;
 use super::negotiate::weight;
@@ -13,14 +14,15 @@ use poem::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use poem::web::{Compress, CompressionAlgo, CompressionLevel};
 use poem::{IntoResponse, Response};
 
-/// Below this, the headers weigh more than what is saved.
+/// Answers below this size, in bytes, are not compressed: the added headers would be larger than what is saved.
 pub const WORTHWHILE: u64 = 1024;
 
-/// Up to this size an answer is compressed at once: while a client does not read, the compressor would take more memory
-/// than the answer.
+/// Answers up to this size are compressed completely before they are sent. A compressor that waits for a slow client
+/// would take more memory than the answer.
 const AT_ONCE: u64 = 1024 * 1024;
 
-/// The types that become smaller and, unlike `text/event-stream`, are not waited for piece by piece.
+/// The media types that become smaller. `text/event-stream` is not among them, because clients wait for each of its
+/// events.
 const COMPRESSIBLE: [&str; 11] = [
     "application/javascript",
     "application/json",
@@ -35,11 +37,11 @@ const COMPRESSIBLE: [&str; 11] = [
     "text/plain",
 ];
 
-/// What client and answer agree on.
+/// The codings that were negotiated for one request.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Compression {
     accepted: Option<Coding>,
-    /// The coding of the copy that the client has got, by its conditional request.
+    /// The coding of the copy that the client has, as the tags in its conditional request show.
     held: Option<Coding>,
 }
 
@@ -51,7 +53,7 @@ impl Compression {
 
     pub async fn apply(self, mut response: Response) -> Response {
         if response.status() == StatusCode::NOT_MODIFIED {
-            self.held.inspect(|coding| coding.tag(response.headers_mut())); // it speaks of the client's copy
+            self.held.inspect(|coding| coding.tag(response.headers_mut())); // a 304 names the copy that the client has
             response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
         }
         if !is_compressible(&response) {
@@ -94,7 +96,8 @@ fn untag(request: &mut HeaderMap) -> Option<Coding> {
     let mut held = None;
     for (_, value) in request.iter_mut().filter(|(name, _)| is_condition(name)) {
         for coding in Coding::ALL {
-            // Tags of others, which match nothing here, may be no text.
+            // Tags that others made may be no valid UTF-8. They match nothing here, so that the lossy conversion does
+            // no harm.
             let tags = String::from_utf8_lossy(value.as_bytes()).into_owned();
             let tags = Some(tags).filter(|tags| tags.contains(coding.tag_suffix()));
             let plain = tags.map(|tags| tags.replace(coding.tag_suffix(), "\""));
@@ -118,7 +121,7 @@ fn is_compressible(response: &Response) -> bool {
     shrinks && !fixed && !forbidden && !no_body && response.status() != StatusCode::PARTIAL_CONTENT
 }
 
-/// The answer with a copy of the file that it is, which is compressed already.
+/// Replaces the body, which is a file, with the compressed copy that is made once for all clients.
 async fn replaced(mut response: Response, copies: &'static Copies, coding: Coding) -> Response {
     match copies.packed(coding).await {
         Ok(copy) => {
@@ -131,17 +134,18 @@ async fn replaced(mut response: Response, copies: &'static Copies, coding: Codin
     }
 }
 
-/// Reads the body to its end, which is at hand.
+/// Compresses the whole body before it is sent. It waits for no source, because the uncompressed body is in memory.
 async fn whole(mut response: Response) -> Response {
     match response.take_body().into_bytes().await {
         Ok(bytes) => response.set_body(bytes),
-        // It has been read from memory, so this does not happen; if it does, the client has to see it.
+        // The body is in memory, so that reading it does not fail. If it fails nevertheless, the client must get an
+        // error.
         Err(error) => return Error::Internal(error.into()).as_response(),
     }
     response
 }
 
-/// The length of the body, unless it is made on the way.
+/// The length of the body, or `None` if the body is made while it is sent.
 pub fn length(response: &mut Response) -> Option<u64> {
     type RawBody = http_body_util::combinators::BoxBody<bytes::Bytes, std::io::Error>;
     let body: RawBody = response.take_body().into();

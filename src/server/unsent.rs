@@ -1,5 +1,5 @@
-//! Answers that are rendered and that their clients have not taken yet: they are memory that a client holds by not reading.
-//! Each user may hold some of it, and all of them together no more than the process can bear.
+//! Counts answers that are rendered, but not yet read by their clients. A client that does not read makes the server
+//! keep the answer in memory. The bytes are therefore limited for each user, and for the whole process.
 use crate::base::error::{Error, Result};
 use crate::base::queue::Claimant;
 use crate::base::shares::{Share, Shares};
@@ -13,13 +13,15 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// What one user may hold; a single larger answer may pass alone.
+/// The greatest number of bytes that are kept for one user. A single larger answer is let through if it is the user's
+/// only one.
 const MAX_BYTES_PER_USER: u64 = 32 * 1024 * 1024;
 
 /// Answers up to this size are counted, but never refused.
 const ALWAYS_SENT: u64 = 16 * 1024;
 
-/// What clients are told to wait: a client that reads at all is through by then, and one that doesn't is cut off.
+/// The `Retry-After` of a refusal. By then a client that reads has usually read its answers. A client that does not
+/// read is disconnected in the end.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,14 +30,15 @@ enum Holder {
     Process,
 }
 
-/// The account of all answers of a server.
+/// The count of all unread answers of a server.
 #[derive(Clone)]
 pub struct Unsent {
     max_bytes: u64,
     shares: Shares<Holder>,
 }
 
-/// The party that the answer is for. The edge puts it into each request; authentication makes it more precise there.
+/// The user or visitor to whom an answer will be sent. The edge puts a recipient with the visitor's address into each
+/// request. Authentication replaces the address with the user.
 #[derive(Clone)]
 pub struct Recipient {
     unsent: Unsent,
@@ -43,12 +46,12 @@ pub struct Recipient {
 }
 
 impl Unsent {
-    /// `max_bytes`: of all answers together.
+    /// `max_bytes` limits the bytes of all answers together.
     pub fn new(max_bytes: u64) -> Self {
         Self { max_bytes, shares: Shares::default() }
     }
 
-    /// Somebody to whom an answer will go; a visitor, as far as is known yet.
+    /// The recipient of an answer. It is a visitor until the request is authenticated.
     pub fn recipient(&self, visitor: Claimant) -> Recipient {
         Recipient { unsent: self.clone(), claimant: Arc::new(Mutex::new(visitor)) }
     }
@@ -59,7 +62,8 @@ impl Recipient {
         request.data()
     }
 
-    /// The answer will go to this caller. 429 where they hold so much already that there is no use in rendering more.
+    /// Makes the caller the recipient. Fails with 429 if so much is kept for them already that rendering another answer
+    /// is of no use.
     pub fn identify(&self, claimant: Claimant) -> Result<()> {
         *self.claimant.lock().unwrap_or_else(PoisonError::into_inner) = claimant;
         match self.unsent.shares.in_use(&Holder::One(claimant)) < MAX_BYTES_PER_USER {
@@ -68,8 +72,9 @@ impl Recipient {
         }
     }
 
-    /// Counts an answer from now on. 429 or 503 in the place of one that does not fit; but not of the answer to a change,
-    /// which has been made already.
+    /// Counts an answer until the returned value is dropped. If the answer does not fit, fails with 429 (the limit of
+    /// the user) or 503 (the limit of the process). The answer to a change is never refused, because the change has
+    /// been made already.
     pub fn count(&self, method: &Method, length: u64) -> Result<Unread> {
         let is_read = [Method::GET, Method::HEAD].contains(method);
         self.take(length, is_read && length > ALWAYS_SENT).map(Unread).map_err(|holder| match holder {
@@ -86,18 +91,19 @@ impl Recipient {
     }
 }
 
-/// An answer that is counted, until its body is read or given up.
+/// An answer that is counted until its body is read or dropped.
 pub struct Unread(Share<Holder>);
 
 impl Unread {
-    /// Stays with the answer's body, which has become so long since.
+    /// Counts the answer for as long as its body exists, and by the length of that body, which may have become smaller
+    /// by compression.
     pub fn stay_with(mut self, response: &mut Response) {
         let body: BoxBody<Bytes, io::Error> = response.take_body().into();
         if let Some(length) = body.size_hint().exact() {
             self.0.shrink(length);
         }
         let held = move |error| {
-            let _ = &self; // the body drops it at its end
+            let _ = &self; // the body owns this closure, so that the count ends when the body is dropped
             error
         };
         response.set_body(Body::from(BoxBody::new(body.map_err(held))));
@@ -148,7 +154,7 @@ mod tests {
     async fn what_was_taken_counts_no_longer() {
         let unsent = Unsent::new(mib(1));
         let unread = recipient(&unsent, 1).count(&Method::GET, mib(1)).unwrap();
-        let mut response = Response::builder().body(vec![b'x'; 1000]); // compressed since
+        let mut response = Response::builder().body(vec![b'x'; 1000]); // as if it had been compressed
         unread.stay_with(&mut response);
         assert_eq!(unsent.shares.in_use(&Holder::Process), 1000);
         assert_eq!(response.into_body().into_bytes().await.unwrap().len(), 1000);

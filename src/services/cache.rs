@@ -1,5 +1,5 @@
-//! Answers that are kept for a while: in Redis, which replicas share, or else in process. Nothing depends on a cache: one
-//! that is away or slow is passed over, and what it has lost is asked for anew. No secrets are kept in it.
+//! A cache of answers. It is kept in Redis, which the replicas share, or in process if there is no Redis. Nothing
+//! depends on it: if Redis is away or slow, or has lost an answer, the answer is made anew. The cache holds no secrets.
 use super::redis::Redis;
 use crate::base::crypto::sha256;
 use crate::base::metrics::Metrics;
@@ -13,16 +13,18 @@ use redis::Script;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-/// Longer answers are not kept: they would push out many others.
+/// The size of the largest answer that is cached, in bytes. A larger one would push out many others.
 const MAX_BYTES: usize = 256 * 1024;
-/// How many bytes are kept in process.
+/// The size of the cache in process, in bytes.
 const CAPACITY: u64 = 64 * 1024 * 1024;
-/// How many bytes of one tenant's lists of a kind Redis keeps: sessions and limits live there too, and a client that asks
-/// a new question each time must not take the room from them.
+/// How many bytes Redis caches of one tenant's lists of one kind. Sessions and limits are kept in the same Redis, and a
+/// client that sends a different request each time must not use up their memory.
 const MAX_OF_TENANT: usize = 2 * 1024 * 1024;
 
-// In Redis one hash holds what is kept of a tenant's lists of one kind: `cache_version`, of which all of it is, `bytes`, and the
-// answers by what was asked. It goes as a whole: after its time, with the version, or when it is full.
+// In Redis, one hash holds the cached answers for a tenant's lists of one kind. Its field `generation` is the cache
+// version of all these answers, `bytes` is their total size, and each other field is an answer under the hash of its
+// request. The hash is always deleted as a whole: when the lifetime of its first answer ends, when an answer of another
+// version is stored, or when it is full.
 static GET: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "if redis.call('HGET', KEYS[1], 'generation') ~= ARGV[1] then return false end \
@@ -43,20 +45,21 @@ static PUT: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// What an answer is kept under: its tenant, the kind and the state of its lists, and what was asked.
+/// The key of a cached answer: the tenant, the kind of its lists, the cache version of these lists, and the request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CacheKey {
     kind: &'static str,
     tenant: TenantId,
     cache_version: CacheVersion,
-    /// A hash of it.
+    /// The SHA-256 of the release and the request, in base64.
     asked: String,
 }
 
 impl CacheKey {
-    /// `asked` says all that the answer depends on besides the tenant's rows: the role too, where it does.
+    /// `asked` must contain everything that the answer depends on besides the tenant's rows. For example, it contains
+    /// the caller's role if the answer depends on the role.
     pub fn new(tenant: TenantId, scope: CacheScope, cache_version: CacheVersion, asked: &str) -> Self {
-        // The release, as another one may answer the same question in another form.
+        // The release is part of the key, because another release may render the same answer in another form.
         let asked = sha256(format!("{}\n{asked}", env!("CARGO_PKG_VERSION")).as_bytes());
         Self { kind: scope.kind(), tenant, cache_version, asked: BASE64.encode(asked) }
     }
@@ -67,7 +70,7 @@ impl CacheKey {
     }
 }
 
-/// Cheap to clone.
+/// A clone is cheap and shares the cached answers.
 #[derive(Clone)]
 pub struct Cache {
     store: Store,
@@ -129,7 +132,8 @@ impl Cache {
     }
 }
 
-/// Redis itself says when it is away: here it is only noted, as it is once a request.
+/// Goes on without the cache when Redis fails. This is logged at debug level only, because it happens in each request
+/// while Redis is away.
 fn passed_over<T: Default>(error: crate::base::error::Error) -> T {
     tracing::debug!(?error, "The cache is passed over");
     T::default()

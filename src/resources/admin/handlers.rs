@@ -1,4 +1,4 @@
-//! The server's tenants over HTTP.
+//! The HTTP endpoints with which an operator lists, creates and changes the tenants of the server.
 use super::types::{NewTenantAccount, TenantAccount, TenantAccountFilter, TenantAccountInput, TenantStandingInput};
 use super::{Read, Write, queries};
 use crate::api::list::List;
@@ -20,7 +20,7 @@ pub struct AdminApi {
     pub db: Db,
     pub sessions: Sessions,
     pub templates: EmailTemplates,
-    /// How long the invitation of a tenant's first owner is good.
+    /// How long the invitation of a tenant's first owner is valid.
     pub invitation_lifetime: Duration,
 }
 
@@ -51,7 +51,7 @@ impl AdminApi {
             tx.enter(&caller, tenant).await?;
             let operator = VerifiedCaller::operator(&caller);
             let made = queries::insert(tx, input, operator, &templates, lifetime).await?;
-            tx.enter(&caller, home).await?; // where the key is
+            tx.enter(&caller, home).await?; // the idempotency key belongs to the operator's own tenant
             Ok(made)
         };
         Ok(Created(self.db.write_once(&caller, key, create).await.map_err(taken)?))
@@ -92,7 +92,8 @@ impl AdminApi {
     }
 }
 
-/// Registration calls a slug `tenant_id`.
+/// Moves the conflict of a taken slug to the member `slug`. The query that inserts the tenant reports it on
+/// `tenant_id`, which is the name of the slug in registration.
 fn taken(error: Error) -> Error {
     match error {
         Error::Conflict(detail) if detail.0.contains_key("tenant_id") => {

@@ -1,4 +1,5 @@
-//! The audit log: every change, with its actor, and every sign-in. Read only; `db::audit` writes it, `db::audit_chain` seals it.
+//! The audit log has an entry for every change, with its actor, and for every sign-in. This slice only reads it:
+//! `db::audit` writes the entries and `db::audit_chain` seals them.
 mod handlers;
 mod queries;
 mod redaction;

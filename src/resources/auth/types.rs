@@ -1,4 +1,4 @@
-//! Sign-in as the contract has it, and the rules that a schema can't say.
+//! The types of sign-in in the contract, and the rules that a schema can't express.
 use crate::api::Input;
 use crate::api::list::Filter;
 use crate::api::scalars::{Email, Password};
@@ -10,10 +10,10 @@ use crate::db::types::{Instant, SessionId};
 use crate::resources::users::User;
 use poem_openapi::{Enum, Object};
 
-/// How many characters a name has at most.
+/// The greatest length of a name, in characters.
 const MAX_NAME: usize = 120;
 
-/// Makes a user, and with a new `tenant_id` (or none) a tenant that the user owns.
+/// Registers a user. A new `tenant_id`, or none, also creates a tenant that the user owns.
 #[derive(Debug, Clone, Object)]
 pub struct RegisterInput {
     #[oai(validator(max_length = 254))]
@@ -29,7 +29,7 @@ pub struct RegisterInput {
     /// The tenant's slug.
     #[oai(validator(min_length = 3, max_length = 50, pattern = "^[a-z0-9-]+$"))]
     pub tenant_id: Option<String>,
-    /// Sets tenant and role.
+    /// The invitation sets the tenant and the role.
     #[oai(validator(max_length = 1000))]
     pub invitation_token: Option<String>,
 }
@@ -47,8 +47,8 @@ impl Input for RegisterInput {
 }
 
 impl RegisterInput {
-    /// What the user is called: as they say, else by their username, else by the part of their address before the `@`, in the
-    /// form in which the address is kept.
+    /// The name of the user: `name` if it is given, else the username, else the part of the e-mail address before the
+    /// `@`. That part is taken from the canonical form of the address, in which it is stored.
     pub fn name(&self) -> String {
         let email = self.email.as_str();
         let given = self.name.clone().or_else(|| self.username.clone());
@@ -68,10 +68,10 @@ pub struct LoginInput {
     pub username: Option<String>,
     #[oai(validator(max_length = 200))]
     pub password: Password,
-    /// For clients without cookies.
+    /// Whether the refresh token is sent in the body instead of a cookie, for clients without cookies.
     #[oai(default)]
     pub return_refresh_in_body: bool,
-    /// What the session is called in the list of sessions.
+    /// The name of the device in the list of sessions.
     #[oai(validator(max_length = 120))]
     pub device_name: Option<String>,
 }
@@ -88,7 +88,7 @@ impl Input for LoginInput {
 }
 
 impl LoginInput {
-    /// The name to look up.
+    /// The login to look up: the e-mail address or the username, in its canonical form.
     pub fn login(&self) -> String {
         let name = self.email.as_ref().map(Email::as_str).or(self.username.as_deref());
         canonical_login(name.unwrap_or_default())
@@ -102,7 +102,8 @@ pub enum GrantType {
     RefreshToken,
 }
 
-/// The grants of OAuth 2.0 that there are (RFC 6749, 4.3.2 and 6). Scopes and clients are taken and not used.
+/// The grants of OAuth 2.0 that the server supports (RFC 6749, 4.3.2 and 6). `scope`, `client_id` and `client_secret`
+/// are accepted and not used.
 #[derive(Debug, Clone, Object)]
 pub struct TokenForm {
     pub grant_type: GrantType,
@@ -131,7 +132,8 @@ pub struct RefreshInput {
 
 impl Input for RefreshInput {}
 
-/// For clients that keep their refresh token themselves, and whose access token may have expired.
+/// The refresh token of the session to end, for clients that keep the token themselves. The token is enough even if the
+/// access token has expired.
 #[derive(Debug, Clone, Object)]
 pub struct LogoutInput {
     #[oai(validator(max_length = 1000))]
@@ -154,7 +156,7 @@ impl Input for PasswordInput {
     }
 }
 
-/// The address of the user who forgot the password.
+/// The e-mail address of the user who has forgotten their password.
 #[derive(Debug, Clone, Object)]
 pub struct ForgotInput {
     #[oai(validator(max_length = 254))]
@@ -163,7 +165,7 @@ pub struct ForgotInput {
 
 impl Input for ForgotInput {}
 
-/// A new password, and the token that allows it.
+/// A new password, and the token from the mail that allows the change.
 #[derive(Debug, Clone, Object)]
 pub struct ResetInput {
     #[oai(validator(max_length = 1000))]
@@ -178,7 +180,8 @@ impl Input for ResetInput {
     }
 }
 
-/// The token that was mailed to an address, and, without a session, the password of the account that has the address.
+/// The token that was mailed to an address. Without a session, the password of the account with that address is needed
+/// too.
 #[derive(Debug, Clone, Object)]
 pub struct VerifyInput {
     #[oai(validator(max_length = 1000))]
@@ -194,7 +197,7 @@ pub enum TokenType {
     Bearer,
 }
 
-/// What a sign-in gives.
+/// The answer to a sign-in: the tokens of the session, and its user.
 #[derive(Debug, Clone, Object)]
 #[oai(skip_serializing_if_is_none)]
 pub struct TokenAnswer {
@@ -204,7 +207,7 @@ pub struct TokenAnswer {
     pub expires_in: i64,
     /// Seconds that the refresh token is valid for.
     pub refresh_expires_in: i64,
-    /// Only if it is not in the cookie.
+    /// Present only if the refresh token is not in the cookie.
     pub refresh_token: Option<String>,
     pub user: User,
 }
@@ -216,14 +219,14 @@ pub struct SessionInfo {
     pub id: SessionId,
     #[oai(nullable)]
     pub device_name: Option<String>,
-    /// The address that it signed in from.
+    /// The IP address from which the device signed in.
     #[oai(nullable)]
     pub ip: Option<String>,
     pub created_at: Instant,
-    /// When it last got a new access token.
+    /// The time at which the device last got an access token.
     pub last_used_at: Instant,
     pub expires_at: Instant,
-    /// Whether this request is of it.
+    /// Whether this request belongs to the session.
     pub is_current: bool,
 }
 
