@@ -237,7 +237,7 @@ fn numbered(path: &str) -> (String, Vec<String>) {
 struct TakesNoQuery(bool);
 
 /// Operations with parameters check them; the others know none. Authentication comes first, and what it costs the caller:
-/// `auth::Caller` and `auth::Visitor` ask here after it.
+/// `Caller` and `Visitor` call this function after it.
 pub fn refuse_query(request: &Request) -> Result<(), Error> {
     let Some(TakesNoQuery(true)) = request.data() else { return Ok(()) };
     let Some(query) = request.uri().query().filter(|query| !query.is_empty()) else { return Ok(()) };

@@ -1,5 +1,5 @@
 //! Callers, and what they may do: passwords, tokens, sessions, principals, permissions and limits, as plain functions, and the mails
-//! about accounts. The operations of sign-in are in `resources::auth`, and what takes an HTTP request apart is in `api`.
+//! about accounts. The operations of sign-in are in `resources::auth`, and the arguments of handlers are in `api`.
 pub mod access_token;
 mod actor;
 pub mod attempts;

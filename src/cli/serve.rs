@@ -97,6 +97,6 @@ mod tests {
         }
         assert_eq!(told(&format!("warn,{HEADS}=off")), (false, false));
         assert_eq!(told("bizcenter::db=debug"), (true, true), "of one part alone");
-        assert_eq!(told("bizcenter::http=debug"), (true, false));
+        assert_eq!(told("bizcenter::server=debug"), (true, false));
     }
 }

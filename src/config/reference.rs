@@ -6,8 +6,8 @@ use super::names::SETTINGS;
 const WIDTH: usize = 120;
 
 const PREFACE: &str = "\
-# BizCenter's settings: every one there is, with its default. This file is both the reference and what the server
-# starts from; `bizcenter config default` prints it, `bizcenter config check` shows what is in force and from where.
+# BizCenter's settings: every one there is, with its default. This file is printed from the declarations in the code, from which
+# the server starts; `bizcenter config default` prints it, `bizcenter config check` shows what is in force and from where.
 #
 # Later sources win: these defaults, bizcenter.toml (or --config FILE), .env (development only), the environment.
 # In the environment a setting is named BIZCENTER_<SECTION>__<KEY>, as in BIZCENTER_DATABASE__POOL_SIZE=20; where

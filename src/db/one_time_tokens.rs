@@ -90,7 +90,7 @@ impl Db {
         at_once: bool,
     ) -> Result<Option<Recipient>> {
         let find = async |tx: &mut ReadTx| recipient(tx, user, purpose, at_once).await;
-        self.read(&System::of(tenant), find).await
+        self.read(&System::in_turns_of(tenant), find).await
     }
 
     /// Makes a user's token of this purpose, in the place of an earlier one.
@@ -122,7 +122,7 @@ impl Db {
             diesel::insert_into(tokens::table).values(row).execute(tx).await?;
             Ok(Audited::without_row(Some(Issued { token, email, name }))) // its use is what changes something
         };
-        self.write(&System::of(tenant), issue).await
+        self.write(&System::in_turns_of(tenant), issue).await
     }
 }
 

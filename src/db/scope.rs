@@ -114,6 +114,12 @@ impl System {
         Self { tenant: Some(tenant), ..Self::without_tenant() }
     }
 
+    /// As [`Self::of`], but its leases wait in the queue as the tenant's requests do. It is for work that may wait for a lock on one of the
+    /// tenant's rows: two such locks would otherwise keep both connections of the jobs.
+    pub(super) fn in_turns_of(tenant: TenantId) -> Self {
+        Self { party: Party::Tenant(tenant.0), ..Self::of(tenant) }
+    }
+
     /// The system without a tenant. It may use only the tables that belong to no tenant: the tenants themselves, the
     /// jobs, the sign-in directory, and the check values of keys.
     pub(super) fn without_tenant() -> Self {

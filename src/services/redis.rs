@@ -155,7 +155,7 @@ impl Redis {
     }
 }
 
-/// Reads the URL of a Redis. The settings are checked by it too.
+/// Reads the URL of a Redis, as `config` does when it checks the settings.
 pub fn manager(url: &str) -> anyhow::Result<RedisConnectionManager> {
     Ok(RedisConnectionManager::new(url)?)
 }

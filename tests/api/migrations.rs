@@ -123,7 +123,11 @@ async fn up_then_down_then_up_again_makes_the_same_tables() {
     assert_eq!(migrations::up(&target).await.unwrap(), all(true));
     let mut conn = database.connect().await;
     let (made, at_first) = (tables(&mut conn).await, structure(&mut conn).await);
-    assert_eq!(made, declared(database.kind).into_keys().collect::<Vec<_>>(), "in the database, and in src/db/schema.rs");
+    assert_eq!(
+        made,
+        declared(database.kind).into_keys().collect::<Vec<_>>(),
+        "in the database, and in src/db/schema.rs"
+    );
     assert_eq!(migrations::up(&target).await.unwrap(), all(true));
     assert_eq!(structure(&mut conn).await, at_first, "a second `up` has nothing to do");
 

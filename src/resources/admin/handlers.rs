@@ -81,7 +81,7 @@ impl AdminApi {
         let change = async |tx: &mut WriteTx| {
             tx.enter(&caller, tenant_id).await?;
             let tenant = caller.authorize(queries::find_to_change(tx).await?, &if_match)?;
-            let input = patch.apply(&tenant.principal)?;
+            let input = patch.apply(&tenant.input)?;
             if input.is_suspended && tenant_id == caller.tenant() {
                 let message = "can't be set for your own tenant, because you would lose access";
                 return Err(Error::Conflict(Detail::of("is_suspended", message)));

@@ -78,8 +78,8 @@ pub async fn update(
     before: Authorized<TenantAccount>,
     input: TenantStandingInput,
 ) -> Result<Audited<TenantAccount>> {
-    let after = TenantAccount { principal: input, version: before.version + 1, updated_at: tx.now(), ..before.clone() };
-    let change = (&after.principal, tenants::version.eq(after.version), tenants::updated_at.eq(after.updated_at));
+    let after = TenantAccount { input, version: before.version + 1, updated_at: tx.now(), ..before.clone() };
+    let change = (&after.input, tenants::version.eq(after.version), tenants::updated_at.eq(after.updated_at));
     let row = diesel::update(one(after.id)).set(change);
     // What the tenant's own people see of it stays as it is.
     let change = Change::of(Action::Update, after.id).telling(Changes::updated(&*before, &after));

@@ -50,7 +50,7 @@ pub struct TenantAccount {
     pub name: String,
     #[oai(flatten)]
     #[diesel(embed)]
-    pub principal: TenantStandingInput,
+    pub input: TenantStandingInput,
     pub version: i64,
     pub created_at: Instant,
     pub updated_at: Instant,

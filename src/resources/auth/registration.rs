@@ -113,8 +113,9 @@ impl Registration {
                 let newcomer = Actor::newcomer(tenant, self.db.env(), origin);
                 let add = async |tx: &mut WriteTx| {
                     let user = tx.actor();
+                    let added = insert(tx, user, tenancy, new).await?;
                     tx.enqueue(&SendVerification { user }).await?;
-                    insert(tx, user, tenancy, new).await
+                    Ok(added)
                 };
                 self.db.write(&newcomer, add).await
             }
