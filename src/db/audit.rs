@@ -76,8 +76,14 @@ impl<T> Audited<T> {
 }
 
 /// Member → `[before, after]`, for the members that differ.
-#[derive(Debug)]
 pub struct Changes(Map<String, Value>);
+
+/// Names the members alone: their values may be confidential until the audit row is printed.
+impl std::fmt::Debug for Changes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 impl Changes {
     pub fn none() -> Self {

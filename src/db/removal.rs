@@ -49,7 +49,7 @@ fn in_order_of_removal() -> Vec<&'static Table> {
 }
 
 /// Removes some of the tenant's rows of a table, in the order of their ids: neither `DELETE … LIMIT` nor a limit within `IN` is
-/// known to all three databases. Says how many; none where none is left. What has no ids is little, and goes at once.
+/// known to all three databases. Says how many; none where none is left. A table without an id has few rows of a tenant, which go at once.
 async fn remove_some(tx: &mut WriteTx, table: &'static Table) -> Result<Audited<usize>> {
     let tenant = tx.tenant().0;
     let of_tenant = |statement: TableStatement| {

@@ -30,7 +30,7 @@ pub struct Titled {
 }
 
 /// So many ids are looked for in one statement: all databases take as many parameters.
-const MAX_IDS: usize = 10_000;
+const MAX_IDS: usize = 1_000;
 
 impl ReadTx {
     /// Those among these records that the lease's tenant has, in no order.

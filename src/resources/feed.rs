@@ -92,6 +92,9 @@ async fn before(tx: &mut WriteTx, change: &Change<'_>) -> Result<Gone> {
                 calendar::revoke(tx, user.id).await?;
                 attendees::anonymize_guest(tx, &before.email).await?;
             }
+            (Action::Delete, None) => {
+                return Err(Error::Internal(anyhow::anyhow!("a removed user is told of without what they were")));
+            }
             _ => {}
         },
         Changed::Task(task) if task.is_deleted() => {
