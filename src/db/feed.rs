@@ -1,9 +1,9 @@
 //! The change feed: every change to a tenant's records passes through it, in the change's own transaction.
 //!
-//! Subscribers are called twice. *Before* the statement of the change, they unlink the rows that refer to the record,
-//! because foreign keys are checked at once. *After* the statement, the audit row is queued, a new cache version for
-//! the lists that show the record is queued, and the subscribers that follow the change are called. The queued rows are
-//! written at the end of the transaction, just before it is committed.
+//! Subscribers are called twice. *Before* the statement of the change, they unlink or delete the rows that refer to the
+//! record, because foreign keys are checked at once. *After* the statement, the audit row and a new cache version for
+//! the lists that show the record are queued, and then the subscribers that follow the change are called. The queued
+//! rows are written at the end of the transaction, just before it is committed.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::cache_versions::CacheScope;
 use super::change::{Change, Changeable, Erased, IntoStatements, Statement, Statements};
@@ -14,7 +14,7 @@ use diesel::query_builder::QueryFragment;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-/// The records that were deleted or unlinked together with a record: their name in the audit row, and their number.
+/// The records that were deleted together with another record: their name in the audit row, and their number.
 pub type Gone = Vec<(&'static str, usize)>;
 
 /// The subscribers of all changes. They write rows and enqueue jobs in the change's transaction, and make no network

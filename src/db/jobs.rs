@@ -283,7 +283,7 @@ impl Db {
                     let anew = jobs::payload.eq(self.sealer.seal(&plain, &bound_to(*id))?);
                     count += diesel::update(jobs::table.filter(jobs::id.eq(*id))).set(anew).execute(tx).await?;
                 }
-                Ok(Audited::without_row((rows.last().map(|(id, _)| *id), count))) // the content of the jobs is unchanged
+                Ok(Audited::without_row((rows.last().map(|(id, _)| *id), count))) // the content is unchanged
             };
             let (last, sealed) = self.write(&System::without_tenant(), batch).await?;
             (after, count) = (last, count + sealed);

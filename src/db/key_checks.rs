@@ -237,7 +237,7 @@ impl KeyWatch {
 
     async fn missing(&self) -> Result<Vec<String>> {
         let failures = self.db.keys.metrics().unsealing_failures.get();
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone(); // a scan is replaced as a whole, so that a poisoned lock does no harm
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone(); // a scan is stored as a whole
         if let Some(last) = last.filter(|last| last.failures == failures && last.at.elapsed() < LIFETIME) {
             return Ok(last.missing);
         }

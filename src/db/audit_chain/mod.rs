@@ -170,7 +170,7 @@ impl Db {
             }
             let end = (heads::seq.eq(head.seq), heads::hash.eq(head.hash.to_vec()));
             diesel::update(heads::table.filter(heads::tenant_id.eq(tenant))).set(end).execute(tx).await?;
-            Ok(Audited::without_row(Some(head))) // an audit row about sealing would have to be sealed, too, and so on without end
+            Ok(Audited::without_row(Some(head))) // audit rows about sealing would need to be sealed in turn
         };
         match self.write(&System::of(tenant), seal).await {
             // Another server is sealing the first rows of this tenant.
