@@ -5,7 +5,7 @@
 //! To store a list, a server reads the version and the list in one snapshot, so that the list gets the right key. To
 //! read a list, a server reads the version and looks for its key: a list that it finds was correct at that moment.
 //!
-//! A version is a random id and not a counter. If a version is lost by a rollback, or comes back with a restored
+//! A version is a unique id and not a counter. If a version is lost by a rollback, or comes back with a restored
 //! backup, it is never used for other rows.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::audit::Subject;
