@@ -1,7 +1,7 @@
 //! What a slice says of its records, once, beside their types. All that crosses the slices follows from it: personal export,
 //! seed, rotation of keys, what audit rows hide, references. `resources::records` names all kinds.
 //!
-//! ```ignore
+//! ```text
 //! crate::record! {
 //!     Comment {
 //!         id: CommentId in stored, kind: "comment", table: task_comments, href: "/api/v1/tasks/{parent}/comments/{id}", read_by: Read,

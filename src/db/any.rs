@@ -1,9 +1,9 @@
 //! One async connection type over three databases.
 //!
-//! `#[derive(MultiConnection)]` writes the *backend* (`MultiBackend`: query builder, bind
-//! collector, rows) but only for diesel's blocking connections. We hand it three uninhabited
-//! stand-ins whose row types are the rows of the async drivers, so the generated backend can
-//! be driven by diesel-async and neither libpq nor libmysqlclient is linked.
+//! `#[derive(MultiConnection)]` generates the *backend* (`MultiBackend`: query builder, bind collector, rows), but only
+//! for diesel's blocking connections. It is given three uninhabited stand-ins, which have the row types of the async
+//! drivers. The generated backend can therefore be driven by diesel-async, and neither libpq nor libmysqlclient is
+//! linked.
 use super::deadline::Deadline;
 use diesel::connection::{CacheSize, Instrumentation, TransactionManagerStatus};
 use diesel::internal::derives::multiconnection::{AstPassHelper, PartialRow, RowSealed};
@@ -29,7 +29,7 @@ pub type AsyncSqliteConnection = SyncConnectionWrapper<SqliteConnection>;
 pub enum AnyConnection {
     Pg(AsyncPgConnection),
     Mysql(AsyncMysqlConnection),
-    /// With the deadline that its statements look at.
+    /// The connection and the deadline of its statements, which SQLite itself does not have.
     Sqlite(AsyncSqliteConnection, Deadline),
 }
 
@@ -58,7 +58,7 @@ mod backend {
         Sqlite(SqliteStub),
     }
 
-    /// No type of ours is looked up by name: every one has a fixed OID.
+    /// No column type of this project is looked up by name, because each has a fixed OID.
     struct NoLookup;
     impl PgMetadataLookup for NoLookup {
         fn lookup_type(&mut self, _: &str, _: Option<&str>) -> PgTypeMetadata {
@@ -141,10 +141,10 @@ use backend::{MysqlStub, PgStub, SqliteStub};
 type AnyQueryBuilder = <Any as diesel::backend::Backend>::QueryBuilder;
 type AnyBinds<'a> = <Any as diesel::backend::Backend>::BindCollector<'a>;
 
-/// A query written for [`Any`], shown to one driver as a query for its own backend.
+/// A query that was written for [`Any`] and is passed to one driver as a query for its own backend.
 ///
-/// The query's type is erased, so that the drivers' code is compiled once and not per query.
-/// Prepared statements are then cached by their SQL.
+/// The query's type is erased, so that the drivers' code is compiled once and not once per query. Prepared statements
+/// are therefore cached by their SQL.
 struct Lowered<'q, B> {
     query: Box<dyn QueryFragment<Any> + 'q>,
     backend: Any,
@@ -160,8 +160,9 @@ impl<B> Query for Lowered<'_, B> {
 }
 
 impl<B> Lowered<'_, B> {
-    /// Whether this statement ends in time: SQLite has no deadline but [`super::deadline::InTime`]. The statements that may
-    /// look at many rows are those of lists, which know an offset, and searches.
+    /// Whether a statement that may read many rows has a deadline. On SQLite the only deadline is
+    /// [`super::deadline::InTime`]. The statements that may read many rows are lists, which have an offset, and
+    /// searches.
     fn looks_at_deadline(&self, sql: &str) -> bool {
         let is_list = sql.starts_with("SELECT")
             && (sql.contains(" OFFSET ") || (sql.contains("tenant_id") && sql.contains(" LIKE ")));
@@ -212,7 +213,7 @@ mod lower {
     lowered!(Sqlite, SqliteStub, diesel::sqlite::Sqlite);
 }
 
-/// Runs the same expression on whichever connection is inside.
+/// Evaluates an expression with the connection of any variant.
 macro_rules! each {
     ($self:expr, $c:ident => $body:expr) => {
         match $self {
@@ -230,8 +231,8 @@ impl SimpleAsyncConnection for AnyConnection {
     }
 }
 
-/// A row of any driver. All three drivers' rows own their data, so no lifetime is needed; and
-/// none must be, for async closures over a connection to be `Send`.
+/// A row of any driver. The rows of all three drivers own their data, so that this type has no lifetime. With a
+/// lifetime, async closures over a connection would not be `Send`.
 pub struct AnyRow(MultiRow<'static, 'static>);
 
 impl RowSealed for AnyRow {}
@@ -270,7 +271,7 @@ impl<'conn> Row<'conn, Any> for AnyRow {
 
 type Rows<'conn> = BoxStream<'conn, QueryResult<AnyRow>>;
 
-/// The network drivers' futures borrow the connection, SQLite's is bound to the query.
+/// The futures of the network drivers borrow the connection, and the futures of SQLite borrow the query.
 pub enum AnyFuture<'conn, 'query, T> {
     Conn(BoxFuture<'conn, QueryResult<T>>),
     Query(BoxFuture<'query, QueryResult<T>>),
@@ -352,7 +353,7 @@ impl AsyncConnection for AnyConnection {
 
 pub struct AnyTransactions;
 
-/// The transaction manager of the connection inside.
+/// Calls a method of the inner connection's transaction manager.
 macro_rules! manager {
     ($c:ident, $method:ident) => {{
         fn call<C: AsyncConnection>(c: &mut C) -> impl Future<Output = QueryResult<()>> + Send {
@@ -371,8 +372,8 @@ impl TransactionManager<AnyConnection> for AnyTransactions {
             AnyConnection::Pg(c) => manager!(c, begin_transaction).await,
             AnyConnection::Mysql(c) => manager!(c, begin_transaction).await,
             AnyConnection::Sqlite(c, _) if nested => manager!(c, begin_transaction).await,
-            // A deferred SQLite transaction that reads before it writes can fail with
-            // SQLITE_BUSY however long it may wait: take the write lock first.
+            // In SQLite, a deferred transaction that reads before it writes can fail with SQLITE_BUSY in spite of any
+            // busy timeout. The transaction therefore takes the write lock at its beginning.
             AnyConnection::Sqlite(c, _) => {
                 c.spawn_blocking(|c| {
                     diesel::connection::AnsiTransactionManager::begin_transaction_sql(c, "BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-//! API keys as a request needs them: their service accounts, and whether they still are good.
+//! API keys, as authentication needs them: their service accounts, and whether they are valid.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::principals::{Principal, Row, columns, good_keys, serveable};
 use super::roles::Role;
@@ -9,27 +9,27 @@ use crate::db::schema::api_keys;
 use chrono::Duration;
 use diesel::prelude::*;
 
-/// How exactly the last use of a key is known; every request would be a write otherwise.
+/// The precision of the time of a key's last use. A finer one would turn almost every request into a write.
 const LAST_USED_STEP: Duration = Duration::minutes(1);
 
-/// A key that is good, if its secret is.
+/// A key that is valid, provided that the secret of the request matches its hash.
 pub struct StoredKey {
     pub hash: Vec<u8>,
-    /// The service account.
+    /// The service account of the key.
     pub user: UserId,
     pub principal: Principal,
     last_used_at: Option<Instant>,
 }
 
 impl StoredKey {
-    /// Whether its last use was so long ago that this one is worth writing down.
+    /// Whether the stored time of the last use is old enough to be updated.
     pub fn is_stale(&self, now: Instant) -> bool {
         self.last_used_at.is_none_or(|last| now.0 - last.0 >= LAST_USED_STEP)
     }
 }
 
 impl Db {
-    /// None where there is no such key, or it is not good any more.
+    /// `None` if there is no such key, or if it is not valid any more.
     pub async fn find_api_key(&self, scope: &impl Scope, id: ApiKeyId) -> Result<Option<StoredKey>> {
         type KeyRow = (Vec<u8>, UserId, Role, Option<Instant>);
         let query = async |tx: &mut ReadTx| {
@@ -45,12 +45,12 @@ impl Db {
         self.read(scope, query).await
     }
 
-    /// Notes that a key was used now.
+    /// Stores the present time as the key's last use.
     pub async fn touch_api_key(&self, scope: &impl WriteScope, id: ApiKeyId) -> Result<()> {
         let touch = async |tx: &mut WriteTx| {
             let key = api_keys::table.filter(api_keys::tenant_id.eq(tx.tenant()).and(api_keys::id.eq(id)));
             diesel::update(key).set(api_keys::last_used_at.eq(tx.now())).execute(tx).await?;
-            Ok(Audited::without_row(())) // what the key did has rows of its own
+            Ok(Audited::without_row(())) // the changes that are made with the key have their own audit rows
         };
         self.write(scope, touch).await
     }

@@ -1,4 +1,4 @@
-//! Every change leaves a row in the audit log, in its own transaction.
+//! The audit log. Every change writes a row to it, in the change's own transaction.
 use super::change::{Change, Statement};
 use super::lease::SendAsyncFn;
 use super::scope::System;
@@ -19,22 +19,22 @@ crate::text_enum! {
         Delete = "delete",
         SignIn = "sign_in",
         SignInFailed = "sign_in_failed",
-        /// The password was right, but they are disabled, their tenant suspended, or their address not verified.
+        /// The password was right, but the user is disabled, the tenant is suspended, or the address is not verified.
         SignInRefused = "sign_in_refused",
         SignOut = "sign_out",
-        /// An old refresh token was used again: the session is ended, as the token may be stolen.
+        /// An old refresh token was used again. The session is ended, because the token may have been stolen.
         TokenReuse = "token_reuse",
         PasswordChange = "password_change",
         PasswordReset = "password_reset",
         EmailVerify = "email_verify",
-        /// The tenant's data keys were wrapped by another master key, or followed by new ones.
+        /// The tenant's data keys were wrapped by another master key, or replaced by new ones.
         KeyRotate = "key_rotate",
-        /// An invented tenant was filled: this one tells of all its records.
+        /// A demo tenant was filled with invented records. This one row covers all of these records.
         Seed = "seed",
     }
 }
 
-/// What an audit row can be about: an id that knows its kind.
+/// The subject of an audit row: an id that knows its kind.
 #[diagnostic::on_unimplemented(
     message = "the audit log has no kind for `{Self}`",
     label = "only an id with a kind can be audited",
@@ -42,21 +42,23 @@ crate::text_enum! {
 )]
 pub trait Subject {
     const KIND: &'static str;
-    /// Whether lists of this kind are cached: a change then puts an end to those that there are.
+    /// Whether lists of this kind are cached. A change then invalidates the cached ones.
     const IS_CACHED: bool;
-    /// Members whose values are in no audit row, only that they changed: the log is not encrypted.
+    /// Confidential members. Audit rows record that they changed, but not their values, because the audit log is not
+    /// encrypted.
     const CONFIDENTIAL: &'static [&'static str];
     fn uuid(&self) -> Uuid;
 }
 
-/// The result of a change whose audit row is written. [`WriteTx::changed`] makes one, and [`super::Db::write`] commits
+/// The result of a change that has its audit row. [`WriteTx::changed`] makes one, and [`super::Db::write`] commits
 /// nothing else.
 #[must_use]
 #[derive(Debug)]
 pub struct Audited<R>(pub(super) R);
 
 impl<T> Audited<T> {
-    /// For what `db` does behind the scenes and nobody would look for in the audit log; say why at each use.
+    /// For internal work of `db` that nobody would look for in the audit log. Each use has a comment that says why
+    /// there is no row.
     pub(super) fn without_row(result: T) -> Self {
         Self(result)
     }
@@ -65,7 +67,7 @@ impl<T> Audited<T> {
         Audited(result)
     }
 
-    /// The same change, with more to say about its result.
+    /// The same change, with a result that is made from the present one.
     pub fn map<R>(self, more: impl FnOnce(T) -> R) -> Audited<R> {
         Audited(more(self.0))
     }
@@ -75,7 +77,7 @@ impl<T> Audited<T> {
     }
 }
 
-/// Member → `[before, after]`, for the members that differ.
+/// The changes that an audit row records: member → `[before, after]`, for the members that differ.
 pub struct Changes(Map<String, Value>);
 
 /// Names the members alone: their values may be confidential until the audit row is printed.
@@ -102,7 +104,7 @@ impl Changes {
         Self::between(before.to_json().unwrap_or_default(), Value::Null)
     }
 
-    /// How many others went with what was deleted.
+    /// Adds how many other records were deleted together with this one.
     pub fn and_gone(mut self, what: &str, count: usize) -> Self {
         if count > 0 {
             self.0.insert(what.to_owned(), json!([count, null]));
@@ -110,7 +112,7 @@ impl Changes {
         self
     }
 
-    /// As the audit row has it, without the values of these members.
+    /// The JSON for the audit row. The values of these confidential members are hidden.
     fn to_json(&self, confidential: &[&str]) -> String {
         Value::Object(Self(self.0.clone()).without_values_of(confidential).0).to_string()
     }
@@ -122,7 +124,7 @@ impl Changes {
         Self(changes.filter(|(name, pair)| pair[0] != pair[1] && !told_by_the_row(name)).collect())
     }
 
-    /// The same without the values of these members.
+    /// Replaces the values of these members with `***`.
     fn without_values_of(mut self, confidential: &[&str]) -> Self {
         let hide = |value: Option<&Value>| value.filter(|value| !value.is_null()).map(|_| "***");
         for (name, pair) in &mut self.0 {
@@ -135,8 +137,8 @@ impl Changes {
 }
 
 impl Db {
-    /// As [`Db::write`], for records that an [`AuditAction::Seed`] row tells of already: a row for each would drown the
-    /// log in what nobody did.
+    /// As [`Db::write`], for invented records that an [`AuditAction::Seed`] row covers. A row for each record would
+    /// flood the log with changes that nobody made.
     pub async fn write_seeded<F>(&self, tenant: TenantId, work: F) -> Result<()>
     where
         for<'tx> F: AsyncFnOnce(&'tx mut WriteTx) -> Result<()> + SendAsyncFn<&'tx mut WriteTx, Result<()>, Fut: Send>,

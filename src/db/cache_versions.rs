@@ -1,10 +1,12 @@
-//! Cache versions keep cached lists from ever being out of date. Each change to a record of a cached kind gives the
-//! tenant's lists of that kind another version, in its own transaction, and the version is part of the name under
-//! which a list is kept. A server that reads it with a list, in one snapshot, keeps the list under the right name; a server
-//! that reads it and finds such a name has a list that was true at that moment.
+//! Cache versions make sure that a cached list is never out of date. Each change to a record of a cached kind gives the
+//! tenant's lists of that kind a new version, in the change's own transaction. The version is part of the cache key of
+//! a list.
 //!
-//! A version is an id and no counter: one that was lost with its transaction, or came back with a backup, is never given
-//! to other rows.
+//! To store a list, a server reads the version and the list in one snapshot, so that the list gets the right key. To
+//! read a list, a server reads the version and looks for its key: a list that it finds was correct at that moment.
+//!
+//! A version is a unique id and not a counter. If a version is lost by a rollback, or comes back with a restored
+//! backup, it is never used for other rows.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::audit::Subject;
 use super::change::Statement;
@@ -16,18 +18,19 @@ use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use uuid::Uuid;
 
-/// The lists of one kind of records.
+/// The cached lists of one kind of records.
 #[derive(Debug, Clone, Copy)]
 pub struct CacheScope(&'static str);
 
 impl CacheScope {
-    /// Those of the records with such ids. In a constant it does not compile where `record!` does not say `lists: cached`.
+    /// The lists of records with ids of this type. In a constant, this does not compile if the record's `record!` does
+    /// not say `lists: cached`.
     pub const fn of<Id: Subject>() -> Self {
         assert!(Id::IS_CACHED, "changes would not be noticed: its record is to say `lists: cached`");
         Self(Id::KIND)
     }
 
-    /// Those of the records with such ids, if they are cached.
+    /// As [`Self::of`], but `None` if lists of this kind are not cached.
     pub(super) fn if_cached<Id: Subject>() -> Option<Self> {
         Id::IS_CACHED.then_some(Self(Id::KIND))
     }
@@ -38,19 +41,19 @@ impl CacheScope {
 }
 
 impl ReadTx {
-    /// The version that the tenant's lists are of in this snapshot.
+    /// The version of the tenant's lists in this snapshot.
     pub async fn cache_version(&mut self, scope: CacheScope) -> Result<CacheVersion> {
         let of_tenant = generations::table.filter(generations::tenant_id.eq(self.tenant()));
         let row = of_tenant.filter(generations::kind.eq(scope.kind())).select(generations::generation);
         let version = row.first(self).await.optional()?;
-        Ok(version.unwrap_or(CacheVersion(Uuid::nil()))) // nothing was ever written
+        Ok(version.unwrap_or(CacheVersion(Uuid::nil()))) // no record of this kind was ever changed
     }
 }
 
 impl WriteTx {
-    /// Puts an end to the tenant's lists of a kind, if this transaction is committed. [`WriteTx::changed`] sees to it. Other
-    /// writers of the kind in this tenant wait for the row until then, as any two that change one row do; readers never wait. It
-    /// is therefore written at the end of the transaction.
+    /// Invalidates the tenant's cached lists of a kind, if this transaction is committed. [`WriteTx::changed`] calls
+    /// it. Other transactions of the tenant that write this kind wait for the row of the version until this one ends.
+    /// Readers never wait. To keep that wait short, the row is written at the end of the transaction.
     pub(super) fn invalidate(&mut self, scope: CacheScope) {
         if !self.is_first_change(scope.kind()) {
             return;
@@ -65,7 +68,7 @@ impl WriteTx {
     }
 }
 
-/// The insert, or where the row is there, an update of its version.
+/// The insert statement, which updates the version if the row already exists.
 #[derive(QueryId)]
 struct Replacing<I>(I);
 

@@ -1,4 +1,4 @@
-//! Calendar feeds as a request needs them: the feed that a secret opens.
+//! Calendar feeds, as authentication needs them.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::ReadTx;
 use super::RunQueryDsl;
@@ -9,7 +9,7 @@ use crate::base::opaque::OpaqueToken;
 use diesel::prelude::*;
 
 impl ReadTx {
-    /// The user whose feed a secret opens.
+    /// The user to whom the feed with this secret belongs. `None` if there is no such feed.
     pub async fn reader_of_feed(&mut self, secret: &OpaqueToken) -> Result<Option<UserId>> {
         let id = CalendarFeedId::from(secret.id);
         let feed = feeds::table.filter(feeds::tenant_id.eq(self.tenant()).and(feeds::id.eq(id)));

@@ -1,6 +1,7 @@
-//! What a change is, and the statements that make it.
+//! A change to a record, and the statements that make it.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
-/// What may be changed: an id that knows its kind. This is the one place that names the bound.
+/// The bound for ids of records that may be changed: an id that knows its kind. Only this line names the trait behind
+/// the bound.
 pub(super) use super::registered::Registered as Changeable;
 
 use super::audit::{AuditAction, Changes};
@@ -14,7 +15,7 @@ use diesel::result::{DatabaseErrorKind, Error as Diesel};
 use poem_openapi::types::ToJSON;
 use uuid::Uuid;
 
-/// A record of any kind, as the change feed hands it on.
+/// A record of any kind, as subscribers of the change feed get it.
 pub type AnyRecord = dyn std::any::Any + Send + Sync;
 
 /// A record that a change shows to its subscribers and to the audit log.
@@ -30,37 +31,37 @@ pub struct Change<'a> {
     lists: Option<CacheScope>,
     before: Option<&'a AnyRecord>,
     after: Option<&'a AnyRecord>,
-    /// What the audit row tells.
+    /// The changed members that the audit row records.
     pub(super) changes: Changes,
-    /// Members whose values it does not tell.
+    /// Members whose values the audit row does not record.
     confidential: &'static [&'static str],
 }
 
 impl<'a> Change<'a> {
-    /// Something that happened to a record, where its members are not shown: a sign-in, a new password.
+    /// An event that concerns a record but shows none of its members, such as a sign-in or a new password.
     pub fn of<Id: Changeable>(action: AuditAction, id: Id) -> Self {
         let (lists, confidential) = (CacheScope::if_cached::<Id>(), Id::CONFIDENTIAL);
         let (kind, id, changes) = (Id::KIND, id.uuid(), Changes::none());
         Self { action, kind, id, lists, before: None, after: None, changes, confidential }
     }
 
-    /// A new record; the audit row tells all of its members.
+    /// A new record. The audit row records all of its members.
     pub fn created<Id: Changeable>(id: Id, after: &'a impl Shown) -> Self {
         Self { after: Some(after), ..Self::of(AuditAction::Create, id) }.telling(Changes::created(after))
     }
 
-    /// Another version of a record; the audit row tells the members that differ.
+    /// A new version of a record. The audit row records the members that differ.
     pub fn updated<Id: Changeable, R: Shown>(id: Id, before: &'a R, after: &'a R) -> Self {
         let changes = Changes::updated(before, after);
         Self { before: Some(before), after: Some(after), ..Self::of(AuditAction::Update, id) }.telling(changes)
     }
 
-    /// The end of a record; the audit row tells all that it was.
+    /// The deletion of a record. The audit row records all of its members.
     pub fn deleted<Id: Changeable>(id: Id, before: &'a impl Shown) -> Self {
         Self { before: Some(before), ..Self::of(AuditAction::Delete, id) }.telling(Changes::deleted(before))
     }
 
-    /// The audit row tells this instead of all members of the record.
+    /// Makes the audit row record these changes instead of those that were derived from the record.
     pub fn telling(self, changes: Changes) -> Self {
         Self { changes, ..self }
     }
@@ -99,7 +100,8 @@ impl<'a> Change<'a> {
     }
 }
 
-/// A statement whose type is erased. Drivers tell statements apart by their SQL, so that nothing is lost.
+/// A statement with its type erased. Prepared statements are cached all the same, because diesel finds them by their
+/// SQL.
 pub(super) struct Erased<'q>(Box<dyn QueryFragment<Any> + Send + 'q>);
 
 impl<'q> Erased<'q> {
@@ -118,7 +120,8 @@ impl QueryFragment<Any> for Erased<'_> {
     }
 }
 
-/// A statement that writes, and what its failures mean to the client. It is not run before a [`WriteTx`] takes it.
+/// A statement that writes, and the errors that clients get when it fails. It does not run before it is passed to a
+/// [`WriteTx`].
 #[must_use]
 pub struct Statement<'q> {
     query: Erased<'q>,
@@ -128,27 +131,27 @@ pub struct Statement<'q> {
 }
 
 impl<'q> Statement<'q> {
-    /// A statement whose failures are what the database says.
+    /// A statement without errors of its own: a failure becomes the general error for what the database reports.
     pub fn of(query: impl QueryFragment<Any> + Send + 'q) -> Self {
         Self { query: Erased::new(query), refers_to: None, if_taken: None, if_none: None }
     }
 
-    /// 422 on `column` if it refers to nothing: see [`Constraint::refers_to`].
+    /// Fails with 422 for `column` if its foreign key refers to no row: see [`Constraint::refers_to`].
     pub fn refers_to(self, column: &'static str) -> Self {
         Self { refers_to: Some(column), ..self }
     }
 
-    /// 409 on `member` if its value must be unique and is taken.
+    /// Fails with 409 for `member` if its value must be unique and is taken.
     pub fn taken(self, member: &'static str) -> Self {
         self.if_taken(Error::Conflict(Detail::of(member, "is taken")))
     }
 
-    /// This error if a value that must be unique is taken.
+    /// Fails with this error if a value that must be unique is taken.
     pub fn if_taken(self, error: Error) -> Self {
         Self { if_taken: Some(error), ..self }
     }
 
-    /// This error if no row was changed.
+    /// Fails with this error if no row was changed.
     pub fn if_none(self, error: Error) -> Self {
         Self { if_none: Some(error), ..self }
     }
@@ -177,13 +180,13 @@ fn meaning(
     }
 }
 
-/// Statements that make one change together, in their order.
+/// Statements that make one change together. They run in this order.
 #[must_use]
 #[derive(Default)]
 pub struct Statements<'q>(pub(super) Vec<Statement<'q>>);
 
 impl<'q> Statements<'q> {
-    /// These statements, and then others.
+    /// Appends statements.
     pub fn and(mut self, more: impl IntoStatements<'q>) -> Self {
         self.0.extend(more.into_statements().0);
         self
@@ -196,7 +199,7 @@ impl<'q> FromIterator<Statement<'q>> for Statements<'q> {
     }
 }
 
-/// What makes a change: a statement of diesel's, a [`Statement`] that says what its failures mean, or several of them.
+/// Anything that can make a change: a statement of diesel's, a [`Statement`] with its own errors, or several of these.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no statement that writes",
     note = "give an `insert_into`, `update` or `delete` of diesel's, a `Statement::of(…)`, or `Statements` of several"

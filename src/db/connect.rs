@@ -1,4 +1,4 @@
-//! Opens connections, of the kind and with the settings that each database needs.
+//! Opens connections, with the driver and the session settings that each database needs.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::any::{AnyConnection, AsyncSqliteConnection};
 use super::deadline::Deadline;
@@ -15,15 +15,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_postgres::config::TargetSessionAttrs;
 
-/// How long a transaction may idle. How long a statement may take, each lease says for itself.
+/// How long a transaction may be idle. The limit for a statement is set by each lease.
 pub(super) const IDLE_TIMEOUT: &str = "30s";
 
-/// How long we try to stop a statement.
+/// How long the server tries to cancel a statement.
 pub(super) const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A database and how to reach it; [`NetworkUrl`] says what its URL may hold. With a TLS mode from `require` on there is no
-/// connection without TLS. The server's certificate is checked with `verify-ca` and `verify-full`, and always where `ca_file`
-/// is given.
+/// A database and how to connect to it. [`NetworkUrl`] describes the parameters of its URL. From the TLS mode `require`
+/// on, every connection uses TLS. The server's certificate is checked with `verify-ca` and `verify-full`, and always if
+/// `ca_file` is given.
 #[derive(Clone)]
 pub struct Target(Arc<Inner>, Pooler);
 
@@ -32,13 +32,14 @@ enum Inner {
         config: Box<tokio_postgres::Config>,
         tls: Option<Arc<rustls::ClientConfig>>,
     },
-    /// And how to connect where the server knows no TLS, if that is allowed.
+    /// The second options are without TLS, for a server that does not support it. They are `None` if TLS is required or
+    /// off.
     Mysql(mysql_async::Opts, Option<mysql_async::Opts>),
     Sqlite(PathBuf),
 }
 
 impl Target {
-    /// Reads the URL of a setting; its scheme is one of `sqlite`, `postgres`, `postgresql`, `mysql`, `mariadb`.
+    /// Parses the URL of a setting. Its scheme is one of `sqlite`, `postgres`, `postgresql`, `mysql`, `mariadb`.
     pub fn parse(url: &str, ca_file: Option<PathBuf>) -> anyhow::Result<Self> {
         let (scheme, rest) = url.split_once("://").context("the database URL has no scheme")?;
         let inner = match scheme {
@@ -50,7 +51,7 @@ impl Target {
         Ok(Self(Arc::new(inner), Pooler::None))
     }
 
-    /// The same database, reached through such a pooler. There is none but for PostgreSQL.
+    /// The same database behind this kind of pooler. Only PostgreSQL can have one.
     #[must_use]
     pub fn behind(self, pooler: Pooler) -> Self {
         Self(self.0, pooler)
@@ -64,7 +65,8 @@ impl Target {
         matches!(*self.0, Inner::Sqlite(_))
     }
 
-    /// Asks PostgreSQL to stop what a connection of ours is doing. It may be over by then: that is as good.
+    /// Asks PostgreSQL to cancel the running statement of a connection. If the statement has already ended, nothing is
+    /// cancelled, which is fine.
     pub async fn cancel(&self, token: tokio_postgres::CancelToken) {
         let Inner::Postgres { config, tls } = &*self.0 else { return };
         if self.pooler() == Pooler::Transaction {
@@ -86,7 +88,7 @@ impl Target {
         }
     }
 
-    /// The name that people know it by.
+    /// The name of the database product, for messages.
     pub fn kind(&self) -> &'static str {
         match *self.0 {
             Inner::Postgres { .. } => "PostgreSQL",
@@ -96,7 +98,8 @@ impl Target {
     }
 }
 
-/// The file with the authorities that are trusted. The setting and the URL may both name it, but not two different files.
+/// The file with the trusted certificate authorities. The setting and the URL may both name it, but not two different
+/// files.
 fn authorities(setting: Option<PathBuf>, url: Option<PathBuf>) -> anyhow::Result<Option<PathBuf>> {
     match (setting, url) {
         (Some(setting), Some(url)) if setting != url => {
@@ -106,8 +109,9 @@ fn authorities(setting: Option<PathBuf>, url: Option<PathBuf>) -> anyhow::Result
     }
 }
 
-/// What of the server's certificate is checked: nothing, unless the mode or `ca_file` asks for it. Without authorities of one's own,
-/// `verify-ca` would take every certificate of a public authority, so the name is checked too.
+/// How the server's certificate is checked: not at all, unless the mode or `ca_file` asks for it. If no file of
+/// authorities is given, `verify-ca` checks the name too, because otherwise any certificate of a public authority would
+/// be accepted.
 fn verification(mode: TlsMode, ca_file: Option<&PathBuf>) -> Verification {
     match (mode, ca_file) {
         (TlsMode::VerifyCa, Some(_)) => Verification::Authority,
@@ -124,7 +128,7 @@ fn postgres(rest: &str, ca_file: Option<PathBuf>) -> anyhow::Result<Inner> {
     let url = NetworkUrl::postgres(rest).map_err(unreadable)?;
     let ca_file = authorities(ca_file, url.ca_file.clone())?;
     let mode = match url.tls {
-        _ if url.has_sockets() => TlsMode::Disable, // as libpq has it: PostgreSQL knows no TLS there
+        _ if url.has_sockets() => TlsMode::Disable, // as in libpq: PostgreSQL has no TLS on Unix sockets
         Some(mode) => mode,
         None if ca_file.is_some() => TlsMode::VerifyFull,
         None => TlsMode::Prefer,
@@ -196,10 +200,10 @@ fn mysql(rest: &str, ca_file: Option<PathBuf>) -> anyhow::Result<Inner> {
     let url = NetworkUrl::mysql(rest).map_err(unreadable)?;
     let ca_file = authorities(ca_file, url.ca_file.clone())?;
     let mode = match url.tls {
-        _ if url.has_sockets() => TlsMode::Disable, // nobody is in between
+        _ if url.has_sockets() => TlsMode::Disable, // a Unix socket does not leave the machine
         Some(mode) => mode,
         None if ca_file.is_some() => TlsMode::VerifyFull,
-        None => TlsMode::Disable, // as it has always been with MariaDB's own clients
+        None => TlsMode::Disable, // the traditional default of MariaDB's own clients
     };
     let NetworkUrl { hosts, user, password, database, .. } = url;
     let mut builder = mysql_async::OptsBuilder::default()
@@ -212,8 +216,9 @@ fn mysql(rest: &str, ca_file: Option<PathBuf>) -> anyhow::Result<Inner> {
             Host::Socket(path) => builder.socket(Some(path.to_string_lossy())),
         };
     }
-    // diesel-async keeps the prepared statements: a second cache in the driver would close them behind its back. And an
-    // update that changes nothing still counts the rows that it found, as on the other databases.
+    // diesel-async caches the prepared statements. A second cache in the driver would close statements that
+    // diesel-async still uses, so it is off. With `client_found_rows`, an update that changes nothing counts the rows
+    // that it found, as on the other databases.
     let builder = builder.prefer_socket(false).stmt_cache_size(0).client_found_rows(true);
     let plain = builder.clone();
     let tls = match mode {
@@ -223,7 +228,7 @@ fn mysql(rest: &str, ca_file: Option<PathBuf>) -> anyhow::Result<Inner> {
     Ok(Inner::Mysql(builder.ssl_opts(tls).into(), (mode == TlsMode::Prefer).then(|| plain.into())))
 }
 
-/// Connects to MariaDB; with `plain` also where the server knows no TLS.
+/// Connects to MariaDB. If the server does not support TLS, tries again with the options `plain`, if there are any.
 async fn connect_mysql(
     options: &mysql_async::Opts,
     plain: Option<&mysql_async::Opts>,
@@ -237,7 +242,7 @@ async fn connect_mysql(
     }
 }
 
-/// Opens one connection, ready for use.
+/// Opens a connection and makes its session settings.
 pub async fn establish(target: &Target) -> ConnectionResult<AnyConnection> {
     match &*target.0 {
         Inner::Postgres { config, tls } => {
@@ -259,7 +264,7 @@ pub async fn establish(target: &Target) -> ConnectionResult<AnyConnection> {
     }
 }
 
-/// With its causes: tokio-postgres alone says no more than "error performing TLS handshake".
+/// Includes the causes of the error, because tokio-postgres itself says no more than "error performing TLS handshake".
 pub(super) fn bad_connection(error: impl Into<anyhow::Error>) -> ConnectionError {
     ConnectionError::BadConnection(format!("{:#}", error.into()))
 }
@@ -299,8 +304,9 @@ where
     Ok(conn)
 }
 
-/// Readers then don't wait for the writer. A new file is switched once, and the file remembers it. The switch does not
-/// keep to `busy_timeout` where others do it at the same moment: it is tried again.
+/// Switches to write-ahead logging, so that readers do not wait for the writer. The file stores the mode, so that only
+/// a new file is really switched. The switch does not respect `busy_timeout` if other connections switch at the same
+/// moment, and is therefore tried several times.
 fn switch_to_wal(conn: &mut diesel::SqliteConnection) -> diesel::QueryResult<()> {
     use diesel::connection::SimpleConnection;
     const TRIES: u32 = 100;
@@ -308,7 +314,7 @@ fn switch_to_wal(conn: &mut diesel::SqliteConnection) -> diesel::QueryResult<()>
     for _ in 1..TRIES {
         match conn.batch_execute("PRAGMA journal_mode = WAL;") {
             Err(diesel::result::Error::DatabaseError(_, info)) if info.message().contains("locked") => {
-                std::thread::sleep(PAUSE); // on a thread for blocking work
+                std::thread::sleep(PAUSE); // this function runs on a thread for blocking work
             }
             result => return result,
         }

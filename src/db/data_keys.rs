@@ -1,6 +1,7 @@
-//! The keys of tenants. What must not be readable in the database is encrypted under a random data key of its tenant, which
-//! is stored wrapped by a master key of the settings: a new master key wraps it anew, and without it all that the tenant
-//! encrypted is lost.
+//! The data keys of tenants. Values that must not be readable in the database are encrypted under a random data key of
+//! their tenant. The data key is stored encrypted ("wrapped") under a master key of the settings. When the master key
+//! is replaced, only the data keys are wrapped again. Without the master key, all values that the tenant encrypted are
+//! lost.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::sql::for_update;
 use super::types::{Sealed, TenantId};
@@ -14,13 +15,15 @@ use std::collections::HashMap;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-/// Which form a sealed value has: this byte, the number of the data key (4 bytes, big-endian), what [`Cipher::seal`] makes.
+/// The version of the format of sealed values. A sealed value consists of this byte, the number of the data key (4
+/// bytes, big-endian), and the output of [`Cipher::seal`].
 const FORMAT: u8 = 1;
 
-/// A key that was used so often gets a successor: with random nonces, 2^32 is the bound (NIST SP 800-38D, 8.3).
+/// The number of encryptions after which a data key is replaced. With random nonces, 2^32 is the bound (NIST SP
+/// 800-38D, 8.3).
 const MAX_USES: i64 = 1 << 32;
 
-/// What a sealed value belongs to, besides its tenant; anywhere else it does not open.
+/// The cell that a sealed value belongs to. A value that is moved to another cell or another tenant does not decrypt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     pub table: &'static str,
@@ -28,7 +31,7 @@ pub struct Place {
     pub column: &'static str,
 }
 
-/// A column that holds sealed values: [`sealed_column!`](crate::sealed_column!) makes one.
+/// A column that holds sealed values. The macro [`sealed_column!`](crate::sealed_column!) makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SealedColumn {
     pub table: &'static str,
@@ -36,15 +39,15 @@ pub struct SealedColumn {
 }
 
 impl SealedColumn {
-    /// Where its value of a row is sealed.
+    /// The cell of this column in a row.
     pub const fn of(self, row: Uuid) -> Place {
         let Self { table, column } = self;
         Place { table, row, column }
     }
 }
 
-/// `sealed_column!(contracts.amount_sealed)`: a column of `schema.rs` that holds [`Sealed`] values. It does not compile for a
-/// column of another type.
+/// `sealed_column!(contracts.amount_sealed)`: a column of `schema.rs` that holds [`Sealed`] values. The macro does not
+/// compile for a column of another type.
 #[macro_export]
 macro_rules! sealed_column {
     ($table:ident . $column:ident) => {{
@@ -58,7 +61,8 @@ macro_rules! sealed_column {
 }
 
 impl Place {
-    /// Names have no NUL, so that no two places have the same bytes.
+    /// The associated data of the encryption. The names of tables and columns contain no NUL byte, so that two
+    /// different places never have the same bytes.
     fn bound_to(self, tenant: TenantId, number: i32) -> Vec<u8> {
         let Self { table, row, column } = self;
         let parts: [&[u8]; 7] =
@@ -72,7 +76,7 @@ fn header(number: i32) -> [u8; 5] {
     [FORMAT, a, b, c, d]
 }
 
-/// The number of the key that sealed it, and the rest.
+/// Splits a sealed value into the number of its data key and the ciphertext. `None` if the format is unknown.
 fn parts(sealed: &[u8]) -> Option<(i32, &[u8])> {
     match sealed {
         [FORMAT, a, b, c, d, rest @ ..] => Some((i32::from_be_bytes([*a, *b, *c, *d]), rest)),
@@ -80,12 +84,12 @@ fn parts(sealed: &[u8]) -> Option<(i32, &[u8])> {
     }
 }
 
-/// What the wrapping of a data key is bound to.
+/// The associated data with which a data key is wrapped.
 pub(super) fn owner(tenant: TenantId, number: i32) -> Vec<u8> {
     [b"data key".as_slice(), tenant.0.as_bytes(), &number.to_be_bytes()].concat()
 }
 
-/// The data key that a transaction seals by.
+/// The data key that a transaction encrypts with.
 pub(super) struct DataKey {
     number: i32,
     cipher: Cipher,
@@ -94,14 +98,15 @@ pub(super) struct DataKey {
 /// The data keys of a tenant, for as long as a request needs them.
 pub struct Unsealer {
     tenant: TenantId,
-    /// The newest, which seals.
+    /// The number of the newest data key, which new values are encrypted with.
     current: i32,
     ciphers: HashMap<i32, Cipher>,
     keys: KeyRing,
 }
 
 impl Unsealer {
-    /// The value again. One that was changed, or moved to another place or tenant, is an error, and an alert in the log.
+    /// Decrypts a value. A value that was changed, or moved to another place or tenant, is an error, which is also
+    /// counted and logged.
     pub fn open(&self, place: Place, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>> {
         let opened = parts(&sealed.0)
             .and_then(|(number, rest)| self.ciphers.get(&number)?.open(rest, &place.bound_to(self.tenant, number)));
@@ -116,17 +121,17 @@ impl Unsealer {
 }
 
 impl Unsealer {
-    /// Whether the tenant's present data key sealed it.
+    /// Whether the value was sealed by the tenant's newest data key.
     pub(super) fn is_current(&self, sealed: &Sealed) -> bool {
         parts(&sealed.0).is_some_and(|(number, _)| number == self.current)
     }
 }
 
 impl ReadTx {
-    /// The tenant's data keys, to open what they sealed.
+    /// The tenant's data keys, to decrypt its values.
     pub async fn unsealer(&mut self) -> Result<Unsealer> {
         if self.is_write {
-            self.lock_head().await?; // a new key may be on its way, and the row to open sealed by it
+            self.lock_head().await?; // another transaction may be adding a key and sealing rows by it
         }
         let (tenant, ring) = (self.tenant(), self.keys.clone());
         let stored = self.stored_keys().await?;
@@ -137,7 +142,8 @@ impl ReadTx {
         Ok(Unsealer { tenant, current, ciphers: ciphers.collect::<Result<_>>()?, keys: ring })
     }
 
-    /// A transaction that writes reads what is committed now, not what was when it began.
+    /// The tenant's wrapped data keys and their numbers. A transaction that writes reads them with a lock, in order to
+    /// get what is committed now and not what was committed when the transaction began.
     pub(super) async fn stored_keys(&mut self) -> Result<Vec<(i32, Wrapped)>> {
         let rows = keys::table.filter(keys::tenant_id.eq(self.tenant()));
         let rows = rows.select((keys::number, keys::master_key_id, keys::wrapped));
@@ -148,12 +154,13 @@ impl ReadTx {
         Ok(rows.into_iter().map(|(number, master, bytes)| (number, Wrapped { master, bytes })).collect())
     }
 
-    /// The number of the key that the tenant encrypts with and its uses. Nobody else uses one until the transaction ends.
+    /// Locks the tenant's head: the number of its newest data key, and how often that key was used. Other transactions
+    /// that need the head wait until this one ends.
     async fn lock_head(&mut self) -> Result<(i32, i64)> {
         self.lock_head_if_any().await?.ok_or(Error::NotFound)
     }
 
-    /// The same; none where the tenant was deleted, and its keys were destroyed.
+    /// As [`Self::lock_head`], but `None` if the tenant was deleted and its keys were destroyed.
     async fn lock_head_if_any(&mut self) -> Result<Option<(i32, i64)>> {
         let head = heads::table.filter(heads::tenant_id.eq(self.tenant())).select((heads::number, heads::uses));
         Ok(for_update(head).get_result(self).await.optional()?)
@@ -167,7 +174,7 @@ impl WriteTx {
         self.seal_by(&key, place, plain)
     }
 
-    /// Encrypts values, in their order.
+    /// Encrypts values. The results are in the order of the values.
     pub async fn seal_all(&mut self, values: Vec<(Place, impl AsRef<[u8]> + Send)>) -> Result<Vec<Sealed>> {
         let key = self.data_key(u32::try_from(values.len()).unwrap_or(u32::MAX)).await?;
         values.into_iter().map(|(place, plain)| self.seal_by(&key, place, plain.as_ref())).collect()
@@ -179,7 +186,8 @@ impl WriteTx {
         Ok(Sealed([&header(*number)[..], &sealed].concat()))
     }
 
-    /// The key that the tenant encrypts with, for so many uses; made when it is first needed.
+    /// The data key to encrypt with, and counts `uses` encryptions with it. Makes a new key if there is none yet, or if
+    /// the present one would be used too often.
     pub(super) async fn data_key(&mut self, uses: u32) -> Result<DataKey> {
         let (number, before) = self.lock_head().await?;
         let more = i64::from(uses);
@@ -217,9 +225,10 @@ impl WriteTx {
         Ok(DataKey { number, cipher: Cipher::new(&key) })
     }
 
-    /// The tenant's keys that another master key than the active one has wrapped, wrapped anew. All of them are opened, as
-    /// one that does not open would be lost: also those under the active key, which may be another than it was. A tenant
-    /// that was deleted has none.
+    /// The data keys that are wrapped by another master key than the active one, wrapped again by the active one. This
+    /// function unwraps every data key, even those under the active master key, because the settings may now have
+    /// another key under that id. A data key that does not unwrap would be lost, and so it is an error. A deleted
+    /// tenant has no data keys.
     pub(super) async fn old_wrappings(&mut self) -> Result<Vec<(i32, Wrapped)>> {
         if self.lock_head_if_any().await?.is_none() {
             return Ok(vec![]);
@@ -236,8 +245,8 @@ impl WriteTx {
         Ok(anew)
     }
 
-    /// Gives the tenant a new data key if its present one was made under another master key: the number of the key that it
-    /// has then, and whether that is a new one. None for a tenant that was deleted.
+    /// Makes a new data key for the tenant if its newest one was made under another master key than the active one.
+    /// Returns the number of the newest key, and whether that key is new. `None` if the tenant was deleted.
     pub(super) async fn succeed_data_key(&mut self) -> Result<Option<(i32, bool)>> {
         let Some((number, _)) = self.lock_head_if_any().await? else { return Ok(None) };
         let present = keys::table.filter(keys::tenant_id.eq(self.tenant())).filter(keys::number.eq(number));
@@ -252,21 +261,21 @@ impl WriteTx {
         Ok(Some((key.number, true)))
     }
 
-    /// Destroys the data keys of the tenant before this one.
+    /// Destroys the tenant's data keys with a lower number.
     pub(super) async fn forget_data_keys_before(&mut self, number: i32) -> Result<()> {
         let old = keys::table.filter(keys::tenant_id.eq(self.tenant())).filter(keys::number.lt(number));
         diesel::delete(old).execute(self).await?;
         Ok(())
     }
 
-    /// Makes room for the keys of a new tenant.
+    /// Inserts the head of a new tenant. Its first data key is made when it is needed.
     pub async fn prepare_data_keys(&mut self) -> Result<()> {
         let row = (heads::tenant_id.eq(self.tenant()), heads::number.eq(0), heads::uses.eq(0));
         diesel::insert_into(heads::table).values(row).execute(self).await?;
         Ok(())
     }
 
-    /// Destroys the tenant's keys, and with them all that it encrypted.
+    /// Destroys the tenant's data keys, which makes all its encrypted values unreadable.
     pub async fn destroy_data_keys(&mut self) -> Result<()> {
         let tenant = self.tenant();
         diesel::delete(heads::table.filter(heads::tenant_id.eq(tenant))).execute(self).await?;

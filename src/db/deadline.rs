@@ -1,6 +1,7 @@
-//! SQLite's missing statement deadline. It has no setting for one, and diesel offers none of its hooks that could end a
-//! statement; so statements that may look at many rows call a function of ours for each row, which fails when it is too
-//! late: `in_time()` in their condition, and `lower()`, where a search spends its time.
+//! A statement deadline for SQLite, which has no setting for one. Diesel gives no access to the hooks of SQLite that
+//! could end a statement. Statements that may read many rows therefore call a function of this module for each row,
+//! which fails after the deadline. This function is `in_time()` in the condition, or `lower()`, in which a search
+//! spends its time.
 use super::any::Any;
 use diesel::expression::{AppearsOnTable, Expression, SelectableExpression, ValidGrouping, is_aggregate};
 use diesel::prelude::*;
@@ -15,51 +16,53 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What SQLite says of a statement that was too slow.
+/// The error message of a SQLite statement that was too slow.
 pub const TOO_LATE: &str = "the statement's deadline is over";
 
-/// When a connection's statements have to be through. A clone is the same deadline.
+/// The time by which a connection's statements must end. Clones share the same deadline.
 #[derive(Debug, Clone)]
 pub struct Deadline(Arc<AtomicU64>);
 
-/// Microseconds of this process: the deadline is looked at once a row, and an atomic number costs least.
+/// Microseconds since the first call in this process. The deadline is checked for every row, and an atomic integer is
+/// the cheapest to read.
 fn now() -> u64 {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     u64::try_from(START.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 impl Default for Deadline {
-    /// Never.
+    /// No deadline.
     fn default() -> Self {
         Self(Arc::new(AtomicU64::new(u64::MAX)))
     }
 }
 
 impl Deadline {
-    /// Statements have so long from now.
+    /// Sets the deadline to this time from now.
     pub fn set(&self, left: Duration) {
         let left = u64::try_from(left.as_micros()).unwrap_or(u64::MAX);
         self.0.store(now().saturating_add(left), Ordering::Relaxed);
     }
 
-    /// The value, if it is not too late.
+    /// Wraps a value that a SQL function returns. After the deadline, the function fails instead.
     pub fn check<T>(&self, value: T) -> Checked<T> {
         Checked((now() < self.0.load(Ordering::Relaxed)).then_some(value))
     }
 }
 
-/// Ends the running statement when the work that waits for it is given up. diesel-async waits for a running statement of
-/// SQLite where its future is dropped, and blocks the thread meanwhile: the deadline has to be over before that.
+/// Ends the running SQLite statement when the future that waits for it is dropped. In this case diesel-async waits for
+/// the statement and blocks the thread meanwhile. The guard therefore sets the deadline to now before the future is
+/// dropped.
 pub struct StopGuard(Option<Deadline>);
 
-/// Work with its guard, which is dropped before it.
+/// Work and its guard. The guard is the first field, so that it is dropped first.
 pub struct Guarded<F> {
     guard: StopGuard,
     work: Pin<Box<F>>,
 }
 
 impl StopGuard {
-    /// `None` where statements are stopped otherwise.
+    /// `None` for databases whose statements are stopped in another way.
     pub fn new(deadline: Option<Deadline>) -> Self {
         Self(deadline)
     }
@@ -89,7 +92,7 @@ impl Drop for StopGuard {
     }
 }
 
-/// What a function answers: a value, or that the statement is to end.
+/// The return value of a SQL function: a value, or an error that ends the statement.
 #[derive(Debug)]
 pub struct Checked<T>(Option<T>);
 
@@ -109,11 +112,12 @@ checked!(bool as Bool);
 checked!(String as Text);
 
 diesel::define_sql_function! {
-    /// True, until the deadline of the connection is over.
+    /// True until the deadline of the connection. Fails afterwards.
     fn in_time() -> Bool;
 }
 
-/// The condition that ends a slow statement on SQLite; the other databases have a setting for it.
+/// The condition that ends a slow statement on SQLite. It is `TRUE` on the other databases, which have a setting for
+/// the deadline.
 #[derive(Debug, Clone, Copy, QueryId)]
 pub struct InTime;
 

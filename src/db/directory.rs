@@ -1,5 +1,6 @@
-//! What is looked up before a tenant is known: the user who has a name, and the tenant that has a slug. Nothing else is
-//! in reach here: on PostgreSQL no tenant is set, and row-level security hides all the rest. And how names get in and out.
+//! Looks up users by their sign-in name, and tenants by their slug, before the tenant of a request is known. Nothing
+//! else is visible to these queries: on PostgreSQL no tenant is set, and row-level security hides all other rows. This
+//! module also adds and removes sign-in names.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::error::Constraint;
 use super::types::{TenantId, UserId};
@@ -10,7 +11,8 @@ use crate::db::schema::{logins, tenants};
 use diesel::prelude::*;
 
 impl Db {
-    /// The user who has this name; `name` is in its canonical form. Addresses from before there was one are found by it too.
+    /// The user with this sign-in name, which must be in its canonical form. An address that was stored before there
+    /// was a canonical form is found, too.
     pub async fn find_login(&self, name: &str, origin: &Origin) -> Result<Option<(TenantId, UserId)>> {
         let rows = logins::table.filter(logins::name.eq_any(stored_forms(name)));
         let rows = rows.select((logins::name, logins::tenant_id, logins::user_id));
@@ -20,7 +22,7 @@ impl Db {
         Ok(found.map(|(_, tenant, user)| (tenant, user)))
     }
 
-    /// The tenant with this slug, and whether anybody may join it.
+    /// The tenant with this slug, and whether it is open for registration.
     pub async fn find_tenant(&self, slug: &str, origin: &Origin) -> Result<Option<(TenantId, bool)>> {
         let row = tenants::table.filter(tenants::slug.eq(slug.to_owned()));
         let is_open =
@@ -31,13 +33,13 @@ impl Db {
 }
 
 impl WriteTx {
-    /// Lets a user sign in by this username: 409 where it is taken.
+    /// Lets a user sign in by this username. Fails with 409 if it is taken.
     pub async fn add_username(&mut self, user: UserId, username: String) -> Result<()> {
         self.add_login(user, username).await.taken("username")?;
         Ok(())
     }
 
-    /// The same by this address: 409 where it is somebody's, in whichever form that is stored.
+    /// Lets a user sign in by this address. Fails with 409 if it is taken, in whichever form it is stored.
     pub async fn add_email(&mut self, user: UserId, email: &Email) -> Result<()> {
         let mut others = email.stored_forms();
         others.retain(|form| form != email.as_str());
@@ -56,7 +58,7 @@ impl WriteTx {
         diesel::insert_into(logins::table).values(row).execute(self).await
     }
 
-    /// The user does not sign in by this name any more; it is as it is stored.
+    /// Removes a sign-in name, which must be given in its stored form.
     pub async fn remove_login(&mut self, name: &str) -> Result<()> {
         let row = logins::table.filter(logins::tenant_id.eq(self.tenant()).and(logins::name.eq(name.to_owned())));
         diesel::delete(row).execute(self).await?;

@@ -6,23 +6,23 @@ use diesel::serialize::{self, Output, ToSql};
 use diesel::sql_types::Text;
 use std::fmt;
 
-/// An e-mail address in its canonical form (`base::addresses`): the form in which queries store it, and by which they look it
-/// up. There is no other way to make one, so that no query can meet an address as somebody happened to type it.
+/// An e-mail address in its canonical form (`base::addresses`). Queries store addresses and look them up in this form.
+/// There is no other way to make an `Email`, so that no query can get an address in the form in which it was typed.
 ///
-/// It is not read from the database as such: addresses that were stored before these rules are in the form of their time, and
-/// rows have them as texts. [`Self::of_stored`] makes them comparable.
+/// An `Email` is not read from the database directly. Addresses that were stored before these rules have an older form,
+/// and row types therefore have them as `String`. [`Self::of_stored`] converts them, so that they can be compared.
 #[derive(Debug, Clone, PartialEq, Eq, AsExpression)]
 #[diesel(sql_type = Text)]
 pub struct Email(String);
 
 impl Email {
-    /// The address that somebody gave, or what is wrong with it.
+    /// Parses an address that a user entered. The error says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         canonical_email(text).map(Self)
     }
 
-    /// An address that was accepted before, by today's rules or by former ones. One that today's rules refuse stays as it was
-    /// stored.
+    /// Converts an address that was stored under today's rules or earlier ones. If today's rules refuse it, it stays as
+    /// it was stored.
     pub fn of_stored(text: &str) -> Self {
         Self(canonical_login(text))
     }
@@ -31,13 +31,13 @@ impl Email {
         &self.0
     }
 
-    /// The forms in which the address may be stored, the canonical one first: what a query has to look for.
+    /// The forms in which the address may be stored, the canonical one first. A query must look for all of them.
     pub fn stored_forms(&self) -> Vec<String> {
         stored_forms(&self.0)
     }
 }
 
-/// As validators look at it.
+/// Validators take the address as text.
 impl AsRef<str> for Email {
     fn as_ref(&self) -> &str {
         &self.0

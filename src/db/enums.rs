@@ -1,4 +1,4 @@
-//! Enums that the API and the databases share, each variant written once.
+//! Macros for enums that are used in the API and in the database, so that each variant is written only once.
 
 /// A fieldless enum that is the same text in the database and in the API.
 #[macro_export]

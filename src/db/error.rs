@@ -1,4 +1,4 @@
-//! From what a database says to what the product says. The database's own words never leave the server.
+//! Converts errors of the databases to errors of this API. The text of a database error is never sent to clients.
 use super::deadline::TOO_LATE;
 use crate::base::error::{Detail, Error};
 use diesel::result::{DatabaseErrorKind as Kind, Error as Diesel};
@@ -8,7 +8,7 @@ impl From<Diesel> for Error {
         match &error {
             Diesel::NotFound => Self::NotFound,
             Diesel::DatabaseError(Kind::UniqueViolation, _) => Self::Conflict(Detail::default()),
-            // Another transaction was in the way, or the line is gone: worth another try.
+            // A conflict with another transaction, or a lost connection. A retry may succeed.
             Diesel::DatabaseError(
                 Kind::SerializationFailure | Kind::UnableToSendCommand | Kind::ClosedConnection,
                 _,
@@ -23,25 +23,25 @@ impl From<Diesel> for Error {
     }
 }
 
-/// Failures that diesel gives no kind of their own, by the words of each database.
+/// Temporary failures for which diesel has no kind, recognised by the message of each database.
 fn is_passing(message: &str) -> bool {
     ["database is locked", "Deadlock found", "Lock wait timeout", "deadlock detected"]
         .iter()
         .any(|words| message.contains(words))
 }
 
-/// The statement's deadline was over, by the words of each database.
+/// A statement that took longer than its deadline, recognised by the message of each database.
 fn is_too_slow(message: &str) -> bool {
     ["statement timeout", "max_statement_time exceeded", TOO_LATE].iter().any(|words| message.contains(words))
 }
 
-/// Lets a statement say which member of the request a broken constraint means.
+/// Says which member of the request is meant if a statement violates a constraint.
 pub trait Constraint<T> {
-    /// `column`: the one foreign key of this table that clients can set. PostgreSQL and MariaDB name the key that
-    /// broke and are held to it; SQLite only says that one did.
+    /// `column` is the only foreign key of the table that clients can set. PostgreSQL and MariaDB name the violated
+    /// foreign key, and it must be this one. SQLite does not name it.
     fn refers_to(self, column: &str) -> Result<T, Error>;
 
-    /// `member`: the one member whose value must be unique in this table.
+    /// `member` is the only member with a value that must be unique in this table.
     fn taken(self, member: &str) -> Result<T, Error>;
 }
 

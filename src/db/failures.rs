@@ -1,8 +1,9 @@
-//! Work in all tenants, where one that fails must not cost the others their turn.
+//! Counts failures of work in all tenants. A failure in one tenant must not keep the work from being done in the
+//! others.
 use super::types::TenantId;
 use crate::base::error::{Error, Result};
 
-/// In how many tenants something failed.
+/// The number of tenants for which the work failed.
 #[must_use]
 pub struct Failures {
     what: &'static str,
@@ -10,12 +11,12 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// `what` is to be done, as the log is to say it.
+    /// `what` names the work in log messages.
     pub fn of(what: &'static str) -> Self {
         Self { what, count: 0 }
     }
 
-    /// Logs what went wrong in a tenant.
+    /// Logs and counts a failure in a tenant.
     pub fn note(&mut self, tenant: TenantId, result: Result<()>) {
         if let Err(error) = result {
             self.count += 1;
@@ -23,7 +24,7 @@ impl Failures {
         }
     }
 
-    /// Whether all went well.
+    /// Fails if the work failed in any tenant.
     pub fn end(self) -> Result<()> {
         match self.count {
             0 => Ok(()),

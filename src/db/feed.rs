@@ -1,8 +1,9 @@
-//! The change feed: the one place that every change to a tenant's records passes, in the change's own transaction.
+//! The change feed: every change to a tenant's records passes through it, in the change's own transaction.
 //!
-//! A change has two moments. *Before* its statement, subscribers unlink what refers to the row, as foreign keys are checked
-//! at once. *After* it come the audit row, the cache version of the lists that show the record, and the subscribers that
-//! follow the change. The rows of *after* wait until the transaction ends, and are written just before it is committed.
+//! Subscribers are called twice. *Before* the statement of the change, they unlink or delete the rows that refer to the
+//! record, because foreign keys are checked at once. *After* the statement, the audit row and a new cache version for
+//! the lists that show the record are queued, and then the subscribers that follow the change are called. The queued
+//! rows are written at the end of the transaction, just before it is committed.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::cache_versions::CacheScope;
 use super::change::{Change, Changeable, Erased, IntoStatements, Statement, Statements};
@@ -13,24 +14,25 @@ use diesel::query_builder::QueryFragment;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-/// What went with a record that was deleted: its name in the audit row, and how many there were.
+/// The records that were deleted together with another record: their name in the audit row, and their number.
 pub type Gone = Vec<(&'static str, usize)>;
 
-/// The subscribers of all changes. They write rows and enqueue jobs in the change's transaction, and never talk to the
-/// network. If one of them fails, the change fails.
+/// The subscribers of all changes. They write rows and enqueue jobs in the change's transaction, and make no network
+/// calls. If one of them fails, the change fails.
 pub trait Feed: Send + Sync {
     /// Called before the statement of a change.
     fn before<'a>(&'a self, tx: &'a mut WriteTx, change: &'a Change<'_>) -> BoxFuture<'a, Result<Gone>>;
 
-    /// Called after it. The audit row of the change is queued by then, ahead of what subscribers add.
+    /// Called after the statement of a change. The audit row of the change is already queued, ahead of the rows that
+    /// subscribers add.
     fn after<'a>(&'a self, tx: &'a mut WriteTx, change: &'a Change<'_>) -> BoxFuture<'a, Result<()>>;
 }
 
 impl WriteTx {
-    /// Makes a change by these statements. Its audit row is written, the cached lists that show the record are outdated, and
-    /// the subscribers are told: none of that can be forgotten.
+    /// Makes a change by running these statements. It also queues the audit row, invalidates the cached lists that show
+    /// the record, and calls the subscribers, so that a query cannot forget any of these.
     ///
-    /// There is no other way to write in a slice but with a reason, by [`WriteTx::execute_unaudited`]:
+    /// A statement that is not such a change is run by [`WriteTx::execute_unaudited`], with a reason:
     ///
     /// ```
     /// use bizcenter::base::error::Result;
@@ -43,7 +45,7 @@ impl WriteTx {
     /// }
     /// ```
     ///
-    /// A statement that is run by itself, beside the audited ones, does not compile:
+    /// A statement that is run directly, without an audit row or a reason, does not compile:
     ///
     /// ```compile_fail,E0599
     /// use bizcenter::base::error::Result;
@@ -63,7 +65,8 @@ impl WriteTx {
         self.make(change, statements.into_statements()).boxed()
     }
 
-    /// As [`Self::changed`], where nothing is left to write: a failed sign-in, or what other functions have done.
+    /// As [`Self::changed`], but without statements: for events that change no record, such as a failed sign-in, and
+    /// for changes that other functions have already written.
     pub fn happened<'a>(&'a mut self, change: Change<'a>) -> BoxFuture<'a, Result<Audited<()>>> {
         self.make(change, Statements::default()).boxed()
     }
@@ -85,8 +88,9 @@ impl WriteTx {
         Ok(Audited(()))
     }
 
-    /// Changes many records of a kind at once, of which one audit row tells already: a row for each would drown the log. What
-    /// hangs on the records is rebuilt once for all of them.
+    /// Changes many records of a kind at once. It writes no audit row: another audit row already covers all of these
+    /// records, and a row for each would flood the log. It does not call the subscribers either, because what they
+    /// derive from the records is rebuilt once for all of them.
     pub fn changed_in_bulk<'a, Id: Changeable>(
         &'a mut self,
         statements: impl IntoStatements<'a>,
@@ -105,9 +109,10 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Runs a statement that is no change of its own; `reason` says why it has no audit row. Gives how many rows it changed.
+    /// Runs a statement that is not a change of its own. `reason` says why it has no audit row. Returns the number of
+    /// changed rows.
     ///
-    /// A lease that only reads does not have it:
+    /// A read-only transaction does not have this method:
     ///
     /// ```compile_fail,E0599
     /// use bizcenter::base::error::Result;
@@ -120,7 +125,7 @@ impl WriteTx {
     /// }
     /// ```
     ///
-    /// One that writes has it:
+    /// A transaction that writes has it:
     ///
     /// ```
     /// use bizcenter::base::error::Result;
@@ -141,8 +146,8 @@ impl WriteTx {
         Erased::new(statement).execute(self).boxed()
     }
 
-    /// As [`Self::execute_unaudited`], for subscribers: the statement is written at the end of the transaction, with the audit
-    /// rows. Nothing may read its rows before.
+    /// As [`Self::execute_unaudited`], but for subscribers: the statement is run at the end of the transaction,
+    /// together with the audit rows. Nothing in the transaction may read its rows before.
     pub fn write_at_end(&mut self, reason: &'static str, statement: Statement<'static>) {
         tracing::trace!(reason, "A statement without an audit row, at the end");
         self.at_end(statement);

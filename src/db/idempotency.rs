@@ -1,5 +1,5 @@
-//! The same change sent twice is made once. The key's row is part of the change's own transaction, and is written
-//! first: a repeat in flight then waits on it until the first is through.
+//! Idempotency keys: a change that is sent twice is made once. The key's row belongs to the change's own transaction
+//! and is written first, so that a repeat that arrives meanwhile waits until the first request has ended.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::lease::SendAsyncFn;
 use super::scope::System;
@@ -15,28 +15,28 @@ use poem_openapi::types::{ParseFromJSON, ToJSON};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-/// How long a key is remembered; later it stands for a new request.
+/// How long a key is remembered. After that time, the same key means a new request.
 const KEPT: Duration = Duration::hours(24);
 
-/// A key and the request that it stands for.
+/// An idempotency key and the request that it was sent with.
 #[derive(Debug, Clone)]
 pub struct RequestKey {
     pub key: String,
-    /// SHA-256 of the operation and what was sent to it. It is kept with the answer, encrypted: by a plain hash, who
-    /// reads the database could try amounts.
+    /// The SHA-256 of the operation and its input. It is stored encrypted, together with the answer. If a plain hash
+    /// were stored, people with access to the database could find out amounts by trying them.
     pub fingerprint: [u8; 32],
 }
 
-/// What a change led to, now or the first time.
+/// The result of a change. `replayed` is true if it was stored by an earlier request with the same key.
 pub struct Once<R> {
     pub result: R,
     pub replayed: bool,
 }
 
-/// How often a key is claimed before its request is answered 503.
+/// How often a request tries to claim its key before it is answered with 503.
 const CLAIM_TRIES: u32 = 10;
 
-/// How many answers are sealed anew in one transaction.
+/// How many stored answers are encrypted again in one transaction.
 const BATCH: i64 = 100;
 
 #[diesel::dsl::auto_type(no_type_alias)]
@@ -46,7 +46,7 @@ fn one(tenant: TenantId, user: UserId, key: String) -> _ {
 }
 
 impl Db {
-    /// As [`Db::write`], but a repeat of the same key gives the first result again.
+    /// As [`Db::write`], but a repeat with the same key returns the first result.
     pub async fn write_once<R, F>(&self, scope: &impl WriteScope, key: Option<RequestKey>, work: F) -> Result<Once<R>>
     where
         R: ToJSON + ParseFromJSON + Send + Sync,
@@ -68,17 +68,18 @@ impl Db {
         Ok(Once { result: tx.end(result).await?, replayed: false })
     }
 
-    /// A transaction that has the key; none where another request has it.
+    /// Begins a transaction and claims the key in it. `None` if another request has claimed the key.
     async fn begin_claimed(&self, scope: &impl WriteScope, key: &RequestKey) -> Result<Option<WriteTx>> {
         for tries_left in (0..CLAIM_TRIES).rev() {
             let mut tx = self.begin_write(scope).await?;
             match tx.claim(key).await {
                 Ok(true) => return Ok(Some(tx)),
                 Ok(false) => {
-                    tx.abandon().await?; // PostgreSQL refuses every statement after one that failed
+                    tx.abandon().await?; // after a failed statement, PostgreSQL refuses all others
                     return Ok(None);
                 }
-                // Repeats that wait for a request which then fails deadlock on MariaDB; one of them goes on.
+                // On MariaDB, repeats that wait for the first request deadlock if that request fails. MariaDB lets one
+                // of them continue. The others get this error and try again.
                 Err(Error::Unavailable(cause)) if tries_left > 0 => {
                     tracing::debug!(?cause, "An idempotency key is claimed again");
                     tx.abandon().await?;
@@ -90,13 +91,14 @@ impl Db {
     }
 
     async fn replay<R: ParseFromJSON>(&self, scope: &impl WriteScope, key: &RequestKey) -> Result<Once<R>> {
-        // The first one failed after all and took its key back: this repeat was refused for nothing.
+        // The key was in use, but has no stored answer: the first request has failed, and its key was rolled back. The
+        // client can send the request again.
         let undone = || Error::Unavailable(anyhow::anyhow!("the first request was undone"));
         self.find_answer(scope, Some(key)).await?.ok_or_else(undone)
     }
 
-    /// The first result where this is a repeat, before anything is charged for it; none where the key is free, or the first
-    /// request not through yet.
+    /// The first result, if this is a repeat. Handlers can call it before they charge the request to a limit. `None` if
+    /// the key is free, or if the first request has not ended yet.
     pub async fn find_answer<R: ParseFromJSON>(
         &self,
         scope: &impl WriteScope,
@@ -118,7 +120,8 @@ impl Db {
         Ok(Some(Once { result, replayed: true }))
     }
 
-    /// Seals a tenant's stored answers under the active key, those that open; how many.
+    /// Encrypts a tenant's stored answers again, under the active key. Answers that cannot be decrypted are skipped.
+    /// Returns the number of answers that were changed.
     pub(super) async fn seal_answers_anew(&self, tenant: TenantId) -> Result<usize> {
         type Next = Option<(UserId, String)>;
         let (mut after, mut count): (Next, usize) = (Some((Uuid::nil().into(), String::new())), 0);
@@ -138,7 +141,7 @@ impl Db {
                     count += diesel::update(row).set(anew).execute(tx).await?;
                 }
                 let last = rows.into_iter().next_back().map(|(user, key, _)| (user, key));
-                Ok(Audited::without_row((last, count))) // the same answers
+                Ok(Audited::without_row((last, count))) // the content of the answers is unchanged
             };
             let (last, sealed) = self.write(&System::of(tenant), batch).await?;
             (after, count) = (last, count + sealed);
@@ -156,13 +159,13 @@ impl Db {
     }
 }
 
-/// A stored answer opens only for the user and the key that it was made for.
+/// The associated data of a stored answer, which can only be decrypted for the same user and key.
 fn bound_to(tenant: TenantId, user: UserId, key: &str) -> Vec<u8> {
     [b"idempotency".as_slice(), tenant.0.as_bytes(), user.0.as_bytes(), key.as_bytes()].concat()
 }
 
 impl WriteTx {
-    /// Whether the key was free.
+    /// Claims the key. Returns `false` if another request has claimed it.
     async fn claim(&mut self, key: &RequestKey) -> Result<bool> {
         let expired = keys::created_at.lt(Instant::from(self.now().0 - KEPT));
         let old = one(self.tenant(), self.actor(), key.key.clone()).filter(expired);

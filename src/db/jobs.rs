@@ -1,5 +1,6 @@
-//! Jobs: work that follows a commit, written down in the change's own transaction. A server that takes one has it for a
-//! while; if it dies, another one takes it then, so that what a job does may happen twice.
+//! Jobs: work that is done after a commit. A job is stored in the transaction of the change that needs it. A server
+//! claims a job for the time of its lease. If that server dies, another one claims the job when the lease has expired,
+//! so that the work of a job may be done twice.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::scope::System;
 use super::sql::{for_update, skip_locked};
@@ -15,14 +16,14 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-/// As long as a job needs that has no reason to be taken over sooner.
+/// The lease of jobs that have no reason for a shorter or longer one.
 pub const DEFAULT_LEASE: std::time::Duration = std::time::Duration::from_secs(5 * 60);
 
-/// How many jobs are sealed anew in one transaction.
+/// How many jobs are encrypted again in one transaction.
 const SEALED_AT_ONCE: i64 = 100;
 
-/// A job that has its line in `jobs!` of `src/app/jobs.rs`. Only that macro implements this, so that the type of a job that no
-/// server would do does not compile:
+/// A job that is registered in `jobs!` of `src/app/jobs.rs`. Only that macro implements this trait, so that a type of
+/// job that no server would run does not compile:
 ///
 /// ```compile_fail,E0277
 /// use bizcenter::base::error::Result;
@@ -47,37 +48,39 @@ const SEALED_AT_ONCE: i64 = 100;
 )]
 pub trait RegisteredJob {}
 
-/// Work that is done after a commit, by any server: what it is given, and how it is done. What it is given is kept encrypted, as
-/// mails have tokens in them.
+/// Work that is done by any server after a commit: its data, and the function that runs it. The data is stored
+/// encrypted, because mails contain tokens.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a job",
     label = "only a job can be enqueued",
     note = "implement `Job` for it; it is stored as JSON, and so it needs `Serialize` and `Deserialize` as well"
 )]
 pub trait Job: RegisteredJob + Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// The name in the database. It never changes: jobs of earlier versions wait under it.
+    /// The name of this kind of job in the database. It must never change, because jobs that earlier versions enqueued
+    /// are stored under it.
     const KIND: &'static str;
-    /// How long a server has such a job before it counts as dead, and another may take it.
+    /// How long a server may hold such a job. Afterwards the server counts as dead, and another one may claim the job.
     const LEASE: std::time::Duration = DEFAULT_LEASE;
-    /// The parts of the server that the work needs: no more than these.
+    /// The parts of the server that the work needs, and no others.
     type Needs: Clone + Send + Sync + 'static;
 
-    /// Does the job. It may be done twice: see [`JobContext::is_repeat`].
+    /// Does the job. The same job may be run twice: see [`JobContext::is_repeat`].
     fn run(self, context: JobContext, needs: Self::Needs) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// The job that is being done, as its handler knows it.
+/// The running job, as its [`Job::run`] sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct JobContext {
     pub id: JobId,
-    /// The tenant in whose transaction it was enqueued. `None` for a recurring job, and for one that a visitor asked for.
+    /// The tenant in whose transaction the job was enqueued. `None` for a recurring job, and for a job that a visitor
+    /// requested.
     pub tenant: Option<TenantId>,
-    /// Whether it was begun before, and perhaps got somewhere.
+    /// Whether the job was started before. Parts of its work may have been done then.
     pub is_repeat: bool,
 }
 
 impl JobContext {
-    /// The tenant of a job that is enqueued in a tenant's transactions alone.
+    /// The tenant of a job that is only ever enqueued in the transactions of a tenant.
     pub fn tenant(&self) -> Result<TenantId> {
         self.tenant.ok_or_else(|| Error::Internal(anyhow::anyhow!("a job that needs a tenant has none")))
     }
@@ -89,33 +92,34 @@ impl From<&Claimed> for JobContext {
     }
 }
 
-/// Which jobs a server looks for. However many there are of the one, the other is found at once.
+/// The jobs that a server looks for. Recurring jobs and others have separate queues, so that many jobs in one queue do
+/// not delay those in the other.
 #[derive(Clone)]
 pub enum Queue {
-    /// Those of these kinds, which are done over and over.
+    /// Recurring jobs of these kinds.
     Recurring(Vec<&'static str>),
-    /// Those of these kinds, which are done once. Others are left to servers that know them: while a version takes another's
-    /// place, the older one must not use up the tries of what only the newer one can do.
+    /// Jobs of these kinds that are done once. Jobs of other kinds are left to servers that know them: during an
+    /// upgrade, a server of the older version must not use up the attempts of jobs that only the newer version can do.
     Once(Vec<&'static str>),
 }
 
-/// A job that this server has taken.
+/// A job that this server has claimed.
 pub struct Claimed {
     pub id: JobId,
     pub tenant: Option<TenantId>,
     pub kind: String,
-    /// How often it was taken, this time included.
+    /// How often the job was claimed, including this time.
     pub attempts: i32,
-    /// Sealed; empty in a recurring job.
+    /// The encrypted data of the job; empty for a recurring job.
     payload: Vec<u8>,
-    /// Proof that it still is ours.
+    /// The end of the lease. A stored job with the same value is still held by this server.
     until: Instant,
 }
 
 impl Claimed {
-    /// How long it still is ours.
+    /// How long this server still holds the job.
     pub fn time_left(&self, now: DateTime<Utc>) -> std::time::Duration {
-        (self.until.0 - now).to_std().unwrap_or_default() // none, if it is over
+        (self.until.0 - now).to_std().unwrap_or_default() // zero if the lease has expired
     }
 }
 
@@ -129,7 +133,7 @@ fn sealed<J: Job>(sealer: &Sealer, id: JobId, job: &J) -> Result<Vec<u8>> {
 }
 
 impl WriteTx {
-    /// Has this done once the transaction is committed.
+    /// Enqueues a job, which is run once the transaction is committed.
     pub async fn enqueue<J: Job>(&mut self, job: &J) -> Result<()> {
         let id: JobId = self.new_id();
         let tenant = self.lease_tenant();
@@ -148,26 +152,26 @@ impl WriteTx {
 }
 
 impl Db {
-    /// Has this done soon, for no tenant, as a visitor asked for it.
+    /// Enqueues a job for no tenant, at the request of a visitor.
     pub async fn enqueue<J: Job>(&self, job: J, origin: &Origin) -> Result<()> {
         self.write(&System::asked_by(origin), async |tx: &mut WriteTx| {
             tx.enqueue(&job).await?;
-            Ok(Audited::without_row(())) // nothing of a tenant is changed
+            Ok(Audited::without_row(())) // no data of a tenant is changed
         })
         .await
     }
 
-    /// Has this done soon, for the actor's tenant, where no change of theirs goes along with it.
+    /// Enqueues a job for the actor's tenant, for callers that have no transaction of their own.
     pub async fn enqueue_for<J: Job>(&self, scope: &impl WriteScope, job: J) -> Result<()> {
         self.write(scope, async |tx: &mut WriteTx| {
             tx.enqueue(&job).await?;
-            Ok(Audited::without_row(())) // what the job does changes nothing of the tenant, or is audited then
+            Ok(Audited::without_row(())) // the job itself changes nothing of the tenant, or audits what it changes
         })
         .await
     }
 
-    /// Sees to it that there is one job of this kind for the whole server; it is not deleted when it is done. It is given
-    /// nothing: what is sealed would be lost with its key, and the job with it.
+    /// Makes sure that there is exactly one job of this kind for the whole server. Such a job is not deleted when it is
+    /// done. It has no data: encrypted data would be lost together with its key, and the job could not run any more.
     pub async fn keep_one(&self, kind: &'static str) -> Result<()> {
         let insert = async |tx: &mut WriteTx| {
             let there: i64 = jobs::table.filter(jobs::unique_key.eq(kind)).count().get_result(tx).await?;
@@ -192,7 +196,7 @@ impl Db {
         }
     }
 
-    /// Takes a job that is due, for as long as jobs of its kind are leased.
+    /// Claims a job that is due, for the lease of its kind, which `lease` returns.
     pub async fn claim_job(
         &self,
         queue: &Queue,
@@ -228,13 +232,13 @@ impl Db {
         self.write(&System::without_tenant(), claim).await
     }
 
-    /// Opens what a job is given.
+    /// Decrypts the data of a job.
     pub fn open_job<J: Job>(&self, job: &Claimed) -> Result<J> {
         let payload = self.sealer.open(&job.payload, &bound_to(job.id))?;
         serde_json::from_slice(&payload).map_err(|error| Error::Internal(error.into()))
     }
 
-    /// It is done.
+    /// Deletes a job that is done, if this server still holds it.
     pub async fn delete_job(&self, job: &Claimed) -> Result<()> {
         let (id, until) = (job.id, job.until);
         self.write(&System::without_tenant(), async |tx: &mut WriteTx| {
@@ -245,7 +249,8 @@ impl Db {
         .await
     }
 
-    /// It is to be done again after a while: as it failed (`error` says why), or as it is done over and over.
+    /// Schedules a job to be run again after the time `by`, if this server still holds it. `error` says why the job
+    /// failed; it is `None` for a recurring job that succeeded.
     pub async fn postpone_job(&self, job: &Claimed, by: Duration, error: Option<String>) -> Result<()> {
         let (id, until) = (job.id, job.until);
         self.write(&System::without_tenant(), async |tx: &mut WriteTx| {
@@ -263,7 +268,8 @@ impl Db {
         .await
     }
 
-    /// Seals what waiting jobs are given under the active key, where it opens; how many.
+    /// Encrypts the data of waiting jobs again, under the active key. Data that cannot be decrypted is skipped. Returns
+    /// the number of jobs that were changed.
     pub async fn seal_jobs_anew(&self) -> Result<usize> {
         let (mut after, mut count) = (Some(JobId::from(Uuid::nil())), 0);
         while let Some(last) = after.take() {
@@ -277,7 +283,7 @@ impl Db {
                     let anew = jobs::payload.eq(self.sealer.seal(&plain, &bound_to(*id))?);
                     count += diesel::update(jobs::table.filter(jobs::id.eq(*id))).set(anew).execute(tx).await?;
                 }
-                Ok(Audited::without_row((rows.last().map(|(id, _)| *id), count))) // the same jobs
+                Ok(Audited::without_row((rows.last().map(|(id, _)| *id), count))) // the content is unchanged
             };
             let (last, sealed) = self.write(&System::without_tenant(), batch).await?;
             (after, count) = (last, count + sealed);
@@ -285,7 +291,7 @@ impl Db {
         Ok(count)
     }
 
-    /// How many jobs wait or are being done, without those that go on for ever.
+    /// The number of jobs that are waiting or running, without the recurring ones.
     pub async fn count_jobs(&self) -> Result<i64> {
         let query = async |tx: &mut super::ReadTx| {
             let passing = jobs::table.filter(jobs::unique_key.is_null());

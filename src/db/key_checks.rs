@@ -1,8 +1,8 @@
-//! Whether the master keys of the settings are those that this database is encrypted under. Another key under the same id
-//! would make data keys that the servers with the right one can't open, and the other way round. So a check value of each
-//! key is kept: it follows from the key and does not reveal it. It is written once the key has opened a data key. For
-//! the active key it is also written where no data key is under its id. It is never written for a key that does not open
-//! what is there.
+//! Checks that the master keys of the settings are those that this database is encrypted under. If a server had another
+//! key under the same id, it would make data keys that servers with the right key cannot decrypt, and the other way
+//! round. The database therefore stores a check value of each master key. The check value is derived from the key and
+//! does not reveal it. It is stored once the key has decrypted a data key. For the active key, it is also stored if
+//! there is no data key under its id. It is never stored for a key that does not decrypt the data keys that exist.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::data_keys::owner;
 use super::scope::System;
@@ -19,22 +19,22 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// How many data keys are read at once.
+/// How many data keys are read by one query.
 const BATCH: i64 = 500;
 
-/// How long the list of master keys in use is good for, for the readiness probe.
+/// How long the readiness probe reuses the list of master keys in use.
 const LIFETIME: Duration = Duration::from_secs(60);
 
-/// What can be said of a master key.
+/// The result of the check of a master key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is the one that this database was encrypted under.
+    /// This database was encrypted under this key.
     Opens,
     /// The settings have another key under this id.
     DoesNotOpen,
-    /// There are data keys under this id, and the settings have no such key.
+    /// The database has data keys under this id, but the settings have no such key.
     Missing,
-    /// Nothing was encrypted under it yet.
+    /// Nothing has been encrypted under this key yet.
     Unknown,
 }
 
@@ -45,35 +45,36 @@ pub struct MasterKeyState {
     pub is_active: bool,
     /// How many data keys it wraps.
     pub data_keys: i64,
-    /// How many of these do not open; only [`Db::key_status`] tries all of them.
+    /// How many of these data keys cannot be decrypted. Only [`Db::key_status`] tries all of them; otherwise it is 0.
     pub broken: i64,
     pub verdict: Verdict,
     has_check_value: bool,
 }
 
 impl Db {
-    /// Looks at the master keys, and changes nothing.
+    /// Checks the master keys, and changes nothing.
     pub async fn check_keys(&self) -> Result<Vec<MasterKeyState>> {
         self.read(&System::without_tenant(), async |tx: &mut ReadTx| tx.check_keys().await).await
     }
 
-    /// As [`Self::check_keys`], and keeps the check values of the keys that are right and have none yet.
+    /// As [`Self::check_keys`], and stores the missing check values of the keys that are right.
     pub async fn verify_keys(&self) -> Result<Vec<MasterKeyState>> {
         let verify = async |tx: &mut WriteTx| {
             let found = tx.check_keys().await?;
             if found.iter().all(|key| key.verdict != Verdict::DoesNotOpen) {
                 tx.keep_check_values(&found).await?;
             }
-            Ok(Audited::without_row(found)) // the settings of the server are no tenant's business
+            Ok(Audited::without_row(found)) // the settings of the server belong to no tenant
         };
         match self.write(&System::without_tenant(), verify).await {
-            // Another server that starts at the same moment was first: its key counts.
+            // Another server that started at the same time has stored its check values first. They are the ones that
+            // count.
             Err(Error::Conflict(_)) => self.check_keys().await,
             done => done,
         }
     }
 
-    /// As [`Self::check_keys`], and tries each data key.
+    /// As [`Self::check_keys`], and tries to decrypt every data key.
     pub async fn key_status(&self) -> Result<Vec<MasterKeyState>> {
         let look = async |tx: &mut ReadTx| {
             let mut found = tx.check_keys().await?;
@@ -88,7 +89,8 @@ impl Db {
         self.read(&System::without_tenant(), look).await
     }
 
-    /// Removes the check values of keys that wrap nothing and encrypt nothing: their ids are free again.
+    /// Deletes the check values of keys that are not active and wrap no data key. Their ids can then be given to other
+    /// keys.
     pub async fn forget_unused_checks(&self) -> Result<()> {
         let delete = async |tx: &mut WriteTx| {
             let found = tx.check_keys().await?;
@@ -97,7 +99,7 @@ impl Db {
             for id in stored.into_iter().filter(|id| !in_use(id)) {
                 diesel::delete(checks::table.filter(checks::master_key_id.eq(id))).execute(tx).await?;
             }
-            Ok(Audited::without_row(())) // the settings of the server are no tenant's business
+            Ok(Audited::without_row(())) // the settings of the server belong to no tenant
         };
         self.write(&System::without_tenant(), delete).await
     }
@@ -139,7 +141,7 @@ impl ReadTx {
         Ok(found)
     }
 
-    /// The next data keys under a master key, and whether each opens.
+    /// The next data keys under a master key, and whether each can be decrypted.
     async fn try_data_keys(&mut self, id: &str, after: (TenantId, i32)) -> Result<Vec<(TenantId, i32, bool)>> {
         let (tenant, number) = after;
         let is_next = keys::tenant_id.gt(tenant).or(keys::tenant_id.eq(tenant).and(keys::number.gt(number)));
@@ -197,8 +199,9 @@ impl WriteTx {
     }
 }
 
-/// Looks for the readiness probe whether the master keys still open what is there, and works the database little: a look
-/// reads the check values; which master keys are in use, it asks once a minute, or when something did not open.
+/// Checks for the readiness probe whether the master keys still decrypt the data keys. It puts little load on the
+/// database: each check reads only the check values. The list of the master keys in use is read once a minute, and when
+/// a value did not decrypt.
 #[derive(Clone)]
 pub struct KeyWatch {
     db: Db,
@@ -208,9 +211,9 @@ pub struct KeyWatch {
 #[derive(Debug, Clone)]
 struct Scan {
     at: Instant,
-    /// How many sealed values had not opened by then.
+    /// The number of sealed values that had failed to decrypt at the time of the scan.
     failures: u64,
-    /// Master keys in use that the settings don't have.
+    /// The ids of master keys that are in use, but missing in the settings.
     missing: Vec<String>,
 }
 
@@ -219,7 +222,8 @@ impl KeyWatch {
         Self { db, last: Arc::default() }
     }
 
-    /// The ids of the master keys that don't open what is there: another one is under their id, or none.
+    /// The ids of the master keys that do not decrypt the data keys: the settings have another key under the id, or
+    /// none.
     pub async fn find_faults(&self) -> Result<Vec<String>> {
         let stored = checks::table.select((checks::master_key_id, checks::check_value));
         let query = async |tx: &mut ReadTx| Ok(stored.load(tx).await?);
@@ -233,7 +237,7 @@ impl KeyWatch {
 
     async fn missing(&self) -> Result<Vec<String>> {
         let failures = self.db.keys.metrics().unsealing_failures.get();
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone(); // a scan is never half written
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone(); // a scan is stored as a whole
         if let Some(last) = last.filter(|last| last.failures == failures && last.at.elapsed() < LIFETIME) {
             return Ok(last.missing);
         }

@@ -1,4 +1,4 @@
-//! The ends of chains, and the key that signs where one was cut.
+//! The heads of chains, and the key that signs checkpoints.
 use crate::base::crypto::Key;
 use crate::base::formats::parse_uuid;
 use crate::db::types::TenantId;
@@ -7,10 +7,10 @@ use sha2::Sha256;
 use std::fmt;
 use std::sync::Arc;
 
-/// A SHA-256.
+/// A SHA-256 hash.
 pub type Hash = [u8; 32];
 
-/// The end of a tenant's chain: how many rows were sealed, and the hash of the last. Prints as `41:9f86d0…`.
+/// The end of a tenant's chain: the number of sealed rows, and the hash of the last one. It prints as `41:9f86d0…`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
     pub seq: i64,
@@ -20,7 +20,7 @@ pub struct Head {
 impl Head {
     pub const EMPTY: Self = Self { seq: 0, hash: [0; 32] };
 
-    /// Reads what it prints.
+    /// Parses the printed form.
     pub fn parse(text: &str) -> Option<Self> {
         let (seq, hex) = text.split_once(':')?;
         let bytes = hex.is_ascii().then_some(hex.as_bytes())?;
@@ -40,7 +40,7 @@ impl fmt::Display for Head {
     }
 }
 
-/// Where the chain of a tenant ended, as it is logged when rows are sealed; prints as `<tenant>:41:9f86d0…`.
+/// The head of a tenant's chain, as it is logged when rows are sealed. It prints as `<tenant>:41:9f86d0…`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownHead {
     pub tenant: TenantId,
@@ -48,7 +48,7 @@ pub struct KnownHead {
 }
 
 impl KnownHead {
-    /// Reads what it prints.
+    /// Parses the printed form.
     pub fn parse(text: &str) -> Option<Self> {
         let (tenant, head) = text.split_once(':')?;
         Some(Self { tenant: parse_uuid(tenant)?.into(), head: Head::parse(head)? })
@@ -61,18 +61,19 @@ impl fmt::Display for KnownHead {
     }
 }
 
-/// Signs checkpoints by the key that is active, and knows the signatures of older ones; none of them is in the database.
+/// The keys for checkpoints. The active key signs; signatures by older keys are still accepted. None of the keys is
+/// stored in the database.
 #[derive(Clone)]
 pub struct CheckpointKey(Arc<[Key]>);
 
 impl CheckpointKey {
-    /// The active key comes first.
+    /// `keys` must begin with the active key.
     pub fn new(keys: Vec<Key>) -> Self {
         Self(keys.into())
     }
 
     pub(super) fn sign(&self, tenant: TenantId, head: Head) -> Hash {
-        mac(&self.0[0], tenant, head).finalize().into_bytes().into() // a ring has an active key
+        mac(&self.0[0], tenant, head).finalize().into_bytes().into() // a key ring always has an active key
     }
 
     pub(super) fn has_signed(&self, tenant: TenantId, head: Head, signature: &[u8]) -> bool {

@@ -1,6 +1,6 @@
-//! Seals the audit log: each tenant's rows become a chain in which every hash is over the one before it, so that an edited
-//! or a removed row shows. Writers don't wait for one another: a job seals in batches what was committed. Where old rows
-//! were pruned, a signed checkpoint stands in their place.
+//! Seals the audit log. Each tenant's rows form a chain in which every hash covers the one before it, so that a row
+//! that was edited or removed is detected. Writers do not wait for one another, because the rows are sealed in batches
+//! by a job after they were committed. When old rows are pruned, a signed checkpoint takes their place.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 mod head;
 mod row;
@@ -25,22 +25,24 @@ use row::Row;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-/// An operator who keeps the log needs the heads of chains, whatever else is logged: they have a target of their own.
+/// The log target of the heads of the chains. It is a target of its own, so that operators can keep the heads whatever
+/// else they log.
 pub const HEADS: &str = "bizcenter::audit_heads";
 
 const BATCH: i64 = 500;
-/// Somebody holds a lock where sealing a batch takes longer; other tenants must not wait for that.
+/// The longest time for sealing a batch. If it takes longer, another transaction holds a lock, and the other tenants
+/// must not wait for that.
 const BATCH_TIME: std::time::Duration = std::time::Duration::from_secs(5);
-/// What can be taken where there is no head yet.
+/// The member that a conflict names if another server has inserted the first head of a tenant at the same time.
 const HEAD: &str = "head";
 
-/// Seals what is not sealed yet, in all tenants.
+/// Seals the rows that are not sealed yet, in all tenants.
 #[derive(Default, Serialize, Deserialize)]
 pub struct SealAudit {}
 
 impl Job for SealAudit {
     const KIND: &'static str = "seal_audit";
-    /// Short: when the server that seals dies, rows wait for as long.
+    /// The lease is short: if the sealing server dies, rows stay unsealed until the lease expires.
     const LEASE: std::time::Duration = std::time::Duration::from_secs(30);
     type Needs = Db;
 
@@ -49,11 +51,11 @@ impl Job for SealAudit {
     }
 }
 
-/// Prunes rows that are older than they are kept, in all tenants.
+/// Prunes rows that are older than the retention time, in all tenants.
 #[derive(Default, Serialize, Deserialize)]
 pub struct PruneAudit {}
 
-/// How long rows are kept, and the key that signs what is put in the place of pruned ones.
+/// How long rows are kept, and the key that signs the checkpoint in the place of pruned rows.
 #[derive(Clone)]
 pub struct Retention {
     pub db: Db,
@@ -70,7 +72,7 @@ impl Job for PruneAudit {
     }
 }
 
-/// Where the chain of a tenant begins and ends, as the database says.
+/// The beginning and the end of a tenant's chain, as they are stored in the database.
 struct Ends {
     head: Head,
     checkpoint: Head,
@@ -78,13 +80,13 @@ struct Ends {
 }
 
 impl Ends {
-    /// Whether the checkpoint is ours, or there is none.
+    /// Whether the checkpoint has a valid signature, or there is no checkpoint.
     fn is_signed(&self, tenant: TenantId, key: &CheckpointKey) -> bool {
         self.checkpoint.seq == 0 || key.has_signed(tenant, self.checkpoint, &self.mac)
     }
 }
 
-/// What can't be a hash is one that fits nothing.
+/// Bytes of a wrong length become a hash of zeros, which matches no row.
 fn hash(bytes: Vec<u8>) -> Hash {
     bytes.try_into().unwrap_or_default()
 }
@@ -105,7 +107,7 @@ async fn ends(tx: &mut ReadTx) -> Result<Option<Ends>> {
 }
 
 impl Db {
-    /// Seals all rows that were committed, and logs where each chain ends then.
+    /// Seals all committed rows, and logs the new head of each chain.
     pub async fn seal_audit(&self) -> Result<()> {
         let mut failures = Failures::of("Sealing the audit log");
         for tenant in self.tenants_with_unsealed().await? {
@@ -123,7 +125,7 @@ impl Db {
         }
     }
 
-    /// Across tenants.
+    /// Reads the rows of all tenants.
     async fn tenants_with_unsealed(&self) -> Result<Vec<TenantId>> {
         let query = async |tx: &mut ReadTx| {
             tx.see_all_tenants().await?;
@@ -133,7 +135,7 @@ impl Db {
         self.read(&System::without_tenant(), query).await
     }
 
-    /// Seals up to a batch of rows; none where there were none.
+    /// Seals a batch of rows at most, and returns the new head. `None` if there was nothing to seal.
     async fn seal_batch(&self, tenant: TenantId) -> Result<Option<Head>> {
         let seal = async |tx: &mut WriteTx| {
             let tenant = tx.tenant();
@@ -168,10 +170,10 @@ impl Db {
             }
             let end = (heads::seq.eq(head.seq), heads::hash.eq(head.hash.to_vec()));
             diesel::update(heads::table.filter(heads::tenant_id.eq(tenant))).set(end).execute(tx).await?;
-            Ok(Audited::without_row(Some(head))) // rows about sealing rows would never end
+            Ok(Audited::without_row(Some(head))) // audit rows about sealing would need to be sealed in turn
         };
         match self.write(&System::of(tenant), seal).await {
-            // Another server seals the first rows at the same time.
+            // Another server is sealing the first rows of this tenant.
             Err(Error::Conflict(detail)) if detail.0.contains_key(HEAD) => Ok(None),
             Err(Error::Conflict(_)) => {
                 let cause = "rows after the head are sealed already, as if it was set back: verify the audit log";
@@ -181,7 +183,7 @@ impl Db {
         }
     }
 
-    /// Signs a tenant's checkpoint by the active key, if it is ours.
+    /// Signs a tenant's checkpoint again, with the active key. Nothing happens if its present signature is not valid.
     pub(super) async fn sign_anew(&self, tenant: TenantId, key: &CheckpointKey) -> Result<()> {
         let sign = async |tx: &mut WriteTx| {
             let tenant = tx.tenant();
@@ -192,12 +194,12 @@ impl Db {
                 let signed = heads::checkpoint_mac.eq(key.sign(tenant, checkpoint).to_vec());
                 diesel::update(heads::table.filter(heads::tenant_id.eq(tenant))).set(signed).execute(tx).await?;
             }
-            Ok(Audited::without_row(())) // the same checkpoint
+            Ok(Audited::without_row(())) // the checkpoint itself is unchanged
         };
         self.write(&System::of(tenant), sign).await
     }
 
-    /// Prunes the sealed rows of a tenant that are older than `kept`, and signs a checkpoint in their place.
+    /// Prunes the sealed rows of all tenants that are older than `kept`, and signs a checkpoint in their place.
     pub async fn prune_audit(&self, kept: Duration, key: &CheckpointKey) -> Result<()> {
         let mut failures = Failures::of("Pruning the audit log");
         for tenant in self.tenants().await? {
@@ -219,8 +221,9 @@ impl Db {
             let Some(ends) = ends(tx).await?.filter(|_| locked.is_some()) else {
                 return Ok(Audited::without_row(false));
             };
-            // The chain is cut at its beginning only, so the first row that is to stay ends the pruning; and what is not as it
-            // was sealed stays, or the signature would make it right.
+            // Only the beginning of a chain is pruned, so that the first row that is kept ends the pruning. A row that
+            // differs from what was sealed is not pruned either, because the signature of the checkpoint would then
+            // confirm the change.
             let next = logs::table
                 .filter(logs::tenant_id.eq(tenant).and(logs::seq.gt(ends.checkpoint.seq)))
                 .order(logs::seq.asc())
@@ -254,7 +257,7 @@ impl Db {
             );
             diesel::update(heads::table.filter(heads::tenant_id.eq(tenant))).set(signed).execute(tx).await?;
             tracing::info!(tenant.id = %tenant, audit.checkpoint = %checkpoint, "Audit log pruned");
-            Ok(Audited::without_row(true)) // the checkpoint tells of it
+            Ok(Audited::without_row(true)) // the checkpoint records the pruning
         };
         self.write(&System::of(tenant), prune).await
     }

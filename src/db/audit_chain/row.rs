@@ -1,4 +1,4 @@
-//! The rows of the chain, and their hashes.
+//! The rows of a chain, and their hashes.
 use super::head::{Hash, Head};
 use crate::db::schema::audit_logs as logs;
 use crate::db::types::{AnyId, AuditId, Instant, TenantId, UserId};
@@ -22,7 +22,8 @@ pub struct Row {
 }
 
 impl Row {
-    /// The hash of this row in its place. Each part is preceded by its length, so that none can pass for another.
+    /// The head of the chain after this row, if the chain before it ends at `before`. In the hash, each part is
+    /// preceded by its length, so that two different rows never have the same bytes.
     pub fn sealed(&self, tenant: TenantId, before: Head) -> Head {
         let Self { id, at, actor_id, action, subject_kind, subject_id, changes, ip, request_id, seq: _, hash: _ } =
             self;

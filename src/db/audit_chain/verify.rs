@@ -1,4 +1,4 @@
-//! Looks whether a chain is whole.
+//! Verifies that a chain is complete and unchanged.
 use super::head::{CheckpointKey, Head};
 use super::row::Row;
 use super::{BATCH, Ends, ends, hash};
@@ -9,20 +9,21 @@ use crate::db::types::TenantId;
 use crate::db::{Db, ReadTx, RunQueryDsl};
 use diesel::prelude::*;
 
-/// What a look at a tenant's chain found.
+/// The result of verifying a tenant's chain.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Verification {
     pub checked: i64,
     pub unsealed: i64,
     pub head: Option<Head>,
-    /// What is wrong, in words for an operator.
+    /// Descriptions of what is wrong, for an operator.
     pub problems: Vec<String>,
 }
 
 impl Db {
-    /// Recomputes a tenant's chain. `known`: heads that were logged, against which an end that was cut off shows.
+    /// Recomputes a tenant's chain. `known` are heads that were logged earlier: if one of them is not in the chain, the
+    /// end was cut off or the chain was rewritten.
     pub async fn verify_audit(&self, tenant: TenantId, known: &[Head], key: &CheckpointKey) -> Result<Verification> {
-        // One snapshot of it all: rows are sealed and pruned meanwhile.
+        // Everything is read in one snapshot, because rows may be sealed and pruned at the same time.
         let look = async |tx: &mut ReadTx| {
             let unsealed = logs::table.filter(logs::tenant_id.eq(tx.tenant())).filter(logs::seq.is_null());
             let unsealed = unsealed.count().get_result(tx).await?;
@@ -41,12 +42,12 @@ impl Db {
     }
 }
 
-/// A chain on the way from its checkpoint to its head.
+/// The state of a verification that goes from the checkpoint of a chain to its head.
 struct Chain {
     tenant: TenantId,
     at: Head,
     head: Head,
-    /// Heads that were logged and not met yet.
+    /// Heads that were logged and have not been found yet.
     missing: Vec<Head>,
     checked: i64,
     problems: Vec<String>,
@@ -64,7 +65,7 @@ impl Chain {
             }
             None => (Head::EMPTY, Head::EMPTY),
         };
-        // What was pruned can't be told any more.
+        // Heads before the checkpoint cannot be checked any more, because their rows were pruned.
         let missing = known.iter().copied().filter(|known| *known != at && known.seq >= at.seq).collect();
         Self { tenant, at, head, missing, checked: 0, problems }
     }
@@ -76,7 +77,7 @@ impl Chain {
         } else if row.sealed(self.tenant, self.at).hash != stored {
             self.problems.push(format!("row {seq} ({}) was edited", row.id));
         }
-        self.at = Head { seq, hash: stored }; // so that one fault is told once
+        self.at = Head { seq, hash: stored }; // go on from the stored hash, so that a fault is reported only once
         self.missing.retain(|known| *known != self.at);
         self.checked += 1;
     }
