@@ -123,7 +123,7 @@ pub enum Weight {
 pub enum Concern {
     /// The user created the record, or was made its owner.
     Owner,
-    /// The user is asked to do the task.
+    /// The record is assigned to the user.
     Assignee,
     Mentioned,
     Invited,
