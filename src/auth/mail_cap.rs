@@ -1,5 +1,5 @@
-//! Limits on mail and on changes of names. They limit how much mail the server sends to one address, whichever caller
-//! asks for it, how many people a caller may invite, and how many addresses and usernames a user may try.
+//! Limits on mail and on changes of account data: how much mail the server sends to one address, whichever caller asks
+//! for it, how many people a caller may invite, and how many addresses and usernames a user may try.
 use super::limits::{HOUR, Limit, Limits, check};
 use crate::base::addresses::canonical_login;
 use crate::base::crypto::sha256_hex;

@@ -67,8 +67,8 @@ impl Sessions {
     }
 
     /// Returns the current principal of a session's user, and the state of the limits after this request. `None` if the
-    /// session has ended or the user is not to be served. If sessions are in Redis, one call looks up the session and
-    /// the principal and charges the limits.
+    /// session has ended or the user is not to be served. With sessions in Redis, one call looks up the session and the
+    /// remembered principal and charges the limits.
     pub async fn admit(
         &self,
         actor: &Actor,
