@@ -52,7 +52,7 @@ impl<F: Filter> QueryParams for ExportOf<F> {
             let names = columns::<F::Item>().into_iter().map(Value::from).collect();
             let items = MetaSchema { enum_items: names, ..MetaSchema::new("string") };
             let items = Some(Box::new(MetaSchemaRef::Inline(Box::new(items))));
-            // the schema check does not test uniqueness: `parse` does
+            // `parse` tests uniqueness, because the schema check does not.
             let (min_items, unique_items) = (Some(1), Some(true));
             let schema = MetaSchema { items, min_items, unique_items, ..fields.unwrap_inline().clone() };
             *fields = MetaSchemaRef::Inline(Box::new(schema));
@@ -169,8 +169,8 @@ fn cell(value: Value) -> String {
 /// apostrophes before a formula gets one more, so that the original text can be restored.
 fn defused(text: String) -> String {
     let mut starts = vec![];
-    // Whether a formula would begin here, if the text or a part began here. The loop runs from the end, so that it
-    // visits each character once.
+    // Whether the text that continues here, and its part up to the next separator, begins with the sign of a formula.
+    // The loop runs from the end, so that it visits each character once.
     let (mut text_begins, mut part_begins) = (false, false);
     for (at, c) in text.char_indices().rev() {
         if !is_passed_over(c) {

@@ -32,8 +32,8 @@
 //! - `sealed`: the columns that hold sealed values, including those of child tables.
 //! - `held`: functions that find the rows about one person, for the export of all data that is held about that person.
 //!   `|tx, person, next|` is called for one batch after the other, `|tx, person|` is called once, and `|person|` is
-//!   called once without a lease. `if Read`: the rows are included only if the person's role has that permission. `as
-//!   "name"`: a name for the rows that differs from the kind.
+//!   called once without a lease. `if Read`: the rows are included only if the person's role has that permission.
+//!   `as "name"`: a name for the rows that differs from the kind.
 //! - `demo`: how to invent such records.
 mod registry;
 

@@ -9,7 +9,7 @@ const LIST: &str = include_str!("common_passwords.txt");
 
 static COMMON: LazyLock<HashSet<&str>> = LazyLock::new(|| LIST.lines().collect());
 
-/// Whether the password is in the list. Case and Unicode form of its letters do not matter.
+/// Whether the password is in the list. The case of its letters and their Unicode form do not matter.
 pub fn is_common(password: &str) -> bool {
     COMMON.contains(normalised(password).as_str())
 }

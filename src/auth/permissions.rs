@@ -1,5 +1,5 @@
 //! Roles, and permissions as types. Each slice declares its own with [`permissions!`](crate::permissions!).
-//! `operations.txt` is printed from all of them, and so are the tests that call every operation with every role.
+//! `operations.txt` and the tests that call every operation with every role are derived from all of them.
 
 pub use crate::db::roles::Role;
 
