@@ -31,7 +31,7 @@ struct Layout {
     /// Whether the file begins with a byte order mark.
     #[oai(default)]
     bom: bool,
-    /// The columns, in this order; all of them if it is absent.
+    /// The columns, in this order. If it is absent, all columns are exported.
     fields: Option<Vec<String>>,
 }
 

@@ -145,7 +145,7 @@ impl<F: Filter> List<F> {
         matches!(self.at, At::Page(_))
     }
 
-    /// The sort column's value and the id of the last row before this page.
+    /// The position before this page: the value of the sort column and the id of the row.
     pub fn after<K: DeserializeOwned, Id: DeserializeOwned>(&self) -> Result<Option<(K, Id)>> {
         let At::Cursor(Some(cursor)) = &self.at else { return Ok(None) };
         let decode = || {
@@ -199,7 +199,7 @@ pub struct Page<T> {
     pub meta: PageMeta,
 }
 
-/// Where a page stands in its list.
+/// The position of a page in its list.
 #[derive(Debug, Clone, Object)]
 #[oai(skip_serializing_if_is_none)]
 pub struct PageMeta {
@@ -207,7 +207,7 @@ pub struct PageMeta {
     pub per_page: i32,
     pub total: Option<i64>,
     pub pages: Option<i64>,
-    /// Give it as `cursor` to go on; absent on the last page.
+    /// The value of `cursor` for the next page. Absent on the last page.
     pub next_cursor: Option<String>,
 }
 

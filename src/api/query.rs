@@ -122,12 +122,12 @@ pub fn part<T: ParseFromJSON>(members: &Map<String, Value>) -> Result<T> {
 
 #[derive(Object)]
 struct Paging {
-    /// From 1 on; not together with `cursor`.
+    /// The number of the page, from 1. Must be absent with `cursor`.
     #[oai(validator(minimum(value = "1")))]
     page: Option<i32>,
     #[oai(default = "default_per_page", validator(minimum(value = "1"), maximum(value = "100")))]
     per_page: i32,
-    /// `next_cursor` of the page before; empty, it begins.
+    /// `next_cursor` of the previous page. If it is empty, the list begins at the start.
     cursor: Option<String>,
 }
 
@@ -137,7 +137,7 @@ fn default_per_page() -> i32 {
 
 #[derive(Object)]
 pub struct Search {
-    /// Text to find, in either case.
+    /// The text to find, in upper or lower case.
     #[oai(validator(max_length = 200))]
     pub q: Option<String>,
 }

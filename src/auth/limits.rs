@@ -63,7 +63,7 @@ impl Limit {
 /// wait if it would be too far ahead. A refused request does not change the time.
 fn gcra(time: Option<i64>, now: i64, limit: &Limit) -> (i64, i64, i64) {
     let burst = limit.interval() * i64::from(limit.quota);
-    // a clock that was set back must not lock callers out for long
+    // A clock that was set back must not lock callers out for long.
     let time = time.unwrap_or(now).clamp(now, now + burst);
     let ahead = time + limit.interval() - now;
     if ahead > burst { (time, time - now, ahead - burst) } else { (time + limit.interval(), ahead, 0) }

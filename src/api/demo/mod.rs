@@ -34,7 +34,7 @@ pub struct Places {
     pub of: u64,
 }
 
-/// A tenant that is being filled.
+/// A tenant that is being filled with demo records.
 pub struct Company {
     pub id: TenantId,
     pub slug: String,
