@@ -259,7 +259,7 @@ impl Limits {
         if !self.config.enabled {
             return vec![];
         }
-        // the account's own limit can only lower the tenant's
+        // The account's own limit can only lower the tenant's.
         let quota = principal.requests_per_hour.map_or(tenants, |own| own.min(tenants));
         let key = |name: &str| key_of(tenant, user, name);
         let mut limits = vec![Limit { policy, key: key("requests"), quota, window: HOUR }];

@@ -6,8 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use unicode_normalization::UnicodeNormalization;
 
-/// 24 syllables. They have 72 bytes in composed form. In decomposed form, as macOS may send them, they have about 3
-/// times as many characters.
+/// 24 syllables: 72 bytes in composed form, and far more than 72 in decomposed form, as macOS may send them.
 const HANGUL: &str = "한글로된비밀번호스물네글자를꼭채워서적어봅니다요";
 
 fn passwords(cost: u32) -> Passwords {
