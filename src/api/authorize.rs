@@ -1,5 +1,5 @@
-//! Ownership and `If-Match`, so that neither can be forgotten: a query hands out the row to change as [`Locked`], only
-//! [`Caller::authorize`] makes it [`Authorized`], and only that can be updated or deleted.
+//! Checks ownership and `If-Match` in a way that can't be forgotten: a query returns the row to change as [`Locked`],
+//! only [`Caller::authorize`] turns it into [`Authorized`], and only an [`Authorized`] row can be updated or deleted.
 use super::caller::Caller;
 use super::headers::IfMatch;
 use super::resource::{Owned, Resource};
@@ -7,7 +7,8 @@ use crate::auth::Permission;
 use crate::base::error::{Error, Result};
 use crate::db::types::UserId;
 
-/// A row as it is now, under lock for this transaction; not yet to be changed, nor even seen.
+/// The current state of a row, which is locked for this transaction. It can't be read or changed before it is
+/// authorized.
 pub struct Locked<T>(T);
 
 impl<T> Locked<T> {
@@ -16,7 +17,7 @@ impl<T> Locked<T> {
     }
 }
 
-/// A row that the caller may change, in the version that the caller knows.
+/// A row that the caller may change, and in the version that the caller knows.
 pub struct Authorized<T>(T);
 
 impl<T> std::ops::Deref for Authorized<T> {
@@ -26,7 +27,7 @@ impl<T> std::ops::Deref for Authorized<T> {
     }
 }
 
-/// The owner that a row is to have: [`Caller::owner`] alone makes one, so that nobody gives away what they may not.
+/// The owner that a row will have. Only [`Caller::owner`] creates one, so that no handler can forget the check.
 #[derive(Debug, Clone, Copy)]
 pub struct NextOwner {
     id: UserId,
@@ -38,15 +39,15 @@ impl NextOwner {
         self.id
     }
 
-    /// The user who gets a row that was not theirs. They have to belong to the tenant.
+    /// The new owner, if the owner changes. This user has to belong to the tenant.
     pub fn if_new(self) -> Option<UserId> {
         self.is_new.then_some(self.id)
     }
 }
 
 impl<P: Permission> Caller<P> {
-    /// The next owner of a row that is `current`'s, or the caller's own if it is new: 403 where the caller wants somebody else
-    /// and may not change what others made.
+    /// The next owner of a row that belongs to `current`. For a new row, `current` is the caller. Fails with 403 if the
+    /// caller wants another owner and may not change records of others.
     pub fn owner(&self, current: UserId, wanted: Option<UserId>) -> Result<NextOwner> {
         let id = wanted.unwrap_or(current);
         let is_new = id != current;
@@ -60,12 +61,14 @@ impl<P: Permission> Caller<P> {
         P::FOR_OTHERS.is_some_and(|least| self.role() >= least)
     }
 
-    /// 403 for what the caller may not change, 412 for a version that is not the current one.
+    /// Fails with 403 if the caller may not change the row, and with 412 if `If-Match` has another version than the
+    /// current one.
     pub fn authorize<T: Owned + Resource>(&self, Locked(row): Locked<T>, if_match: &IfMatch) -> Result<Authorized<T>> {
         if row.owner() != Some(self.user()) && !self.may_for_others() {
             return Err(Error::Forbidden);
         }
-        // The tag may tell more than the version, such as what its reader saw. A client that makes one of the version means the same.
+        // The tag may contain more than the version, such as what its reader may see. A client that makes a tag from
+        // the version alone means the same version.
         if_match.check(&row.tag()).or_else(|_| if_match.check(&row.version().to_string()))?;
         Ok(Authorized(row))
     }

@@ -1,4 +1,4 @@
-//! JSON bodies: checked against their schema, then against the rules that a schema can't say.
+//! Request bodies. They are checked against their schema, and then against the rules that a schema can't express.
 use super::query::pairs;
 use super::schema::{Schema, partial};
 use crate::base::error::{Detail, Error, Result};
@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::marker::PhantomData;
 
-/// What people may send as a body.
+/// A type that can be a request body.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not declared as a request body",
     label = "this can't be read from a request",
@@ -22,7 +22,7 @@ use std::marker::PhantomData;
     note = "its type also needs `#[derive(Object)]`"
 )]
 pub trait Input: ParseFromJSON + ToJSON + 'static {
-    /// Adds what is wrong although the schema is kept, member by member: 422.
+    /// Adds the problems of each member that the schema can't express. They are answered with 422.
     fn check(&self, _problems: &mut Detail) {}
 }
 
@@ -33,8 +33,8 @@ fn checked<T: Input>(value: Value) -> Result<T> {
     if problems.is_empty() { Ok(input) } else { Err(Error::Unprocessable(problems)) }
 }
 
-/// Refuses a body that was compressed for its way: read as it is, it would be taken for something else (RFC 9110, 8.4). Everything
-/// that reads a body asks here.
+/// Refuses a compressed body, because its bytes would otherwise be read as the content itself (RFC 9110, 8.4). Every
+/// extractor of a body calls this.
 fn refuse_coding(request: &Request) -> Result<()> {
     let lines = request.headers().get_all(header::CONTENT_ENCODING).iter();
     let mut codings = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
@@ -42,7 +42,7 @@ fn refuse_coding(request: &Request) -> Result<()> {
     if codings.all(is_none) { Ok(()) } else { Err(Error::UnsupportedEncoding) }
 }
 
-/// A JSON body. Once a handler has it, it is valid.
+/// A JSON body. It is valid when the handler gets it.
 pub struct Json<T: Input>(pub T);
 
 impl<T: Input> Payload for Json<T> {
@@ -65,7 +65,7 @@ impl<T: Input> ParsePayload for Json<T> {
 
     async fn from_request(request: &Request, body: &mut RequestBody) -> poem::Result<Self> {
         refuse_coding(request)?;
-        let bytes = body.take()?.into_vec().await?; // the edge has limited it
+        let bytes = body.take()?.into_vec().await?; // the edge limits the size
         Ok(Self(parse(&bytes)?))
     }
 }
@@ -84,7 +84,7 @@ fn validated<T: Input>(mut value: Value) -> Result<T> {
     checked(value)
 }
 
-/// A JSON body that may be left out. A body of another media type counts as one, and is refused.
+/// A JSON body that may be left out. A body of another media type does not count as left out: it is refused.
 pub struct OptionalJson<T>(pub Option<T>);
 
 impl<'a, T: Input> ApiExtractor<'a> for OptionalJson<T> {
@@ -106,7 +106,7 @@ impl<'a, T: Input> ApiExtractor<'a> for OptionalJson<T> {
     ) -> poem::Result<Self> {
         let bytes = body.take()?.into_vec().await?;
         if bytes.is_empty() {
-            return Ok(Self(None)); // whatever its headers say of it
+            return Ok(Self(None)); // an empty body counts as left out, whatever the headers say
         }
         if !request.content_type().is_some_and(Json::<T>::check_content_type) {
             return Err(Error::UnsupportedMediaType.into());
@@ -116,8 +116,9 @@ impl<'a, T: Input> ApiExtractor<'a> for OptionalJson<T> {
     }
 }
 
-/// An HTML form as a body (`application/x-www-form-urlencoded`), read as OAuth 2.0 has it (RFC 6749, 3.2): parameters that are not
-/// known are ignored, one without a value counts as left out, none is given twice. What is left is checked as [`Json`] is.
+/// An HTML form as a body (`application/x-www-form-urlencoded`), read by the rules of OAuth 2.0 (RFC 6749, 3.2).
+/// Unknown parameters are ignored, a parameter without a value counts as left out, and no parameter may be given twice.
+/// The remaining parameters are checked as in [`Json`].
 pub struct Form<T>(pub T);
 
 impl<T: Type> Payload for Form<T> {
@@ -169,7 +170,8 @@ fn parse_form<T: Input>(pairs: Vec<(String, String)>, defaults: &[(&str, &str)])
 }
 poem_openapi::impl_apirequest_for_payload!(Form<T>, T: Input);
 
-/// A change to any members of a `T`: those absent stay, null clears. In the document it is `T` with nothing required.
+/// A change to some members of a `T`. Absent members stay as they are, and null clears a member. In the document it has
+/// the schema of `T`, but no member is required.
 pub struct Patch<T> {
     members: Map<String, Value>,
     of: PhantomData<fn() -> T>,
@@ -182,7 +184,7 @@ impl<T> Clone for Patch<T> {
 }
 
 impl<T: Input> Patch<T> {
-    /// The whole that comes out when these members replace those of `current`.
+    /// Replaces these members in `current`, and checks the result as a whole.
     pub fn apply(self, current: &T) -> Result<T> {
         let mut whole = current.to_json().unwrap_or_default();
         if let Some(object) = whole.as_object_mut() {

@@ -1,4 +1,4 @@
-//! Lists that are answered again without asking the database for their rows, for as long as nothing of theirs changed.
+//! Lists that are answered from a cache, without a query for their rows, as long as the rows have not changed.
 use super::response::Listed;
 use crate::api::Caller;
 use crate::api::list::{Filter, List, Page};
@@ -16,18 +16,18 @@ use poem_openapi::types::{ToJSON, Type};
 use std::marker::PhantomData;
 use std::time::Duration;
 
-/// How long a list is kept.
+/// How long a list stays in the cache.
 const LIFETIME: Duration = Duration::from_secs(60);
 
-/// As [`Listed`], of text that is kept in the cache.
+/// As [`Listed`], but rendered as a text that is kept in the cache.
 pub struct CachedList<T> {
     text: String,
     of: PhantomData<fn() -> T>,
 }
 
 impl<T: Type + ToJSON + Send + Sync + 'static> CachedList<T> {
-    /// The list as it is kept, or as `page` finds it; for lists that show the same to everybody in the tenant. No lease is
-    /// held while the cache is asked.
+    /// Returns the list from the cache, or reads it with `page`. This is for lists that are the same for everybody in
+    /// the tenant. No lease is held while the cache is asked.
     pub async fn find<F, A, P>(
         db: &Db,
         cache: &Cache,
@@ -48,7 +48,8 @@ impl<T: Type + ToJSON + Send + Sync + 'static> CachedList<T> {
         if let Some(text) = cache.get(&key(cache_version)).await {
             return Ok(Self { text, of: PhantomData });
         }
-        // The version once more, as somebody may have written meanwhile: it has to be that of the page.
+        // The version is read again, because another request may have changed the rows meanwhile. It has to be the
+        // version of the page.
         let read = async |tx: &mut ReadTx| Ok((tx.cache_version(scope).await?, page(tx, list).await?));
         let (cache_version, found) = list.read(db, caller, read).await?;
         let text = Listed(found).into_text();

@@ -1,4 +1,4 @@
-//! The first argument of every operation that isn't public.
+//! The authenticated caller, which is the first argument of every operation that is not public.
 use super::guard::{PERMISSION, refuse_query};
 use crate::auth::Actor;
 use crate::auth::authenticator::{Authenticator, Credential, may};
@@ -15,7 +15,7 @@ use poem_openapi::registry::Registry;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, OAuthScopes, SecurityScheme};
 use std::marker::PhantomData;
 
-/// Somebody who has the permission `P`, as of now: neither role nor state are the token's.
+/// A caller with the permission `P`. The role and state of the account are the current ones, not those in the token.
 #[derive(Clone)]
 pub struct Caller<P> {
     actor: Actor,
@@ -39,13 +39,14 @@ impl<P> Caller<P> {
         &self.actor
     }
 
-    /// The epoch of the caller's account when the request was let in. What outlives a session compares it with that of its own
-    /// transaction: a request that was under way when the sessions were ended leaves nothing behind.
+    /// The epoch of the caller's account when the request was authenticated. A change that outlives the session
+    /// compares it with the epoch in its own transaction. A request that was under way when the sessions were ended
+    /// therefore changes nothing.
     pub fn epoch(&self) -> i64 {
         self.epoch
     }
 
-    /// The session that the access token belongs to: 403 for an API key, which has none.
+    /// The session of the access token. Fails with 403 for an API key, which has no session.
     pub fn session(&self) -> Result<SessionId> {
         match self.credential {
             Credential::Session(session) => Ok(session),
@@ -55,17 +56,18 @@ impl<P> Caller<P> {
 }
 
 impl<P: Permission> Caller<P> {
-    /// Begins an export of the caller's; 429 or 503 where there are enough of them.
+    /// Begins an export for the caller. Fails with 429 or 503 if too many are under way.
     pub fn begin_export(&self) -> Result<ExportSlot> {
         self.authenticator.begin_export(self.claimant())
     }
 
-    /// The same caller by another right of their role; none who has not got it.
+    /// The same caller with another permission, or `None` if the caller does not have it.
     pub fn with<O: Permission>(&self) -> Option<Caller<O>> {
         self.require().ok()
     }
 
-    /// As [`Self::with`]: 403 where the caller has not got the right; the message says so where that is because they are an API key.
+    /// As [`Self::with`], but fails with 403 if the caller does not have the permission. The message says so if the
+    /// reason is that the caller uses an API key.
     pub fn require<O: Permission>(&self) -> Result<Caller<O>> {
         let (actor, authenticator) = (self.actor.clone(), self.authenticator.clone());
         let (role, epoch, credential, permission) = (self.role, self.epoch, self.credential, PhantomData);
@@ -76,7 +78,7 @@ impl<P: Permission> Caller<P> {
         }
     }
 
-    /// Asks again, for answers that take their time: whether the caller still is to be served.
+    /// Checks again that the caller is still to be served, for answers that take a long time. Returns the current role.
     pub async fn recheck(&self) -> Result<Role> {
         let principal = self.authenticator.principal(&self.actor, self.credential).await?;
         match principal {

@@ -1,5 +1,5 @@
-//! `GET …/export`: a whole list as CSV or NDJSON, batch by batch, so that neither memory nor a database connection is
-//! held while a slow client reads.
+//! `GET …/export` returns a whole list as CSV or NDJSON. The rows are read in batches, so that neither memory nor a
+//! database connection is held while a slow client reads.
 use super::query::{QueryParams, Search, members_of, parse_sort, part, sort_member};
 use crate::api::Caller;
 use crate::api::list::{At, BatchSize, Filter, List, Page};
@@ -31,14 +31,15 @@ struct Layout {
     /// Whether the file begins with a byte order mark.
     #[oai(default)]
     bom: bool,
-    /// The columns, in this order; all of them if it is absent.
+    /// The columns, in this order. If it is absent, all columns are exported.
     fields: Option<Vec<String>>,
 }
 
-/// The parameters of an export: a list's, without its paging.
+/// The parameters of an export: those of a list, without its paging.
 pub struct ExportOf<F: Filter> {
     format: Format,
-    /// Some spreadsheets take a file that begins without it for one in the encoding of their country.
+    /// Whether the file begins with a byte order mark. Without one, some spreadsheets read the file in a legacy
+    /// encoding of their region.
     bom: bool,
     fields: Vec<String>,
     list: List<F>,
@@ -51,7 +52,8 @@ impl<F: Filter> QueryParams for ExportOf<F> {
             let names = columns::<F::Item>().into_iter().map(Value::from).collect();
             let items = MetaSchema { enum_items: names, ..MetaSchema::new("string") };
             let items = Some(Box::new(MetaSchemaRef::Inline(Box::new(items))));
-            let (min_items, unique_items) = (Some(1), Some(true)); // `parse` sees to the latter
+            // `parse` tests uniqueness, because the schema check does not.
+            let (min_items, unique_items) = (Some(1), Some(true));
             let schema = MetaSchema { items, min_items, unique_items, ..fields.unwrap_inline().clone() };
             *fields = MetaSchemaRef::Inline(Box::new(schema));
         }
@@ -77,7 +79,7 @@ impl<F: Filter> QueryParams for ExportOf<F> {
     }
 }
 
-/// The members of an answer, in the document's order.
+/// The names of the members of an answer, in the order of the document.
 fn columns<T: Type>() -> Vec<&'static str> {
     members_of::<T>(&mut Registry::new()).into_iter().map(|(name, _)| name).collect()
 }
@@ -88,9 +90,9 @@ pub struct Export {
 }
 
 impl Export {
-    /// Asks `page` for one batch after the other, each in a lease of its own. The first is awaited, so that an error
-    /// still gets its proper answer; a later one cuts the connection.
-    /// Each begins with a look at the caller: a caller whose session has ended gets no more.
+    /// Calls `page` for one batch after the other, each with a lease of its own. The first batch is awaited, so that
+    /// its error still gets a proper error answer. An error in a later batch cuts the connection. Before each later
+    /// batch the caller is checked again, so that a caller with an ended session gets no more rows.
     pub async fn stream<F, A, P>(db: Db, caller: Caller<A>, export: ExportOf<F>, page: P) -> Result<Self>
     where
         F: Filter,
@@ -126,7 +128,7 @@ impl Export {
     }
 }
 
-/// The rows of a page as they are exported, as many as fit; the list then goes on after them.
+/// Renders as many rows of a page as fit into a batch. The list then continues after them.
 fn print_batch<F: Filter>(
     format: Format,
     fields: &[String],
@@ -150,24 +152,25 @@ fn print_batch<F: Filter>(
     (rows.into_iter().map(print).collect(), size)
 }
 
-/// What a cell shows.
+/// The text of a cell.
 fn cell(value: Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => defused(text),
         Value::Array(items) => items.into_iter().map(cell).collect::<Vec<_>>().join(", "),
-        Value::Object(_) => defused(value.to_string()), // the texts within it are no cells of their own, but may hold a `;`
+        Value::Object(_) => defused(value.to_string()), // its texts are not cells of their own, but may contain `;`
         Value::Bool(_) | Value::Number(_) => value.to_string(),
     }
 }
 
-/// The text as no spreadsheet takes it for a formula (OWASP, CSV Injection): an apostrophe stands before it where it would
-/// begin one, and before each part of it that would begin one in a spreadsheet that separates cells by `;` or tabs and does
-/// not know our quotation marks then. What begins with apostrophes gets one more, so that the text can be read back.
+/// Changes a text so that no spreadsheet reads it as a formula (OWASP, CSV Injection). An apostrophe is put before the
+/// text if it would begin a formula. Some spreadsheets separate cells by `;` or tabs and then ignore the quotation
+/// marks. So an apostrophe is also put before each part that would begin a formula there. A text that already has
+/// apostrophes before a formula gets one more, so that the original text can be restored.
 fn defused(text: String) -> String {
     let mut starts = vec![];
-    // Whether the text, and the part of it, that goes on here begins a formula. From the end, so that each character is
-    // looked at once.
+    // Whether the text that continues here, and its part up to the next separator, begins with the sign of a formula.
+    // The loop runs from the end, so that it visits each character once.
     let (mut text_begins, mut part_begins) = (false, false);
     for (at, c) in text.char_indices().rev() {
         if !is_passed_over(c) {
@@ -195,17 +198,18 @@ fn defused(text: String) -> String {
     defused
 }
 
-/// Also their full-width and small forms, which spreadsheets of East Asia take for the same.
+/// The signs that begin a formula. East Asian spreadsheets treat the full-width and small forms alike.
 fn is_formula_sign(c: char) -> bool {
     matches!(c, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠' | '﹦' | '﹢' | '﹣' | '﹫')
 }
 
-/// What separates cells or rows, in one spreadsheet or another.
+/// The characters that separate cells or rows in some spreadsheet.
 fn separates(c: char) -> bool {
     matches!(c, ';' | '\t' | '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
-/// What may stand before a formula, as spreadsheets drop it or don't see it; and the apostrophes that are put there.
+/// The characters that may precede the sign of a formula: those that spreadsheets drop or ignore, and the apostrophes
+/// that this module adds.
 fn is_passed_over(c: char) -> bool {
     c.is_whitespace() || c.is_control() || is_invisible(c) || c == '\''
 }
@@ -235,7 +239,7 @@ impl IntoResponse for Export {
         response.header("content-disposition", name).body(self.body)
     }
 }
-/// How the document declares an answer of NDJSON alone.
+/// Declares an answer that is always NDJSON, for the document.
 pub fn ndjson_response(description: &'static str) -> MetaResponse {
     file_response(description, vec![Format::Ndjson])
 }

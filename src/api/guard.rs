@@ -1,4 +1,5 @@
-//! Stands around every operation: completes what the derive says about it, and turns every error into the one body.
+//! Wraps every operation. It completes what the derive declares about the operation, and turns every error into the one
+//! error body.
 use super::headers::{IdempotencyKey, IfMatch, IfNoneMatch};
 use super::query::{SPREAD, pairs, unreadable};
 use crate::base::error::{Detail, Error};
@@ -18,11 +19,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use tracing::Instrument;
 
-/// Marks a permission among the security schemes of an operation, which is where the derive lets an argument say
-/// something of its operation; the guard takes it out again.
+/// The prefix of a permission among the security schemes of an operation. The derive offers no other place where an
+/// argument can add something to its operation. The guard removes the entry from the document again.
 pub const PERMISSION: &str = "permission:";
 
-/// Wraps an API: `Guarded(TasksApi::new(db))`.
+/// Wraps an API, as in `Guarded(TasksApi::new(db))`.
 pub struct Guarded<T>(pub T);
 
 impl<T: OpenApi> OpenApi for Guarded<T> {
@@ -82,8 +83,9 @@ pub struct OperationLine {
     pub id: &'static str,
     pub method: Method,
     pub path: String,
-    /// `public`, or as in `tasks::Delete Editor/Admin`: the least role for one's own, and for what others made (or Nobody). With
-    /// `people` behind it, API keys are refused.
+    /// `public`, or the permission and its roles, as in `tasks::Delete Editor/Admin`. The first role is the lowest that
+    /// has the permission for the caller's own records, the second the lowest that has it for records of others, or
+    /// `Nobody`. After them, `people` means that API keys are refused.
     pub permission: String,
 }
 
@@ -106,7 +108,8 @@ fn permission(operation: &MetaOperation) -> String {
     name.rsplit("resources::").next().unwrap_or_default().to_owned()
 }
 
-/// The methods of each path as `Allow` lists them, for the edge. GET answers HEAD too, the edge OPTIONS.
+/// The methods of each path as `Allow` lists them, for the edge. A path with GET also answers HEAD. The edge itself
+/// answers OPTIONS.
 pub fn allowed_methods<T: OpenApi>() -> BTreeMap<String, String> {
     let mut allowed: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for OperationLine { method, path, .. } in operations::<T>() {
@@ -123,14 +126,15 @@ fn statuses(operation: &MetaOperation) -> HashSet<u16> {
     operation.responses.responses.iter().filter_map(|response| response.status).collect()
 }
 
-/// What takes an `Idempotency-Key` may answer for the second time.
+/// Declares the header of a replayed answer, for operations that take an `Idempotency-Key`.
 fn declare_replays(operation: &mut MetaOperation) {
     for created in operation.responses.responses.iter_mut().filter(|response| response.status == Some(201)) {
         created.headers.push(MetaHeader { required: false, ..header("Idempotency-Replayed", "string") });
     }
 }
 
-/// The probes are for load balancers, which limits and strictness would only confuse.
+/// Whether a path belongs to the API. The probes do not: they are for load balancers, which could not handle rate
+/// limits or refused parameters.
 fn is_of_api(path: &str) -> bool {
     path.starts_with("/api/")
 }
@@ -139,7 +143,7 @@ fn takes(operation: &MetaOperation, kind: MetaParamIn) -> bool {
     operation.params.iter().any(|parameter| parameter.in_type == kind)
 }
 
-/// The errors that follow from what an operation takes.
+/// The error statuses that follow from the body and parameters of an operation.
 fn automatic(operation: &MetaOperation, is_of_api: bool) -> Vec<u16> {
     let takes = |kind| takes(operation, kind);
     let takes_body = operation.request.is_some();
@@ -167,7 +171,7 @@ fn automatic(operation: &MetaOperation, is_of_api: bool) -> Vec<u16> {
     statuses
 }
 
-/// Turns the one argument of a `Query<…>` into the parameters that it stands for, and gives headers their names.
+/// Replaces the single argument of a `Query<…>` by its parameters, and gives headers their HTTP names.
 fn spread(mut parameter: MetaOperationParam) -> Vec<MetaOperationParam> {
     match &parameter.schema {
         MetaSchemaRef::Inline(schema) if schema.title.as_deref() == Some(SPREAD) => {
@@ -175,7 +179,7 @@ fn spread(mut parameter: MetaOperationParam) -> Vec<MetaOperationParam> {
                 let (schema, description) = split_description(member.clone());
                 MetaOperationParam {
                     name: name.to_string(),
-                    explode: !schema.is_array(), // lists are written `a,b`
+                    explode: !schema.is_array(), // the items of a list are separated by commas
                     schema,
                     in_type: MetaParamIn::Query,
                     description: description.map(str::to_owned),
@@ -199,7 +203,8 @@ fn schema_requires(object: &MetaSchemaRef, name: &str) -> bool {
     matches!(object, MetaSchemaRef::Inline(schema) if schema.required.contains(&name))
 }
 
-/// A parameter is described beside its schema, a member within.
+/// Separates the description from a schema. OpenAPI has the description of a member in its schema, but that of a
+/// parameter beside it.
 fn split_description(member: MetaSchemaRef) -> (MetaSchemaRef, Option<&'static str>) {
     let MetaSchemaRef::Inline(mut schema) = member else { return (member, None) };
     let description = schema.description.take();
@@ -212,14 +217,15 @@ fn split_description(member: MetaSchemaRef) -> (MetaSchemaRef, Option<&'static s
     (MetaSchemaRef::Inline(schema), description)
 }
 
-/// `if_match: IfMatch` is named after its argument by the derive.
+/// The HTTP name of a header argument. The derive names it after the argument, as in `if_match: IfMatch`.
 fn header_name(argument: &str) -> Option<&'static str> {
     [IfMatch::NAME, IfNoneMatch::NAME, IdempotencyKey::NAME]
         .into_iter()
         .find(|name| name.replace('-', "_").eq_ignore_ascii_case(argument))
 }
 
-/// `/tasks/{task_id}` as the derive routes it, `/tasks/:param0`, and the names.
+/// The route that the derive makes of a path, and the names of its parameters. `/tasks/{task_id}` becomes
+/// `/tasks/:param0`.
 fn numbered(path: &str) -> (String, Vec<String>) {
     let mut names = vec![];
     let segment = |segment: &str| match segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
@@ -236,8 +242,8 @@ fn numbered(path: &str) -> (String, Vec<String>) {
 #[derive(Clone, Copy)]
 struct TakesNoQuery(bool);
 
-/// Operations with parameters check them; the others know none. Authentication comes first, and what it costs the caller:
-/// `Caller` and `Visitor` call this function after it.
+/// Refuses a query string if the operation has no query parameters. Operations with parameters check them themselves.
+/// `Caller` and `Visitor` call this after authentication and after the charge of the limits, so that these come first.
 pub fn refuse_query(request: &Request) -> Result<(), Error> {
     let Some(TakesNoQuery(true)) = request.data() else { return Ok(()) };
     let Some(query) = request.uri().query().filter(|query| !query.is_empty()) else { return Ok(()) };
@@ -296,7 +302,7 @@ impl Guard {
         error.as_response()
     }
 
-    /// What poem itself refuses.
+    /// Translates errors of requests that poem itself refuses.
     fn translate(&self, error: &poem::Error) -> Error {
         if let Some(ParsePathError { name, .. }) = error.downcast_ref() {
             let index = name.trim_start_matches("param").parse::<usize>().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The request headers that handlers take. The guard names them in the document as HTTP does.
+//! The request headers that handlers take as arguments. The guard gives them their HTTP names in the document.
 use crate::base::crypto::sha256;
 use crate::base::error::{Error, Result};
 use crate::db::idempotency::RequestKey;
@@ -8,23 +8,24 @@ use poem_openapi::registry::{MetaParamIn, MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
-/// The strong validator of one state of a resource.
+/// The strong entity tag of one state of a resource.
 pub fn etag(tag: &str) -> String {
     format!("\"{tag}\"")
 }
 
-/// The names that proxies put after the tag of an answer which they have compressed, as in `"3-gzip"`, `"3--gzip"`, `"3;br"`.
+/// The names that proxies append to the tag of an answer that they have compressed, as in `"3-gzip"`, `"3--gzip"` and
+/// `"3;br"`.
 const PROXY_CODINGS: [&str; 5] = ["gzip", "gz", "br", "zstd", "deflate"];
 
-/// The tag as it was before a proxy compressed the answer.
+/// The tag before a proxy has compressed the answer. `None` if the tag has no suffix of a proxy.
 fn without_proxy_suffix(tag: &str) -> Option<&str> {
     let tag = PROXY_CODINGS.iter().find_map(|coding| tag.strip_suffix(coding))?;
     ["--", "-", ";"].into_iter().find_map(|separator| tag.strip_suffix(separator))
 }
 
-/// Whether a list of entity tags (RFC 9110, 8.8.3) names this one. A proxy that compresses an answer makes its tag weak, or puts a
-/// suffix on it. Both are passed over: a tag of ours stands for a version and not for bytes, and none of ours is another one of
-/// ours with such a suffix.
+/// Whether a list of entity tags (RFC 9110, 8.8.3) contains this one. A proxy that compresses an answer makes its tag
+/// weak or appends a suffix. Both are ignored, because our tags stand for a version and not for bytes, and no tag of
+/// ours is equal to another one with such a suffix.
 fn lists(list: &str, tag: &str) -> bool {
     let mut rest = list;
     loop {
@@ -42,12 +43,12 @@ fn lists(list: &str, tag: &str) -> bool {
         match (quoted.is_some(), extra.trim()) {
             (true, "") if is_listed => return true,
             (false, "*") => return true,
-            _ => rest = others, // another tag, or what is none
+            _ => rest = others, // another tag, or text that is no tag
         }
     }
 }
 
-/// `If-Match`: change the resource only if it still is the version that the caller saw.
+/// `If-Match`: changes the resource only if it is still the version that the client saw.
 pub struct IfMatch(Option<String>);
 
 impl IfMatch {
@@ -59,7 +60,7 @@ impl IfMatch {
     }
 }
 
-/// `If-None-Match`: answer with the resource only if the caller has not got it yet.
+/// `If-None-Match`: returns the resource only if the client does not have this version yet.
 pub struct IfNoneMatch(Option<String>);
 
 impl IfNoneMatch {
@@ -72,7 +73,7 @@ impl IfNoneMatch {
     }
 }
 
-/// `Idempotency-Key`: the same key and body again give the first answer again.
+/// `Idempotency-Key`: a repeated request with the same key and body gets the first answer again.
 pub struct IdempotencyKey {
     key: Option<String>,
     path: String,
@@ -81,7 +82,7 @@ pub struct IdempotencyKey {
 impl IdempotencyKey {
     const MAX_CHARACTERS: usize = 255;
 
-    /// What [`Self::of`] takes, as the contract says it: visible ASCII.
+    /// The keys that [`Self::of`] accepts, as a schema: visible ASCII characters.
     fn schema() -> MetaSchemaRef {
         MetaSchemaRef::Inline(Box::new(MetaSchema {
             min_length: Some(1),
@@ -91,7 +92,7 @@ impl IdempotencyKey {
         }))
     }
 
-    /// The key, bound to what is asked for: 400 where it is not one.
+    /// The key, bound to the path and body of the request. Fails with 400 if it is not valid.
     pub fn of(self, input: &impl ToJSON) -> Result<Option<RequestKey>> {
         let Some(key) = self.key else { return Ok(None) };
         let is_visible = key.bytes().all(|byte| byte.is_ascii_graphic());
@@ -137,8 +138,8 @@ header_argument!(IdempotencyKey, "Idempotency-Key", Self::schema(), |request| Se
     path: request.uri().path().to_owned(),
 });
 
-/// A header that may come in several lines is one list (RFC 9110, 5.3). Bytes that are no text become U+FFFD, so that they match
-/// nothing and hide nothing that stands beside them.
+/// The value of a header. Several lines of it are joined to one list (RFC 9110, 5.3). Bytes that are not UTF-8 become
+/// U+FFFD, so that they match no tag and do not affect the others in the list.
 fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
     let lines: Vec<_> = headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
     (!lines.is_empty()).then(|| lines.join(","))

@@ -1,10 +1,10 @@
-//! JSON as clients send it, read without losing anything: a member that is given twice is refused, as one of the two
-//! would silently win (RFC 8259, section 4, leaves open which). Depth is limited by serde_json, to 128.
+//! Reads JSON of clients strictly. A member that is given twice is refused, because otherwise one of the two would be
+//! dropped silently (RFC 8259, section 4, does not say which). serde_json limits the depth to 128.
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::fmt;
 
-/// The value of a whole text.
+/// Reads the value of a whole text.
 pub fn read(text: &[u8]) -> Result<Value, serde_json::Error> {
     let mut json = serde_json::Deserializer::from_slice(text);
     let value = Strict.deserialize(&mut json)?;

@@ -1,4 +1,4 @@
-//! What every list shares: pages, cursors, sorting, search. No HTTP and no SQL.
+//! What all lists share: pages, cursors, sorting and search. This module has no HTTP and no SQL.
 use crate::base::error::{Error, Result};
 use crate::db::sql::NO_DAY;
 use crate::db::{Cost, Db, ReadTx, Scope, SendAsyncFn};
@@ -14,7 +14,7 @@ pub use batch::{Batch, BatchSize};
 
 pub const MAX_OFFSET: i64 = 100_000;
 
-/// A slice's own filters: a struct whose members become query parameters.
+/// The filters of a slice's list. The members of the struct become query parameters.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no filter of a list",
     label = "a list needs a filter that knows its items and their order",
@@ -22,11 +22,12 @@ pub const MAX_OFFSET: i64 = 100_000;
 )]
 pub trait Filter: Type + ParseFromJSON + ToJSON + Clone + 'static {
     type Item: Type + ToJSON + Send + Sync + 'static;
-    /// The columns to sort by; each is also a member of `Item`, by the same name.
+    /// The columns by which the list can be sorted. Each is also a member of `Item` with the same name.
     type Column: Column;
-    /// A plain list has one order and no search: neither `sort` nor `q`.
+    /// Whether the list is plain. A plain list has a fixed order and no search, so that it takes neither `sort` nor
+    /// `q`.
     const IS_PLAIN: bool = false;
-    /// For a plain list: what was written first is read first.
+    /// Whether a plain list begins with its oldest items.
     const IS_OLDEST_FIRST: bool = false;
 }
 
@@ -38,7 +39,7 @@ pub enum PlainSort {
     CreatedAt,
 }
 
-/// The filter of a plain list, which has none: `plain_list!(InvitationFilter of Invitation)`.
+/// Declares the filter of a plain list. It has no members: `plain_list!(InvitationFilter of Invitation)`.
 #[macro_export]
 macro_rules! plain_list {
     ($filter:ident of $item:ty) => {
@@ -67,13 +68,13 @@ impl<C: Column> Sort<C> {
         self.by.to_json().as_ref().and_then(Value::as_str).unwrap_or_default().to_owned()
     }
 
-    /// As in the parameter: `-created_at`.
+    /// The value of the parameter `sort`, such as `-created_at`.
     fn name(self) -> String {
         format!("{}{}", if self.descending { "-" } else { "" }, self.column())
     }
 }
 
-/// Which part of a list is wanted.
+/// The requested part of a list.
 pub struct List<F: Filter> {
     pub filter: F,
     pub q: Option<String>,
@@ -84,12 +85,12 @@ pub struct List<F: Filter> {
 
 pub enum At {
     Page(i32),
-    /// After this cursor, or at the start; nothing is counted.
+    /// After this cursor, or at the start if there is none. The rows are not counted.
     Cursor(Option<String>),
 }
 
 impl<F: Filter> List<F> {
-    /// What is asked for, in one spelling: two lists are the same where this is.
+    /// The request in canonical form. Two requests are for the same rows if it is equal.
     pub fn canonical(&self) -> String {
         let at = match &self.at {
             At::Page(page) => json!(page),
@@ -98,12 +99,12 @@ impl<F: Filter> List<F> {
         json!([self.filter.to_json(), self.q, self.sort.name(), self.per_page, at]).to_string()
     }
 
-    /// What its page costs the database: a search looks at every row, and into its texts.
+    /// How much work a page is for the database. A search reads every row and its texts.
     pub fn cost(&self) -> Cost {
         if self.q.is_some() { Cost::Long } else { Cost::List }
     }
 
-    /// Reads it: `list.read(&self.db, &caller, async |tx| queries::list(tx, &list).await)`.
+    /// Reads the list: `list.read(&self.db, &caller, async |tx| queries::list(tx, &list).await)`.
     pub async fn read<R, W>(&self, db: &Db, scope: &impl Scope, work: W) -> Result<R>
     where
         for<'tx> W: AsyncFnOnce(&'tx mut ReadTx) -> Result<R> + SendAsyncFn<&'tx mut ReadTx, Result<R>, Fut: Send>,
@@ -111,7 +112,7 @@ impl<F: Filter> List<F> {
         db.read_at(self.cost(), scope, work).await.map_err(|error| self.advise(error))
     }
 
-    /// Says what to change where the database took too long.
+    /// Adds advice to the error of a search that took the database too long.
     pub fn advise(&self, error: Error) -> Error {
         match error {
             Error::SlowStatement(mut detail, cause) if self.q.is_some() => {
@@ -125,7 +126,7 @@ impl<F: Filter> List<F> {
         }
     }
 
-    /// One row more than a page holds, to see whether another page follows.
+    /// The number of rows to read: one more than a page holds, to see whether another page follows.
     pub fn limit(&self) -> i64 {
         i64::from(self.per_page) + 1
     }
@@ -144,13 +145,13 @@ impl<F: Filter> List<F> {
         matches!(self.at, At::Page(_))
     }
 
-    /// The sort column's value and the id of the last row before this page.
+    /// The position before this page: the value of the sort column and the id of the row.
     pub fn after<K: DeserializeOwned, Id: DeserializeOwned>(&self) -> Result<Option<(K, Id)>> {
         let At::Cursor(Some(cursor)) = &self.at else { return Ok(None) };
         let decode = || {
             let (sort, key, id): (String, Value, Value) = serde_json::from_slice(&BASE64.decode(cursor).ok()?).ok()?;
             let key = if key.is_null() { json!(NO_DAY) } else { key };
-            let has_nul = key.as_str().is_some_and(|text| text.contains('\0')); // PostgreSQL takes none
+            let has_nul = key.as_str().is_some_and(|text| text.contains('\0')); // PostgreSQL refuses them
             let is_ours = sort == self.sort.name() && !has_nul;
             is_ours.then_some((serde_json::from_value(key).ok()?, serde_json::from_value(id).ok()?))
         };
@@ -158,8 +159,8 @@ impl<F: Filter> List<F> {
         decode().map(Some).ok_or_else(invalid)
     }
 
-    /// What a database would find of these rows, the latest first: for the few lists that are not in one. `place` is the
-    /// time and the id of a row.
+    /// Selects from rows in memory what a query would find, the latest first. This is for the few lists that are not in
+    /// the database. `place` returns the time and the id of a row.
     pub fn pick<T, K, Id>(&self, rows: Vec<T>, place: impl Fn(&T) -> (K, Id)) -> Result<(Vec<T>, Option<i64>)>
     where
         K: DeserializeOwned + PartialOrd,
@@ -172,13 +173,13 @@ impl<F: Filter> List<F> {
         Ok((rows.into_iter().filter(is_next).skip(offset).take(limit).collect(), total))
     }
 
-    /// Where the list goes on after an item.
+    /// The cursor with which the list continues after an item.
     pub fn cursor_after(&self, item: &Value) -> String {
         let position = (self.sort.name(), &item[self.sort.column()], &item["id"]);
         BASE64.encode(json!(position).to_string())
     }
 
-    /// Makes a page of the rows found, at most [`Self::limit`].
+    /// Makes a page of the rows that were read, which are at most [`Self::limit`].
     pub fn page(&self, mut items: Vec<F::Item>, total: Option<i64>) -> Page<F::Item> {
         let per_page = usize::try_from(self.per_page).unwrap_or_default();
         let more = items.len() > per_page;
@@ -198,7 +199,7 @@ pub struct Page<T> {
     pub meta: PageMeta,
 }
 
-/// Where a page stands in its list.
+/// The position of a page in its list.
 #[derive(Debug, Clone, Object)]
 #[oai(skip_serializing_if_is_none)]
 pub struct PageMeta {
@@ -206,7 +207,7 @@ pub struct PageMeta {
     pub per_page: i32,
     pub total: Option<i64>,
     pub pages: Option<i64>,
-    /// Give it as `cursor` to go on; absent on the last page.
+    /// The value of `cursor` for the next page. Absent on the last page.
     pub next_cursor: Option<String>,
 }
 

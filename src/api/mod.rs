@@ -1,4 +1,5 @@
-//! What every operation shares: its caller, how it takes its input, how it answers, and how it says so in the contract.
+//! The parts that all operations share: extraction of the caller and the input, answers, and their declaration in the
+//! contract.
 pub mod authorize;
 pub mod body;
 pub mod cached_list;

@@ -1,4 +1,4 @@
-//! The session that a public operation is called from, where an access token comes along.
+//! The session of a public operation's caller, if the request has an access token.
 use crate::auth::Actor;
 use crate::auth::authenticator::{Authenticator, bearer, origin_of};
 use crate::base::error::Result;
@@ -7,20 +7,21 @@ use crate::db::{Scope, WriteScope};
 use poem::{Request, RequestBody};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
-/// Its argument comes after the `Visitor`, which charges for the request. A fault of the token is kept until the handler asks for
-/// the session: programs send their tokens along with everything, also where they are not needed.
+/// The argument for the session. It comes after the `Visitor`, which charges for the request. An error of the token is
+/// kept until the handler asks for the session, because programs send their tokens with all requests, even if they are
+/// not needed.
 pub struct OptionalSession(Option<Result<(Actor, SessionId, i64)>>);
 
-/// A session that goes on.
+/// A session that has not ended.
 #[derive(Debug, Clone, Copy)]
 pub struct OpenSession {
     pub id: SessionId,
-    /// The epoch of its account.
+    /// The epoch of the session's account.
     pub epoch: i64,
 }
 
 impl OptionalSession {
-    /// The session, if it is one of this account: `InvalidToken` where the token is not good.
+    /// The session, if it belongs to this account. `InvalidToken` if the token is not valid.
     pub fn of(self, account: &Actor) -> Result<Option<OpenSession>> {
         let Some((actor, id, epoch)) = self.0.transpose()? else { return Ok(None) };
         let is_theirs = (actor.tenant(), actor.actor()) == (account.tenant(), account.actor());
@@ -34,7 +35,7 @@ impl<'a> ApiExtractor<'a> for OptionalSession {
     type ParamRawType = ();
 
     fn security_schemes() -> Vec<&'static str> {
-        vec!["bearerAuth", "passwordAuth"] // which `Caller` registers
+        vec!["bearerAuth", "passwordAuth"] // `Caller` registers these schemes
     }
     fn has_security_fallback() -> bool {
         true

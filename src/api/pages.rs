@@ -1,10 +1,11 @@
-//! The contract for readers: as JSON, as YAML, and as three pages.
+//! Serves the contract as JSON, as YAML, and on three documentation pages.
 //!
-//! The pages' scripts come with poem-openapi, so that nothing is loaded from elsewhere; the content security policy of
-//! each page makes the browser insist on that. poem-openapi gives one HTML file with everything inlined and with its
-//! own document in it. We take the script and the style out of it and serve them as files, which browsers keep and
-//! which need no `'unsafe-inline'`, and let the page load our document. All files are compressed once, and not for each visitor:
-//! the document by `build.rs`, the scripts and styles (which are at hand only when we run) for the first visitor.
+//! The scripts of the pages come with poem-openapi, so that nothing is loaded from other hosts. The content security
+//! policy of each page makes the browser enforce that. poem-openapi renders one HTML file with all scripts and styles
+//! inline and with its own document. We take the script and the style out of that file and serve them as separate
+//! files, which browsers cache and which need no `'unsafe-inline'`. The page then loads our document. All files are
+//! compressed once, and not for each visitor: the document by `build.rs`, and the scripts and styles for the first
+//! visitor, because they are available only at run time.
 use crate::api::IfNoneMatch;
 use crate::contract;
 use crate::server::copies::Copies;
@@ -37,9 +38,9 @@ static YAML: LazyLock<File> = LazyLock::new(|| {
     File::new("/openapi.yaml", "application/yaml", Copies::built(contract::YAML, brotli, gzip), REVALIDATE)
 });
 
-/// The address stays while the content changes with each release.
+/// For addresses with content that changes with each release.
 const REVALIDATE: &str = "no-cache";
-/// The address carries the version of the content.
+/// For addresses that contain the version of the content.
 const FOREVER: &str = "public, max-age=31536000, immutable";
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
@@ -68,7 +69,8 @@ impl File {
         format!("{}?v={}", self.path, self.version)
     }
 
-    /// The plain file, and where its copies are: the edge knows what the client accepts.
+    /// The plain file, with its compressed copies attached. The edge chooses between them, because it knows what the
+    /// client accepts.
     fn response(&'static self, request: &Request) -> Response {
         let etag = format!("\"{}\"", self.version);
         let response = Response::builder()
@@ -96,7 +98,7 @@ struct Page {
 }
 
 impl Page {
-    /// `style`, `script` and `start` are the content of its files; `permits` is what its policy adds to [`POLICY`].
+    /// `style`, `script` and `start` are the contents of the page's files. `permits` is added to [`POLICY`].
     fn new([path, name, title]: [&'static str; 3], permits: &str, [style, script, start]: [&'static str; 3]) -> Self {
         let files = vec![
             File::asset(&format!("{name}.css"), CSS, style),
@@ -121,11 +123,12 @@ impl Page {
     }
 }
 
-/// What all pages need: our scripts, no inline ones, no other host. Icons are part of the scripts and styles.
+/// The policy of all pages. It allows our own scripts, but no inline scripts and no other host. The icons are part of
+/// the scripts and styles.
 const POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; img-src data:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The icon is an empty one, so that browsers don't ask for `/favicon.ico`.
+/// The icon is empty, so that browsers don't request `/favicon.ico`.
 const HTML: &str = r#"<!doctype html>
 <html lang="en">
 <head>
@@ -171,7 +174,8 @@ const SCALAR_START: &str = r##"Scalar.createApiReference("#contract", {
 
 const NO_MARGIN: &str = "body { margin: 0; }\n";
 
-/// poem-openapi's pages for a service without operations; kept for as long as we run, since the files are parts of it.
+/// The pages of poem-openapi for a service without operations. They are kept for as long as the server runs, because
+/// the files are slices of them.
 static SWAGGER_UI: LazyLock<String> = LazyLock::new(|| OpenApiService::new((), "", "").swagger_ui_html());
 static REDOC: LazyLock<String> = LazyLock::new(|| OpenApiService::new((), "", "").redoc_html());
 static SCALAR: LazyLock<String> = LazyLock::new(|| OpenApiService::new((), "", "").scalar_html());
@@ -184,13 +188,13 @@ static PAGES: LazyLock<[Page; 3]> = LazyLock::new(|| {
             "; style-src 'self'",
             [style, script(&SWAGGER_UI), SWAGGER_UI_START],
         ),
-        // It writes style elements, and its search runs in a worker that it makes from text.
+        // ReDoc inserts style elements, and its search runs in a worker that is created from text.
         Page::new(
             ["/redoc", "redoc", "BizCenter API – ReDoc"],
             "; style-src 'self' 'unsafe-inline'; worker-src blob:",
             [NO_MARGIN, script(&REDOC), REDOC_START],
         ),
-        // It writes style elements and attributes.
+        // Scalar inserts style elements and attributes.
         Page::new(
             ["/scalar", "scalar", "BizCenter API – Scalar"],
             "; style-src 'self' 'unsafe-inline'",
@@ -203,7 +207,8 @@ fn script(html: &'static str) -> &'static str {
     element(html, "<script charset=\"UTF-8\">", "</script>")
 }
 
-/// poem-openapi is pinned, and a test looks at each part.
+/// The text between two marks. The marks depend on the version of poem-openapi, so that its version is pinned, and a
+/// test checks each part.
 fn element(html: &'static str, start: &str, end: &str) -> &'static str {
     let (_, rest) = html.split_once(start).unwrap_or_default();
     rest.split_once(end).unwrap_or_default().0

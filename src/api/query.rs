@@ -1,4 +1,5 @@
-//! Query parameters from structs: each member is one parameter of the document, and all bad ones are reported at once.
+//! Reads query parameters into structs. Each member is one parameter of the document, and all faulty parameters are
+//! reported at once.
 use super::schema::Schema;
 use crate::api::list::{At, Column, Filter, List, Sort};
 use crate::base::error::{Detail, Error, Result};
@@ -9,23 +10,24 @@ use poem_openapi::types::{ParseFromJSON, Type};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, Object};
 use serde_json::{Map, Value};
 
-/// Marks the schema whose members the guard turns into parameters.
+/// Marks a schema as a set of parameters: the guard replaces it by one parameter for each of its members.
 pub const SPREAD: &str = "spread into parameters";
 
-/// What a query string can be read into.
+/// A type that can be read from a query string.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be read from a query string",
     label = "this is no set of query parameters",
     note = "lists take `Query<List<TaskFilter>>`, exports `Query<ExportOf<TaskFilter>>`; others implement it, as `UserList` does"
 )]
 pub trait QueryParams: Sized + 'static {
-    /// An object schema with one member a parameter. What it refers to is registered, it itself is not.
+    /// An object schema with one member for each parameter. The types to which it refers are registered, but the object
+    /// itself is not.
     fn describe(registry: &mut Registry) -> MetaSchema;
-    /// `members` fit the schema.
+    /// Converts `members`, which were checked against the schema.
     fn parse(members: Map<String, Value>) -> Result<Self>;
 }
 
-/// `Query(list): Query<List<TaskFilter>>`
+/// The argument of a handler for its query parameters: `Query(list): Query<List<TaskFilter>>`.
 pub struct Query<Q: QueryParams>(pub Q);
 
 impl<'a, Q: QueryParams> ApiExtractor<'a> for Query<Q> {
@@ -62,7 +64,7 @@ fn read(schema: &Schema, query: &str) -> Result<Map<String, Value>> {
     for (name, text) in pairs {
         let value = match schema.member(&name) {
             Some(member) => typed(member, text),
-            None => Value::String(text), // the check will say that it is not known
+            None => Value::String(text), // the check reports that it is not known
         };
         if members.insert(name.clone(), value).is_some() {
             repeated.add(&name, "must be given once");
@@ -88,8 +90,8 @@ pub fn unreadable() -> Error {
     Error::Malformed("The query is not form-encoded.".into())
 }
 
-/// The pairs of a form-encoded text. `serde_urlencoded` by itself would take a broken escape for itself, and put
-/// U+FFFD where bytes are no UTF-8.
+/// The pairs of a form-encoded text. `None` if it has a broken escape or bytes that are not UTF-8. `serde_urlencoded`
+/// alone would keep the broken escape as text and replace the bytes by U+FFFD.
 pub fn pairs(text: &[u8]) -> Option<Vec<(String, String)>> {
     let is_hex = |at: usize| text.get(at).is_some_and(u8::is_ascii_hexdigit);
     let is_whole = |(at, byte): (usize, &u8)| *byte != b'%' || (is_hex(at + 1) && is_hex(at + 2));
@@ -106,7 +108,7 @@ fn typed(schema: &Value, text: String) -> Value {
     }
 }
 
-/// The members of an object type, for a schema that has them as its own.
+/// The members of an object type, to be included in another schema.
 pub fn members_of<T: Type>(registry: &mut Registry) -> Vec<(&'static str, MetaSchemaRef)> {
     let schema = registry.create_fake_schema::<T>();
     registry.schemas.remove(T::name().as_ref());
@@ -120,12 +122,12 @@ pub fn part<T: ParseFromJSON>(members: &Map<String, Value>) -> Result<T> {
 
 #[derive(Object)]
 struct Paging {
-    /// From 1 on; not together with `cursor`.
+    /// The number of the page, from 1. Must be absent with `cursor`.
     #[oai(validator(minimum(value = "1")))]
     page: Option<i32>,
     #[oai(default = "default_per_page", validator(minimum(value = "1"), maximum(value = "100")))]
     per_page: i32,
-    /// `next_cursor` of the page before; empty, it begins.
+    /// `next_cursor` of the previous page. If it is empty, the list begins at the start.
     cursor: Option<String>,
 }
 
@@ -135,7 +137,7 @@ fn default_per_page() -> i32 {
 
 #[derive(Object)]
 pub struct Search {
-    /// Text to find, in either case.
+    /// The text to find, in upper or lower case.
     #[oai(validator(max_length = 200))]
     pub q: Option<String>,
 }
@@ -182,7 +184,7 @@ impl<F: Filter> QueryParams for List<F> {
     }
 }
 
-/// In the document: the columns, each also with `-` before it.
+/// In the document, the values are the columns, each also with a leading `-`.
 impl<C: Column> Type for Sort<C> {
     const IS_REQUIRED: bool = false;
     type RawValueType = Self;

@@ -1,10 +1,12 @@
-//! What a slice says of its records, once, beside their types. All that crosses the slices follows from it: personal export,
-//! seed, rotation of keys, what audit rows hide, references. `resources::records` names all kinds.
+//! The declarations of records. A slice declares each of its records once, beside the record's type. All features that
+//! work on records of every slice use these declarations: personal export, seed, rotation of keys, hidden values in
+//! audit rows, and references. `resources::records` lists all kinds.
 //!
 //! ```text
 //! crate::record! {
 //!     Comment {
-//!         id: CommentId in stored, kind: "comment", table: task_comments, href: "/api/v1/tasks/{parent}/comments/{id}", read_by: Read,
+//!         id: CommentId in stored, kind: "comment", table: task_comments,
+//!         href: "/api/v1/tasks/{parent}/comments/{id}", read_by: Read,
 //!         parent: task_id in stored of "task",
 //!         title: body in stored.input,
 //!         text: [body in stored.input = High],
@@ -14,22 +16,25 @@
 //! }
 //! ```
 //!
-//! A member is named as its column is; `in` says in which part of the struct it stands. In this order, all but the first line
-//! may be left out:
+//! Each member has the name of its column; `in` names the part of the struct that holds it. The entries come in this
+//! order, and all may be left out except those up to `read_by`:
 //!
-//! - `lists: cached` after the id: its lists are cached. `read_by`: the permission whose roles read it; `titles_read_by`: another one whose
-//!   roles learn its title.
-//! - `parent`: the member with the id of the record that it is below, and the kind of that one.
-//! - `title`: the member that it is called by; `or name of user_id`: by the name of that user, where it is null; `until expires_at`:
-//!   it is not found from then on. A record without a title is never referred to.
-//! - `text`: the members that a search looks into, and how much a word there weighs.
-//! - `people`: the members with the users whom it concerns, and why. `at`: where they stand in a table of their own.
-//! - `confidential`: the members whose values are in no audit row.
-//! - `sealed`: the columns that hold sealed values, also those of tables below its own.
-//! - `held`: how to find the rows about one person, for the export of all that is held about them. `|tx, person, next|` is asked for
-//!   one batch after the other, `|tx, person|` once, and `|person|` without a lease. `if Read`: only while the person's role has
-//!   that permission; `as "name"`: under another name than the kind.
-//! - `demo`: how to invent some.
+//! - `lists: cached` after the id: the lists of this kind are cached. `read_by`: the permission that reads the record.
+//!   `titles_read_by`: another permission that is enough to read its title.
+//! - `parent`: the member with the id of the parent record, and the kind of the parent.
+//! - `title`: the member that is the record's title. `or name of user_id`: if the title is null, the name of that user
+//!   is used instead. `until expires_at`: from that time on, the title is not found. A record without a title is never
+//!   referred to.
+//! - `text`: the members that a search looks into, and the weight of a word in each.
+//! - `people`: the members with the users whom the record concerns, and why it concerns them. `at`: the table and
+//!   column of these users, if they are in a table of their own.
+//! - `confidential`: the members with values that no audit row contains.
+//! - `sealed`: the columns that hold sealed values, including those of child tables.
+//! - `held`: functions that find the rows about one person, for the export of all data that is held about that person.
+//!   `|tx, person, next|` is called for one batch after the other, `|tx, person|` is called once, and `|person|` is
+//!   called once without a lease. `if Read`: the rows are included only if the person's role has that permission.
+//!   `as "name"`: a name for the rows that differs from the kind.
+//! - `demo`: how to invent such records.
 mod registry;
 
 pub use registry::{Kind, Records, Reference};
@@ -49,7 +54,7 @@ use poem_openapi::types::ToJSON;
 use serde_json::Value;
 use uuid::Uuid;
 
-/// What a slice is about: [`record!`](crate::record!) declares one.
+/// A kind of record of a slice. [`record!`](crate::record!) implements this trait.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not declared as a record",
     note = "write `crate::record! {{ … }}` beside its type: see src/api/record.rs"
@@ -58,14 +63,14 @@ pub trait Record: Sized {
     type Id: Subject;
     /// The permission that reads such records.
     type Read: Permission;
-    /// The permission that reads what they are called.
+    /// The permission that reads the titles of such records.
     type ReadTitle: Permission;
     const TABLE: &'static str;
-    /// Its address, with `{id}` and `{parent}`.
+    /// The path of a record, with the placeholders `{id}` and `{parent}`.
     const HREF: &'static str;
-    /// What it is below.
+    /// The parent of such records, if they have one.
     const PARENT: Option<Parent>;
-    /// None where it is never referred to.
+    /// The columns of the title. `None` if such records are never referred to.
     const TITLE: Option<TitleColumns>;
     const TEXT: &'static [(&'static str, Weight)];
     const PEOPLE: &'static [PersonColumn];
@@ -74,22 +79,22 @@ pub trait Record: Sized {
     const DEMO: Option<Demo>;
 
     fn id(&self) -> Uuid;
-    /// What it is called: at most [`MAX_TITLE`] characters in one line.
+    /// The record's title: one line of at most [`MAX_TITLE`] characters.
     fn title(&self) -> String;
-    /// The id of the record that it is below.
+    /// The id of the parent record.
     fn parent(&self) -> Option<Uuid>;
-    /// The texts that a search looks into, and how much a word there weighs.
+    /// The texts that a search looks into, and the weight of a word in each.
     fn text(&self) -> Vec<(Weight, &str)>;
-    /// The users whom it concerns, and why.
+    /// The users whom the record concerns, and why it concerns them.
     fn people(&self) -> Vec<(Concern, UserId)>;
 
-    /// Where it can be read.
+    /// The path of this record.
     fn href(&self) -> String {
         href(Self::HREF, self.id(), self.parent())
     }
 }
 
-/// The kind of record that another one is below, and the column with its id.
+/// The kind of a parent record, and the column of the child that holds the parent's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parent {
     pub kind: &'static str,
@@ -105,7 +110,7 @@ impl Parent {
     }
 }
 
-/// How much a word weighs in a search, by where it stands.
+/// The weight of a word in a search. It depends on the column that contains the word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Weight {
     Low,
@@ -116,9 +121,9 @@ pub enum Weight {
 /// Why a record concerns a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Concern {
-    /// They made it, or it was given to them.
+    /// The user created the record, or was made its owner.
     Owner,
-    /// They are to do it.
+    /// The record is assigned to the user.
     Assignee,
     Mentioned,
     Invited,
@@ -132,21 +137,21 @@ pub struct PersonColumn {
     pub concern: Concern,
 }
 
-/// So many characters a title has at most.
+/// The greatest length of a title, in characters.
 pub const MAX_TITLE: usize = 200;
 
-/// A text as a title: its first line.
+/// Makes a title from a text: its first line, cut to [`MAX_TITLE`] characters.
 pub fn as_title(text: &str) -> String {
     first_line(text).unwrap_or_default().chars().take(MAX_TITLE).collect()
 }
 
-/// An address of this form.
+/// Fills in the placeholders `{id}` and `{parent}` of a path.
 pub fn href(form: &str, id: Uuid, parent: Option<Uuid>) -> String {
     let below = form.replace("{parent}", &parent.map(|parent| parent.to_string()).unwrap_or_default());
     below.replace("{id}", &id.to_string())
 }
 
-/// A member that may be text.
+/// A member that holds text or may hold text.
 pub trait AsText {
     fn as_text(&self) -> Option<&str>;
 }
@@ -161,7 +166,7 @@ impl AsText for Option<String> {
     }
 }
 
-/// A member that names users.
+/// A member that holds the ids of users.
 pub trait AsUsers {
     fn as_users(&self) -> Vec<UserId>;
 }
@@ -181,14 +186,14 @@ impl AsUsers for Vec<UserId> {
     }
 }
 
-/// A person who is given all that is held about them.
+/// A person who exports all data that is held about them.
 pub struct DataSubject {
     pub db: Db,
     pub sessions: Sessions,
     pub actor: Actor,
-    /// What they are now: it may change while they read.
+    /// The person's current role. It may change during the export.
     pub role: Role,
-    /// The session that asks; none where an API key does.
+    /// The session of the request. `None` if the request has an API key.
     pub session: Option<SessionId>,
     /// All kinds of records.
     pub records: Records,
@@ -200,33 +205,33 @@ impl DataSubject {
     }
 }
 
-/// Rows about a person, under a name of the export.
+/// Rows about a person, and their name in the export.
 #[derive(Debug, Clone, Copy)]
 pub struct Held {
     pub name: &'static str,
     pub rows: Rows,
 }
 
-/// The rows that were found, in the making.
+/// The future of a function that finds rows.
 pub type Found<'a> = BoxFuture<'a, Result<Vec<Value>>>;
 
 /// How the rows about a person are found.
 #[derive(Debug, Clone, Copy)]
 pub enum Rows {
-    /// The next ones, in the order of their ids.
+    /// Finds the next batch of rows, in the order of their ids.
     Batches(for<'a> fn(&'a mut ReadTx, &'a DataSubject, Batch) -> Found<'a>),
-    /// All of them, as they are few.
+    /// Finds all rows at once, because there are few.
     Few(for<'a> fn(&'a mut ReadTx, &'a DataSubject) -> Found<'a>),
-    /// The same, by what takes its leases itself or needs none.
+    /// Finds all rows at once. The function takes its own leases or needs none.
     Elsewhere(for<'a> fn(&'a DataSubject) -> Found<'a>),
 }
 
-/// Rows as they are answered.
+/// The rows as JSON.
 pub fn values<T: ToJSON>(rows: Vec<T>) -> Vec<Value> {
     rows.iter().filter_map(ToJSON::to_json).collect()
 }
 
-/// Declares a record: see [the module](crate::api::record).
+/// Declares a record. See [the module](crate::api::record) for its entries.
 #[macro_export]
 macro_rules! record {
     ($record:ident {
@@ -248,7 +253,7 @@ macro_rules! record {
             const IS_CACHED: bool = $crate::record!(@cached $($cached)?);
             const CONFIDENTIAL: &'static [&'static str] = &[$($({
                 let _ = |record: &$record| {
-                    let _ = &record.$($($in_secret.)+)?$secret; // there is such a member
+                    let _ = &record.$($($in_secret.)+)?$secret; // fails to compile if there is no such member
                 };
                 stringify!($secret)
             }),+)?];
@@ -319,7 +324,7 @@ macro_rules! record {
     (@some) => { None };
     (@some $value:expr) => { Some($value) };
     (@first $first:ty $(, $second:ty)?) => { $first };
-    // The name of a column that there is.
+    // The name of a column. It fails to compile if `schema.rs` has no such column.
     (@column $table:ident . $column:ident) => {{
         let _ = $crate::db::schema::$table::$column;
         stringify!($column)

@@ -1,32 +1,34 @@
-//! What a resource is to HTTP: an address, a version, and perhaps an owner.
+//! The HTTP side of a resource: its address, its version, and its owner if it has one.
 use crate::db::types::UserId;
 use poem_openapi::types::{ToJSON, Type};
 use uuid::Uuid;
 
-/// What has an address and versions.
+/// A resource with an address and versions.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no resource: it has no address and no version",
     label = "this must be a resource",
     note = "declare it in `types.rs`: `resource!({Self}, record, owner: created_by)`; it needs the members `id` and `version`"
 )]
 pub trait Resource: Type + ToJSON {
-    /// Whether nobody may keep it, not even their own browser: a token or an amount is in it.
+    /// Whether the resource must not be stored, not even by the user's own browser, because it contains a token or an
+    /// amount.
     const IS_CONFIDENTIAL: bool = false;
     fn id(&self) -> Uuid;
     fn version(&self) -> i64;
 
-    /// What its `ETag` is made of: it differs where the same address shows different things.
+    /// The content of the `ETag`. It must differ if the same address shows different content.
     fn tag(&self) -> String {
         self.version().to_string()
     }
 
-    /// Where it can be read.
+    /// The path of the resource.
     fn location(&self) -> String;
 }
 
-/// What has its id and its version in members of these names, its owner in the one that is named, if it has one; what is
-/// unlike the others comes last. A record has the address that it declares: `resource!(Task, record, owner: created_by)`. Anything
-/// else has the path of its list: `resource!(Member, "/api/v1/users", { … })`.
+/// Implements [`Resource`](crate::api::Resource) for a type with the members `id` and `version`. `owner` names the
+/// member with the owner, if there is one, and methods that differ from the defaults come last. A record has the
+/// address of its declaration: `resource!(Task, record, owner: created_by)`. For other types, the path of their list is
+/// given: `resource!(Member, "/api/v1/users", { … })`.
 #[macro_export]
 macro_rules! resource {
     ($type:ty, record $(, owner: $owner:ident)? $(, { $($more:item)+ })?) => {
@@ -59,7 +61,8 @@ macro_rules! resource {
     };
 }
 
-/// A new resource is the resource with a secret beside it, which is shown once: `shown_once!(NewApiKey, api_key)`.
+/// Implements [`Resource`](crate::api::Resource) for a new resource together with a secret that is shown only once:
+/// `shown_once!(NewApiKey, api_key)`.
 #[macro_export]
 macro_rules! shown_once {
     ($new:ty, $member:ident) => {
@@ -82,7 +85,7 @@ macro_rules! shown_once {
     };
 }
 
-/// A record that may be somebody's own: permissions with `if own` ask for it.
+/// A record that may have an owner. Permissions with `if own` depend on the owner.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no owner",
     label = "name its owner where it is declared: `resource!(…, owner: …)`",
@@ -90,6 +93,6 @@ macro_rules! shown_once {
     note = "permissions with `if own` are for the owner; where nobody owns it, implement `Owned` by hand, as `src/resources/tenant/types.rs` does"
 )]
 pub trait Owned {
-    /// `None` where the role of the caller alone decides about changes.
+    /// The owner. `None` if only the caller's role decides about changes.
     fn owner(&self) -> Option<UserId>;
 }

@@ -1,4 +1,4 @@
-//! The answers that every resource gives: one place for `ETag`, `Location` and the shape of a page.
+//! The answers that all resources use. `ETag`, `Location` and the format of a page are defined only here.
 use super::headers::{IfNoneMatch, etag};
 use super::resource::Resource;
 use super::schema::{amend, complete};
@@ -12,11 +12,11 @@ use poem_openapi::ApiResponse;
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::{ToJSON, Type};
 
-/// Browsers may keep it for their user, and ask each time whether it still is the current version.
+/// Browsers may store the answer for their user, but must ask each time whether it is still current.
 const REVALIDATED: HeaderValue = HeaderValue::from_static("private, no-cache");
 const NOT_STORED: HeaderValue = HeaderValue::from_static("no-store");
 
-/// Versions, ids and paths of ours are ASCII.
+/// Makes a header value. Our versions, ids and paths are ASCII, so this does not fail.
 fn header_value(text: String) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
@@ -55,13 +55,13 @@ pub fn declare(
     }
 }
 
-/// Answers are complete: their schema says that every member is there.
+/// Registers the type of an answer. Its schema says that every member is present, because answers are complete.
 pub fn register_answer<T: Type>(registry: &mut Registry) {
     T::register(registry);
     amend(registry, &T::name(), complete);
 }
 
-/// 200 with the resource, or 304 where the caller has it already.
+/// 200 with the resource, or 304 if the client already has this version.
 pub struct Found<T>(pub T, pub IfNoneMatch);
 
 impl<T: Resource> IntoResponse for Found<T> {
@@ -86,7 +86,7 @@ impl<T: Resource> ApiResponse for Found<T> {
     }
 }
 
-/// 200 with the resource as it is after the change.
+/// 200 with the changed resource.
 pub struct Saved<T>(pub T);
 
 impl<T: Resource> IntoResponse for Saved<T> {
@@ -103,7 +103,7 @@ impl<T: Resource> ApiResponse for Saved<T> {
     }
 }
 
-/// 201 with the new resource and where it lives, also when it is the answer to a repeat.
+/// 201 with the new resource and its address. A repeated request with the same idempotency key gets this answer again.
 pub struct Created<T>(pub Once<T>);
 
 impl<T: Resource> IntoResponse for Created<T> {
@@ -127,7 +127,7 @@ impl<T: Resource> ApiResponse for Created<T> {
     }
 }
 
-/// 200 with facts that are no resource: no address, no version.
+/// 200 with data that is no resource: it has no address and no version.
 pub struct Answer<T>(pub T);
 
 impl<T: ToJSON> IntoResponse for Answer<T> {
@@ -144,7 +144,7 @@ impl<T: Type + ToJSON> ApiResponse for Answer<T> {
     }
 }
 
-/// 202: it will be done, and the answer does not wait for it.
+/// 202: the work is done later, and the answer does not wait for it.
 pub struct Accepted;
 
 impl IntoResponse for Accepted {
@@ -159,7 +159,7 @@ impl ApiResponse for Accepted {
     fn register(_: &mut Registry) {}
 }
 
-/// 204.
+/// 204 without a body.
 pub struct Deleted;
 
 impl IntoResponse for Deleted {
@@ -174,11 +174,12 @@ impl ApiResponse for Deleted {
     fn register(_: &mut Registry) {}
 }
 
-/// 200 with one page; in the document its schema is called `TaskPage`.
+/// 200 with one page. Its schema in the document is called, for example, `TaskPage`.
 pub struct Listed<T>(pub Page<T>);
 
 impl<T: ToJSON> Listed<T> {
-    /// Prints row by row, and frees each row then: as one value, a page would be in memory three times.
+    /// Renders row by row and frees each row afterwards. If the page were rendered as one value, it would be in memory
+    /// three times.
     fn print(self, mut put: impl FnMut(&str)) {
         let Page { items, meta } = self.0;
         put("{\"items\":[");
@@ -193,7 +194,7 @@ impl<T: ToJSON> Listed<T> {
         put("}");
     }
 
-    /// The whole text, to be kept.
+    /// Renders the whole page as one text, for the cache.
     pub fn into_text(self) -> String {
         let mut text = String::new();
         self.print(|part| text.push_str(part));

@@ -1,4 +1,4 @@
-//! How the shared column types look in JSON and in parameters: always a string of one format.
+//! The form of the shared column types in JSON and in parameters: always a string of one format.
 use crate::base::formats::{parse_day, parse_instant, parse_uuid};
 use crate::base::money::{AMOUNT_PATTERN, Amount};
 pub use crate::base::password::Password;
@@ -14,7 +14,7 @@ macro_rules! string_type {
     ($type:ident, $format:literal, parse: $parse:expr, print: $print:expr) => {
         string_type!($type as Self, $format, raw: |value| value, parse: $parse, print: $print);
     };
-    // `raw` is what validators such as `max_length` look at.
+    // `raw` returns the value that validators such as `max_length` check.
     (
         $type:ident as $raw:ty, $format:literal, $(pattern: $pattern:expr,)?
         raw: $as_raw:expr, parse: $parse:expr, print: $print:expr
@@ -92,8 +92,8 @@ string_type!(
     print: Amount::reveal
 );
 
-// What clients send was checked against the schema before. An address that was stored before these rules stays as it is when a
-// caller changes another member of its record.
+// Addresses from clients were checked against the schema before. An address that was stored before these rules existed
+// stays as it is when a caller changes another member of its record.
 string_type!(
     Email, "email",
     parse: |text| Some(Self::of_stored(text)),

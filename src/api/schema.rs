@@ -1,6 +1,6 @@
-//! Checks a value against the schema that the document gives for it, and names everything that is wrong at once.
+//! Checks a value against the schema that the document has for it, and reports all faults at once.
 //!
-//! The derive's own parser stops at the first error, takes 5 for a string, and null for anything optional.
+//! The derive's own parser stops at the first fault, accepts 5 as a string, and accepts null for all optional members.
 use crate::base::error::Detail;
 use crate::base::formats::{parse_day, parse_instant, parse_uuid};
 use crate::base::password::characters;
@@ -14,14 +14,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
-/// The schema of one type and of all that it refers to.
+/// The schema of one type, with the definitions to which it refers.
 pub struct Schema {
     root: Value,
     definitions: Value,
 }
 
 impl Schema {
-    /// That of a body's type.
+    /// The schema of the type of a body.
     pub fn of<T: Type + 'static>() -> Arc<Self> {
         Self::cached::<T>(|registry| {
             T::register(registry);
@@ -29,7 +29,7 @@ impl Schema {
         })
     }
 
-    /// That which `describe` gives for `T`; asked for only once.
+    /// The schema that `describe` returns for `T`. It is called only once.
     pub fn cached<T: 'static>(describe: impl FnOnce(&mut Registry) -> MetaSchemaRef) -> Arc<Self> {
         static CACHE: LazyLock<Mutex<HashMap<TypeId, Arc<Schema>>>> = LazyLock::new(Mutex::default);
         let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,8 +53,9 @@ impl Schema {
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
-    /// Puts the texts of a value into NFC, so that a text is found, counted and compared alike whether a keyboard composes its
-    /// characters or not. Passwords stay as they were typed: their own type normalises them.
+    /// Normalises the texts of a value to NFC. A text is then found, counted and compared in the same way, whether or
+    /// not the keyboard composes its characters. Passwords stay as they were typed, because their own type normalises
+    /// them.
     pub fn compose(&self, value: &mut Value) {
         self.compose_value(&self.root, value);
     }
@@ -79,7 +80,7 @@ impl Schema {
         }
     }
 
-    /// Follows `$ref`, also where it is wrapped in `allOf` to carry a default or a description.
+    /// Follows `$ref`, including one that is wrapped in `allOf` to add a default or a description.
     fn resolve<'a>(&'a self, schema: &'a Value) -> &'a Value {
         let target = if schema["allOf"][0]["$ref"].is_string() { &schema["allOf"][0] } else { schema };
         match target["$ref"].as_str() {
@@ -90,7 +91,7 @@ impl Schema {
 
     fn check_value(&self, schema: &Value, value: &Value, at: &str, problems: &mut Detail) {
         if problems.is_full() {
-            return; // a megabyte of faults is not answered with many of them
+            return; // the answer to a very large faulty body stays short
         }
         if value.is_null() {
             if schema["nullable"] != true {
@@ -204,7 +205,7 @@ fn join(at: &str, name: &str) -> String {
     if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") }
 }
 
-/// The schema without what only a full body has: nothing is required, nothing has a default.
+/// The schema of a patch: no member is required, and none has a default.
 pub fn partial(mut schema: MetaSchema) -> MetaSchema {
     schema.required.clear();
     for (_, member) in &mut schema.properties {
@@ -213,7 +214,7 @@ pub fn partial(mut schema: MetaSchema) -> MetaSchema {
     schema
 }
 
-/// The schema of what the server answers: every member is there, and none is left to a default.
+/// The schema of an answer: every member is present, and none has a default.
 pub fn complete(mut schema: MetaSchema) -> MetaSchema {
     for (_, member) in &mut schema.properties {
         drop_default(member);
@@ -225,7 +226,8 @@ pub fn complete(mut schema: MetaSchema) -> MetaSchema {
 fn drop_default(member: &mut MetaSchemaRef) {
     let MetaSchemaRef::Inline(schema) = member else { return };
     schema.default = None;
-    // A reference with a default is `allOf: [reference, {default}]`; without it, the reference is enough.
+    // A reference with a default is `allOf: [reference, {default}]`. Without the default, the reference alone is
+    // enough.
     if let [reference @ MetaSchemaRef::Reference(_), MetaSchemaRef::Inline(extra)] = &mut schema.all_of[..] {
         extra.default = None;
         if extra.is_empty() {

@@ -1,7 +1,7 @@
 //! The groups in which the contract shows its operations.
 use poem_openapi::Tags;
 
-/// One tag an area of the API, in the order of the contract.
+/// One tag for each area of the API, in the order of the contract.
 #[derive(Tags)]
 #[oai(rename_all = "kebab-case")]
 pub enum Tag {

@@ -1,4 +1,5 @@
-//! The first argument of every public operation below `/api/`: somebody who has not signed in, within their limit.
+//! The first argument of every public operation below `/api/`: a visitor without sign-in, after the visitor's limit was
+//! charged.
 use crate::api::guard::refuse_query;
 use crate::auth::authenticator::{Authenticator, origin_of};
 use crate::auth::charge::Charge;
@@ -8,9 +9,9 @@ use poem::{FromRequest, Request, RequestBody};
 use std::marker::PhantomData;
 use std::net::IpAddr;
 
-/// Which limit a public operation counts against.
+/// The limit that a public operation charges.
 pub trait VisitorLimit: Send + Sync + 'static {
-    /// None where the operation itself charges one, as it knows better whose.
+    /// `None` if the operation charges a limit itself, because only it knows the key to charge.
     fn limit(limits: &Limits, ip: Option<IpAddr>) -> Option<Limit>;
 }
 
@@ -30,17 +31,17 @@ visitor_limits! {
     Anonymous: |limits, ip| Some(limits.anonymous(ip)),
     Register: |limits, ip| Some(limits.register(ip)),
     Login: |limits, ip| Some(limits.login(ip)),
-    /// Refreshing counts for each session.
+    /// A refresh is charged to its session.
     Refresh: |_, _| None,
-    /// By a password it counts as signing in does, by a refresh token as refreshing does.
+    /// A request with a password is charged as a sign-in, and one with a refresh token as a refresh.
     Token: |_, _| None,
-    /// By an access token it counts for its user, by a refresh token as refreshing does.
+    /// A request with an access token is charged to its user, and one with a refresh token as a refresh.
     SignOut: |_, _| None,
-    /// A feed has a limit of its own, and a wrong secret counts for the address.
+    /// A feed has a limit of its own, and a wrong secret is charged to the address.
     Feed: |_, _| None,
 }
 
-/// Where a public request comes from.
+/// The origin of a public request, and the means to charge limits for it.
 pub struct Visitor<L> {
     pub origin: Origin,
     pub charge: Charge,
@@ -50,7 +51,8 @@ pub struct Visitor<L> {
 impl<'a, L: VisitorLimit> FromRequest<'a> for Visitor<L> {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
         let (origin, charge) = (origin_of(request), Authenticator::of(request)?.charge(request));
-        // A refused caller pays too, as any visitor where the operation would charge a limit of its own.
+        // A refused request is charged too. If the operation would charge a limit itself, the limit of anonymous
+        // visitors is charged instead.
         let refused = refuse_query(request);
         let limit = L::limit(charge.limits(), origin.ip);
         let limit = limit.or_else(|| refused.is_err().then(|| charge.limits().anonymous(origin.ip)));

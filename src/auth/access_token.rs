@@ -1,4 +1,5 @@
-//! Access tokens: JSON Web Tokens (RFC 7519) that name a user for 15 minutes. What the user may do is looked up.
+//! Access tokens: JSON Web Tokens (RFC 7519) that identify a user for 15 minutes by default. The user's permissions are
+//! looked up at each request.
 use super::Role;
 use super::signing::{PublicKey, SigningKeys};
 use crate::base::error::{Error, Result};
@@ -9,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// How far two machines' clocks may differ.
+/// The accepted difference between the clocks of two servers.
 const LEEWAY: Duration = Duration::seconds(30);
-/// Longer ones are none of ours: they are refused unread.
+/// The greatest length of a token. A longer token can't be ours and is refused without being decoded.
 const MAX_BYTES: usize = 4096;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,13 +41,13 @@ pub struct Claims {
 /// Why a token is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// It is an access token of ours, for another time: it has expired, or is not valid yet.
+    /// It is our access token, but it has expired or is not valid yet.
     OutOfTime,
-    /// It is none of ours.
+    /// It is not our access token.
     NotOurs,
 }
 
-/// The user and session that a token is made for.
+/// The user and session for which a token is made.
 pub struct Bearer<'a> {
     pub user: UserId,
     pub tenant: TenantId,
@@ -55,7 +56,7 @@ pub struct Bearer<'a> {
     pub email: &'a str,
 }
 
-/// Signs and verifies, by one algorithm alone: a token can't choose its own.
+/// Signs and verifies access tokens with one algorithm. The header of a token can't select another one.
 #[derive(Clone)]
 pub struct AccessTokens(Arc<Inner>);
 
@@ -71,7 +72,7 @@ impl AccessTokens {
         Self(Arc::new(Inner { keys, issuer: issuer.to_owned(), audience: audience.to_owned(), lifetime }))
     }
 
-    /// What others verify our tokens by.
+    /// The keys with which others can verify our tokens.
     pub fn public_keys(&self) -> impl Iterator<Item = &PublicKey> {
         self.0.keys.public_keys()
     }
@@ -100,7 +101,7 @@ impl AccessTokens {
         token.map_err(|error| Error::Internal(error.into()))
     }
 
-    /// The claims of a token of ours that is valid now.
+    /// Returns the claims of a token if it is ours and valid now.
     pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Claims, Refused> {
         let claims = self.decode(token).ok_or(Refused::NotOurs)?;
         let (now, leeway) = (now.timestamp(), LEEWAY.num_seconds());
@@ -119,7 +120,7 @@ impl AccessTokens {
         validation.set_issuer(&[&self.0.issuer]);
         validation.set_audience(&[&self.0.audience]);
         validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
-        // Against our own clock, which tests can turn.
+        // [`Self::verify`] checks the times with our own clock, which tests can set.
         (validation.validate_exp, validation.validate_nbf) = (false, false);
         let mut verifiers = keys.verifiers(kid.as_deref());
         let decoded = verifiers.find_map(|key| jsonwebtoken::decode(token, key, &validation).ok());
@@ -161,7 +162,7 @@ mod tests {
         tokens.sign(&bearer, id(4), now().into()).unwrap()
     }
 
-    /// The token's claims, changed, and signed again with our secret.
+    /// A token with changed claims, signed again with our secret.
     fn resigned(algorithm: Algorithm, change: impl FnOnce(&mut Value)) -> String {
         let token = token(&tokens(SECRET, None));
         let claims = BASE64.decode(token.split('.').nth(1).unwrap()).unwrap();
@@ -232,7 +233,7 @@ mod tests {
         assert!(rsa.verify(&old, now()).is_err() && tokens(SECRET, None).verify(&old, now()).is_err());
     }
 
-    /// The public key is no secret: a token that was signed with it by HS256 must be refused.
+    /// The public key is not secret, so a token that uses it as the secret of HS256 must be refused.
     #[test]
     fn a_public_key_is_not_taken_for_a_secret() {
         use crate::auth::signing::PublicParts;

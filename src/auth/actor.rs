@@ -4,8 +4,9 @@ use crate::base::queue::{Claimant, Party};
 use crate::db::types::{TenantId, UserId};
 use crate::db::{Origin, Scope, WriteScope};
 
-/// Proof that a credential of this user was checked: the hash of a password, the MAC of a refresh token, the hash of an API key, of
-/// a one-time token or of a feed's secret, the signature of an access token. Only the functions of `auth` that check one make it.
+/// Proof that a credential of this user was checked: the hash of a password, the MAC of a refresh token, the hash of an
+/// API key, of a one-time token or of a feed's secret, or the signature of an access token. Only functions of `auth`
+/// that check such a credential can create it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proven {
     tenant: TenantId,
@@ -26,14 +27,14 @@ impl Proven {
     }
 }
 
-/// A user at work in their tenant, who answers for a change. What the server and its operator do is not an actor's:
-/// see [`crate::db::System`].
+/// A user who acts in their tenant and is the author of changes. The server and its operator act as
+/// [`crate::db::System`] instead.
 #[derive(Debug, Clone)]
 pub struct Actor {
     tenant: TenantId,
     user: UserId,
     origin: Origin,
-    /// The user or visitor whose turns its leases take.
+    /// The user or visitor for whom the actor's leases wait in the queue.
     claimant: Claimant,
 }
 
@@ -45,13 +46,15 @@ impl Actor {
         Self { tenant, user, origin, claimant }
     }
 
-    /// A user who is made by the change itself, under a new id. Their leases take the turns of their address.
+    /// A user who is created by the change itself, with a new id. The leases wait in the queue as the visitor's
+    /// address.
     pub fn newcomer(tenant: TenantId, env: &Env, origin: Origin) -> Self {
         Self::named(tenant, env.uuid().into(), origin)
     }
 
-    /// The user whom a visitor has named, before a credential was checked: `auth` reads or notes something about that user. The
-    /// leases take the turns of the visitor's address. Otherwise, a visitor who names many tenants would get the turns of all.
+    /// The user whom a visitor has named, before a credential was checked. `auth` uses it to read something about that
+    /// user or to write to the audit log. The leases wait in the queue as the visitor's address. Otherwise, a visitor
+    /// who names users of many tenants would get the turns of all these tenants.
     pub(in crate::auth) fn named(tenant: TenantId, user: UserId, origin: Origin) -> Self {
         Self { tenant, user, claimant: Claimant::visitor(origin.ip), origin }
     }
@@ -74,7 +77,7 @@ impl WriteScope for Actor {
     }
 }
 
-/// A visitor whose token names a tenant, while it is looked up whose token it is. It can read, and change nothing.
+/// A visitor with a token that names a tenant, during the look-up of the token's user. This scope can only read.
 #[derive(Debug, Clone)]
 pub struct Unproven {
     tenant: TenantId,
@@ -82,12 +85,12 @@ pub struct Unproven {
 }
 
 impl Unproven {
-    /// The leases take the turns of the visitor's address, as with [`Actor::named`].
+    /// The leases wait in the queue as the visitor's address, as with [`Actor::named`].
     pub(in crate::auth) fn of(tenant: TenantId, origin: &Origin) -> Self {
         Self { tenant, claimant: Claimant::visitor(origin.ip) }
     }
 
-    /// For a token that was right here before: the leases take the turns of its tenant.
+    /// For a token that was right in this process before. The leases wait in the queue as the token's tenant.
     pub(in crate::auth) fn known(tenant: TenantId) -> Self {
         Self { tenant, claimant: Claimant { party: Party::Tenant(tenant.0), user: None } }
     }

@@ -1,4 +1,4 @@
-//! Finds the user that a request is from: token or key → session → principal → limits.
+//! Authenticates requests. The steps are: token or API key → session → principal → limits.
 use super::access_token::{AccessTokens, Refused};
 use super::actor::{Actor, Proven, Unproven};
 use super::charge::{Charge, ProvenSecrets};
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::Instrument;
 
-/// How many secrets are known to be right, and for how long after their last use.
+/// How many secrets are remembered as right, and for how long after their last use.
 const MAX_PROVEN: u64 = 50_000;
 const PROVEN: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -32,7 +32,7 @@ pub enum Credential {
 }
 
 impl Credential {
-    /// 403 for an API key, where the right is for people alone.
+    /// Fails with 403 if this is an API key and the permission is for people only.
     pub fn check<P: Permission>(self) -> Result<()> {
         match self {
             Self::ApiKey(_) if P::IS_FOR_PEOPLE => Err(Error::NotForApiKeys),
@@ -41,12 +41,12 @@ impl Credential {
     }
 }
 
-/// Whether a principal has the right.
+/// Whether a principal has the permission.
 pub fn may<P: Permission>(principal: &Principal) -> bool {
     principal.role >= P::ROLE && (principal.is_superuser || !P::IS_FOR_OPERATORS)
 }
 
-/// Where a request comes from, as the edge found it out.
+/// The client's IP address and the request id, as the edge determined them.
 pub fn origin_of(request: &Request) -> Origin {
     Origin {
         ip: request.data::<ClientIp>().map(|ClientIp(ip)| *ip),
@@ -54,15 +54,15 @@ pub fn origin_of(request: &Request) -> Origin {
     }
 }
 
-/// The token of `Authorization: Bearer …`; the scheme's case does not matter (RFC 9110, 11.1). One that is no text is an empty one,
-/// which is wrong, rather than none.
+/// The token of `Authorization: Bearer …`. The case of the scheme does not matter (RFC 9110, 11.1). A token that is not
+/// UTF-8 is returned as an empty one, so that it counts as a wrong token and not as a missing one.
 pub fn bearer(request: &Request) -> Option<&str> {
     let value = request.headers().get(AUTHORIZATION)?.as_bytes();
     let (scheme, token) = value.split_at(value.iter().position(|byte| *byte == b' ')?);
     scheme.eq_ignore_ascii_case(b"bearer").then(|| std::str::from_utf8(token).unwrap_or_default().trim())
 }
 
-/// Finds the user that a request is from. The server puts one into every request's data.
+/// Authenticates requests. The server puts an authenticator into the data of every request.
 #[derive(Clone)]
 pub struct Authenticator(Arc<Inner>);
 
@@ -75,7 +75,7 @@ struct Inner {
     proven: ProvenSecrets,
 }
 
-/// The user, their present state, the credential that named them, and the turns that it took.
+/// The user, the user's current principal, the credential of the request, and the turns that it took.
 type Identified = (Actor, Principal, Credential, Vec<Taken>);
 
 impl Authenticator {
@@ -84,7 +84,7 @@ impl Authenticator {
         Self(Arc::new(Inner { db, tokens, sessions, limits, exports, proven }))
     }
 
-    /// The one that the server put into the request's data.
+    /// The authenticator that the server put into the request's data.
     pub fn of(request: &Request) -> Result<&Self> {
         request.data::<Self>().ok_or_else(|| Error::Internal(anyhow::anyhow!("no authenticator")))
     }
@@ -93,17 +93,17 @@ impl Authenticator {
         &self.0.limits
     }
 
-    /// Begins an export; 429 or 503 where there are enough of them.
+    /// Begins an export. Fails with 429 or 503 if too many are under way.
     pub fn begin_export(&self, claimant: Claimant) -> Result<ExportSlot> {
         self.0.exports.begin(claimant)
     }
 
-    /// Charges the limits of this request.
+    /// Returns a [`Charge`], which charges limits for this request.
     pub fn charge(&self, request: &Request) -> Charge {
         Charge::new(self.0.limits.clone(), self.0.proven.clone(), LimitReport::of(request))
     }
 
-    /// The user that the request's credential names, and their present state.
+    /// The user of the request's credential, the user's current principal, and the credential.
     pub async fn authenticate(&self, request: &Request) -> Result<(Actor, Principal, Credential)> {
         let identified = match bearer(request) {
             Some(token) => self.by_token(request, token).await,
@@ -119,13 +119,15 @@ impl Authenticator {
         let Inner { db, tokens, sessions, limits, .. } = &*self.0;
         let claims = match tokens.verify(token, db.env().now()) {
             Ok(claims) => claims,
-            // It costs its address nothing: in an office whose tokens run out over lunch, each client is to learn that and
-            // to refresh, rather than to wait. To us it costs no more than the look at its signature.
+            // An expired token does not count against its address. If many tokens of one office expire during lunch,
+            // each client must learn that at once and refresh, rather than wait. It costs the server only the check of
+            // a signature.
             Err(Refused::OutOfTime) => return Err(Error::InvalidToken),
             Err(Refused::NotOurs) => return self.refuse(request, Error::InvalidToken).await,
         };
         let actor = Actor::authenticated(Proven::new(claims.tenant_id, claims.sub), origin_of(request));
-        // One whose session is over costs nothing either, but its look-ups are counted: it may be used for minutes still.
+        // A token of an ended session does not count against the address or the user either. The look-ups for it are
+        // counted by session, because the token may be used for some more minutes.
         let ended = limits.ended(claims.tenant_id, claims.sid);
         if let Some(used_up) = limits.used_up_here(&ended) {
             LimitReport::of(request).add(std::slice::from_ref(&used_up));
@@ -150,7 +152,8 @@ impl Authenticator {
         Ok((actor, principal, Credential::Session(claims.sid), taken))
     }
 
-    /// The user of an access token, as of now, and its session. It costs no turn: the caller has charged one.
+    /// The current user of an access token, its session, and the epoch of the account. Takes no turn of a limit,
+    /// because the caller has charged one already.
     pub async fn session_of(&self, token: &str, origin: Origin) -> Result<(Actor, SessionId, i64)> {
         let Inner { db, tokens, sessions, .. } = &*self.0;
         let claims = tokens.verify(token, db.env().now()).map_err(|_| Error::InvalidToken)?;
@@ -194,7 +197,7 @@ impl Authenticator {
         to_its_end(admission).await
     }
 
-    /// Refuses a request without a valid credential, and charges it as a visitor's.
+    /// Refuses a request without a valid credential, and charges it to the visitor's address.
     async fn refuse<T>(&self, request: &Request, error: Error) -> Result<T> {
         self.charge(request).take(&[self.0.limits.anonymous(origin_of(request).ip)]).await?;
         Err(error)
@@ -208,8 +211,8 @@ impl Authenticator {
     }
 }
 
-/// Looks up and charges, also where the request is given up meanwhile: one that is taken back again and again would cost the
-/// database, and no turn.
+/// Runs the look-up and the charge to the end, even if the request is dropped meanwhile. Otherwise a client that aborts
+/// each of its requests would cost the database work without using a turn.
 async fn to_its_end<T: Send + 'static>(admission: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     let admission = tokio::spawn(admission.in_current_span());
     admission.await.map_err(|broken_off| Error::Internal(broken_off.into()))?
@@ -219,7 +222,7 @@ fn writes(request: &Request) -> bool {
     request.method() != Method::GET
 }
 
-/// As with [`bearer`], one that is no text is a wrong one.
+/// The API key of a request. As with [`bearer`], a key that is not UTF-8 counts as a wrong key.
 fn api_key(request: &Request) -> Option<&str> {
     let key = request.headers().get("x-api-key")?.as_bytes();
     Some(std::str::from_utf8(key).unwrap_or_default().trim())

@@ -1,4 +1,4 @@
-//! Charges the limits of a request, and looks up the secrets that visitors bring.
+//! Charges the limits of a request, and limits guesses of the secrets that visitors present.
 use super::limits::{Limit, Limits, check};
 use crate::base::error::Result;
 use crate::base::request::LimitReport;
@@ -6,10 +6,11 @@ use moka::sync::Cache;
 use std::net::IpAddr;
 use std::slice;
 
-/// The hashes of API keys and feeds' secrets that were right when they were last used here. They open nothing by themselves.
+/// The hashes of the API keys and feed secrets that were right when they were last used in this process. A hash alone
+/// gives no access.
 pub type ProvenSecrets = Cache<Vec<u8>, ()>;
 
-/// Charges limits for a request, and has the answer say so.
+/// Charges limits for a request, and reports them in the headers of the answer.
 #[derive(Clone)]
 pub struct Charge {
     limits: Limits,
@@ -18,7 +19,7 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// [`Authenticator::charge`](super::Authenticator::charge) makes one for a request.
+    /// Called by [`Authenticator::charge`](super::Authenticator::charge), once for a request.
     pub(super) fn new(limits: Limits, proven: ProvenSecrets, report: LimitReport) -> Self {
         Self { limits, proven, report }
     }
@@ -27,22 +28,22 @@ impl Charge {
         &self.limits
     }
 
-    /// 429 where a limit is used up.
+    /// Takes a turn of each limit. Fails with 429 if one is used up.
     pub async fn take(&self, limits: &[Limit]) -> Result<()> {
         let taken = self.limits().take(limits).await?;
         self.report.add(&taken);
         check(&taken)
     }
 
-    /// Whether the secret of this hash was right here before.
+    /// Whether the secret with this hash was right in this process before.
     pub fn is_proven(&self, hash: &[u8]) -> bool {
         self.proven.contains_key(hash)
     }
 
-    /// Has `find` look up the secret that a visitor brought, by its hash. A guess costs a turn of the visitor's address. It
-    /// is taken before the database is asked, so that a burst of guesses asks no more often than the address has turns, and
-    /// given back where the secret is right. One that was right here before is no guess: others behind its address don't
-    /// stop it.
+    /// Calls `find` to look up a visitor's secret by its hash. A wrong secret costs a turn of the visitor's address.
+    /// The turn is taken before the look-up and given back if the secret is right, so that a burst of guesses can't
+    /// cause more look-ups than the address has turns. A secret that was right in this process before does not count as
+    /// a guess, so that other clients at the same address can't block it.
     pub async fn prove<T>(
         &self,
         ip: Option<IpAddr>,

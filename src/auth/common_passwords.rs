@@ -1,15 +1,15 @@
-//! The passwords that are tried first.
+//! Commonly used passwords, which attackers try first.
 use crate::base::formats::normalised;
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
-/// The 3,000 commonest that have the least length, one a line, from the frequency list of zxcvbn-ts
+/// The 3,000 most common passwords of at least 8 characters, one on each line, from the frequency list of zxcvbn-ts
 /// (`@zxcvbn-ts/language-common` 4.1.3, MIT, © Dan Wheeler, Dropbox, zxcvbn-ts).
 const LIST: &str = include_str!("common_passwords.txt");
 
 static COMMON: LazyLock<HashSet<&str>> = LazyLock::new(|| LIST.lines().collect());
 
-/// Whether it is one of them, in any letters.
+/// Whether the password is in the list. The case of its letters and their Unicode form do not matter.
 pub fn is_common(password: &str) -> bool {
     COMMON.contains(normalised(password).as_str())
 }

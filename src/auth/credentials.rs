@@ -1,4 +1,4 @@
-//! Passwords as sign-in needs them: they are checked, guesses are slowed down, and failures go into the audit log.
+//! Checks passwords for sign-in, slows down guesses, and writes failures to the audit log.
 use super::actor::{Actor, Proven};
 use super::attempts::{Attempt, Attempts};
 use super::common_passwords::is_common;
@@ -13,14 +13,14 @@ use crate::db::principals::StoredPassword;
 use crate::db::types::{TenantId, UserId};
 use crate::db::{Action, Change, Db, Origin, ReadTx, Scope, WriteScope, WriteTx};
 
-/// How many failed sign-ins are written down at once. The next ones wait, known or not, so that a flood neither piles up
-/// nor takes all connections.
+/// How many failed sign-ins are written to the audit log at once. Further failed sign-ins wait for a turn, whether or
+/// not the account exists, so that a flood of them does not pile up in memory or take all connections.
 pub const MAX_CONCURRENT_LOGIN_AUDITS: usize = 4;
 
 #[derive(Debug, Clone, Copy)]
 pub struct PasswordOptions {
     pub refuse_common: bool,
-    /// Whether nobody signs in before their address is verified.
+    /// Whether users can sign in only after their address was verified.
     pub require_verified_email: bool,
 }
 
@@ -30,17 +30,18 @@ pub struct Credentials {
     db: Db,
     passwords: Passwords,
     attempts: Attempts,
-    /// Turns to write down failed sign-ins: [`MAX_CONCURRENT_LOGIN_AUDITS`].
+    /// The queue for writing failed sign-ins to the audit log, with [`MAX_CONCURRENT_LOGIN_AUDITS`] at once.
     login_audits: FairQueue,
     options: PasswordOptions,
 }
 
-/// A sign-in whose password was right.
+/// The result of a sign-in with the right password.
 pub struct CheckedLogin {
     pub proof: Proven,
-    /// The hash that the password was right for.
+    /// The stored hash that the password matches.
     pub hash: String,
-    /// A hash of the same password to put in its place, where that one is of another cost.
+    /// A new hash of the same password to store instead, if the stored hash has another cost or is not of the
+    /// normalised password.
     pub renewed: Option<String>,
 }
 
@@ -60,7 +61,7 @@ impl Credentials {
         self.passwords.hash(claimant, password).await
     }
 
-    /// 422 for the passwords that are tried first.
+    /// Fails with 422 for commonly used passwords, which attackers try first.
     pub fn refuse_common(&self, member: &str, password: &Password) -> Result<()> {
         match self.options.refuse_common && is_common(password.exposed()) {
             true => Err(Error::unprocessable(member, "is a commonly used password. Choose another one.")),
@@ -68,9 +69,9 @@ impl Credentials {
         }
     }
 
-    /// Checks a sign-in. A try is let through only where there were not too many, and counted by how it ended. Where the account
-    /// waits because of tries by its other name, even the right password is refused as if it were wrong: only a visitor who types
-    /// the name that has failed is told of the wait.
+    /// Checks the password at sign-in. A try is let through only if there were not too many before, and it is counted
+    /// by its result. If the account has to wait because of failures by its other name, even the right password is
+    /// refused as if it were wrong. Only a visitor who uses the name that failed is told to wait.
     pub async fn check_login(&self, login: &str, password: &Password, origin: &Origin) -> Result<CheckedLogin> {
         let found = self.db.find_login(login, origin).await?;
         let account = found.map_or_else(|| login.to_owned(), |(_, user)| user.to_string());
@@ -91,7 +92,7 @@ impl Credentials {
         Ok(self.renew(proof, checked, password, origin).await)
     }
 
-    /// Checks the password of an account once more, whose hash was replaced since it was checked.
+    /// Checks the password of an account again, after its hash was replaced since the first check.
     pub async fn check_again(&self, former: Proven, password: &Password, origin: &Origin) -> Result<CheckedLogin> {
         let (proof, checked) = self.check(Some((former.tenant(), former.user())), password, origin).await?;
         Ok(self.renew(proof, checked, password, origin).await)
@@ -101,12 +102,13 @@ impl Credentials {
         let renewed = self.passwords.renewed(Claimant::visitor(origin.ip), password, &checked).await;
         let renewed = renewed.unwrap_or_else(|error| {
             tracing::debug!(?error, "A password keeps its former hash");
-            None // it was right all the same
+            None // the password was right even so
         });
         CheckedLogin { proof, hash: checked.hash, renewed }
     }
 
-    /// Writes a failed sign-in into the audit log, beside the answer: how long that takes must not reveal which names are known.
+    /// Writes a failed sign-in to the audit log without delaying the answer: the time that this takes must not reveal
+    /// which names exist.
     fn record_failed_login(&self, named: Actor, turn: Turn) {
         let db = self.db.clone();
         tokio::spawn(async move {
@@ -119,8 +121,8 @@ impl Credentials {
         });
     }
 
-    /// Checks the password of an account. An unknown name, where there is none, takes as long as a wrong password and is answered
-    /// the same: the look-up is then by ids that nobody has.
+    /// Checks the password of an account. An unknown name is passed as `None`. It takes as long as a wrong password and
+    /// gets the same answer: the look-up is then done with random ids that no account has.
     async fn check(
         &self,
         found: Option<(TenantId, UserId)>,
@@ -137,7 +139,7 @@ impl Credentials {
         let checked = self.passwords.verify(Claimant::visitor(origin.ip), password, hash).await?;
         let checked = checked.ok_or(Error::InvalidCredentials)?;
         if self.db.principal(&named, user).await?.is_none() {
-            self.note_refusal(&named, None).await?; // or the tenant is suspended
+            self.note_refusal(&named, None).await?; // the user is inactive, or the tenant is suspended
             return Err(Error::InactiveUser);
         }
         if self.options.require_verified_email && !is_verified {
@@ -151,7 +153,8 @@ impl Credentials {
         self.db.read(actor, async |tx: &mut ReadTx| tx.stored_password(actor.actor()).await).await
     }
 
-    /// Notes that a user who knows the password is not let in. How long that takes tells them nothing new.
+    /// Writes to the audit log that the sign-in of a user with the right password was refused. The time that this takes
+    /// reveals nothing to a user who knows the password.
     async fn note_refusal(&self, named: &Actor, job: Option<SendVerification>) -> Result<()> {
         let user = named.actor();
         let note = async |tx: &mut WriteTx| {
@@ -163,8 +166,8 @@ impl Credentials {
         self.db.write(named, note).await
     }
 
-    /// Returns the caller's password hash, if this is the password: 422 on `current_password` otherwise. Guesses have to wait as
-    /// those at sign-in do.
+    /// Returns the caller's password hash if the password is right. Fails with 422 on `current_password` otherwise.
+    /// Wrong guesses have to wait, as at sign-in.
     pub async fn check_current(&self, actor: &Actor, current: Option<&Password>) -> Result<String> {
         let wrong = |message: &str| Error::unprocessable("current_password", message);
         let current = current.ok_or_else(|| wrong("is required for this change"))?;
@@ -173,7 +176,8 @@ impl Credentials {
         self.finish(attempt, actor, known, current).await?.ok_or_else(|| wrong("is wrong"))
     }
 
-    /// Returns the password hash of an account, if this is its password. Guesses count as those at sign-in do.
+    /// Returns the password hash of an account if the password is right. Tries are counted together with those at
+    /// sign-in.
     pub async fn check_password_of(&self, actor: &Actor, password: &Password) -> Result<Option<String>> {
         let Some(StoredPassword { email, hash, .. }) = self.stored(actor).await? else { return Ok(None) };
         let account = actor.actor().to_string();
@@ -182,7 +186,8 @@ impl Credentials {
         self.finish(attempt, actor, known, password).await
     }
 
-    /// Returns the hash, if this is its password. Counts the try by how it ended, and writes a failure down.
+    /// Returns the hash if the password matches it. Counts the try by its result, and writes a failure to the audit
+    /// log.
     async fn finish(
         &self,
         attempt: Attempt<'_>,
@@ -208,7 +213,8 @@ impl Credentials {
         }
     }
 
-    /// Forgets the failures of a user who has proved by other means that the account is theirs: they were not by the new password.
+    /// Deletes the failures of a user who has proved in another way that the account is theirs. Those failures were not
+    /// tries of the new password.
     pub async fn reset_attempts(&self, user: UserId, names: &[&str]) {
         self.attempts.reset(user, names).await;
     }

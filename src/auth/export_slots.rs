@@ -1,4 +1,5 @@
-//! How many exports may be under way at once: each renders and reads for as long as its client likes.
+//! Limits how many exports may be under way at once, because each one reads and renders rows for as long as its client
+//! likes.
 use crate::base::error::{Error, Result};
 use crate::base::queue::{Claimant, Party};
 use crate::base::shares::{Share, Shares};
@@ -7,7 +8,7 @@ use std::time::Duration;
 const MAX_PER_USER: u64 = 2;
 const MAX_PER_TENANT: u64 = 4;
 
-/// What clients are told to wait: most exports are through by then.
+/// The `Retry-After` of a refused export. Most exports are finished by then.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,23 +18,24 @@ enum Holder {
     Process,
 }
 
-/// The exports that are under way on a server. A clone counts the same ones.
+/// The exports that are under way on a server. All clones share one count.
 #[derive(Clone)]
 pub struct ExportSlots {
     max: u64,
     shares: Shares<Holder>,
 }
 
-/// An export that is under way, until this is dropped.
+/// An export that is under way. It ends when this is dropped.
 pub struct ExportSlot(#[expect(dead_code, reason = "it is held, not looked at")] Share<Holder>);
 
 impl ExportSlots {
-    /// `max`: of all users together.
+    /// `max` is the number of exports that all users together may have under way.
     pub fn new(max: u64) -> Self {
         Self { max, shares: Shares::default() }
     }
 
-    /// Begins an export: 429 where the caller or their tenant has enough of them under way, 503 where the server has.
+    /// Begins an export. Fails with 429 if the caller or their tenant has too many exports under way, and with 503 if
+    /// the server has.
     pub fn begin(&self, claimant: Claimant) -> Result<ExportSlot> {
         let holders = [
             (Holder::User(claimant), MAX_PER_USER),

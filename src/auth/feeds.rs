@@ -1,10 +1,10 @@
-//! Calendar programs read a feed by a secret in its address, and by nothing else.
+//! Authenticates readers of calendar feeds. Calendar programs send only a secret in the feed's address.
 use super::actor::{Actor, Proven, Unproven};
 use crate::base::error::Result;
 use crate::base::opaque::OpaqueToken;
 use crate::db::{Db, Origin, ReadTx};
 
-/// The user whose feed the secret opens, if that user is to be served.
+/// The user of the feed that the secret opens. `None` if the secret is wrong or the user is not to be served.
 pub async fn reader(db: &Db, secret: &OpaqueToken, origin: &Origin) -> Result<Option<Actor>> {
     let visitor = Unproven::of(secret.tenant(), origin);
     let Some(user) = db.read(&visitor, async |tx: &mut ReadTx| tx.reader_of_feed(secret).await).await? else {

@@ -1,5 +1,5 @@
-//! How often somebody may call: GCRA (the generic cell rate algorithm, ITU-T I.371), which keeps one time a key. Shared
-//! through Redis where there is one; in this process otherwise, and while Redis is away.
+//! Rate limits by GCRA (the generic cell rate algorithm, ITU-T I.371), which keeps one time for each key. The times are
+//! kept in Redis if there is one. Otherwise, and while Redis is away, they are kept in this process.
 use crate::base::env::Env;
 use crate::base::error::{Error, Result};
 use crate::base::formats::subscriber;
@@ -19,30 +19,32 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How many keys are kept in process: about 100 bytes each.
+/// How many keys are kept in process. Each takes about 100 bytes.
 const MAX_KEYS: u64 = 200_000;
 
-/// How long a refused user is refused unseen: a limit that an admin has raised meanwhile holds no later than that.
+/// How long a refused user is refused again without a look-up. If an admin raises a limit, it takes effect after this
+/// time at the latest.
 const REFUSAL_REMEMBERED: Duration = Duration::from_secs(1);
 
-/// One limit on one caller.
+/// One limit of one caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limit {
-    /// Its name in `RateLimit-Policy`.
+    /// The name of the limit in `RateLimit-Policy`.
     pub policy: &'static str,
-    /// The party whose turns are counted.
+    /// The key under which the turns of this caller are counted.
     pub key: String,
     pub quota: u32,
     pub window: Duration,
 }
 
 impl Limit {
-    /// The microseconds that one request costs.
+    /// The microseconds by which one request moves the key's time forward.
     pub fn interval(&self) -> i64 {
         (micros(self.window) / i64::from(self.quota)).max(1)
     }
 
-    /// How far ahead of now the key's time is after this request, or how long it has to wait.
+    /// The report of a turn. `ahead` is how far the key's time is ahead of now after this request. `wait` is how long
+    /// the request has to wait, or 0 if it was let through. Both are in microseconds.
     fn taken(&self, ahead: i64, wait: i64) -> Taken {
         let interval = self.interval();
         let remaining = (interval * i64::from(self.quota) - ahead).max(0) / interval;
@@ -57,16 +59,18 @@ impl Limit {
     }
 }
 
-/// The time of a key after one more request at `now`, how far ahead that is, and how long to wait where it is too far.
+/// Counts one more request at `now`. Returns the new time of the key, how far it is ahead of `now`, and how long to
+/// wait if it would be too far ahead. A refused request does not change the time.
 fn gcra(time: Option<i64>, now: i64, limit: &Limit) -> (i64, i64, i64) {
     let burst = limit.interval() * i64::from(limit.quota);
-    let time = time.unwrap_or(now).clamp(now, now + burst); // a clock that was turned back must not lock out for long
+    // A clock that was set back must not lock callers out for long.
+    let time = time.unwrap_or(now).clamp(now, now + burst);
     let ahead = time + limit.interval() - now;
     if ahead > burst { (time, time - now, ahead - burst) } else { (time + limit.interval(), ahead, 0) }
 }
 
-/// The same in Redis, for several limits at once, each a table {key, quota, interval}: all of them are charged, or none.
-/// It answers how far ahead, and how long to wait, for each.
+/// The same algorithm in Redis, for several limits at once. Each limit is a table {key, quota, interval}. Either all
+/// limits are charged or none. For each limit, the script returns how far its time is ahead and how long to wait.
 pub const GCRA: &str = r"
 local function take(limits, now)
     local turns, refused = {}, false
@@ -122,7 +126,7 @@ pub struct Limits {
     config: Arc<RateLimitConfig>,
     redis: Option<Redis>,
     local: Cache<String, i64>,
-    /// The users and API keys that were just refused: how their limits stood, and until when that is good.
+    /// The last refusals of users and API keys: the time until which a refusal is valid, and the state of the limits.
     refused: Cache<(TenantId, Uuid, bool), (i64, Vec<Taken>)>,
     env: Env,
 }
@@ -134,14 +138,15 @@ impl Limits {
         Self { config: Arc::new(config), redis, local, refused, env }
     }
 
-    /// How the limits of a user or an API key stand, if it was refused within the last second and still has to wait. Nothing
-    /// is looked up for it meanwhile: to find out its role and state takes a turn at the database, however often it asks.
+    /// The state of the limits of a user or an API key, if it was refused within the last second and still has to wait.
+    /// Such a request is refused without a look-up. Otherwise each request would take a turn at the database to find
+    /// the role and state of the account, however often the client calls.
     pub fn still_refused(&self, tenant: TenantId, who: Uuid, writes: bool) -> Option<Vec<Taken>> {
         let (until, taken) = self.refused.get(&(tenant, who, writes))?;
         (self.now() < until).then_some(taken)
     }
 
-    /// Keeps a refusal for [`Self::still_refused`].
+    /// Remembers a refusal for [`Self::still_refused`].
     pub fn remember_refusal(&self, tenant: TenantId, who: Uuid, writes: bool, taken: &[Taken]) {
         if let Some(wait) = taken.iter().filter_map(|taken| taken.wait).max() {
             let until = self.now() + micros(wait.min(REFUSAL_REMEMBERED));
@@ -171,33 +176,33 @@ impl Limits {
         Limit { policy: "refresh", key, quota: self.config.refresh_per_minute, window: MINUTE }
     }
 
-    /// New addresses of a user.
+    /// Changes of a user's e-mail address.
     pub fn email_changes(&self, tenant: TenantId, user: UserId) -> Limit {
         let (key, quota) = (key_of(tenant, user, "email-changes"), self.config.email_changes_per_hour);
         Limit { policy: "email-changes", key, quota, window: HOUR }
     }
-    /// New usernames that a user tries.
+    /// Usernames that a user tries to take.
     pub fn username_changes(&self, tenant: TenantId, user: UserId) -> Limit {
         let (key, quota) = (key_of(tenant, user, "username-changes"), self.config.username_changes_per_hour);
         Limit { policy: "username-changes", key, quota, window: HOUR }
     }
-    /// Invitations of a tenant, which are fewer while it is new.
+    /// Invitations by a tenant. A new tenant may send fewer.
     pub fn invitations(&self, tenant: TenantId, is_new: bool) -> Limit {
         let RateLimitConfig { invitations_per_day: quota, invitations_per_day_new_tenant: of_new, .. } = *self.config;
         let quota = if is_new { quota.min(of_new) } else { quota };
         Limit { policy: "invitations", key: format!("bc:{{{tenant}}}:limit:invitations"), quota, window: DAY }
     }
-    /// Invitations that are made from one address, of whichever tenants.
+    /// Invitations from one IP address, by any tenant.
     pub fn invitations_from(&self, ip: Option<IpAddr>) -> Limit {
         self.of_address("invitations-address", ip, self.config.invitations_per_day_per_ip, DAY)
     }
-    /// All invitations of new tenants: half of the server's, so that tenants that were made for that don't use up what the others
-    /// need.
+    /// All invitations by new tenants. Their limit is half of the server's, so that tenants that were created only to
+    /// send invitations do not use up what the other tenants need.
     pub fn all_invitations_of_new(&self) -> Limit {
         let (key, quota) = ("bc:limit:invitations-new".to_owned(), self.config.invitations_per_day_in_all.div_ceil(2));
         Limit { policy: "invitations-new", key, quota, window: DAY }
     }
-    /// All invitations of the server, which other mail does not count against.
+    /// All invitations that the server sends. Other mail does not count against this limit.
     pub fn all_invitations(&self) -> Limit {
         let (key, quota) = ("bc:limit:invitations-all".to_owned(), self.config.invitations_per_day_in_all);
         Limit { policy: "invitations-all", key, quota, window: DAY }
@@ -209,8 +214,8 @@ impl Limits {
         Limit { policy: "feed", key, quota: self.config.feed_per_hour, window: HOUR }
     }
 
-    /// Requests by a session that is over. They have a limit of their own: a stranger who kept its token could otherwise use up
-    /// what the user has.
+    /// Requests with the access token of a session that has ended. They have a limit of their own, because otherwise a
+    /// stranger who has kept the token could use up the limit of the user.
     pub fn ended(&self, tenant: TenantId, session: SessionId) -> Limit {
         let (key, quota) = (format!("bc:{{{tenant}}}:limit:ended:{session}"), self.config.user_per_hour);
         Limit { policy: "user", key, quota, window: HOUR }
@@ -220,19 +225,19 @@ impl Limits {
         Limit { policy, key: format!("bc:limit:{policy}:{}", network(ip)), quota, window }
     }
 
-    /// What a user's request counts against; `writes` for one that changes something.
+    /// The limits of a user's request. `writes` is true for a request that changes something.
     pub fn of_user(&self, tenant: TenantId, user: UserId, principal: &Principal, writes: bool) -> Vec<Limit> {
         let per_hour = principal.user_requests_per_hour.unwrap_or(self.config.user_per_hour);
         self.signed_in("user", per_hour, tenant, user, principal, writes)
     }
 
-    /// The same for a service account.
+    /// The limits of a request with an API key of a service account.
     pub fn of_api_key(&self, tenant: TenantId, user: UserId, principal: &Principal, writes: bool) -> Vec<Limit> {
         let per_hour = principal.api_key_requests_per_hour.unwrap_or(self.config.api_key_per_hour);
         self.signed_in("api-key", per_hour, tenant, user, principal, writes)
     }
 
-    /// The keys of [`Self::of_user`], which are known before the principal is.
+    /// The keys of the limits of [`Self::of_user`]. They are known before the principal is.
     pub fn keys_of(&self, tenant: TenantId, user: UserId, writes: bool) -> Vec<String> {
         let names: &[&str] = match (self.config.enabled, writes) {
             (false, _) => &[],
@@ -254,7 +259,8 @@ impl Limits {
         if !self.config.enabled {
             return vec![];
         }
-        let quota = principal.requests_per_hour.map_or(tenants, |own| own.min(tenants)); // one's own only lowers
+        // The account's own limit can only lower the tenant's.
+        let quota = principal.requests_per_hour.map_or(tenants, |own| own.min(tenants));
         let key = |name: &str| key_of(tenant, user, name);
         let mut limits = vec![Limit { policy, key: key("requests"), quota, window: HOUR }];
         if writes {
@@ -264,7 +270,7 @@ impl Limits {
         limits
     }
 
-    /// Takes a turn of each limit, or of none where one is used up.
+    /// Takes a turn of each limit. If one limit is used up, no turn is taken.
     pub async fn take(&self, limits: &[Limit]) -> Result<Vec<Taken>> {
         if !self.config.enabled || limits.is_empty() {
             return Ok(vec![]);
@@ -282,7 +288,7 @@ impl Limits {
         Ok(self.take_locally(limits))
     }
 
-    /// Gives a turn back that was taken in advance.
+    /// Gives back a turn that was taken in advance.
     pub async fn give_back(&self, limit: &Limit) -> Result<()> {
         if !self.config.enabled {
             return Ok(());
@@ -302,14 +308,14 @@ impl Limits {
         Ok(())
     }
 
-    /// How a limit stands that is used up, as far as this server knows; it takes no turn.
+    /// The state of a limit, if it is used up according to this process. Takes no turn.
     pub fn used_up_here(&self, limit: &Limit) -> Option<Taken> {
         let time = self.local.get(&limit.key)?;
         let (_, ahead, wait) = gcra(Some(time), self.now(), limit);
         (wait > 0).then(|| limit.taken(ahead, wait))
     }
 
-    /// [`Self::take`] in this server alone, for what need not be exact.
+    /// As [`Self::take`], but only in this process. It is for limits that need not be exact.
     pub fn take_here(&self, limit: Limit) -> Vec<Taken> {
         if self.config.enabled { self.take_locally(&[limit]) } else { vec![] }
     }
@@ -341,13 +347,13 @@ impl Limits {
     }
 }
 
-/// What the script answered: how far ahead and how long to wait, for each limit.
+/// Reads the answer of the script, which has for each limit how far its time is ahead and how long to wait.
 pub fn read_taken(limits: &[Limit], answer: &[i64]) -> Vec<Taken> {
     let pairs = answer.chunks_exact(2).map(|pair| (pair[0], pair[1]));
     limits.iter().zip(pairs).map(|(limit, (ahead, wait))| limit.taken(ahead, wait)).collect()
 }
 
-/// 429 where one of them is used up, with the longest wait.
+/// Fails with 429 and the longest wait if a limit is used up.
 pub fn check(taken: &[Taken]) -> Result<()> {
     match taken.iter().filter_map(|taken| taken.wait).max() {
         Some(retry_after) => Err(Error::RateLimited { retry_after }),
@@ -359,7 +365,7 @@ fn key_of(tenant: TenantId, user: UserId, name: &str) -> String {
     format!("bc:{{{tenant}}}:limit:{name}:{user}")
 }
 
-/// One caller, in a key: an IPv6 network counts as one.
+/// The part of a key that stands for one address. All addresses of an IPv6 network count as one.
 pub fn network(ip: Option<IpAddr>) -> String {
     ip.map_or_else(|| "unknown".to_owned(), |ip| subscriber(ip).to_string())
 }

@@ -1,5 +1,5 @@
-//! How much mail one address gets through us, whichever caller asks for it; how many strangers a caller has us write to; and how
-//! many usernames a caller tries.
+//! Limits on mail and on changes of account data: how much mail the server sends to one address, whichever caller asks
+//! for it, how many people a caller may invite, and how many addresses and usernames a user may try.
 use super::limits::{HOUR, Limit, Limits, check};
 use crate::base::addresses::canonical_login;
 use crate::base::crypto::sha256_hex;
@@ -10,16 +10,17 @@ use chrono::Duration;
 use std::net::IpAddr;
 use std::slice;
 
-/// How long a tenant is new: it invites fewer people, as nobody knows yet what it is about.
+/// How long a tenant counts as new. A new tenant may invite fewer people, because nothing is known about it yet.
 const NEW_TENANT: Duration = Duration::days(7);
 
-/// Each kind counts by itself: asking for one must not keep another one away, nor tell whether it was sent.
+/// Each kind of mail has a count of its own. A request for one kind must not use up another kind, nor reveal whether
+/// mail of another kind was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MailKind {
     Invitation,
     PasswordReset,
     EmailVerification,
-    /// Tells somebody what was done to their account.
+    /// Tells a user what was done to their account.
     SecurityEmail,
 }
 
@@ -33,11 +34,11 @@ pub struct MailCap {
 /// An invitation that is about to be mailed.
 pub struct InvitationMail<'a> {
     pub tenant: TenantId,
-    /// When the tenant was made.
+    /// When the tenant was created.
     pub founded: Instant,
-    /// Where the inviter calls from.
+    /// The IP address of the inviter.
     pub from: Option<IpAddr>,
-    /// The address that it invites.
+    /// The invited e-mail address.
     pub to: &'a str,
 }
 
@@ -49,7 +50,7 @@ pub struct Charged {
 }
 
 impl Charged {
-    /// The mail did not come about.
+    /// Gives back the turns, because the mail was not created.
     pub async fn give_back(self) {
         for limit in &self.taken {
             if let Err(error) = self.limits.give_back(limit).await {
@@ -65,22 +66,23 @@ impl MailCap {
         Self { limits, per_address: per_recipient_per_hour, per_mailbox: per_mailbox_per_hour }
     }
 
-    /// 429 where this user has had enough new addresses.
+    /// Fails with 429 if this user has changed the e-mail address too often.
     pub async fn take_email_change(&self, tenant: TenantId, user: UserId) -> Result<()> {
         check(&self.limits.take(&[self.limits.email_changes(tenant, user)]).await?)
     }
 
-    /// 429 where this user has tried enough new usernames.
+    /// Fails with 429 if this user has tried too many usernames.
     pub async fn take_username_change(&self, tenant: TenantId, user: UserId) -> Result<()> {
         check(&self.limits.take(&[self.limits.username_changes(tenant, user)]).await?)
     }
 
-    /// 429 where the tenant, the inviter's network or the whole server has sent enough invitations, or the address got enough.
-    /// An invitation that is refused costs nothing. The server's limit comes last, so that nobody takes a turn of it, not even
-    /// for a moment, whose own limits are used up. Only invitations count against these, so that no flood of them holds back a
-    /// password reset or a verification.
+    /// Fails with 429 if the tenant, the inviter's network or the whole server has sent too many invitations, or if the
+    /// address has got too many. An invitation that is refused costs nothing. The server's limit is charged last, so
+    /// that callers with used-up limits don't take a turn of it, not even for a moment. Only invitations count against
+    /// these limits, so that a flood of them does not delay a password reset or a verification.
     ///
-    /// Whether the address is a verified one of somebody here makes no difference: how many invitations it takes would tell.
+    /// It makes no difference whether the address is the verified address of a user: otherwise the number of
+    /// invitations that it accepts would reveal that.
     pub async fn take_invitation(&self, mail: InvitationMail<'_>) -> Result<Charged> {
         let InvitationMail { tenant, founded, from, to } = mail;
         let is_new = self.limits.env().now() < founded.0 + NEW_TENANT;
@@ -91,7 +93,8 @@ impl MailCap {
         self.take(limits).await
     }
 
-    /// Whether this address may get one more of this kind. `is_verified`: whether its account has proved that it is theirs.
+    /// Whether this address may get one more mail of this kind. `is_verified`: whether the user of the account has
+    /// proved that the address is theirs.
     pub async fn allows(&self, kind: MailKind, address: &str, is_verified: bool) -> Result<bool> {
         match self.take(self.of_recipient(kind, address, is_verified)).await {
             Ok(_) => Ok(true),
@@ -100,9 +103,10 @@ impl MailCap {
         }
     }
 
-    /// An address counts by itself. One that nobody has verified counts for its mailbox too, or somebody could have any number
-    /// of mails sent to it, by as many spellings. A verified address shares nothing with other spellings of it: with accounts
-    /// that have these, strangers could use up what is its owner's.
+    /// Each address has a count of its own. An address that nobody has verified also counts for its mailbox. Otherwise
+    /// any number of mails could be sent to one mailbox by variants of its address. A verified address does not share a
+    /// count with its variants. Otherwise strangers with accounts under these variants could use up the turns of the
+    /// address's owner.
     fn of_recipient(&self, kind: MailKind, address: &str, is_verified: bool) -> Vec<Limit> {
         let limit = |policy, quota, of: &str| {
             let key = format!("bc:limit:{policy}:{kind:?}:{}", sha256_hex(of.as_bytes()));
@@ -115,8 +119,9 @@ impl MailCap {
         }
     }
 
-    /// Takes a turn of each limit, or of none where one is used up: then it is 429. One after the other: a script of Redis takes
-    /// keys of one place only, and these are in several.
+    /// Takes a turn of each limit. If one is used up, no turn is taken, and the result is 429. The limits are charged
+    /// one after the other, because a Redis script may only use keys of one cluster node, and these keys are on
+    /// several.
     async fn take(&self, limits: Vec<Limit>) -> Result<Charged> {
         let mut charged = Charged { limits: self.limits.clone(), taken: vec![] };
         for limit in limits {
@@ -133,8 +138,9 @@ impl MailCap {
     }
 }
 
-/// Where mail to this address may end up: `ada+anything@…` is read by `ada@…` in most places, and `a.d.a@…` in some. Where it is
-/// not, two strangers share a cap until they have verified their addresses.
+/// The mailbox that mail to this address probably reaches. Most providers deliver `ada+anything@…` to `ada@…`, and some
+/// deliver `a.d.a@…` to it too. With other providers, two strangers may share a cap until they have verified their
+/// addresses.
 fn mailbox(address: &str) -> String {
     let address = canonical_login(address);
     match address.rsplit_once('@') {

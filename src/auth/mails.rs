@@ -1,4 +1,5 @@
-//! The e-mails about accounts. Each names its sender, and says what happened, what to do, and what to do if it was not you.
+//! The e-mails about accounts. Each mail names its sender and says what happened, what to do, and what to do if the
+//! recipient did not ask for it.
 use super::mail_cap::{MailCap, MailKind};
 use crate::base::error::Result;
 use crate::db::jobs::{Job, JobContext};
@@ -6,13 +7,14 @@ use crate::services::mail::{Mail, Mailer};
 use crate::services::mail_text::MailText;
 use serde::{Deserialize, Serialize};
 
-/// A mail that tells somebody what was done to their account.
+/// A mail that tells a user what was done to their account.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct SecurityEmail {
-    /// Its members stand beside the other one, because jobs of earlier versions have nothing but them.
+    /// The members of the mail are on the same level as `is_verified`, because jobs of earlier versions consist only of
+    /// them.
     #[serde(flatten)]
     pub mail: Mail,
-    /// Whether somebody has proved that the address is theirs.
+    /// Whether the user has proved that the address is theirs.
     #[serde(default)]
     pub is_verified: bool,
 }
@@ -30,7 +32,7 @@ impl Job for SecurityEmail {
     }
 }
 
-/// Writes the mails. Their links lead to the pages of a front end, where there is one.
+/// Writes the mails. If there is a front end, the links lead to its pages.
 #[derive(Debug, Clone, Default)]
 pub struct EmailTemplates {
     pub app_url: Option<String>,
@@ -69,7 +71,8 @@ impl EmailTemplates {
         Mail::new(to, "You are invited to join a company", text)
     }
 
-    /// To the former address, so that its owner learns of it. It was verified: others are not told.
+    /// Writes to the former address, so that its owner learns of the change. This mail is sent only if that address was
+    /// verified.
     pub fn address_changed(&self, to: &str, name: &str) -> SecurityEmail {
         let text = hello(name).say(
             "The e-mail address of your account was changed. This mail was sent to your previous address.\n\n\
@@ -105,7 +108,7 @@ mod tests {
         assert_eq!((mail.to(), mail.subject()), ("a@b.c", "You are invited to join a company"));
     }
 
-    /// Whatever a caller is called, the subject stays, and only our own link is one.
+    /// Whatever the name of a caller is, it does not change the subject, and the only link in a mail is our own.
     #[test]
     fn the_words_of_callers_are_quoted_in_every_letter() {
         let templates = EmailTemplates { app_url: Some("https://app.example.com".into()) };

@@ -1,5 +1,6 @@
-//! Callers, and what they may do: passwords, tokens, sessions, principals, permissions and limits, as plain functions, and the mails
-//! about accounts. The operations of sign-in are in `resources::auth`, and the arguments of handlers are in `api`.
+//! Authentication and permissions: passwords, tokens, sessions, principals, permissions, limits, and the mails about
+//! accounts. All are plain functions and types without HTTP handlers. The operations of sign-in are in
+//! `resources::auth`, and the extraction of callers from requests is in `api`.
 pub mod access_token;
 mod actor;
 pub mod attempts;

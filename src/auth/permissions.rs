@@ -1,9 +1,9 @@
-//! Roles, and rights as types. Each slice lists its own with [`permissions!`](crate::permissions!); `operations.txt` and the tests that walk
-//! every operation with every role are printed from their union.
+//! Roles, and permissions as types. Each slice declares its own with [`permissions!`](crate::permissions!).
+//! `operations.txt` and the tests that call every operation with every role are derived from all of them.
 
 pub use crate::db::roles::Role;
 
-/// A right, as a type: made by [`permissions!`](crate::permissions!).
+/// A permission as a type. [`permissions!`](crate::permissions!) and [`operators!`](crate::operators!) declare them.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no permission",
     label = "callers are asked for a permission",
@@ -12,26 +12,30 @@ pub use crate::db::roles::Role;
 pub trait Permission: Send + Sync + 'static {
     /// [`PERMISSION`](crate::api::guard::PERMISSION), and the permission as `operations.txt` prints it.
     const NAME: &'static str;
-    /// The least role that has it.
+    /// The lowest role that has the permission.
     const ROLE: Role;
-    /// The least role that has it for what others made; none where nobody has.
+    /// The lowest role that has the permission for records of others. `None` if no role has.
     const FOR_OTHERS: Option<Role>;
-    /// Whether it is the operators' alone, whatever their role.
+    /// Whether only operators have the permission, whatever their role.
     const IS_FOR_OPERATORS: bool = false;
-    /// Whether only people who have signed in have it: API keys never have it, whatever their role.
+    /// Whether only people who have signed in have the permission. API keys never have it, whatever their role.
     const IS_FOR_PEOPLE: bool = false;
 }
 
-/// A permission that is not just to read: only its caller can open a write lease.
+/// A permission to change something. Only a caller with such a permission can open a write lease.
 pub trait MayWrite {}
 
-/// A permission of the server's operators, whose caller can go on in any tenant.
+/// A permission of the server's operators. Its caller may act in any tenant.
 pub trait ForOperators {}
 
-/// The permissions of a slice: `permissions! { Read(read): Viewer, Delete: Editor if own else Admin }`. One with `(read)`
-/// opens no write lease; one with `(people)` is refused to API keys: whatever gives rights that outlive the key, and whatever is
-/// about a person's own account, asks for such a one. With `else Nobody`, nobody has it for what others made. `operators! { Manage }`
-/// is for the operators of the server.
+/// Declares the permissions of a slice: `permissions! { Read(read): Viewer, Delete: Editor if own else Admin }`.
+///
+/// - `(read)`: the permission can't open a write lease.
+/// - `(people)`: the permission is refused to API keys. It is for operations that give rights which outlive the key,
+///   and for those on a person's own account.
+/// - `else Nobody`: no role has the permission for records of others.
+///
+/// Permissions of the server's operators are declared with [`operators!`](crate::operators!).
 #[macro_export]
 macro_rules! permissions {
     ($($(#[$attribute:meta])* $name:ident $(($($access:ident),+))?: $role:ident $(if own else $others:ident)?),+ $(,)?) => {$(
@@ -61,7 +65,7 @@ macro_rules! permissions {
     (@write $name:ident $(people)?) => { impl $crate::auth::MayWrite for $name {} };
 }
 
-/// Permissions of the server's operators, which no role has, and no API key.
+/// Declares permissions of the server's operators: `operators! { Manage }`. No role and no API key has them.
 #[macro_export]
 macro_rules! operators {
     ($($(#[$attribute:meta])* $name:ident $(($access:ident))?),+ $(,)?) => {$(

@@ -1,5 +1,5 @@
-//! Refresh tokens: opaque to clients. Inside are tenant, session, generation, and a MAC over the three, so that the
-//! token of any generation can be derived again and none has to be stored.
+//! Refresh tokens, which are opaque to clients. A token contains the tenant, the session, the generation, and a MAC
+//! over the three. The token of any generation can be derived again, so that none has to be stored.
 use crate::base::crypto::{derive_key, sha256};
 use crate::base::opaque::REFRESH_TOKEN_PREFIX;
 use crate::db::types::{SessionId, TenantId};
@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 const BODY: usize = 16 + 16 + 8;
 const MAC: usize = 32;
 
-/// Which session's token it is, and which of its tokens.
+/// The content of a token: the session, and the token's number in that session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RefreshToken {
     pub tenant: TenantId,
@@ -23,7 +23,7 @@ pub struct RefreshToken {
     pub generation: i64,
 }
 
-/// A refresh token that we made, as its MAC shows: only [`RefreshTokens::read`] gives one.
+/// A refresh token with a MAC that shows that we made it. Only [`RefreshTokens::read`] returns one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GenuineToken(RefreshToken);
 
@@ -38,7 +38,7 @@ impl std::ops::Deref for GenuineToken {
 #[derive(Clone)]
 pub struct RefreshTokens {
     key: Arc<Key>,
-    /// The key of the former secret, while that is still accepted.
+    /// The key of the previous secret, while that is still accepted.
     previous: Option<Arc<Key>>,
 }
 
@@ -54,23 +54,24 @@ impl RefreshTokens {
         std::iter::once(&*self.key).chain(self.previous.as_deref())
     }
 
-    /// The token as clients get it; always the same for the same generation and secret.
+    /// The token as clients get it. The text is always the same for the same generation and secret.
     pub fn print(&self, token: &RefreshToken) -> String {
         self.key.print(token)
     }
 
-    /// The SHA-256 that the session's row keeps.
+    /// The SHA-256 that is stored with the session.
     pub fn hash(&self, token: &RefreshToken) -> [u8; 32] {
         sha256(self.print(token).as_bytes())
     }
 
-    /// The token as it was given out, by whichever secret was in force then: the one that has this hash.
+    /// The token as it was given to the client. It may have been made with the previous secret, so the text with this
+    /// hash is returned.
     pub fn print_as_given(&self, token: &RefreshToken, hash: &[u8]) -> Option<String> {
         let mut texts = self.keys().map(|key| key.print(token));
         texts.find(|text| sha256(text.as_bytes()).ct_eq(hash).into())
     }
 
-    /// What a token says, if we made it.
+    /// Returns the content of a token, if we made it.
     pub fn read(&self, text: &str) -> Option<GenuineToken> {
         let bytes = BASE64.decode(text.strip_prefix(REFRESH_TOKEN_PREFIX)?).ok()?;
         let (body, mac) = bytes.split_at_checked(BODY)?;

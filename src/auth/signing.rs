@@ -1,5 +1,6 @@
-//! The keys that sign access tokens: a shared secret (HS256), or a key pair whose public half others may fetch as a JWKS
-//! (RFC 7517). One algorithm is in force; a former secret or key of it is still accepted while it is named.
+//! The keys that sign access tokens: a shared secret (HS256), or a key pair with a public key that others may fetch as
+//! a JWKS (RFC 7517). One algorithm is used. A previous secret or key of that algorithm is still accepted while it is
+//! configured.
 use crate::base::crypto::sha256;
 use anyhow::{Context, bail};
 use base64::Engine;
@@ -9,14 +10,14 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use rsa::traits::PublicKeyParts;
 use serde_json::json;
 
-/// RFC 7518, 3.3.
+/// The minimum that RFC 7518, 3.3 requires.
 const LEAST_RSA_BITS: usize = 2048;
 
-/// What signs tokens, and what they are verified by.
+/// The key that signs tokens, and the keys that verify them.
 pub struct SigningKeys {
     pub algorithm: Algorithm,
     sign: EncodingKey,
-    /// The first is the one in use; a second one is on its way out.
+    /// The first belongs to the current key. A second one belongs to the previous key.
     verify: Vec<Verifier>,
 }
 
@@ -25,16 +26,16 @@ struct Verifier {
     public: Option<PublicKey>,
 }
 
-/// The public half of a key pair, as a JWK has it.
+/// The public key of a key pair, as a JWK contains it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKey {
-    /// Its thumbprint (RFC 7638).
+    /// The thumbprint of the key (RFC 7638).
     pub kid: String,
     pub algorithm: &'static str,
     pub parts: PublicParts,
 }
 
-/// Base64url without padding.
+/// The members of a public key, in base64url without padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PublicParts {
     /// The point of an Ed25519 key (RFC 8037).
@@ -54,7 +55,7 @@ impl SigningKeys {
         Self { algorithm: Algorithm::HS256, sign: EncodingKey::from_secret(secret), verify }
     }
 
-    /// `pem`: a private key in PKCS#8, as `openssl genpkey` writes it.
+    /// `pem` is a private key in PKCS#8, as `openssl genpkey` writes it.
     pub fn eddsa(pem: &str, previous: Option<&str>) -> anyhow::Result<Self> {
         let sign = EncodingKey::from_ed_pem(pem.as_bytes()).context("is no Ed25519 key")?;
         let pems = std::iter::once(pem).chain(previous);
@@ -62,7 +63,7 @@ impl SigningKeys {
         Ok(Self { algorithm: Algorithm::EdDSA, sign, verify })
     }
 
-    /// As [`Self::eddsa`], with at least 2048 bits.
+    /// As [`Self::eddsa`], but for RSA keys. They must have at least 2048 bits.
     pub fn rs256(pem: &str, previous: Option<&str>) -> anyhow::Result<Self> {
         let sign = EncodingKey::from_rsa_pem(pem.as_bytes()).context("is no RSA key")?;
         let pems = std::iter::once(pem).chain(previous);
@@ -79,7 +80,8 @@ impl SigningKeys {
         &self.sign
     }
 
-    /// The keys that may have signed a token with this header: secrets have no id, a key pair is named by its own.
+    /// The keys that may have signed a token with this header. Secrets have no id, so all of them are tried. A key pair
+    /// is chosen by its id.
     pub fn verifiers<'a>(&'a self, kid: Option<&'a str>) -> impl Iterator<Item = &'a DecodingKey> {
         let fits = move |verifier: &&Verifier| match &verifier.public {
             Some(public) => kid == Some(&public.kid),
@@ -112,7 +114,7 @@ fn rsa_key(pem: &str) -> anyhow::Result<Verifier> {
     Ok(Verifier { key, public: Some(PublicKey { kid, algorithm: "RS256", parts: PublicParts::Rsa { n, e } }) })
 }
 
-/// RFC 7638: the SHA-256 of the members that matter, in the order of their names, without spaces.
+/// The thumbprint of RFC 7638: the SHA-256 of the required members, in the order of their names, without spaces.
 fn thumbprint(members: &serde_json::Value) -> String {
     BASE64.encode(sha256(members.to_string().as_bytes()))
 }
@@ -121,7 +123,7 @@ fn thumbprint(members: &serde_json::Value) -> String {
 pub mod tests {
     use super::*;
 
-    /// Throwaway keys, made by `openssl genpkey`.
+    /// Keys for tests only, made by `openssl genpkey`.
     pub const ED25519: &str = include_str!("testdata/ed25519.pem");
     pub const OTHER_ED25519: &str = include_str!("testdata/other_ed25519.pem");
     pub const RSA: &str = include_str!("testdata/rsa2048.pem");

@@ -1,4 +1,4 @@
-//! Tokens that go by mail: a new password for a user who forgot theirs, and the proof that an address is somebody's.
+//! Tokens that are sent by mail: to set a new password, and to prove that an address belongs to a user.
 use super::actor::{Proven, Unproven};
 use super::mail_cap::{MailCap, MailKind};
 use super::mails::EmailTemplates;
@@ -11,7 +11,8 @@ use crate::db::{Db, Origin, ReadTx};
 use crate::services::mail::Mailer;
 use serde::{Deserialize, Serialize};
 
-/// A token that a visitor brought, and the proof that it was mailed to its user: 422 where it is not good.
+/// Checks a token that a visitor presents. Returns the token, and the proof that it was mailed to its user. Fails with
+/// 422 if the token is not valid.
 pub async fn check_token(db: &Db, text: &str, purpose: Purpose, origin: &Origin) -> Result<(OpaqueToken, Proven)> {
     let token = OpaqueToken::read(purpose.kind(), text).ok_or_else(invalid)?;
     let visitor = Unproven::of(token.tenant(), origin);
@@ -20,11 +21,11 @@ pub async fn check_token(db: &Db, text: &str, purpose: Purpose, origin: &Origin)
     Ok((token, proof))
 }
 
-/// Mails a link for a new password, as somebody asked for it. Whether there is such a user is looked up when the job is done, so
-/// that the answer takes as long either way.
+/// Mails a link to set a new password, after a visitor has asked for it. The job looks up whether there is such a user,
+/// so that the answer to the request takes equally long in both cases.
 #[derive(Serialize, Deserialize)]
 pub struct SendReset {
-    /// In its canonical form.
+    /// The address in its canonical form.
     pub email: String,
 }
 
@@ -55,7 +56,7 @@ impl Job for SendVerification {
     }
 }
 
-/// Makes tokens and mails them.
+/// Creates tokens and mails them.
 #[derive(Clone)]
 pub struct TokenMailer {
     pub db: Db,
@@ -65,7 +66,8 @@ pub struct TokenMailer {
 }
 
 impl TokenMailer {
-    /// Mails a new token to a user, unless their address got enough mail: then the token that was mailed before stays good.
+    /// Mails a new token to a user, unless their address has got too much mail. In that case, the token that was mailed
+    /// before stays valid.
     async fn send(&self, context: JobContext, tenant: TenantId, user: UserId, purpose: Purpose) -> Result<()> {
         let Self { db, mail_cap, mailer, templates } = self;
         let kind = match purpose {

@@ -1,11 +1,11 @@
-//! Numbers that look random and follow from where they are asked for, so that the same seed makes the same words in
-//! whatever batches. No secret is ever made of them.
+//! Numbers that look random but depend only on the place for which they are asked. The same seed therefore makes the
+//! same words, whatever the size of the batches. Secrets are never made from these numbers.
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
 pub struct Dice(u64);
 
 impl Dice {
-    /// The dice of a place, such as a seed, a tenant and a row.
+    /// The dice of a place. A place is a list of numbers, such as a seed, a tenant and a row.
     pub fn at(place: &[u64]) -> Self {
         let mut dice = Self(0);
         for part in place {
@@ -22,7 +22,7 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// From 0 up to this, exclusive.
+    /// A number from 0 to `end`, exclusive.
     pub fn below(&mut self, end: i64) -> i64 {
         let end = end.max(1).unsigned_abs();
         (self.next() % end).cast_signed()
@@ -32,7 +32,7 @@ impl Dice {
         self.below(100) < chance
     }
 
-    /// One of a list that is not empty.
+    /// One element of a list, which must not be empty.
     pub fn one<T: Copy>(&mut self, list: &[T]) -> T {
         list[usize::try_from(self.next() % list.len() as u64).unwrap_or_default()]
     }

@@ -1,4 +1,4 @@
-//! What the slices invent their demo records from: an invented company, dice and words. `bizcenter seed` stores them.
+//! Tools for the slices to invent demo records: a company, dice and words. `bizcenter seed` stores the records.
 mod dice;
 pub mod words;
 
@@ -12,39 +12,39 @@ use chrono::{DateTime, Datelike, Days, Duration, NaiveTime, Timelike, Utc, Weekd
 use futures_util::future::BoxFuture;
 use std::ops::Range;
 
-/// How to invent records of a kind.
+/// How to invent the records of one kind.
 #[derive(Debug, Clone, Copy)]
 pub struct Demo {
-    /// What they are called where there are many: the option of `bizcenter seed` that says how many.
+    /// The plural name of the kind. It is also the option of `bizcenter seed` that sets their number.
     pub name: &'static str,
-    /// What that option says of itself.
+    /// The help text of that option.
     pub help: &'static str,
-    /// How many are made where nobody says, as the option writes it.
+    /// The default of that option, as it would be written on the command line.
     pub usual: &'static str,
-    /// Tells their dice from those of another kind, and says in which order the kinds are made.
+    /// The number of the kind. It gives the kind dice of its own, and the kinds are made in the order of their numbers.
     pub number: u64,
-    /// Makes and stores the records of these places among their kind, with what is below them.
+    /// Invents and stores the records at these places of their kind, with their child records.
     pub store: for<'a> fn(&'a mut WriteTx, &'a Company, Places) -> BoxFuture<'a, Result<()>>,
 }
 
-/// Some of the records of a kind, by their places among all that a tenant gets.
+/// A part of the records of a kind, by their places among all those that a tenant gets.
 #[derive(Debug, Clone)]
 pub struct Places {
     pub these: Range<u64>,
     pub of: u64,
 }
 
-/// A tenant that is being filled.
+/// A tenant that is being filled with demo records.
 pub struct Company {
     pub id: TenantId,
     pub slug: String,
     pub people: Vec<Person>,
-    /// What its words and dates follow from.
+    /// The numbers from which all words and dates of the company follow.
     pub seed: [u64; 2],
     pub now: Instant,
 }
 
-/// Somebody who works there.
+/// A user of the company.
 pub struct Person {
     pub id: UserId,
     pub name: String,
@@ -53,31 +53,31 @@ pub struct Person {
     pub role: Role,
 }
 
-/// How far back the first record of a kind goes.
+/// The age of the first record of each kind.
 const SPAN: Duration = Duration::weeks(26);
 
 impl Company {
-    /// When the record of this place among so many was made.
+    /// The time at which the record at `place` among `of` records was made.
     pub fn moment(&self, place: u64, of: u64) -> Instant {
         let share = SPAN.num_milliseconds() / i64::try_from(of).unwrap_or(i64::MAX).max(1);
         let age = i64::try_from(of - place).unwrap_or(i64::MAX).saturating_mul(share);
         Instant(at_work(self.now.0 - Duration::milliseconds(age)).min(self.now.0))
     }
 
-    /// The dice of a place among the records of a kind, which has this number.
+    /// The dice for one place among the records of the kind with this number.
     pub fn dice(&self, number: u64, place: u64) -> Dice {
         let [seed, tenant] = self.seed;
         Dice::at(&[seed, tenant, number, place])
     }
 
-    /// Somebody of at least this role.
+    /// A random person with at least this role.
     pub fn anybody(&self, least: Role, dice: &mut Dice) -> &Person {
         let fit: Vec<_> = self.people.iter().filter(|person| person.role >= least).collect();
         dice.one(&fit)
     }
 }
 
-/// The nearest time before it, or on its day, when people are at work.
+/// Moves a time into working hours: from a weekend to the Friday before, and to a time between 8:00 and 18:00.
 fn at_work(time: DateTime<Utc>) -> DateTime<Utc> {
     let since_friday = match time.weekday() {
         Weekday::Sat => 1,

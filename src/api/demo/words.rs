@@ -1,4 +1,4 @@
-//! The words that invented companies use.
+//! The words from which demo records are made.
 
 pub const COMPANY_NAMES: [&str; 16] = [
     "Harbor",

@@ -1,9 +1,9 @@
-//! What cells and rows look like.
+//! Tests the rendering of cells and rows.
 use super::*;
 use proptest::prelude::*;
 use serde_json::json;
 
-/// The text that was defused, read as the contract says.
+/// Restores the original text of a defused cell, as the contract describes.
 fn read_back(defused: &str) -> String {
     let begins = |rest: &str| rest.chars().find(|c| !is_passed_over(*c)).is_some_and(is_formula_sign);
     let part = |rest: &str| rest.split(separates).next().unwrap_or_default().to_owned();
@@ -48,7 +48,7 @@ fn cells_can_not_become_formulas() {
                 let inner = format!("a{separator}{text}");
                 assert_eq!(cell(json!(inner)), format!("a{separator}'{text}"), "{inner:?}");
                 let leading = format!("{separator}{text}");
-                let starts_text = separator != ';'; // which is no blank
+                let starts_text = separator != ';'; // `;` is no blank, so the text does not begin with a formula
                 let mark = if starts_text { "'" } else { "" };
                 assert_eq!(cell(json!(leading)), format!("{mark}{separator}'{text}"), "{leading:?}");
             }

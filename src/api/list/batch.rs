@@ -1,9 +1,9 @@
-//! The batches that exports read: bounded by bytes, whatever the rows are like.
+//! The batches in which exports read rows. Their size in bytes is bounded, whatever the rows are like.
 use serde_json::Value;
 use uuid::Uuid;
 
-/// How many rows an export reads at once: as many as fit, judged by the largest row so far, so that neither many small rows
-/// cost many statements nor a few large ones much memory.
+/// How many rows an export reads at once. The number follows from the largest row so far, so that small rows need few
+/// statements and large rows need little memory.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchSize {
     rows: i32,
@@ -11,23 +11,23 @@ pub struct BatchSize {
 }
 
 impl BatchSize {
-    /// The bytes that a batch may have; a single larger row may pass.
+    /// The greatest size of a batch in bytes. A single row may be larger.
     const MAX_BYTES: usize = 256 * 1024;
     const MAX_ROWS: usize = 500;
-    /// While nothing is known of the rows.
+    /// The size of the first batch, when nothing is known about the rows.
     pub const FIRST: Self = Self { rows: 8, largest: 0 };
 
     pub fn rows(self) -> i64 {
         self.rows.into()
     }
 
-    /// The same, as the page of a list.
+    /// The same number, as the size of a list's page.
     pub fn per_page(self) -> i32 {
         self.rows
     }
 
-    /// Those of the rows that were read which fit, at least one of them; whether others are left; and the size of the next
-    /// batch. It at most doubles: rows may become larger all at once, as their order is the caller's choice.
+    /// Returns the rows that fit, but at least one, whether other rows are left, and the size of the next batch. The
+    /// size at most doubles, because the caller chooses the order, and rows may suddenly become larger.
     pub fn fit(self, mut rows: impl Iterator<Item = Value>) -> (Vec<Value>, bool, Self) {
         let (mut fitting, mut bytes, mut largest) = (vec![], 0, self.largest);
         let rest = rows.by_ref().find(|row| {
@@ -48,7 +48,7 @@ impl BatchSize {
 /// The rows of one kind that a personal export reads next, in the order of their ids.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch {
-    /// The last id before them; nil at the start.
+    /// The last id before this batch, or nil at the start.
     pub after: Uuid,
     pub size: BatchSize,
 }
@@ -59,7 +59,8 @@ impl Batch {
     }
 }
 
-/// About how many bytes a value is printed in; whatever columns an export shows, the whole row is read.
+/// The approximate size of a value in bytes when it is rendered. The whole row counts, because it is read whichever
+/// columns the export shows.
 fn size_of_value(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len() + 2,
@@ -80,7 +81,7 @@ mod tests {
         lengths.iter().map(|length| json!({"text": "x".repeat(*length)}))
     }
 
-    /// How many of these rows fit, whether some are left, and how many are read next.
+    /// Returns how many of these rows fit, whether some are left, and how many are read next.
     fn fit(size: BatchSize, lengths: &[usize]) -> (usize, bool, i64) {
         let (fitting, more, next) = size.fit(rows(lengths));
         (fitting.len(), more, next.rows())

@@ -1,4 +1,4 @@
-//! Properties of cursors, on a list of notes that is kept in memory.
+//! Tests properties of cursors with a list of notes that is kept in memory.
 use super::*;
 use crate::db::types::{Day, Instant, TaskId};
 use chrono::{DateTime, NaiveDate, TimeDelta};
@@ -32,7 +32,7 @@ impl Filter for NoteFilter {
     type Column = NoteSort;
 }
 
-/// What the databases compare.
+/// The value of the sort column, as the databases compare it.
 #[derive(Debug, Clone, PartialEq, PartialOrd)]
 enum Key {
     Title(String),
@@ -54,7 +54,7 @@ fn list(sort: Sort<NoteSort>, per_page: i32, cursor: Option<String>) -> Notes {
     List { filter: NoteFilter {}, q: None, sort, per_page, at: At::Cursor(cursor) }
 }
 
-/// The place that the cursor names, read as `paged!` does.
+/// The position that the cursor names, read as `paged!` reads it.
 fn after(list: &Notes) -> Result<Option<(Key, TaskId)>> {
     Ok(match list.sort.by {
         NoteSort::Title => list.after()?.map(|(key, id)| (Key::Title(key), id)),
@@ -63,7 +63,7 @@ fn after(list: &Notes) -> Result<Option<(Key, TaskId)>> {
     })
 }
 
-/// What a database would find.
+/// Selects the rows that a database would find.
 fn rows(notes: &[Note], list: &Notes) -> Result<Vec<Note>> {
     let place = |note: &Note| (key(note, list.sort.by), note.id);
     let mut found = notes.to_vec();
@@ -79,7 +79,7 @@ fn rows(notes: &[Note], list: &Notes) -> Result<Vec<Note>> {
 }
 
 prop_compose! {
-    /// Few different values, so that there are ties; and those that are hard to print.
+    /// Only a few different values, so that there are ties, and some that are hard to encode.
     fn note()(
         id in any::<u128>(),
         title in prop_oneof![
@@ -99,7 +99,7 @@ prop_compose! {
     }
 }
 
-/// All that there are.
+/// All orders that a list can have.
 fn sorts() -> Vec<Sort<NoteSort>> {
     let columns = [NoteSort::Title, NoteSort::DueDate, NoteSort::CreatedAt];
     columns.into_iter().flat_map(|by| [false, true].map(|descending| Sort { by, descending })).collect()
@@ -153,7 +153,7 @@ proptest! {
         prop_assert!(after(&list(sort, 1, Some(part))).is_err());
     }
 
-    /// Cursors are not signed: an altered one may name another place, but only one that a note could have.
+    /// Cursors are not signed. An altered cursor may name another position, but only one that a note could have.
     #[test]
     fn an_altered_cursor_is_refused_or_just_another_place(
         note in note(), sort in sort(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
@@ -178,7 +178,7 @@ proptest! {
     }
 }
 
-/// Years of more digits, or before the first, are in no database.
+/// No database has years of more than 4 digits or before year 1.
 fn is_four_digits(date: &str) -> bool {
     date.as_bytes().iter().position(|byte| *byte == b'-') == Some(4)
 }

@@ -1,5 +1,5 @@
-//! All kinds of records, as what crosses the slices sees them. `resources::records` makes the list; slices that need it are
-//! given it, as they can't know one another.
+//! The registry of all kinds of records, for features that work on records of every slice. `resources::records` makes
+//! the list. Slices that need it get it as a parameter, because slices do not depend on each other.
 use super::{Concern, Held, Parent, PersonColumn, Record, Weight, as_title, href};
 use crate::api::demo::Demo;
 use crate::auth::{Permission, Role};
@@ -10,14 +10,14 @@ use crate::db::{ReadTx, SealedColumn};
 use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
-/// A kind of record: what its declaration says, without its type.
+/// A kind of record: the content of its declaration, without its Rust type.
 #[derive(Debug, Clone, Copy)]
 pub struct Kind {
     pub name: &'static str,
     pub table: &'static str,
-    /// The least role that reads such records.
+    /// The lowest role that may read such records.
     pub role: Role,
-    /// The least role that learns what they are called.
+    /// The lowest role that may read their titles.
     pub title_role: Role,
     pub href: &'static str,
     pub parent: Option<Parent>,
@@ -49,19 +49,19 @@ impl Kind {
         }
     }
 
-    /// What the contract calls a path parameter with an id of this kind.
+    /// The name that the contract gives to a path parameter with an id of this kind.
     pub fn parameter(&self) -> String {
         format!("{}_id", self.name)
     }
 }
 
-/// A record that something refers to, as its reader may see it.
+/// A reference to a record, as its reader may see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
     pub kind: &'static str,
     pub id: Uuid,
     pub title: String,
-    /// Where it can be read.
+    /// The path of the record.
     pub href: String,
 }
 
@@ -82,7 +82,7 @@ impl Records {
         self.0.iter().find(|kind| kind.name == name)
     }
 
-    /// What is held about a person, in the order of its export.
+    /// The functions that find the rows about a person, in the order of the personal export.
     pub fn held(self) -> Vec<&'static Held> {
         self.kinds().flat_map(|kind| kind.held).collect()
     }
@@ -92,22 +92,22 @@ impl Records {
         self.kinds().flat_map(|kind| kind.sealed).copied().collect()
     }
 
-    /// What can be invented, in the order of its numbers.
+    /// The kinds of demo records, in the order of their numbers.
     pub fn demos(self) -> Vec<Demo> {
         let mut demos: Vec<_> = self.kinds().filter_map(|kind| kind.demo).collect();
         demos.sort_by_key(|demo| demo.number);
         demos
     }
 
-    /// The columns with users whom records concern, and why.
+    /// The columns with the users whom records concern, and why: table, column and concern.
     pub fn people(self) -> impl Iterator<Item = (&'static str, &'static str, Concern)> {
         let people = self.kinds().flat_map(|kind| kind.people);
         people.map(|PersonColumn { table, column, concern }| (*table, *column, *concern))
     }
 
-    /// Those of these records, by kind and id, that a reader of this role may see in the lease's tenant: each once, in the order
-    /// in which they were first asked for. Kinds that there are not and ids that are nobody's, or another tenant's, are left
-    /// out. It takes one statement for each kind that is asked for.
+    /// References to the wanted records, which are given by kind and id. The result has only records in the lease's
+    /// tenant whose titles a reader of this role may read. It has each record once, in the order of `wanted`. Unknown
+    /// kinds, unknown ids and ids of other tenants are left out. The query runs one statement for each wanted kind.
     pub async fn references(self, tx: &mut ReadTx, reader: Role, wanted: &[(&str, Uuid)]) -> Result<Vec<Reference>> {
         let mut ids: BTreeMap<&str, Vec<Uuid>> = BTreeMap::new();
         for (kind, id) in wanted {

@@ -1,10 +1,11 @@
-//! Properties of the check: what fits a schema passes; what has one fault is refused for exactly that.
+//! Tests properties of the check: a value that fits the schema passes, and a value with one fault is refused for
+//! exactly that fault.
 use super::*;
 use proptest::prelude::*;
 
 const LATIN: [&str; 4] = ["alpha", "beta", "gamma", "delta"];
 
-/// A schema of the kinds that the derive makes; objects may refer to one of the two definitions.
+/// A schema of any kind that the derive generates. Objects may refer to one of the two definitions.
 fn schema() -> BoxedStrategy<Value> {
     let bounds = (0_u64..4, 0_u64..4);
     let text =
@@ -60,7 +61,7 @@ fn number(value: &Value) -> i64 {
     value.as_i64().expect("a bound")
 }
 
-/// Values that fit.
+/// Values that fit the schema.
 fn fitting(schema: &Schema, of: &Value) -> BoxedStrategy<Value> {
     let nullable = of["nullable"] == true;
     let of = schema.resolve(of);
@@ -116,7 +117,8 @@ fn text(letters: Vec<char>) -> Value {
     json!(String::from_iter(letters))
 }
 
-/// This value with one fault, in each way that there is; and the path that the check must name.
+/// Variants of this value with one fault each, and the path that the check must name. There is a variant for each
+/// possible fault.
 fn faulty(schema: &Schema, of: &Value, value: &Value, at: &str) -> Vec<(Value, String)> {
     let mut found: Vec<(Value, String)> = vec![];
     let here = |value: Value| (value, at.to_owned());
@@ -207,7 +209,7 @@ proptest! {
     }
 }
 
-/// The properties above say nothing if faults are not found: one of each kind is.
+/// The properties above prove nothing if no faults are generated. This test checks that there is one of each kind.
 #[test]
 fn faults_of_every_kind_are_tried() {
     let root = json!({"type": "object", "required": ["a"], "properties": {

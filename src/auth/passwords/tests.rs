@@ -1,4 +1,4 @@
-//! Which passwords fit, which hashes are renewed, and which requests wait for which.
+//! Tests which passwords match, which hashes are renewed, and which requests wait for which.
 use super::*;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use unicode_normalization::UnicodeNormalization;
 
-/// 24 syllables: 72 bytes composed, 3 times as many letters when a Mac has taken them apart.
+/// 24 syllables: 72 bytes in composed form, and far more than 72 in decomposed form, as macOS may send them.
 const HANGUL: &str = "한글로된비밀번호스물네글자를꼭채워서적어봅니다요";
 
 fn passwords(cost: u32) -> Passwords {
@@ -21,12 +21,12 @@ fn decomposed(text: &str) -> String {
     text.nfd().collect()
 }
 
-/// A hash as servers made it before passwords were normalised.
+/// A hash as it was made before passwords were normalised.
 fn old_hash(typed: &str, cost: u32) -> String {
     hash(typed, cost, [7; 16]).unwrap()
 }
 
-/// Whether it fits, and which form of it.
+/// `None` if the password does not match. Otherwise, whether it matches only as it was typed.
 async fn fits(passwords: &Passwords, typed: &str, hash: Option<&str>) -> Option<bool> {
     let checked = passwords.verify(anybody(), &Password::new(typed), hash.map(str::to_owned)).await.unwrap();
     checked.map(|checked| checked.is_of_typed)
@@ -72,7 +72,7 @@ async fn a_hash_of_what_was_typed_fits_once_more_and_is_renewed() {
 #[tokio::test]
 async fn what_is_too_long_when_it_is_normalised_keeps_its_hash() {
     let passwords = passwords(4);
-    let typed = "\u{fdfa}".repeat(8); // 24 bytes, and each of them is a sentence in NFKC
+    let typed = "\u{fdfa}".repeat(8); // 24 bytes, and each character is a sentence in NFKC
     let password = Password::new(&typed);
     assert!(password.bytes() > MAX_BYTES);
     let checked = passwords.verify(anybody(), &password, Some(old_hash(&typed, 4))).await.unwrap().unwrap();
@@ -101,13 +101,13 @@ async fn what_bcrypt_would_cut_off_is_not_ignored() {
     let hash = passwords.hash(anybody(), &Password::new(&"x".repeat(72))).await.unwrap();
     assert_eq!(fits(&passwords, &"x".repeat(72), Some(&hash)).await, Some(false));
     assert_eq!(fits(&passwords, &"x".repeat(73), Some(&hash)).await, None);
-    // Nor is what was typed, where it is the form that is too long.
+    // The same applies if only the typed form is too long.
     let typed = decomposed(HANGUL);
-    let cut = old_hash(&typed, 4); // bcrypt read its first 72 bytes
+    let cut = old_hash(&typed, 4); // a hash of the first 72 bytes, as bcrypt made it
     assert_eq!(fits(&passwords, &typed, Some(&cut)).await, None);
 }
 
-/// A password of this address that waits for its turn.
+/// The hashing of a password for this address, which waits for its turn.
 fn waits(passwords: &Passwords, address: [u8; 4]) -> BoxFuture<'static, Result<String>> {
     let passwords = passwords.clone();
     let claimant = Claimant::visitor(Some(address.into()));
@@ -118,7 +118,7 @@ fn waits(passwords: &Passwords, address: [u8; 4]) -> BoxFuture<'static, Result<S
 
 #[tokio::test]
 async fn an_address_that_fills_the_queue_keeps_no_other_waiting() {
-    // One core, so that the order is that of the turns.
+    // The queue has one core, so that requests are served in the order of their turns.
     let queue = FairQueue::new(1, 1, QueueGauges::default());
     let passwords = Passwords { queue, places: 4, ..passwords(4) };
     let held = passwords.queue.turn_among(anybody(), 4).await.unwrap();
@@ -130,7 +130,8 @@ async fn an_address_that_fills_the_queue_keeps_no_other_waiting() {
     assert!(matches!(last.await, Err(Error::Unavailable(_))), "one of them made room");
     drop(held);
     many.remove(0).await.unwrap();
-    // Nobody looks after the others of the first address meanwhile: would one of them have the turn, this one never got it.
+    // The remaining requests of the first address are not polled meanwhile. If one of them had the turn, this request
+    // would never get it.
     let other = timeout(Duration::from_secs(60), other).await;
     other.expect("the other address is next").unwrap();
     for waiting in many {

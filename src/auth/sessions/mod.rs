@@ -1,7 +1,9 @@
-//! Sessions: one a device that signs in. They are kept in Redis or in the database; the rules are the same.
+//! Sessions: one for each device that signs in. They are kept in Redis or in the database, and the same rules apply in
+//! both.
 //!
-//! The principal of a user is looked up at each request. With sessions in Redis it is remembered there too, so
-//! that a request needs one round trip; [`Sessions::fence`] keeps what is remembered true.
+//! The principal of a user is looked up at each request. If the sessions are in Redis, the principal is remembered
+//! there too, so that a request needs one round trip. [`Sessions::fence`] makes sure that an outdated principal is not
+//! used.
 mod redis;
 mod rules;
 
@@ -20,14 +22,15 @@ use crate::db::{Action, Change, Db, Origin, Principal, Scope, WriteScope, WriteT
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// All sessions: in Redis where that is given, in the database otherwise.
+/// All sessions. They are kept in Redis if there is one here, and otherwise in the database.
 #[derive(Clone)]
 pub struct Sessions {
     db: Db,
     redis: Option<RedisSessions>,
 }
 
-/// Removes what Redis keeps of the sessions of a user who was removed. The database's rows went with the user.
+/// Removes the sessions that Redis keeps of a user who was removed. The rows in the database were deleted with the
+/// user.
 #[derive(Serialize, Deserialize)]
 pub struct RevokeSessions {
     pub user: UserId,
@@ -58,13 +61,14 @@ impl Sessions {
         Self { db, redis }
     }
 
-    /// Whether they are kept in Redis: without it, none can be opened or found.
+    /// Whether sessions are kept in Redis. If so, no session can be opened or found while Redis is away.
     pub fn are_in_redis(&self) -> bool {
         self.redis.is_some()
     }
 
-    /// What the user of a session is now, and how the limits stand after this request; none where session or user are
-    /// not to be served. The session, user and limits are asked for at once, where they are in one place.
+    /// Returns the current principal of a session's user, and the state of the limits after this request. `None` if the
+    /// session has ended or the user is not to be served. With sessions in Redis, one call looks up the session and the
+    /// remembered principal and charges the limits.
     pub async fn admit(
         &self,
         actor: &Actor,
@@ -83,7 +87,8 @@ impl Sessions {
         }
     }
 
-    /// Whether the session still is to be served; it costs no turn of any limit.
+    /// Returns the current principal if the session has not ended and the user is still to be served. Takes no turn of
+    /// any limit.
     pub async fn goes_on(&self, actor: &Actor, session: SessionId) -> Result<Option<Principal>> {
         match &self.redis {
             None => self.db.principal_of_session(actor, session).await,
@@ -91,8 +96,9 @@ impl Sessions {
         }
     }
 
-    /// Whether a session could be opened, as far as that can be known before: 503 where Redis is away. A sign-in asks this
-    /// first, rather than find it out once the password was checked and the session is in the audit log.
+    /// Checks, as far as that is possible in advance, that a session can be opened. Fails with 503 if Redis is away.
+    /// Sign-in calls this first, so that it does not fail after the password was checked and the session was written to
+    /// the audit log.
     pub async fn can_open(&self) -> Result<()> {
         match &self.redis {
             None => Ok(()),
@@ -100,8 +106,9 @@ impl Sessions {
         }
     }
 
-    /// Opens a session for the actor, whose password was checked. Where Redis has gone since [`Self::can_open`], its end is
-    /// written down too: the audit log tells of none that never was, and it is over should Redis have it after all.
+    /// Opens a session for the actor after the password was checked. If Redis has failed since [`Self::can_open`], the
+    /// end of the session is written to the database too. The audit log then shows that the session is over, and the
+    /// session can't be used even if Redis did store it.
     pub async fn open(&self, actor: &Actor, session: NewSession) -> Result<()> {
         let is_kept_here = self.redis.is_none();
         let open = async |tx: &mut WriteTx| tx.open_session(&session, is_kept_here).await;
@@ -116,7 +123,7 @@ impl Sessions {
         Err(error)
     }
 
-    /// The session of a refresh token, and the proof that the visitor who brings the token is its user.
+    /// The session of a refresh token, and the proof that the visitor with the token is the session's user.
     pub async fn of_token(&self, token: &GenuineToken, origin: &Origin) -> Result<Option<(Proven, StoredSession)>> {
         let (tenant, id) = (token.tenant, token.session);
         let visitor = Unproven::of(tenant, origin);
@@ -126,7 +133,8 @@ impl Sessions {
         };
         let Some(session) = found else { return Ok(None) };
         if let Some(redis) = &self.redis {
-            // A Redis that was restored, or whose replica took over, may have a session that ended since. The database knows.
+            // A Redis that was restored, or with a replica that took over, may still have a session that has ended. The
+            // database has a note of each end.
             if self.db.is_end_noted(&visitor, id).await? {
                 redis.end(tenant, session.user, id).await?;
                 return Ok(None);
@@ -135,7 +143,7 @@ impl Sessions {
         Ok(Some((Proven::new(tenant, session.user), session)))
     }
 
-    /// Puts the next token in the place of a generation: `false` where another request was faster.
+    /// Replaces the token of a generation by the next one. Returns `false` if another request has done so first.
     pub async fn rotate(&self, actor: &Actor, id: SessionId, rotation: Rotation) -> Result<bool> {
         match &self.redis {
             None => self.db.rotate_session(actor, id, rotation).await,
@@ -143,8 +151,9 @@ impl Sessions {
         }
     }
 
-    /// Ends one session of the actor: `NotFound` where there is none that is open. The end of one in Redis is written down
-    /// first: should Redis fail then, a repeat finishes it, and no refresh goes on meanwhile.
+    /// Ends one session of the actor. `NotFound` if the actor has no such open session. If the session is in Redis, its
+    /// end is first noted in the database. If Redis then fails, the session can't be refreshed any more, and a repeated
+    /// request completes the end.
     pub async fn end(&self, actor: &Actor, id: SessionId, action: Action, reason: EndReason) -> Result<()> {
         let db = &self.db;
         let Some(redis) = &self.redis else {
@@ -155,7 +164,7 @@ impl Sessions {
         let expires_at = session.state.expires_at;
         let noted = match db.write(actor, async |tx: &mut WriteTx| tx.note_end(id, expires_at, action).await).await {
             Ok(()) => true,
-            Err(Error::NotFound) => false, // noted before
+            Err(Error::NotFound) => false, // its end was noted by an earlier request
             Err(error) => return Err(error),
         };
         match redis.end(tenant, user, id).await? || noted {
@@ -177,7 +186,7 @@ impl Sessions {
         ended
     }
 
-    /// Removes what Redis keeps of the sessions of a user who was removed.
+    /// Removes the sessions that Redis keeps of a user who was removed.
     pub async fn revoke_user(&self, tenant: TenantId, user: UserId) -> Result<()> {
         match &self.redis {
             None => Ok(()),
@@ -185,7 +194,8 @@ impl Sessions {
         }
     }
 
-    /// The same for all users of a tenant that was deleted, before their rows go.
+    /// As [`Self::revoke_user`], but for all users of a tenant that was deleted. This runs before their rows are
+    /// deleted.
     pub async fn revoke_tenant(&self, tenant: TenantId) -> Result<()> {
         let Some(redis) = &self.redis else { return Ok(()) };
         let mut after = UserId::from(Uuid::nil());
@@ -201,14 +211,15 @@ impl Sessions {
         }
     }
 
-    /// Lets this session of the actor go on in the new epoch. Where that fails its device has to sign in again.
+    /// Moves this session of the actor into the new epoch, so that it continues. If that fails, the device has to sign
+    /// in again.
     pub async fn keep(&self, actor: &Actor, id: SessionId, epoch: i64) {
         if let Err(error) = self.carry_over(actor, id, epoch).await {
             tracing::warn!(?error, session.id = %id, "A session can't be carried over: it ends");
         }
     }
 
-    /// Carries a session that goes on into its user's new epoch. The database did it with the change itself.
+    /// Moves a session into its user's new epoch. In the database, the change of the epoch has already done so.
     async fn carry_over(&self, actor: &Actor, id: SessionId, epoch: i64) -> Result<()> {
         match &self.redis {
             None => Ok(()),
@@ -216,16 +227,18 @@ impl Sessions {
         }
     }
 
-    /// The actor's sessions in Redis, the latest first; none where they are in the database, which pages them itself.
+    /// The actor's sessions in Redis, the latest first. `None` if sessions are kept in the database, which has queries
+    /// for their pages.
     pub async fn devices(&self, actor: &Actor) -> Result<Option<Vec<Device>>> {
         let Some(redis) = &self.redis else { return Ok(None) };
         let principal = self.db.principal(actor, actor.actor()).await?.ok_or(Error::InvalidToken)?;
         Ok(Some(redis.devices(actor, principal.epoch).await?))
     }
 
-    /// To be held while something is changed that the principals of this tenant are made of: nothing of them is
-    /// remembered meanwhile, and nothing from before afterwards. Without it Redis could go on with what was. It is taken
-    /// before the transaction, as no network is waited for within one.
+    /// Raises a fence, which the caller holds during a change that affects the principals of this tenant. Until it is
+    /// lifted, no principal of the tenant is remembered. Afterwards, none from before the change is used. Without a
+    /// fence, requests could continue to use an outdated principal from Redis. The fence is raised before the
+    /// transaction, because a transaction must not wait for the network.
     pub async fn fence(&self, tenant: TenantId) -> Result<Fence> {
         match &self.redis {
             None => Ok(Fence::not_needed()),

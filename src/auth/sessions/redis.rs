@@ -1,13 +1,14 @@
-//! Sessions in Redis. All keys of a tenant have its id as their hash tag, so that a script's keys are in one place.
+//! Sessions in Redis. All keys of a tenant have the tenant's id as their hash tag, so that all keys of a script are on
+//! one node of a cluster.
 //!
-//! | key | what |
+//! | key | content |
 //! |---|---|
-//! | `…:session:<id>` | a hash: one session; goes when it expires |
-//! | `…:sessions:<user>` | a sorted set: the ids of a user's sessions by the time they expire |
+//! | `…:session:<id>` | a hash: one session. It is deleted when the session expires |
+//! | `…:sessions:<user>` | a sorted set: the ids of a user's sessions by their time of expiry |
 //! | `…:standing:<user>` | a hash: the principal of the user, as it was in the database at generation `gen` |
-//! | `…:gen` | a random text, another one after each change to the principal of any user of the tenant |
-//! | `…:fences` | a sorted set: changes under way, by the time after which they are no more |
-//! | `bc:tried` | no tenant's: whether Redis takes writes |
+//! | `…:gen` | a random text that is replaced after each change to the principal of any user of the tenant |
+//! | `…:fences` | a sorted set: the changes under way, by the time at which their fence expires |
+//! | `bc:tried` | a key of no tenant, written to test whether Redis accepts writes |
 use crate::auth::Actor;
 use crate::auth::limits::{GCRA, Limits, read_taken};
 use crate::auth::sessions::Device;
@@ -25,24 +26,27 @@ use redis::Script;
 use std::sync::LazyLock;
 use uuid::Uuid;
 
-/// How long a principal is remembered. It also bounds what a Redis that lost its last second in a crash can get wrong.
+/// How long a principal is remembered. If Redis loses its last second of writes in a crash, its data can be wrong for
+/// no longer than this.
 const REMEMBERED_MILLIS: i64 = 60_000;
-/// What a fence outlasts the requests by: a commit that was on its way when its request ended, and servers' clocks.
+/// How much longer a fence lasts than two request timeouts. The margin covers a commit that was under way when its
+/// request ended, and differences between the clocks of servers.
 const FENCE_MARGIN: Duration = Duration::seconds(60);
-/// How many sessions a user can have; the oldest makes room.
+/// How many sessions a user can have. A new session replaces the one that expires first.
 const MAX_SESSIONS: usize = 1000;
 
 #[derive(Clone)]
 pub struct RedisSessions {
     redis: Redis,
     env: Env,
-    /// How long a fence stays that nobody lifts: as long as some server may remember a principal from before the change. The change
-    /// is over by its request's deadline, and a server that read the principal just before remembers it by the deadline of that request.
+    /// How long a fence lasts if it is not lifted: until no server can still remember a principal from before the
+    /// change. The change ends by the deadline of its own request. A server that read the principal just before the
+    /// change remembers it by the deadline of the request for which it read the principal.
     fence: Duration,
 }
 
-/// Asks for session, principal and limits at once: the quotas lie beside the principal. Limits are charged only where a
-/// principal is remembered.
+/// Reads session and principal and charges the limits in one call. The quotas are stored beside the principal, so
+/// limits are charged only if a principal is remembered.
 static ADMIT: LazyLock<Script> = LazyLock::new(|| {
     let main = r#"
 local session = redis.call('HMGET', KEYS[1], 'user', 'epoch', 'expires')
@@ -63,7 +67,7 @@ return {session[1], session[2], session[3], gen, standing[2], take(limits, tonum
     Script::new(&format!("{GCRA}{main}"))
 });
 
-/// Remembers a principal, unless something changed since it was read.
+/// Remembers a principal, unless a principal of the tenant was changed after this one was read.
 static REMEMBER: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -85,7 +89,8 @@ return 1",
     )
 });
 
-/// Nothing is remembered until the fence is lifted, and nothing that was remembered before is believed.
+/// Raises a fence. No principal is remembered until the fence is lifted or expires, and those that were remembered
+/// before are no longer used.
 static FENCE_UP: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -99,7 +104,7 @@ return 1",
 static FENCE_DOWN: LazyLock<Script> =
     LazyLock::new(|| Script::new("redis.call('SET', KEYS[1], ARGV[2]) redis.call('ZREM', KEYS[2], ARGV[1]) return 1"));
 
-/// A write, as what is full, or a replica, still answers reads.
+/// Tests Redis with a write, because a server that is full, or that is a replica, still answers reads.
 static TRY: LazyLock<Script> = LazyLock::new(|| Script::new("redis.call('SET', KEYS[1], '', 'PX', 1000) return 1"));
 static OPEN: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
@@ -119,7 +124,7 @@ return 1",
 static FIND: LazyLock<Script> = LazyLock::new(|| {
     Script::new("return redis.call('HMGET', KEYS[1], 'user', 'hash', 'gen', 'rotated', 'expires', 'epoch')")
 });
-/// Compares the generation and swaps the token.
+/// Replaces the token, if the session still has the expected generation.
 static ROTATE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -132,7 +137,7 @@ redis.call('PEXPIRE', sessions, ARGV[6])
 return 1",
     )
 });
-/// Ends a session of this user; of several at once, one has done it.
+/// Ends a session of this user. Returns 1 for only one of several concurrent calls.
 static END: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -156,7 +161,7 @@ return devices",
     )
 });
 
-/// All that is kept of a user.
+/// Deletes all keys of a user.
 static FORGET: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -187,7 +192,7 @@ fn instant(micros: i64) -> Result<Instant> {
 }
 
 impl RedisSessions {
-    /// `request_timeout` is how long a request may take.
+    /// `request_timeout` is the deadline of a request.
     pub fn new(redis: Redis, env: Env, request_timeout: Duration) -> Self {
         Self { redis, env, fence: request_timeout * 2 + FENCE_MARGIN }
     }
@@ -248,7 +253,7 @@ impl RedisSessions {
         principal: &Principal,
         limits: Option<&Limits>,
     ) -> Result<()> {
-        let Some(limits) = limits else { return Ok(()) }; // without the quotas it would be no use to `ADMIT`
+        let Some(limits) = limits else { return Ok(()) }; // `ADMIT` can't use a principal without its quotas
         let json = serde_json::to_string(principal).map_err(|error| Error::Internal(error.into()))?;
         let mut invocation = REMEMBER.prepare_invoke();
         invocation
@@ -333,7 +338,7 @@ impl RedisSessions {
         Ok(swapped == 1)
     }
 
-    /// Whether it was there to be ended.
+    /// Ends a session of this user. Returns whether there was one.
     pub(super) async fn end(&self, tenant: TenantId, user: UserId, id: SessionId) -> Result<bool> {
         let mut invocation = END.prepare_invoke();
         invocation
@@ -350,7 +355,8 @@ impl RedisSessions {
         Ok(())
     }
 
-    /// Removes all sessions of a user who is no more: they are over, but say where from and by what somebody signed in.
+    /// Removes all sessions of a user who was removed. The sessions are over, but they still contain IP addresses and
+    /// device names.
     pub(super) async fn revoke_user(&self, tenant: TenantId, user: UserId) -> Result<()> {
         let mut invocation = FORGET.prepare_invoke();
         invocation
@@ -361,7 +367,7 @@ impl RedisSessions {
         Ok(())
     }
 
-    /// Those of this epoch, the latest first.
+    /// The sessions of the current epoch, the latest first.
     pub(super) async fn devices(&self, actor: &Actor, epoch: i64) -> Result<Vec<Device>> {
         let (tenant, user) = (actor.tenant(), actor.actor());
         let mut invocation = DEVICES.prepare_invoke();
@@ -405,7 +411,7 @@ impl RedisSessions {
     }
 }
 
-/// See [`super::Sessions::fence`]. One that is dropped stands until it is over by itself.
+/// See [`super::Sessions::fence`]. A fence that is dropped without [`Fence::lift`] lasts until it expires.
 #[must_use]
 pub struct Fence(Option<Raised>);
 
@@ -413,7 +419,7 @@ struct Raised {
     redis: Redis,
     tenant: TenantId,
     id: String,
-    /// The generation that begins when it is lifted.
+    /// The generation that begins when the fence is lifted.
     after: String,
 }
 
@@ -422,7 +428,8 @@ impl Fence {
         Self(None)
     }
 
-    /// The change is through, or it failed. Where Redis can't be told, nothing is remembered for some minutes.
+    /// Lifts the fence after the change has succeeded or failed. If Redis can't be reached, no principal of the tenant
+    /// is remembered until the fence expires after some minutes.
     pub async fn lift(self) {
         let Some(Raised { redis, tenant, id, after }) = self.0 else { return };
         let mut invocation = FENCE_DOWN.prepare_invoke();

@@ -1,23 +1,25 @@
-//! The rules of refresh-token rotation, as one pure function. Stores only compare and swap.
+//! The rules of refresh-token rotation, as one pure function. The session stores only compare and swap.
 use crate::db::sessions::SessionState;
 use crate::db::types::Instant;
 use chrono::Duration;
 
-/// What a presented refresh token leads to.
+/// The decision about a refresh token that a client presents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is the current one: the token of this generation takes its place.
+    /// It is the current token. It is replaced by the token of this generation.
     Rotate { next: i64 },
-    /// It is the one before the current one, which was made just now and has not been used: its answer may have been
-    /// lost, or a second tab had the same idea. Both get the same successor.
+    /// It is the predecessor of the current token, which was created just now and has not been used. The answer with
+    /// the current token may have been lost, or two tabs may have refreshed at once. Both requests get the same
+    /// successor.
     Repeat { current: i64 },
-    /// It was used up before. Somebody else may have it: the session ends.
+    /// It was used before and may be in the hands of another person. The session ends.
     Reused,
     /// The session has ended or expired.
     Over,
 }
 
-/// `grace` is how long the predecessor of an unused token is still answered.
+/// Decides about a token of generation `presented`. `grace` is how long the predecessor of an unused token is still
+/// accepted.
 pub fn rotation_verdict(state: &SessionState, presented: i64, now: Instant, grace: Duration) -> Verdict {
     if state.has_ended || now >= state.expires_at {
         return Verdict::Over;
@@ -55,7 +57,7 @@ mod tests {
             (4, 10, Verdict::Repeat { current: 5 }),
             (4, 11, Verdict::Reused),
             (3, 0, Verdict::Reused),
-            (6, 0, Verdict::Reused), // a MAC of ours on a token that was never given out
+            (6, 0, Verdict::Reused), // its MAC is right, but the token was never given out
             (5, 1000, Verdict::Over),
             (4, 1000, Verdict::Over),
         ];
