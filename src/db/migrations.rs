@@ -1,4 +1,4 @@
-//! Migrations: embedded in the binary, run by one server at a time.
+//! Migrations. They are embedded in the binary, and only one server runs them at a time.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::connect::{Target, establish};
 use super::scope::System;
@@ -90,7 +90,7 @@ async fn in_one_transaction(mut conn: AsyncPgConnection, task: Task) -> anyhow::
             Ok(steps)
         }
         Err(error) => {
-            let _ = pooler::rollback(&mut conn).await; // if that fails, the connection is gone, and the transaction with it
+            let _ = pooler::rollback(&mut conn).await; // if it fails, the connection and the transaction are lost
             Err(error)
         }
     }

@@ -92,7 +92,7 @@ impl Db {
         self.write(&System::of(tenant), work).await
     }
 
-    /// Removes a deleted tenant with all its rows. Does nothing if the tenant is not deleted.
+    /// Removes a deleted tenant and the rows that belong to it. Does nothing if the tenant is not deleted.
     pub async fn remove_tenant(&self, tenant: TenantId) -> Result<()> {
         let is_deleted = async |tx: &mut super::ReadTx| {
             let row = tenants::table.filter(tenants::id.eq(tx.tenant())).filter(tenants::deleted_at.is_not_null());

@@ -9,7 +9,7 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId, ValuesClause};
 use diesel::sql_types::{Bool, Date, Nullable, Text};
 
 diesel::define_sql_function! {
-    /// Simple case folding; Unicode-aware on SQLite because `establish` replaces it there.
+    /// Simple case folding. It covers Unicode on SQLite too, because `establish` replaces the function there.
     fn lower(text: Text) -> Text;
 }
 

@@ -148,7 +148,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("old.db");
         let first = establish(&target(&path)).await.unwrap();
-        let second = establish(&target(&path)).await.unwrap(); // finds the database in WAL mode, and makes the other files
+        let second = establish(&target(&path)).await.unwrap(); // finds WAL mode and makes the other files
         for suffix in ["", "-wal", "-shm"] {
             set_mode(&with_suffix(&path, suffix), 0o644);
         }

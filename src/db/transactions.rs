@@ -94,8 +94,8 @@ impl AnyConnection {
                 AnsiTransactionManager::begin_transaction_sql(conn, &sql).await
             }
             Self::Sqlite(conn, deadline) => {
-                // A transaction that reads before it writes must take the lock first, or it
-                // can fail with SQLITE_BUSY however long it may wait.
+                // A transaction that reads before it writes must take the lock first. Otherwise it can fail with
+                // SQLITE_BUSY, however long it may wait.
                 let sql = match access {
                     Access::Read => "PRAGMA query_only = ON; BEGIN",
                     Access::Write => "PRAGMA query_only = OFF; BEGIN IMMEDIATE",
