@@ -1,4 +1,4 @@
-//! Leases: transactions that know their tenant. Nothing outside of this module reaches their connection.
+//! Leases: transactions that are bound to a tenant. Code outside of this module can't reach the connection of a lease.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 mod async_func;
 mod at_end;
@@ -36,33 +36,36 @@ use std::time::Duration;
 use tokio::time::timeout_at;
 use uuid::Uuid;
 
-/// Connections of the jobs, beyond those of the requests.
+/// How many connections the jobs have, in addition to those of the requests.
 const JOB_CONNECTIONS: usize = 2;
 
-/// How long a statement of the server's own work may take: it has no request that would end before.
+/// How long a statement of the server's own work may take. Such work belongs to no request, so no request timeout ends
+/// it.
 const JOB_STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub struct DbOptions {
-    /// The most connections that requests have at once; jobs have two more.
+    /// The greatest number of connections that requests have at once, but at least 2. Jobs have two more, and the
+    /// writer of SQLite has one more.
     pub pool_size: u32,
     /// How long a request waits for its turn and a connection before it is answered 503.
     pub acquire_timeout: Duration,
-    /// How long one statement of a request may take: less than the request itself.
+    /// How long one statement of a request may take. This is shorter than the timeout of the request itself.
     pub statement_timeout: Duration,
-    /// The same for [`Cost::List`] and [`Cost::Long`].
+    /// How long one statement may take at [`Cost::List`] and [`Cost::Long`], if this is shorter than
+    /// `statement_timeout`.
     pub long_read_timeout: Duration,
 }
 
-/// What a read costs, as far as its caller chooses that.
+/// How expensive a read is. The caller states it, and the queue and the deadline of the lease follow from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cost {
-    /// By a key, or along an index.
+    /// The read finds its rows by a key or along an index.
     Ordinary,
-    /// A page of a list: counting it, or a filter that has no index, looks at many rows. Its statements have the deadline of
-    /// [`Self::Long`].
+    /// The read loads a page of a list. Its statements may look at many rows, to count them or to apply a filter that
+    /// has no index. They have the same deadline as those of [`Self::Long`].
     List,
-    /// A search, an export, a feed: it looks at all rows of a tenant, and into their texts. A quarter of the connections is
-    /// for these, half of that quarter for any one tenant.
+    /// A search, an export or a feed. It looks at all rows of a tenant, including their texts. A quarter of the
+    /// connections is reserved for such reads, and one tenant gets at most half of that quarter.
     Long,
 }
 
@@ -82,24 +85,25 @@ pub struct Db {
     pub(super) sealer: Sealer,
 }
 
-/// Where leases queue: each in one queue, as one that waited in a second would keep its turn in the first from the others.
-/// bb8 lets a busy task overtake the waiting ones; these queues are fair.
+/// The queues in which leases wait. Each lease waits in only one of them: if it waited in a second queue, it would
+/// meanwhile keep its turn in the first from others. These queues are fair. The connection pool (bb8) is not: a busy
+/// task can overtake the tasks that wait.
 #[derive(Clone)]
 struct Queues {
-    /// For three quarters of the requests' connections. One party never has all of them, so that another's turn comes at
-    /// once however slow the statements of the first are.
+    /// For three quarters of the requests' connections. If these are four or more, one party can't have all of them.
+    /// Another party then gets a turn at once, however slow the statements of the first party are.
     connections: FairQueue,
-    /// For the last quarter.
+    /// For the last quarter of the requests' connections, which is reserved for [`Cost::Long`].
     long_reads: FairQueue,
-    /// Jobs, for the connections that are kept for them.
+    /// For the connections that are reserved for the server's own work: jobs and the operator's commands.
     jobs: FairQueue,
-    /// SQLite has one writer, for requests and jobs alike: queueing here beats polling a locked file. It has a connection of
-    /// its own.
+    /// For the one connection that writes to SQLite, for requests and jobs alike. SQLite has only one writer at a time,
+    /// and waiting here is better than polling a locked file. `None` for the other databases.
     writer: Option<FairQueue>,
 }
 
 impl Queues {
-    /// The queues, and how many connections they hand out in all.
+    /// Returns the queues and the number of connections that they hand out together.
     fn new(pool_size: usize, has_one_writer: bool, metrics: &Metrics) -> (Self, usize) {
         let quarter = (pool_size / 4).max(1);
         let rest = pool_size.saturating_sub(quarter).max(1);
@@ -114,7 +118,8 @@ impl Queues {
     }
 }
 
-/// A connection in use. The fields are in the order in which they are given back.
+/// A connection in use. The fields are dropped in this order, so the connection is back in the pool before the turn is
+/// passed on.
 struct Leased {
     conn: PooledConnection<'static, AnyConnection>,
     _turn: Turn,
@@ -134,7 +139,7 @@ pub struct ReadTx {
 }
 
 impl ReadTx {
-    /// The tenant whose rows this is about. Without one it is an id that no row has.
+    /// The tenant of the lease. If the lease has no tenant, this is an id that no row has.
     pub fn tenant(&self) -> TenantId {
         compared(self.tenant)
     }
@@ -143,7 +148,7 @@ impl ReadTx {
         self.tenant
     }
 
-    /// The time of the transaction, the same for all that it does.
+    /// The time of the transaction. It stays the same until the transaction ends.
     pub fn now(&self) -> Instant {
         self.now
     }
@@ -162,7 +167,8 @@ impl ReadTx {
         matches!(self.conn(), AnyConnection::Pg(_))
     }
 
-    /// Lets the lease see the rows of all tenants: on PostgreSQL this is what `app.system` is for.
+    /// Lets the lease see the rows of all tenants. On PostgreSQL this sets `app.system`, which the policies of
+    /// row-level security check. The other databases have no such policies.
     pub(super) async fn see_all_tenants(&mut self) -> Result<()> {
         if let AnyConnection::Pg(conn) = self.conn() {
             conn.batch_execute("SET LOCAL app.system = 'on'").await?;
@@ -170,11 +176,11 @@ impl ReadTx {
         Ok(())
     }
 
-    /// Goes around the work of the lease: see [`StopGuard`].
+    /// Returns the guard to put around the work of the lease: see [`StopGuard`].
     pub(super) fn guard(&mut self) -> StopGuard {
         StopGuard::new(match self.conn() {
             AnyConnection::Sqlite(_, deadline) => Some(deadline.clone()),
-            AnyConnection::Pg(_) | AnyConnection::Mysql(_) => None, // `stop` reaches these
+            AnyConnection::Pg(_) | AnyConnection::Mysql(_) => None, // `stop` cancels their statements
         })
     }
 
@@ -186,8 +192,8 @@ impl ReadTx {
     }
 }
 
-/// A request that is given up in the middle leaves its statement running in the database: it is told to stop, and the
-/// next one's turn comes only then. The connection itself is not used again.
+/// If a request is dropped in the middle of a lease, its statement keeps running in the database. This cancels the
+/// statement, and passes the turn on only then. The connection is not used again.
 impl Drop for ReadTx {
     fn drop(&mut self) {
         let (Some(mut leased), Ok(runtime)) = (self.leased.take(), tokio::runtime::Handle::try_current()) else {
@@ -201,7 +207,7 @@ impl Drop for ReadTx {
     }
 }
 
-/// One change to a tenant's rows. Whatever takes a [`ReadTx`] takes this too.
+/// A transaction that changes a tenant's rows. It can be used wherever a [`ReadTx`] is expected.
 pub struct WriteTx {
     read: ReadTx,
     author: Author,
@@ -217,7 +223,8 @@ impl WriteTx {
         self.author
     }
 
-    /// The user who makes the change. Of the system it is the id that stands for it in the audit log, and is no user's.
+    /// The user who makes the change. For the system, this is the id that the audit log stores for it, which no user
+    /// has.
     pub fn actor(&self) -> UserId {
         self.author.stored()
     }
@@ -226,8 +233,9 @@ impl WriteTx {
         &self.origin
     }
 
-    /// Goes on in another tenant, as operators may: what belongs together stays one transaction. What waits for its end is
-    /// written before, as PostgreSQL lets the lease touch the rows of one tenant at a time.
+    /// Continues the transaction in another tenant, as operators may, so that changes to several tenants are one
+    /// transaction. The statements that wait for the end of the transaction are run first, because PostgreSQL lets the
+    /// lease touch the rows of only one tenant at a time.
     pub async fn enter(&mut self, _operator: &impl OperatorScope, tenant: TenantId) -> Result<()> {
         self.flush().await?;
         if let AnyConnection::Pg(conn) = self.conn() {
@@ -249,7 +257,7 @@ impl WriteTx {
         &self.sealer
     }
 
-    /// A new id, of whatever kind is needed.
+    /// Makes a new id of any kind.
     pub fn new_id<Id: From<Uuid>>(&self) -> Id {
         self.env.uuid().into()
     }
@@ -268,8 +276,8 @@ impl std::ops::DerefMut for WriteTx {
 }
 
 impl Db {
-    /// Opens the pool. It connects when it is first used, so that a server can start while its database is away. `feed` has the
-    /// subscribers of all changes.
+    /// Makes the pool. It connects only when it is first used, so that a server can start while its database is away.
+    /// `feed` calls the subscribers of all changes.
     pub fn new(
         target: Target,
         options: DbOptions,
@@ -343,14 +351,15 @@ impl Db {
         let begin = tx.conn().begin(access, compared(tenant), deadline, pooler);
         let begun = match pooler {
             Pooler::None => begin.await.map_err(unavailable),
-            // The pooler has turns of its own, and gives one of the database's connections only now.
+            // The pooler has a queue of its own, and lends out a session of the database only now. The time limit
+            // covers this wait too.
             Pooler::Transaction => match timeout_at(until, begin).await {
                 Ok(begun) => begun.map_err(unavailable),
                 Err(late) => Err(unavailable(late)),
             },
         };
         if let Err(error) = begun {
-            // Whatever is wrong with it, the next request gets another one.
+            // Whatever went wrong, the connection is marked as broken, so that the next request gets another one.
             AnyTransactions::transaction_manager_status_mut(tx.conn()).set_in_error();
             tx.leased = None;
             return Err(error);
@@ -366,7 +375,8 @@ impl Db {
         self.read_at(Cost::Ordinary, scope, work).await
     }
 
-    /// As [`Db::read`], at the given cost. `SlowStatement` if a statement took longer than its deadline.
+    /// As [`Db::read`], but at the given cost. Fails with `SlowStatement` if a statement takes longer than its
+    /// deadline.
     pub async fn read_at<R, F>(&self, cost: Cost, scope: &impl LeaseScope, work: F) -> Result<R>
     where
         for<'tx> F: AsyncFnOnce(&'tx mut ReadTx) -> Result<R> + AsyncFunc<&'tx mut ReadTx, Result<R>, Fut: Send>,
@@ -375,14 +385,14 @@ impl Db {
         if cost != Cost::Ordinary
             && let Err(error) = tx.find_folding().await
         {
-            return tx.end(Err(error)).await; // a search would not know what to ask
+            return tx.end(Err(error)).await; // a search needs the folding
         }
         let guard = tx.guard();
         let result = guard.around(work(&mut tx)).await;
         tx.end(result).await
     }
 
-    /// Runs `work` as one change to the tenant's rows: all of it or, on an error, nothing.
+    /// Runs `work` as one transaction that changes the tenant's rows. If `work` fails, nothing is changed.
     pub async fn write<R, F>(&self, scope: &impl ChangeScope, work: F) -> Result<R>
     where
         for<'tx> F: AsyncFnOnce(&'tx mut WriteTx) -> Result<Audited<R>>
@@ -402,7 +412,7 @@ impl Db {
     }
 }
 
-/// bb8 hides why it can't connect behind its time-out.
+/// Logs why the pool can't connect, because bb8 itself reports only that its timeout is over.
 #[derive(Debug, Clone, Copy)]
 struct LogErrors;
 

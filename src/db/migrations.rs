@@ -1,4 +1,4 @@
-//! Migrations: embedded in the binary, run by one server at a time.
+//! Migrations. They are embedded in the binary, and only one server runs them at a time.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::connect::{Target, establish};
 use super::scope::System;
@@ -20,7 +20,7 @@ const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 const MYSQL: EmbeddedMigrations = embed_migrations!("migrations/mysql");
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
-/// One step of the schema, and whether this database has it.
+/// One migration, and whether it is applied to this database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     pub name: String,
@@ -39,7 +39,7 @@ pub async fn up(target: &Target) -> anyhow::Result<Vec<Step>> {
     run(target, Task::Up).await
 }
 
-/// Takes the newest step back, with all the data that it held.
+/// Reverts the newest migration. All data in the tables and columns that it added is lost.
 pub async fn down(target: &Target) -> anyhow::Result<Vec<Step>> {
     run(target, Task::Down).await
 }
@@ -48,11 +48,11 @@ pub async fn status(target: &Target) -> anyhow::Result<Vec<Step>> {
     run(target, Task::Status).await
 }
 
-/// Does the task, then says which steps there are. A lock of the database keeps other servers out meanwhile; it goes
+/// Runs the task and returns all migrations. A lock in the database keeps other servers out meanwhile. The lock ends
 /// with the transaction or the connection, so that a killed server leaves none behind.
 async fn run(target: &Target, task: Task) -> anyhow::Result<Vec<Step>> {
-    // PostgreSQL's session is treated as a borrowed one, whatever `database.pooler` says: a pooler that nobody has told us of
-    // would hand the settings below on to other clients.
+    // The session of PostgreSQL is treated as borrowed from a pooler, whatever `database.pooler` says. A pooler that is
+    // not configured there would otherwise pass the settings below on to other clients.
     let target = target.clone().behind(Pooler::Transaction);
     match establish(&target).await.with_context(|| format!("{} can't be reached", target.kind()))? {
         AnyConnection::Pg(conn) => in_one_transaction(conn, task).await,
@@ -69,12 +69,12 @@ async fn run(target: &Target, task: Task) -> anyhow::Result<Vec<Step>> {
     }
 }
 
-/// PostgreSQL's changes to the schema are part of a transaction like any others: the whole task is one, and so all of it
-/// happens or nothing. The lock and the settings end with it.
+/// Runs the whole task as one transaction, so that all of it happens or nothing. PostgreSQL allows changes to the
+/// schema in a transaction. The lock and the settings end with it.
 async fn in_one_transaction(mut conn: AsyncPgConnection, task: Task) -> anyhow::Result<Vec<Step>> {
-    // What others have migrated is to be seen once the lock is ours.
+    // Once the lock is taken, the migrations that other servers have applied meanwhile must be visible.
     let mode = "ISOLATION LEVEL READ COMMITTED READ WRITE";
-    // The time-out goes first: another server's migrations may keep the lock for longer.
+    // The timeout is turned off first, because another server's migrations may keep the lock for longer.
     let settings =
         "SET LOCAL statement_timeout = 0; SET LOCAL app.system = 'on'; SELECT pg_advisory_xact_lock(20261121)";
     pooler::begin(&mut conn, mode, settings).await?;
@@ -90,19 +90,20 @@ async fn in_one_transaction(mut conn: AsyncPgConnection, task: Task) -> anyhow::
             Ok(steps)
         }
         Err(error) => {
-            let _ = pooler::rollback(&mut conn).await; // if that fails, the connection is gone, and the transaction with it
+            let _ = pooler::rollback(&mut conn).await; // if it fails, the connection and the transaction are lost
             Err(error)
         }
     }
 }
 
-/// SQLite has no lock that outlives a transaction: the whole task is one, and so all of it happens or nothing.
+/// Runs the whole task as one transaction, because SQLite has no lock that outlives a transaction. So all of it happens
+/// or nothing.
 fn under_file_lock<R>(
     conn: &mut diesel::SqliteConnection,
     work: impl FnOnce(&mut diesel::SqliteConnection) -> anyhow::Result<R>,
 ) -> anyhow::Result<R> {
-    // A table is rebuilt by dropping it, which must not take the rows that refer to it along; within a transaction the
-    // pragma has no effect, so it stands before it, and the connection is not used for anything else.
+    // A migration rebuilds a table by dropping it, which must not delete the rows that refer to it. Within a
+    // transaction the pragma has no effect, so it comes before. The connection is not used for anything else.
     conn.batch_execute("PRAGMA foreign_keys = OFF")?;
     let done = |conn: &mut diesel::SqliteConnection| {
         let result = work(conn)?;
@@ -134,19 +135,19 @@ diesel::table! {
 }
 
 impl Db {
-    /// Whether the database has every step that this binary knows.
+    /// Whether every migration that this binary knows is applied to the database.
     pub async fn is_migrated(&self) -> Result<bool> {
         let applied = __diesel_schema_migrations::table.select(__diesel_schema_migrations::version);
         let query = async |tx: &mut ReadTx| Ok(super::RunQueryDsl::load(applied, tx).await?);
         let applied: Vec<String> = match self.read(&System::probe(), query).await {
             Err(Error::Internal(cause)) => {
-                // The database answers, but not to this: nobody has made the table yet.
+                // The database answers, but refuses this query: the table of migrations does not exist yet.
                 tracing::warn!(error = ?cause, "The migrations can't be read");
                 return Ok(false);
             }
             applied => applied?,
         };
-        // The three databases have the same steps; a test holds them to it.
+        // The three databases have the same migrations, which a test checks.
         let known = MigrationSource::<Sqlite>::migrations(&SQLITE).map_err(|error| Error::Internal(failed(error)))?;
         Ok(known.iter().all(|step| applied.contains(&step.name().version().to_string())))
     }

@@ -1,11 +1,12 @@
 //! One connection type over three databases, and the leases that bind it to a tenant.
 //!
-//! A lease is one transaction. It comes from a [`Scope`], which knows the tenant whose rows it may touch, or from the [`System`], and
-//! is given back when the work is over: `db.read(&caller, async |tx| queries::find(tx, id).await)`. Never take a second lease while
-//! holding one.
+//! A lease is one transaction. It is taken for a [`Scope`], which knows the tenant with the rows that it may touch, or
+//! for the [`System`]. It ends with the work that it is taken for:
+//! `db.read(&caller, async |tx| queries::find(tx, id).await)`. Never take a second lease while holding one.
 //!
-//! Queries take the lease itself: `query.load(tx)`. A slice changes rows by [`WriteTx::changed`], which writes the audit row and
-//! tells the subscribers of the [`Feed`]; what is no change of its own is run by [`WriteTx::execute_unaudited`], with the reason.
+//! Queries run on the lease: `query.load(tx)`. A slice changes rows with [`WriteTx::changed`], which also writes the
+//! audit row and calls the subscribers of the [`Feed`]. A statement that is not a change of its own is run by
+//! [`WriteTx::execute_unaudited`], with the reason.
 pub mod any;
 pub mod api_keys;
 pub mod audit;

@@ -1,4 +1,4 @@
-//! Tokens that are mailed to somebody and are good for one use.
+//! Tokens that are mailed to users and can be used once.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::sql::for_update;
 use super::types::{Instant, TenantId, TokenId, UserId};
@@ -35,10 +35,10 @@ impl Purpose {
     }
 }
 
-/// So often at most a mail of one purpose goes to one person.
+/// The shortest time between two mails of one purpose to the same user.
 const PAUSE: Duration = Duration::minutes(1);
 
-/// A letter to somebody, with a token in it.
+/// A new token, with the address and the name of the user to whom it is to be mailed.
 pub struct Issued {
     pub token: OpaqueToken,
     pub email: String,
@@ -52,7 +52,7 @@ pub struct Redeemed {
     pub email: String,
 }
 
-/// The person to whom such a mail goes.
+/// The user to whom a token is mailed.
 pub struct Recipient {
     pub email: String,
     pub name: String,
@@ -60,8 +60,8 @@ pub struct Recipient {
     pub is_verified: bool,
 }
 
-/// The user, if such a mail is to be sent to them. None if they had one just now, unless it is to be sent `at_once`: the mail just
-/// now may never have arrived.
+/// Returns the user if a token of this purpose may be mailed to them now. Returns `None` if the last such mail was sent
+/// less than [`PAUSE`] ago, unless `at_once` is set: the last mail may never have arrived.
 async fn recipient(tx: &mut ReadTx, user: UserId, purpose: Purpose, at_once: bool) -> Result<Option<Recipient>> {
     let (tenant, now) = (tx.tenant(), tx.now());
     let row = users::table
@@ -81,7 +81,7 @@ async fn recipient(tx: &mut ReadTx, user: UserId, purpose: Purpose, at_once: boo
 }
 
 impl Db {
-    /// The recipient that a user's token of this purpose would go to.
+    /// Returns the recipient of the token that [`Self::issue_token`] would make.
     pub async fn token_recipient(
         &self,
         tenant: TenantId,
@@ -93,7 +93,7 @@ impl Db {
         self.read(&System::in_turns_of(tenant), find).await
     }
 
-    /// Makes a user's token of this purpose, in the place of an earlier one.
+    /// Makes a token of this purpose for a user. It replaces an earlier one. Returns `None` if no mail may be sent now.
     pub async fn issue_token(
         &self,
         tenant: TenantId,
@@ -120,18 +120,18 @@ impl Db {
                 tokens::expires_at.eq(Instant::from(now.0 + purpose.lifetime())),
             );
             diesel::insert_into(tokens::table).values(row).execute(tx).await?;
-            Ok(Audited::without_row(Some(Issued { token, email, name }))) // its use is what changes something
+            Ok(Audited::without_row(Some(Issued { token, email, name }))) // only its use is a change
         };
         self.write(&System::in_turns_of(tenant), issue).await
     }
 }
 
-/// The answer to a bad token, whatever is bad about it.
+/// The error for a token that can't be used. It does not reveal the reason.
 pub fn invalid() -> Error {
     Error::unprocessable("token", "is not valid, was used, or has expired")
 }
 
-/// The user and the address that a token is for, while it is good: 422 otherwise.
+/// Finds the user and the address of a valid token. Fails with 422 if the token is not valid.
 pub async fn find_token(tx: &mut ReadTx, token: &OpaqueToken, purpose: Purpose) -> Result<Redeemed> {
     type Row = (Vec<u8>, UserId, String);
     let (tenant, now) = (tx.tenant(), tx.now());
@@ -145,16 +145,16 @@ pub async fn find_token(tx: &mut ReadTx, token: &OpaqueToken, purpose: Purpose) 
 }
 
 impl WriteTx {
-    /// Locks a user's row. Whatever changes a user, their password or their tokens does so first, so that two such changes come one
-    /// after the other and neither waits for what the other holds.
+    /// Locks a user's row. Every change to a user, their password or their tokens begins with such a lock, so that
+    /// two such changes run one after the other and can't deadlock.
     async fn lock_user(&mut self, id: UserId) -> Result<()> {
         let user = users::table.filter(users::tenant_id.eq(self.tenant()).and(users::id.eq(id)));
         let _: Option<UserId> = for_update(user.select(users::id)).get_result(self).await.optional()?;
         Ok(())
     }
 
-    /// What was mailed to a user before is good for nothing any more: it asks for what was done since, or another address
-    /// has it.
+    /// Deletes the user's tokens of these purposes, so that earlier mails no longer work: what they ask for has been
+    /// done since, or they went to a former address.
     pub async fn void_tokens(&mut self, user: UserId, purposes: &[Purpose]) -> Result<()> {
         for purpose in purposes {
             let of_user = tokens::tenant_id.eq(self.tenant()).and(tokens::user_id.eq(user));
@@ -164,7 +164,7 @@ impl WriteTx {
         Ok(())
     }
 
-    /// The user's address is stored in another form now: their tokens are for that one.
+    /// Moves the user's tokens to the form in which the address is stored now, so that they stay valid.
     pub async fn readdress_tokens(&mut self, user: UserId, former: &str, now: &str) -> Result<()> {
         let of_user = tokens::tenant_id.eq(self.tenant()).and(tokens::user_id.eq(user));
         let rows = tokens::table.filter(of_user).filter(tokens::email.eq(former.to_owned()));
@@ -172,7 +172,8 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Uses the actor's token up: 422 where it is not good, or was used meanwhile. Gives the address that it was mailed to.
+    /// Deletes the actor's token and returns the address to which it was mailed. Fails with 422 if the token is not
+    /// valid or was used meanwhile.
     pub async fn redeem(&mut self, token: &OpaqueToken, purpose: Purpose) -> Result<String> {
         self.lock_user(self.actor()).await?; // the second of two requests waits here
         let Redeemed { user, email } = find_token(self, token, purpose).await?;

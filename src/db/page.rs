@@ -1,4 +1,5 @@
-//! The rows of one page of a list: sorted by a column and then by id, after the place that a cursor names.
+//! Loads one page of a list. Its rows are sorted by a column and then by id, and come after the place that a cursor
+//! names.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::RunQueryDsl;
 use super::any::{Any, AnyConnection};
@@ -15,9 +16,10 @@ use diesel_async::methods::LoadQuery;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-/// Loads the rows of one page, one more than it shows, and counts the whole list where that is asked for:
-/// `paged!(tx, list, matching(tenant, list), Task::as_select(), (tasks::id, TaskId), { column => (key, type), … })`. Beside each
-/// column stands the type that its last value is read back into from the cursor. [`crate::db::page`] does the work.
+/// Loads the rows of one page and one row more, and counts the whole list if the client asks for a count:
+/// `paged!(tx, list, matching(tenant, list), Task::as_select(), (tasks::id, TaskId), { column => (key, type), … })`.
+/// The type beside each column is the type as which the column's last value is read from the cursor.
+/// [`crate::db::page`] does the work.
 #[macro_export]
 macro_rules! paged {
     ($tx:expr, $list:expr, $matching:expr, $select:expr, ($id:expr, $id_type:ty), {
@@ -39,8 +41,8 @@ macro_rules! paged {
 
 /// Whether a row comes after a place in the order by `key` and then by `id`.
 ///
-/// The comparison of the key alone says nothing new, but PostgreSQL starts its scan of the index there. Without it, the scan would
-/// start at the top.
+/// The first comparison, of the key alone, is redundant. But it lets PostgreSQL start its scan of the index at the
+/// place. Without it, the scan would start at the beginning of the index.
 pub struct After<K, I, V, W> {
     key: K,
     id: I,
@@ -98,7 +100,8 @@ fn compare<'b>(
     right.walk_ast(out.reborrow())
 }
 
-/// Sorts boxed rows by a column and then by id, and goes on after a place, which is the column's value and the id of a row.
+/// Sorts boxed rows by a column and then by id. If there is a place, only the rows after it are selected. A place
+/// consists of the column's value and the id of a row.
 pub fn in_order<Q, K, I, V, W>(rows: Q, key: K, id: I, descending: bool, place: Option<(V, W)>) -> Q
 where
     K: ExpressionMethods + Clone,
@@ -124,10 +127,11 @@ where
     }
 }
 
-/// Loads the rows of a page, and counts the whole list where a count is asked for. Neither statement is kept prepared: there are
-/// too many texts of them.
+/// Loads the rows of a page, and counts the whole list if there is a query for the count. Neither statement is kept
+/// prepared, because there are too many different ones.
 ///
-/// The future is boxed. The compiler can't show of one that names the types of the queries that it is `Send` for every lifetime.
+/// The future is boxed, because the compiler can't prove that a future with the types of the queries in its name is
+/// `Send` for every lifetime.
 pub fn load<R, C, T>(tx: &mut ReadTx, rows: R, count: Option<C>) -> BoxFuture<'_, Result<(Vec<T>, Option<i64>)>>
 where
     R: AsQuery,

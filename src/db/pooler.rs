@@ -1,20 +1,21 @@
-//! PostgreSQL behind a pooler that lends its sessions out for one transaction at a time (`database.pooler`), as PgBouncer
-//! does in transaction mode.
+//! Support for PostgreSQL behind a pooler (`database.pooler`) that lends a session to a client for one transaction at a
+//! time, as PgBouncer does in transaction mode.
 //!
-//! What a session keeps beyond a transaction is found by the next transaction of any client, and missed by our own next one.
-//! So nothing is kept:
+//! A session's state that outlives a transaction would be found by the next client that gets the session. Our own next
+//! transaction may get another session, and would miss that state. Therefore no state outlives a transaction:
 //!
-//! - Settings are made by `SET LOCAL`, in the message that begins the transaction, and locks are the transaction's.
-//! - Statements live and die inside their transaction. The driver prepares each under a name that it counts up in every
-//!   process (`s0`, `s1`, …), and another process's `s0` in the same session would be in its way. With its cache off, it
-//!   closes a statement as soon as it has read the rows. Beyond that, every transaction begins and ends by `DEALLOCATE ALL`,
-//!   in the messages that begin and end it anyway: at the end for a statement that was prepared but never executed, at the
-//!   beginning for what other programs have left behind.
-//! - A `Close` that the driver sends after the end of a transaction harms nobody. The pooler gives it to a session that no
-//!   transaction has at that moment, so there is no statement in it that is still needed, and PostgreSQL does not mind a
-//!   name that it does not know.
-//! - The driver also keeps, for each connection, the statements by which it looks up types that it does not know. It never
-//!   has to: the columns have types of PostgreSQL's own. A test says when that changes.
+//! - Settings are made with `SET LOCAL`, in the message that begins the transaction. Locks belong to the transaction,
+//!   not to the session.
+//! - Prepared statements exist only within their transaction. In every process, the driver names them by a counter
+//!   (`s0`, `s1`, …), so another process's `s0` in the same session would collide with ours. With its cache off, the
+//!   driver closes a statement as soon as it has read the rows. In addition, `DEALLOCATE ALL` is part of the messages
+//!   that begin and end every transaction. At the end it removes statements that were prepared but never executed, and
+//!   at the beginning it removes what other programs have left behind.
+//! - A `Close` that the driver sends after the end of a transaction does no harm. The pooler passes it to a session
+//!   that no transaction uses at that moment, so that session has no statement that is still needed. PostgreSQL ignores
+//!   a name that it does not know.
+//! - For each connection, the driver also keeps the statements with which it looks up unknown types. It never looks any
+//!   up, because all columns have built-in types of PostgreSQL. A test fails if that changes.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 mod cancel;
 
@@ -32,8 +33,8 @@ use std::pin::pin;
 use tokio_postgres::tls::TlsStream;
 use tokio_postgres::{Client, Connection, Socket};
 
-/// Wraps a new connection. diesel-async sets the time zone and the encoding of every session, by prepared statements, and
-/// offers no way around that: it does so in a transaction, which is rolled back.
+/// Wraps a new connection. diesel-async always sets the time zone and the encoding of a session with prepared
+/// statements. Here it does so within a transaction that is rolled back, so that nothing stays in the session.
 pub(super) async fn wrap<T>(client: Client, mut line: Connection<Socket, T>) -> ConnectionResult<AsyncPgConnection>
 where
     T: TlsStream + Unpin + Send + 'static,
@@ -51,9 +52,10 @@ where
     Ok(conn)
 }
 
-/// Begins a transaction in this mode, with these settings, which are `SET LOCAL`.
+/// Begins a transaction with this mode and these settings. The effects of `settings` must end with the transaction, as
+/// those of `SET LOCAL` do.
 pub(super) async fn begin(conn: &mut AsyncPgConnection, mode: &str, settings: &str) -> QueryResult<()> {
-    // Of all that other programs may have left in the session, `app.system` would open every tenant's rows.
+    // Another program may have left `app.system` on in the session, which would make every tenant's rows visible.
     let sql = format!(
         "BEGIN {mode}; DEALLOCATE ALL; SET LOCAL app.system = 'off'; SET LOCAL TIME ZONE 'UTC'; \
          SET LOCAL idle_in_transaction_session_timeout = '{IDLE_TIMEOUT}'; {settings}"
@@ -69,18 +71,20 @@ pub(super) async fn rollback(conn: &mut AsyncPgConnection) -> QueryResult<()> {
     end_by(conn, ROLLBACK).await
 }
 
-// The pooler takes the session back when the whole message is through. `DEALLOCATE ALL` comes second, because a transaction
-// that has failed takes nothing but its end.
+// The pooler takes the session back only after the whole message. `DEALLOCATE ALL` comes second, because a transaction
+// that has failed accepts no command but its end.
 const COMMIT: &str = "COMMIT; DEALLOCATE ALL";
 const ROLLBACK: &str = "ROLLBACK; DEALLOCATE ALL";
 
-/// diesel-async takes SQL of ours for the beginning of a transaction, but not for its end.
+/// Ends the transaction with this SQL. diesel-async accepts custom SQL for the beginning of a transaction, but not for
+/// its end.
 async fn end_by(conn: &mut AsyncPgConnection, sql: &str) -> QueryResult<()> {
     let status = AnsiTransactionManager::transaction_manager_status_mut(conn);
     if status.transaction_depth()?.is_none() {
         return Err(Error::NotInTransaction);
     }
-    // If this future is dropped in the middle, or the line breaks, nobody can say how it ended: the connection is not used again.
+    // If this future is dropped or the connection breaks, nobody knows how the transaction ended. The connection then
+    // stays marked as broken and is not used again.
     status.set_in_error();
     let ended = conn.batch_execute(sql).await;
     let is_lost = matches!(
@@ -88,7 +92,7 @@ async fn end_by(conn: &mut AsyncPgConnection, sql: &str) -> QueryResult<()> {
         Err(Error::DatabaseError(DatabaseErrorKind::UnableToSendCommand | DatabaseErrorKind::ClosedConnection, _))
     );
     if !is_lost {
-        // A commit that PostgreSQL refuses has ended the transaction as well.
+        // The transaction has ended, even if PostgreSQL refused the commit.
         *AnsiTransactionManager::transaction_manager_status_mut(conn) = Default::default();
     }
     ended

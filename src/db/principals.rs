@@ -1,4 +1,5 @@
-//! What a user is at this moment: looked up at each request, as tokens may be older.
+//! The role, state and limits of a user as of now. They are looked up at each request, because the token of a request
+//! may be older than their last change.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::roles::{Role, UserKind};
 use super::types::{Instant, SessionId, TenantId, UserId};
@@ -12,11 +13,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Principal {
     pub role: Role,
-    /// Operates the server.
+    /// Whether the user operates the server.
     pub is_superuser: bool,
     /// Sessions of an earlier epoch are over.
     pub epoch: i64,
-    /// The user's own limit; it only lowers the tenant's.
+    /// The user's own limit. It can only lower the limit of the tenant.
     pub requests_per_hour: Option<u32>,
     pub user_requests_per_hour: Option<u32>,
     pub api_key_requests_per_hour: Option<u32>,
@@ -59,13 +60,14 @@ impl From<Row> for Principal {
 }
 
 impl Principal {
-    /// What is left of it by a key of this role: nothing more, whatever its service account was made since.
+    /// Limits the role to that of an API key. The key gets no further rights if the role of its service account was
+    /// raised since.
     pub(super) fn at_most(self, of_key: Role) -> Self {
         Self { role: self.role.min(of_key), ..self }
     }
 }
 
-/// The user, if they and their tenant are to be served.
+/// Selects the user, unless the user is disabled or deleted, or the tenant is suspended or deleted.
 #[diesel::dsl::auto_type(no_type_alias)]
 pub(super) fn serveable(tenant: TenantId, user: UserId) -> _ {
     users::table
@@ -78,8 +80,9 @@ pub(super) fn serveable(tenant: TenantId, user: UserId) -> _ {
         .filter(tenants::deleted_at.is_null())
 }
 
-/// Whether a key is good, if its secret is: it has not expired, its service account may act, and the person who made it may
-/// act too, in no role below the key's. Earlier versions let keys make keys: those outlived both, and are good no more.
+/// Whether a key is valid if its secret is right. It must not have expired, and its service account must be active. The
+/// person who made it must be active too, and have at least the role of the key. In earlier versions, keys could make
+/// keys. Those outlived the first key and its maker, and are no longer valid, because no person made them.
 #[diesel::dsl::auto_type]
 pub fn is_good_key(now: Instant) -> _ {
     let account = users::table
@@ -98,7 +101,7 @@ pub fn is_good_key(now: Instant) -> _ {
     is_in_time.and(diesel::dsl::exists(account)).and(diesel::dsl::exists(maker))
 }
 
-/// The tenant's keys that are good.
+/// The tenant's valid keys.
 #[diesel::dsl::auto_type(no_type_alias)]
 pub(super) fn good_keys(tenant: TenantId, now: Instant) -> _ {
     let good: is_good_key = is_good_key(now);
@@ -106,7 +109,8 @@ pub(super) fn good_keys(tenant: TenantId, now: Instant) -> _ {
 }
 
 impl ReadTx {
-    /// The principal of a user who may be served. A service account has at most the rights of its key, while the key is valid.
+    /// The principal of a user who may be served, and `None` for others. A service account has at most the rights of
+    /// its key, and only while the key is valid.
     pub async fn principal_of(&mut self, user: UserId) -> Result<Option<Principal>> {
         let (tenant, now) = (self.tenant(), self.now());
         let row = serveable(tenant, user).select((users::kind, columns()));
@@ -124,7 +128,7 @@ impl ReadTx {
     }
 }
 
-/// What has become of an account since a request was let in.
+/// The state of an account, which may have changed after the request was authenticated.
 #[derive(Debug, Clone, Copy)]
 pub struct AccountState {
     /// Whether the user has proved that their address is theirs.
@@ -134,7 +138,7 @@ pub struct AccountState {
 }
 
 impl ReadTx {
-    /// The state of an account in this transaction; none where it was removed.
+    /// The state of an account in this transaction. `None` if the account was removed.
     pub async fn account_of(&mut self, user: UserId) -> Result<Option<AccountState>> {
         let row = users::table.filter(users::tenant_id.eq(self.tenant()).and(users::id.eq(user)));
         let row = row.filter(users::deleted_at.is_null()).select((users::email_verified, users::session_epoch));
@@ -143,17 +147,17 @@ impl ReadTx {
     }
 }
 
-/// What a password of a user is checked by.
+/// The stored hash of a user's password, and the user's address.
 pub struct StoredPassword {
     pub email: String,
     /// Whether the user has proved that the address is theirs.
     pub is_verified: bool,
-    /// None for a service account.
+    /// `None` for a service account.
     pub hash: Option<String>,
 }
 
 impl ReadTx {
-    /// What a password is checked by. None where there is no such user.
+    /// The stored password of a user. `None` if there is no such user.
     pub async fn stored_password(&mut self, user: UserId) -> Result<Option<StoredPassword>> {
         type PasswordRow = (String, bool, Option<String>);
         let row = users::table.filter(users::tenant_id.eq(self.tenant()).and(users::id.eq(user)));
@@ -170,7 +174,8 @@ impl Db {
         self.read(scope, async |tx: &mut ReadTx| tx.principal_of(user).await).await
     }
 
-    /// The same, for the user of a session that is in the database and goes on.
+    /// As [`Self::principal`], but `None` if this session of the user has ended or expired. The session must be one
+    /// that is kept in the database.
     pub async fn principal_of_session(
         &self,
         scope: &(impl WriteScope + Sync),

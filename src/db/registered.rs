@@ -1,8 +1,9 @@
-//! Which ids belong to a kind of record that the registry knows.
+//! Marks the ids of records of the kinds that are in the registry.
 use super::audit::Subject;
 
-/// An id of a kind that the registry (`resources::records`) names. What follows a change is decided by kind, so that a change to
-/// a record of a kind that is not registered must not compile: whatever takes changes asks for this trait.
+/// The id of a record of a kind that is in the registry (`resources::records`). What follows from a change depends on
+/// the kind of the record. Everything that makes changes requires this trait, so that a change to a record of an
+/// unregistered kind does not compile.
 ///
 /// ```
 /// use bizcenter::db::{Registered, types::TaskId};
@@ -11,7 +12,7 @@ use super::audit::Subject;
 /// change(TaskId::from(uuid::Uuid::nil()));
 /// ```
 ///
-/// Tokens that were mailed are no records:
+/// Mailed tokens are not records:
 ///
 /// ```compile_fail,E0277
 /// use bizcenter::db::{Registered, types::TokenId};
@@ -20,7 +21,7 @@ use super::audit::Subject;
 /// change(TokenId::from(uuid::Uuid::nil()));
 /// ```
 ///
-/// Only the macro of the registry implements it; a test reads the sources for other implementations.
+/// Only the macro of the registry implements this trait. A test searches the sources for other implementations.
 #[diagnostic::on_unimplemented(
     message = "records with the id `{Self}` are not registered",
     label = "name its record in `records!`, src/resources/records.rs",
@@ -31,7 +32,7 @@ pub trait Registered: Subject {
     const TOKEN: Token;
 }
 
-/// What an implementation of [`Registered`] has to show.
+/// The value that an implementation of [`Registered`] must give. The registry's macro makes it.
 #[derive(Debug, Clone, Copy)]
 pub struct Token(());
 

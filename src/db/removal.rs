@@ -1,4 +1,5 @@
-//! Rows that have had their time: those of a deleted tenant, expired keys and tokens, sessions that are over.
+//! Removes rows that are no longer needed: those of a deleted tenant, expired idempotency keys, tokens and invitations,
+//! and sessions that are over.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::failures::Failures;
 use super::jobs::{Job, JobContext};
@@ -15,7 +16,8 @@ use chrono::Duration;
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// How many rows are removed in one transaction, so that none holds its locks for long.
+/// How many rows are removed in one transaction. The number is limited, so that no transaction holds its locks for
+/// long.
 const BATCH: i64 = 1000;
 
 /// Removes what has expired, in all tenants.
@@ -31,10 +33,11 @@ impl Job for RemoveExpired {
     }
 }
 
-/// The tables whose rows go before all others: without its data keys, what a tenant encrypted is lost.
+/// The tables from which rows are removed first. Without its data keys, nothing that a tenant encrypted can be read any
+/// more.
 const FIRST: [&str; 2] = ["data_keys", "data_key_heads"];
 
-/// All tables whose rows go with their tenant, each before those that it refers to.
+/// All tables with rows that are removed with their tenant. Each table comes before those that it refers to.
 fn in_order_of_removal() -> Vec<&'static Table> {
     let mut left: Vec<_> = TABLES.iter().filter(|table| table.goes_with_its_tenant()).collect();
     left.sort_by_key(|table| FIRST.iter().position(|first| *first == table.name).unwrap_or(FIRST.len()));
@@ -48,8 +51,10 @@ fn in_order_of_removal() -> Vec<&'static Table> {
     order
 }
 
-/// Removes some of the tenant's rows of a table, in the order of their ids: neither `DELETE … LIMIT` nor a limit within `IN` is
-/// known to all three databases. Says how many; none where none is left. A table without an id has few rows of a tenant, which go at once.
+/// Removes one batch of the tenant's rows from a table, in the order of their ids. The batch ends at an id that is
+/// selected first, because not all three databases support `DELETE … LIMIT` or a limit within `IN`. Returns how many
+/// rows were removed, and 0 if none is left. A table without an id column has few rows of a tenant: these are removed
+/// at once, and the result is 0.
 async fn remove_some(tx: &mut WriteTx, table: &'static Table) -> Result<Audited<usize>> {
     let tenant = tx.tenant().0;
     let of_tenant = |statement: TableStatement| {
@@ -57,22 +62,22 @@ async fn remove_some(tx: &mut WriteTx, table: &'static Table) -> Result<Audited<
     };
     let Some(id) = table.id_column() else {
         of_tenant(TableStatement::new()).execute(tx).await?;
-        return Ok(Audited::without_row(0)); // the deletion has its row
+        return Ok(Audited::without_row(0)); // the deletion has its audit row
     };
     let next = TableStatement::<Uid>::new().sql("SELECT ").name(id).sql(" FROM ").name(table.name);
     let next = next.sql(" WHERE tenant_id = ").id(tenant).sql(" ORDER BY ").name(id).sql(format!(" LIMIT {BATCH}"));
     let next: Vec<AnyId> = next.load(tx).await?;
     let Some(AnyId(last)) = next.last() else { return Ok(Audited::without_row(0)) };
     let batch = of_tenant(TableStatement::new()).sql(" AND ").name(id).sql(" <= ").id(*last);
-    Ok(Audited::without_row(batch.execute(tx).await?)) // the deletion has its row
+    Ok(Audited::without_row(batch.execute(tx).await?)) // the deletion has its audit row
 }
 
-/// Removes those of a tenant's rows of a table that a condition finds.
+/// Removes the tenant's rows of a table for which a condition holds.
 macro_rules! remove {
     ($db:expr, $tenant:expr, $table:ident, $condition:expr) => {
         $db.removing($tenant, async |tx: &mut WriteTx| {
             let rows = $table::table.filter($table::tenant_id.eq(tx.tenant())).filter($condition);
-            Ok(Audited::without_row(diesel::delete(rows).execute(tx).await?)) // nobody would look for it
+            Ok(Audited::without_row(diesel::delete(rows).execute(tx).await?)) // expired rows need no audit row
         })
         .await?
     };
@@ -87,7 +92,7 @@ impl Db {
         self.write(&System::of(tenant), work).await
     }
 
-    /// Removes what a deleted tenant left. A tenant that was not deleted stays.
+    /// Removes a deleted tenant and the rows that belong to it. Does nothing if the tenant is not deleted.
     pub async fn remove_tenant(&self, tenant: TenantId) -> Result<()> {
         let is_deleted = async |tx: &mut super::ReadTx| {
             let row = tenants::table.filter(tenants::id.eq(tx.tenant())).filter(tenants::deleted_at.is_not_null());
@@ -101,14 +106,15 @@ impl Db {
         }
         self.removing(tenant, async |tx: &mut WriteTx| {
             let row = tenants::table.filter(tenants::id.eq(tx.tenant())).filter(tenants::deleted_at.is_not_null());
-            Ok(Audited::without_row(diesel::delete(row).execute(tx).await?)) // the deletion has its row
+            Ok(Audited::without_row(diesel::delete(row).execute(tx).await?)) // the deletion has its audit row
         })
         .await?;
         tracing::info!(tenant.id = %tenant, "The rows of a deleted tenant are gone");
         Ok(())
     }
 
-    /// The next users of a tenant that was deleted, in the order of their ids; of another one none.
+    /// The next batch of users of a deleted tenant, in the order of their ids. It is empty if the tenant is not
+    /// deleted.
     pub async fn users_of_deleted(&self, tenant: TenantId, after: UserId) -> Result<Vec<UserId>> {
         let next = async |tx: &mut super::ReadTx| {
             let of_deleted = users::table
@@ -139,7 +145,7 @@ impl Db {
         failures.end()
     }
 
-    /// All tenants that there are.
+    /// The ids of all tenants, including deleted ones.
     pub async fn tenants(&self) -> Result<Vec<TenantId>> {
         let ids = async |tx: &mut super::ReadTx| Ok(tenants::table.select(tenants::id).load(tx).await?);
         self.read(&System::without_tenant(), ids).await
@@ -163,7 +169,7 @@ mod tests {
                 assert!(!refers || stays(other.name) || place(table.name) < place(other.name), "{}", table.name);
             }
         }
-        // A row that is sealed while the others are removed would begin a new chain.
+        // If the head were removed first, an audit row that is sealed meanwhile would begin a new chain.
         assert!(place("audit_logs") < place("audit_heads"));
     }
 

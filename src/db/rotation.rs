@@ -1,5 +1,6 @@
-//! Rotation of keys: what the master key encrypted is encrypted anew under the active one, and on demand the tenants' values
-//! under new data keys, while the servers run. Everything here may be stopped at any point and begun again.
+//! Rotation of keys, while the servers run. What an earlier master key has encrypted is encrypted anew under the active
+//! one. On demand, the tenants' values are also encrypted anew under new data keys. Each step may be interrupted at any
+//! point and started again.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::audit_chain::CheckpointKey;
 use super::scope::System;
@@ -13,28 +14,29 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Nullable};
 use uuid::Uuid;
 
-/// How many values are sealed anew in one transaction, so that none holds its locks for long.
+/// How many values are sealed anew in one transaction. The number is small, so that no transaction holds its locks for
+/// long.
 const BATCH: i64 = 200;
 
-/// What a rotation did in one tenant.
+/// The result of a rotation in one tenant.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Rotated {
-    /// Data keys that were wrapped anew.
+    /// How many data keys were wrapped anew.
     pub wrapped: usize,
-    /// Stored answers that were sealed anew.
+    /// How many stored answers were sealed anew.
     pub answers: usize,
 }
 
-/// How many values of a column the lease's tenant has.
+/// Counts the values that the lease's tenant has in a column.
 async fn count(tx: &mut ReadTx, SealedColumn { table, column }: SealedColumn) -> Result<i64> {
     let count = TableStatement::<BigInt>::new().sql("SELECT count(*) FROM ").name(table);
     let count = count.sql(" WHERE tenant_id = ").id(tx.tenant().0).sql(" AND ").name(column).sql(" IS NOT NULL");
     Ok(count.get_result(tx).await?)
 }
 
-/// Seals the next values of a column by the tenant's present data key, those that another one has sealed: gives the last id that
-/// was looked at, and how many were. Ids are read without a lock and rows then locked one by one, before the keys, in the order
-/// in which a change to a row locks them: no two wait for each other.
+/// Looks at the next batch of values in a column, and seals those anew that were not sealed with the tenant's current
+/// data key. Returns the last id of the batch and its size. The ids are read without a lock. The rows are then locked
+/// one by one, before the keys. A change to a row locks in the same order, so the two can't deadlock.
 async fn seal_anew(tx: &mut WriteTx, of: SealedColumn, after: AnyId) -> Result<Audited<(Option<AnyId>, usize)>> {
     let (SealedColumn { table, column }, tenant) = (of, tx.tenant().0);
     let ids = TableStatement::<Uid>::new().sql("SELECT id FROM ").name(table).sql(" WHERE tenant_id = ").id(tenant);
@@ -61,11 +63,12 @@ async fn seal_anew(tx: &mut WriteTx, of: SealedColumn, after: AnyId) -> Result<A
             TableStatement::<()>::new().sql("UPDATE ").name(table).sql(" SET ").name(column).sql(" = ").sealed(anew);
         update.sql(" WHERE tenant_id = ").id(tenant).sql(" AND id = ").id(id.0).execute(tx).await?;
     }
-    Ok(Audited::without_row((ids.last().copied(), ids.len()))) // the same values
+    Ok(Audited::without_row((ids.last().copied(), ids.len()))) // the values stay the same
 }
 
 impl Db {
-    /// Encrypts a tenant's data keys, stored answers and checkpoint under the active master key.
+    /// Encrypts a tenant's data keys and stored answers under the active master key, and signs its checkpoint anew with
+    /// the active key.
     pub async fn rotate_tenant(&self, tenant: TenantId, key: &CheckpointKey) -> Result<Rotated> {
         let wrapped = self.write(&System::of(tenant), async |tx: &mut WriteTx| tx.wrap_anew().await).await?;
         self.sign_anew(tenant, key).await?;
@@ -84,9 +87,10 @@ impl Db {
         Ok(self.read(&System::of(tenant), count_all).await?.unsigned_abs())
     }
 
-    /// Gives a tenant a new data key if the one it has was made under another master key than the active one, seals all its
-    /// values by it, and destroys the old ones. `columns` are all that hold sealed values: values in others would be lost with
-    /// the old keys. `seen` is told of values as they are gone through.
+    /// Gives a tenant a new data key if its current one was made under another master key than the active one. Then
+    /// seals all its values with the new key and destroys the old keys. `columns` must name all columns with sealed
+    /// values: values in other columns would be lost with the old keys. `seen` is called with the size of each batch of
+    /// values.
     pub async fn renew_data(
         &self,
         tenant: TenantId,
@@ -107,11 +111,12 @@ impl Db {
                 }
             }
         }
-        // A transaction that sealed by an old key had the head under lock before there was this key, so that it is over. Keys from
-        // this one on stay, also where another one has followed meanwhile: values may be sealed by each of them.
+        // A transaction that sealed with an old key had locked the head before this key existed, so it has ended by
+        // now. This key and later ones stay: if another key has followed meanwhile, each of them may have sealed
+        // values.
         let delete = async |tx: &mut WriteTx| {
             tx.forget_data_keys_before(number).await?;
-            Ok(Audited::without_row(())) // the new key has its row
+            Ok(Audited::without_row(())) // the new key has its audit row
         };
         self.write(&System::of(tenant), delete).await
     }
@@ -132,7 +137,8 @@ impl WriteTx {
         }
     }
 
-    /// The number of the present data key, if there are older ones whose values are to be sealed anew.
+    /// Makes a new data key if one is due. Returns the number of the current data key if there are older ones with
+    /// values that must be sealed anew.
     async fn renew_data_key(&mut self) -> Result<Audited<Option<i32>>> {
         let tenant = self.tenant();
         match self.succeed_data_key().await? {

@@ -1,4 +1,4 @@
-//! Whether the database's role is one that row-level security does not bind.
+//! Finds out whether row-level security applies to the role with which the server connects.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::scope::System;
 use super::{Db, ReadTx, RunQueryDsl};
@@ -7,7 +7,8 @@ use diesel::dsl::sql;
 use diesel::sql_types::Bool;
 
 impl Db {
-    /// On PostgreSQL: a superuser, or a role with BYPASSRLS, sees every tenant's rows whatever the policies say.
+    /// Whether the role is a superuser of PostgreSQL or has `BYPASSRLS`. Such a role sees every tenant's rows, whatever
+    /// the policies say. Always `false` for the other databases.
     pub async fn bypasses_row_security(&self) -> Result<bool> {
         let query = async |tx: &mut ReadTx| {
             if !tx.is_postgres() {

@@ -1,8 +1,10 @@
-//! The tables, once for all three databases: from this list follow the joins, the order in which a deleted tenant is removed,
-//! and what the tests expect of the databases. Kept by hand; tests compare it with the catalogue of each migrated database.
+//! The tables, declared once for all three databases. The joins, the order in which the rows of a deleted tenant are
+//! removed, and what the tests expect of the databases follow from this list. It is kept by hand. Tests compare it with
+//! the catalogue of each migrated database.
 //!
-//! `column -> Type => table` is a foreign key: `(tenant_id, column)` refers to `(tenant_id, id)` there. `tenant_id => tenants`
-//! stands where a table refers to its tenant itself. (Diesel's `joinable!` knows no keys of two columns: joins say `on`.)
+//! `column -> Type => table` is a foreign key: `(tenant_id, column)` refers to `(tenant_id, id)` of that table.
+//! `tenant_id => tenants` means that a table refers to its tenant directly. Diesel's `joinable!` does not support keys
+//! of two columns, so joins name the columns with `on`.
 use super::tables::{Column, Table};
 
 macro_rules! tables {

@@ -1,5 +1,5 @@
-//! Searches for text in either case, and what makes PostgreSQL fold it: by itself it folds only the letters that the
-//! database's `LC_CTYPE` knows, which with `C` are those of ASCII.
+//! Case-insensitive searches for text. By itself, PostgreSQL folds only the letters that the database's `LC_CTYPE`
+//! knows. With `C`, these are the letters of ASCII, so searches then name another collation.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::any::Any;
 use super::sql::contains;
@@ -13,34 +13,34 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Bool, Text};
 use std::sync::{Arc, OnceLock};
 
-/// The collations that know the letters of all scripts wherever they are there: the fastest first. The first comes with
-/// PostgreSQL 17, the next two with the system, the last with ICU.
+/// The collations that fold the letters of all scripts, the fastest first. Not every server has all of them: the first
+/// comes with PostgreSQL 17, the next two come with the system, and the last comes with ICU.
 const COLLATIONS: [&str; 4] = ["pg_c_utf8", "C.utf8", "C.UTF-8", "und-x-icu"];
 
 /// How the database folds case in searches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Folding {
-    /// As it does by itself.
+    /// The database folds by its own rules.
     Own,
-    /// By this collation, which costs more.
+    /// Searches name this collation, which makes them slower.
     By(&'static str),
-    /// By itself, and only ASCII: there is no collation that could do it.
+    /// The database folds by its own rules, and only ASCII. It has no collation that folds more.
     AsciiAlone,
 }
 
-/// What [`Folding`] a database needs, once it is known. A clone is the same.
+/// The [`Folding`] of a database, once it is known. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct KnownFolding(Arc<OnceLock<Folding>>);
 
 impl Db {
-    /// How the database folds case; says in the log what is unusual about it.
+    /// Finds out how the database folds case. Anything unusual is logged.
     pub async fn folding(&self) -> Result<Folding> {
         self.read(&System::probe(), async |tx: &mut ReadTx| tx.find_folding().await).await
     }
 }
 
 impl ReadTx {
-    /// What to search for with [`like`]: a text that contains this one.
+    /// Returns the pattern with which [`like`] finds texts that contain this one.
     pub fn pattern(&self, text: &str) -> Pattern {
         let collation = match self.known_folding.0.get() {
             Some(Folding::By(collation)) => Some(*collation),
@@ -49,7 +49,7 @@ impl ReadTx {
         Pattern { text: contains(text), collation }
     }
 
-    /// Asks the database the first time.
+    /// Returns the folding. Only the first call asks the database.
     pub(super) async fn find_folding(&mut self) -> Result<Folding> {
         if let Some(known) = self.known_folding.0.get() {
             return Ok(*known);
@@ -78,7 +78,7 @@ impl ReadTx {
         let is_unicode = diesel::select(sql::<Bool>("getdatabaseencoding() = 'UTF8'"));
         if !is_unicode.get_result(self).await? {
             tracing::warn!("The database's encoding is not UTF8: it can't hold the texts of all scripts");
-            return Ok(Folding::Own); // it would refuse the letters of the probe
+            return Ok(Folding::Own); // it would refuse the letters of the query below
         }
         if diesel::select(sql::<Bool>("lower('П') = 'п'")).get_result(self).await? {
             return Ok(Folding::Own);
@@ -100,14 +100,15 @@ impl ReadTx {
     }
 }
 
-/// What a search looks for: see [`ReadTx::pattern`].
+/// The pattern of a search: see [`ReadTx::pattern`].
 #[derive(Debug, Clone)]
 pub struct Pattern {
     text: String,
     collation: Option<&'static str>,
 }
 
-/// Whether a text matches a pattern, in either case. The database folds both: no two agree on all letters.
+/// Whether a text matches a pattern, regardless of case. The database folds both of them, because no two databases
+/// agree on all letters.
 pub fn like<T>(text: T, pattern: Pattern) -> Like<T>
 where
     T: Expression<SqlType = Text>,
@@ -131,7 +132,7 @@ impl<T, QS> SelectableExpression<QS> for Like<T> where T: SelectableExpression<Q
 impl<T, G> ValidGrouping<G> for Like<T> {
     type IsAggregate = is_aggregate::Never;
 }
-/// Its type does not tell the collation.
+/// The statement has no static query id, because its type does not contain the collation.
 impl<T> QueryId for Like<T> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;

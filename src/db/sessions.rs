@@ -1,4 +1,5 @@
-//! Sessions in the database: what `auth::session` decides is compared and swapped here.
+//! Sessions in the database. `auth::sessions` decides what happens to a session. The queries here write the decision
+//! only if the session has not changed meanwhile.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::sql::for_update;
 use super::types::{Instant, SessionId, TenantId, UserId};
@@ -18,24 +19,24 @@ crate::text_enum! {
     }
 }
 
-/// A device that signs in.
+/// A session that a sign-in opens.
 #[derive(Debug, Clone)]
 pub struct NewSession {
     pub id: SessionId,
     pub token_hash: [u8; 32],
     pub device_name: Option<String>,
     pub expires_at: Instant,
-    /// The password's hash that was checked.
+    /// The stored hash against which the password was checked.
     pub checked: String,
-    /// The same password's hash at another cost, to be put in its place. It changes nothing that anybody could see, so that
+    /// A hash of the same password at another cost, which replaces the stored one. Nobody can notice that change, so
     /// the sign-in's audit row is the only one.
     pub renewed: Option<String>,
 }
 
-/// What a store keeps of a session.
+/// The state of a session, as the database or Redis keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionState {
-    /// Which token is the current one; each refresh makes the next.
+    /// The number of the current token. Each refresh makes the next token.
     pub generation: i64,
     /// When the current token was made.
     pub rotated_at: Instant,
@@ -48,7 +49,7 @@ pub struct StoredSession {
     pub user: UserId,
     pub token_hash: Vec<u8>,
     pub state: SessionState,
-    /// That of its user when it was opened.
+    /// The epoch of its user to which the session belongs. The session is over once the user has a later one.
     pub epoch: i64,
 }
 
@@ -94,7 +95,7 @@ impl Db {
         }))
     }
 
-    /// Whether [`WriteTx::note_end`] was done.
+    /// Whether [`WriteTx::note_end`] has recorded the end of this session.
     pub async fn is_end_noted(&self, scope: &impl Scope, id: SessionId) -> Result<bool> {
         let query = async |tx: &mut ReadTx| {
             let one = ended_sessions::tenant_id.eq(tx.tenant()).and(ended_sessions::id.eq(id));
@@ -104,8 +105,8 @@ impl Db {
         self.read(scope, query).await
     }
 
-    /// Puts the next token in the place of generation `from`: `false` where another request was faster. Not audited:
-    /// it happens every 15 minutes and changes nothing that people see.
+    /// Replaces the token of generation `from` with the next one. Returns `false` if another request was faster or the
+    /// session has ended. This is not audited, because it happens every 15 minutes and changes nothing that people see.
     pub async fn rotate_session(&self, scope: &impl WriteScope, id: SessionId, rotation: Rotation) -> Result<bool> {
         let Rotation { from, token_hash, expires_at } = rotation;
         let swap = async |tx: &mut WriteTx| {
@@ -125,9 +126,9 @@ impl Db {
 }
 
 impl WriteTx {
-    /// Lets the actor sign in, and gives their epoch: `InvalidCredentials` where the password was changed, or the user
-    /// disabled, since it was checked. The user's row stays locked, so that a change that comes now begins a new epoch.
-    /// The audit row is written here, too, of a session that is kept elsewhere.
+    /// Opens a session for the actor and returns the actor's epoch. Fails with `InvalidCredentials` if the password was
+    /// changed or the user was disabled after the password was checked. The user's row stays locked, so that a change
+    /// that comes now begins a new epoch. A session that is kept in Redis gets only its audit row here.
     pub async fn open_session(&mut self, session: &NewSession, is_kept_here: bool) -> Result<Audited<i64>> {
         let NewSession { id, token_hash, device_name, expires_at, checked, renewed } = session;
         let user = users::table
@@ -159,7 +160,7 @@ impl WriteTx {
         Ok(self.changed(Change::of(Action::SignIn, *id), statements).await?.with(epoch))
     }
 
-    /// Ends one session of the actor: `NotFound` where there is none that is open.
+    /// Ends one session of the actor. Fails with `NotFound` if the actor has no open session with this id.
     pub async fn end_session(&mut self, id: SessionId, action: Action, reason: EndReason) -> Result<Audited<()>> {
         let (tenant, user, now) = (self.tenant(), self.actor(), self.now());
         let session = open_of(tenant, user).filter(sessions::id.eq(id));
@@ -168,8 +169,8 @@ impl WriteTx {
         self.changed(Change::of(action, id), end).await
     }
 
-    /// Notes the end of a session that is kept elsewhere, for as long as it would have gone on: `NotFound` where it is noted
-    /// already.
+    /// Records the end of a session that is kept in Redis, for as long as the session would have lasted. Fails with
+    /// `NotFound` if its end is recorded already.
     pub async fn note_end(&mut self, id: SessionId, expires_at: Instant, action: Action) -> Result<Audited<()>> {
         let row = (
             ended_sessions::tenant_id.eq(self.tenant()),
@@ -180,8 +181,8 @@ impl WriteTx {
         self.changed(Change::of(action, id), insert).await
     }
 
-    /// Begins a new epoch of a user, in which none of their sessions goes on but, where it is named, this one. Gives
-    /// the epoch.
+    /// Ends all sessions of a user by beginning a new epoch, and returns the epoch. The session `but` is moved to the
+    /// new epoch, so that it goes on.
     pub async fn end_sessions(&mut self, of: UserId, but: Option<SessionId>) -> Result<i64> {
         let tenant = self.tenant();
         let user = users::table.filter(users::tenant_id.eq(tenant).and(users::id.eq(of)));

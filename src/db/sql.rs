@@ -1,4 +1,4 @@
-//! The few pieces of SQL the databases do not share, each written once.
+//! The few pieces of SQL that differ between the databases. Each is written once.
 use super::any::Any;
 use super::types::{Day, JsonList};
 use chrono::NaiveDate;
@@ -9,12 +9,12 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId, ValuesClause};
 use diesel::sql_types::{Bool, Date, Nullable, Text};
 
 diesel::define_sql_function! {
-    /// Simple case folding; Unicode-aware on SQLite because `establish` replaces it there.
+    /// Simple case folding. It covers Unicode on SQLite too, because `establish` replaces the function there.
     fn lower(text: Text) -> Text;
 }
 
-/// A `LIKE` pattern for "contains this text", with the wildcards in it taken literally.
-/// `!` escapes, as MariaDB would need `\` doubled.
+/// A `LIKE` pattern for texts that contain this text. Wildcards in the text are taken literally. `!` is the escape
+/// character, because MariaDB would need `\` to be doubled.
 pub fn contains(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 2);
     pattern.push('%');
@@ -28,7 +28,7 @@ pub fn contains(text: &str) -> String {
     pattern
 }
 
-/// Whether a JSON list of strings holds a string.
+/// Whether a JSON list of strings contains a string.
 #[derive(Clone, Debug, QueryId)]
 pub struct HasTag<C, T> {
     list: C,
@@ -80,17 +80,19 @@ impl<C: QueryFragment<Any>, T: QueryFragment<Any>> QueryFragment<Any> for HasTag
 }
 
 diesel::define_sql_function! {
-    /// The text, or another one where there is none.
+    /// The text, or `other` if the text is null.
     #[sql_name = "coalesce"]
     fn text_or(text: Nullable<Text>, other: Text) -> Text;
 }
 
-/// Letter by letter, as the servers do it: `str::to_lowercase` looks at what follows a Σ.
+/// Converts to lower case letter by letter, as the database servers do it. `str::to_lowercase` would look at what
+/// follows a Σ.
 pub fn lowered(text: &str) -> String {
     text.chars().map(|c| c.to_lowercase().next().unwrap_or(c)).collect()
 }
 
-/// Puts the rows it finds under lock until the transaction ends. SQLite's write lease already locks the whole file.
+/// Locks the rows that a query finds until the transaction ends. On SQLite nothing is added to the query, because a
+/// lease that writes locks the whole file.
 #[derive(QueryId)]
 pub struct ForUpdate<Q>(Q, &'static str);
 
@@ -98,9 +100,10 @@ pub fn for_update<Q: diesel::query_builder::AsQuery>(query: Q) -> ForUpdate<Q::Q
     ForUpdate(query.as_query(), " FOR UPDATE")
 }
 
-/// The same, but passes over rows that others have under lock.
+/// As [`for_update`], but skips the rows that other transactions have locked.
 pub fn skip_locked<Q: diesel::query_builder::AsQuery>(query: Q) -> Uncached<ForUpdate<Q::Query>> {
-    Uncached(ForUpdate(query.as_query(), " FOR UPDATE SKIP LOCKED")) // its type does not tell it from the other one
+    // Its type is that of `for_update`, so a cache of statements by type could not tell the two apart.
+    Uncached(ForUpdate(query.as_query(), " FOR UPDATE SKIP LOCKED"))
 }
 
 impl<Q: diesel::query_builder::Query> diesel::query_builder::Query for ForUpdate<Q> {
@@ -117,7 +120,8 @@ impl<Q: QueryFragment<Any>> QueryFragment<Any> for ForUpdate<Q> {
     }
 }
 
-/// Keeps the rows it finds from being changed until the transaction ends; others may keep them too.
+/// Locks the rows that a query finds against changes until the transaction ends. Other transactions may take the same
+/// lock.
 #[derive(QueryId)]
 pub struct ForShare<Q>(Q);
 
@@ -141,7 +145,8 @@ impl<Q: QueryFragment<Any>> QueryFragment<Any> for ForShare<Q> {
     }
 }
 
-/// A query whose text depends on what clients ask for: prepared anew each time, as there are too many of them to keep.
+/// A query with a text that depends on the request. It is prepared anew each time, because there are too many different
+/// texts to keep.
 pub struct Uncached<Q>(Q);
 
 pub fn uncached<Q: diesel::query_builder::AsQuery>(query: Q) -> Uncached<Q::Query> {
@@ -162,8 +167,8 @@ impl<Q: QueryFragment<Any>> QueryFragment<Any> for Uncached<Q> {
     }
 }
 
-/// One `INSERT` of many rows, and not of none: diesel's own knows no SQLite behind an async connection. Every row must set
-/// the same columns: `treat_none_as_default_value = false`.
+/// One `INSERT` of one or more rows. Diesel's own does not support SQLite behind an async connection. Every row must
+/// set the same columns: `treat_none_as_default_value = false`.
 pub struct InsertMany<T: QuerySource, V> {
     into: T::FromClause,
     rows: Vec<ValuesClause<V, T>>,
@@ -177,7 +182,7 @@ where
     InsertMany { into: into.from_clause(), rows: rows.into_iter().map(R::values).collect() }
 }
 
-/// Prepared once for each number of rows, of which callers have few.
+/// The statement is prepared once for each number of rows. Callers use few different numbers.
 impl<T: QuerySource, V> QueryId for InsertMany<T, V> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
@@ -207,7 +212,7 @@ where
     }
 }
 
-/// Where rows without a day stand in an order by day: last.
+/// The day by which rows without a day are sorted. It puts them last.
 pub const NO_DAY: Day = match NaiveDate::from_ymd_opt(9999, 12, 31) {
     Some(day) => Day(day),
     None => unreachable!(),
@@ -218,7 +223,7 @@ diesel::define_sql_function! {
     fn coalesce_day(day: Nullable<Date>, other: Date) -> Date;
 }
 
-/// [`NO_DAY`] written out, as an index on the expression has it.
+/// [`NO_DAY`] as a literal, as it is written in an index on the expression.
 #[derive(Debug, Clone, Copy, QueryId, ValidGrouping)]
 pub struct NoDay;
 
@@ -234,13 +239,13 @@ impl QueryFragment<Any> for NoDay {
     }
 }
 
-/// The day, or [`NO_DAY`] where there is none: gives a column that may be null a place in an order.
+/// The day, or [`NO_DAY`] if the day is null, so that a list can be sorted by a column that may be null.
 pub fn day_or_last<T: Expression<SqlType = Nullable<Date>>>(day: T) -> coalesce_day<T, NoDay> {
     coalesce_day(day, NoDay)
 }
 
-/// Narrows boxed `$rows` by each filter that is given: `narrowed!(rows, week => tasks::week.eq(week), …)`. The deadline comes
-/// before all of them: it is looked at for the rows that none of them lets through, too.
+/// Narrows boxed `$rows` by each filter that is given: `narrowed!(rows, week => tasks::week.eq(week), …)`. The check of
+/// the deadline comes before all filters, so that it is also made for rows that the filters reject.
 #[macro_export]
 macro_rules! narrowed {
     ($rows:expr, $($given:ident => $condition:expr),+ $(,)?) => {{
@@ -252,8 +257,9 @@ macro_rules! narrowed {
     }};
 }
 
-/// Those of `$rows` for which a condition holds, the next in the order of their ids, for a personal export:
-/// `batch!(rows, condition, next, (tasks::id, TaskId))`. The deadline is looked at before the condition, as in [`narrowed!`].
+/// The next batch of those `$rows` for which a condition holds, in the order of their ids, for a personal export:
+/// `batch!(rows, condition, next, (tasks::id, TaskId))`. The deadline is checked before the condition, as in
+/// [`narrowed!`].
 #[macro_export]
 macro_rules! batch {
     ($rows:expr, $condition:expr, $next:expr, ($id:expr, $id_type:ty)) => {

@@ -1,7 +1,9 @@
-//! The files of a SQLite database are nobody's but the server's: 0600, and 0700 for a folder that we make.
+//! Makes the files of a SQLite database private to the server. Files get the mode 0600, and folders that the server
+//! makes get 0700.
 //!
-//! SQLite would make the file as the umask has it, and gives `-wal`, `-shm` and `-journal` the modes of the database. So the
-//! database is made here, empty and private, before SQLite opens it; files of earlier versions are closed to others.
+//! SQLite would create the file with the mode that the umask allows, and gives `-wal`, `-shm` and `-journal` the mode
+//! of the database. Therefore the database is created here, empty and private, before SQLite opens it. Files of earlier
+//! versions are made private too.
 use crate::base::private_files;
 use crate::base::private_files::{FILE, FOLDER};
 use std::collections::BTreeSet;
@@ -10,20 +12,22 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// The folder that `data_dir` names where nobody has set it.
+/// The default of `data_dir`.
 const DEFAULT_FOLDER: &str = "./data";
 
-/// What SQLite puts behind the name of the database.
+/// The suffixes that SQLite appends to the name of the database for its other files.
 const SUFFIXES: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// What else the server writes into its data folder.
+/// What the server writes into its data folder besides the database.
 const OTHERS: [&str; 1] = ["secrets"];
 
-/// One at a time in this process: a process that closes a file loses all its locks on it, so that nobody must open the file
-/// with SQLite while we are making it. A file that exists is never opened here, for the same reason.
+/// Lets only one thread prepare a file at a time. A process that closes a file loses all its locks on that file.
+/// Therefore SQLite must not open a file in this process while it is created here. A file that exists is never opened
+/// here, for the same reason.
 static MAKING: Mutex<()> = Mutex::new(());
 
-/// The paths of which something was said: a pool opens many connections.
+/// The paths about which something was logged. Each of them is logged only once, although a pool opens many
+/// connections.
 static SAID: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 /// Prepares the file of a database that is about to be opened.
@@ -49,8 +53,8 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Makes the folder. One that is there may be shared on purpose, so it is only spoken of; but the default data folder, while
-/// nothing but ours is in it, is closed to others.
+/// Creates the folder. If the folder exists and is open to other users, it may be shared on purpose, so only a warning
+/// is logged. But the default data folder is made private, if it holds nothing but the server's own files.
 fn prepare_folder(folder: &Path, database: &Path) -> io::Result<()> {
     private_files::create_folder(folder)?;
     if !private_files::is_open_to_others(folder)? {
@@ -84,8 +88,8 @@ fn holds_only_ours(folder: &Path, database: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Closes to others what is open to them. Where that is not ours to do, or the file system knows no modes, the server works
-/// all the same, and says so.
+/// Makes a file or folder private if other users have access to it. The server may not be allowed to do that, or the
+/// file system may have no modes. Then it logs a warning and goes on.
 fn restrict(path: &Path, mode: u32) {
     match private_files::restrict(path, mode) {
         Ok(true) if is_said_first(path) => {
@@ -144,7 +148,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("old.db");
         let first = establish(&target(&path)).await.unwrap();
-        let second = establish(&target(&path)).await.unwrap(); // finds the database in WAL mode, and makes the other files
+        let second = establish(&target(&path)).await.unwrap(); // finds WAL mode and makes the other files
         for suffix in ["", "-wal", "-shm"] {
             set_mode(&with_suffix(&path, suffix), 0o644);
         }

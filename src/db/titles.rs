@@ -1,4 +1,4 @@
-//! What records of any kind are called, found by their ids.
+//! Finds the titles of records of any kind by their ids.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::sql::uncached;
 use super::table_statement::TableStatement;
@@ -8,16 +8,16 @@ use crate::base::error::Result;
 use diesel::sql_types::{Nullable, Text};
 use uuid::Uuid;
 
-/// The columns that say what a kind of record is called, and what it belongs to.
+/// The columns that hold the title of a record of one kind, and the record to which it belongs.
 #[derive(Debug, Clone, Copy)]
 pub struct TitleColumns {
     pub table: &'static str,
     pub title: &'static str,
-    /// The column of the user whose name it is called by where `title` is null.
+    /// The column with the id of a user. If `title` is null, the name of that user is the title.
     pub name_of: Option<&'static str>,
-    /// The column with the id of the record that it is below.
+    /// The column with the id of the parent record.
     pub parent: Option<&'static str>,
-    /// The column with the time from which on it can't be found any more.
+    /// The column with a time. From that time on, the record is no longer found.
     pub until: Option<&'static str>,
 }
 
@@ -29,11 +29,11 @@ pub struct Titled {
     pub parent: Option<Uuid>,
 }
 
-/// So many ids are looked for in one statement: all databases take as many parameters.
+/// How many ids are looked up in one statement. All three databases accept as many parameters.
 const MAX_IDS: usize = 1_000;
 
 impl ReadTx {
-    /// Those among these records that the lease's tenant has, in no order.
+    /// Finds the titles of those records that belong to the lease's tenant, in no particular order.
     pub async fn titles(&mut self, columns: TitleColumns, ids: &[Uuid]) -> Result<Vec<Titled>> {
         let mut found = vec![];
         for some in ids.chunks(MAX_IDS) {
@@ -51,7 +51,7 @@ impl ReadTx {
     fn statement(&self, columns: TitleColumns, ids: &[Uuid]) -> TableStatement<(Uid, Nullable<Text>, Nullable<Uid>)> {
         let TitleColumns { table, title, name_of, parent, until } = columns;
         let declared = schema::table(table);
-        let tenant = declared.and_then(|table| table.key.first()).copied().unwrap_or("tenant_id"); // `id` of a tenant
+        let tenant = declared.and_then(|table| table.key.first()).copied().unwrap_or("tenant_id"); // `id` for `tenants`
         let statement = TableStatement::new().sql("SELECT id, ");
         let statement = match name_of {
             None => statement.name(title),

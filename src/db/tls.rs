@@ -1,4 +1,4 @@
-//! How we make sure of the server at the other end of a connection.
+//! TLS to the database, and the verification of the server's certificate.
 use anyhow::Context;
 use rustls::DigitallySignedStruct;
 use rustls::client::WebPkiServerVerifier;
@@ -10,18 +10,19 @@ use rustls::{CertificateError, Error};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What of the server's certificate is checked.
+/// What is verified of the server's certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verification {
-    /// Nothing: the line is encrypted, but the server at its other end proves nothing (libpq's `require` and `prefer`).
+    /// Nothing is verified. The connection is encrypted, but its other end may be any server (libpq's `require` and
+    /// `prefer`).
     None,
-    /// The authority that it comes from (`verify-ca`).
+    /// The authority that issued the certificate (`verify-ca`).
     Authority,
-    /// The authority, and the name that the server is reached by (`verify-full`).
+    /// The authority, and the name by which the server is reached (`verify-full`).
     Name,
 }
 
-/// TLS for PostgreSQL. Without a file, the machine's own authorities count.
+/// TLS for PostgreSQL. Without `ca_file`, the machine's own authorities are trusted.
 pub(super) fn client_config(
     verification: Verification,
     ca_file: Option<&Path>,
@@ -57,8 +58,8 @@ fn by_authority(provider: Arc<CryptoProvider>, ca_file: Option<&Path>) -> anyhow
         .context("no authority is known that could vouch for the database's certificate")
 }
 
-/// TLS for MariaDB. Where a file is given, its authorities count and no others: the driver would add the public ones. The name
-/// counts whenever the authority does, as the driver can't leave it out.
+/// TLS for MariaDB. If `ca_file` is given, only its authorities are trusted: the driver would add the public ones. The
+/// name is verified whenever the authority is, because the driver can't verify the authority alone.
 pub(super) fn mysql_options(verification: Verification, ca_file: Option<PathBuf>) -> mysql_async::SslOpts {
     let is_verified = verification != Verification::None;
     let options = mysql_async::SslOpts::default()
@@ -71,7 +72,7 @@ pub(super) fn mysql_options(verification: Verification, ca_file: Option<PathBuf>
     }
 }
 
-/// Those that can be read: the driver would refuse all of them for one that can't.
+/// The machine's own authorities that can be parsed. If one of them can't be parsed, the driver would refuse them all.
 fn machines_authorities() -> impl Iterator<Item = Vec<u8>> {
     let mut readable = rustls::RootCertStore::empty();
     let certificates = rustls_native_certs::load_native_certs().certs.into_iter();
@@ -113,7 +114,8 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-/// Looks at the name last: where only that is wrong, all else is right.
+/// Accepts a valid certificate for any name. The inner verifier checks the name last: if it refuses only the name,
+/// everything else is valid.
 #[derive(Debug)]
 struct AnyName(Arc<WebPkiServerVerifier>);
 

@@ -1,4 +1,4 @@
-//! How the transaction of a lease begins and ends on each database, and how it is stopped in the middle.
+//! Begins and ends the transaction of a lease on each database, and cancels the statement of a lease that was dropped.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::any::AnyTransactions;
 use super::connect::{CANCEL_TIMEOUT, Target};
@@ -24,12 +24,13 @@ pub(super) fn unavailable(cause: impl std::error::Error + Send + Sync + 'static)
 }
 
 impl AnyConnection {
-    /// Commits what succeeded, rolls back what did not. Where not even that is possible the connection is gone.
+    /// Commits if `result` is a success, and rolls back otherwise. If the connection turns out to be lost, an internal
+    /// error becomes `Unavailable`.
     pub(super) async fn end<R>(&mut self, result: Result<R>, pooler: Pooler) -> Result<R> {
         match result {
             Ok(value) => match self.commit(pooler).await {
                 Ok(()) => Ok(value),
-                // MariaDB's driver does not say that the line is gone, but the next statement does.
+                // MariaDB's driver does not report that the connection is lost, but the next statement fails.
                 Err(error) if self.is_broken() || self.check().await.is_err() => Err(unavailable(error)),
                 Err(error) => Err(error.into()),
             },
@@ -57,8 +58,9 @@ impl AnyConnection {
         }
     }
 
-    /// Starts a transaction whose statements may each take so long (on SQLite: all of them together). PostgreSQL then lets
-    /// it touch only this tenant's rows. One round trip: neither a UUID nor a number needs escaping.
+    /// Starts a transaction. `timeout` limits each of its statements (on SQLite, all of them together). PostgreSQL lets
+    /// the transaction touch only this tenant's rows. All settings are sent in one round trip and are part of the SQL,
+    /// because neither a UUID nor a number needs escaping.
     pub(super) async fn begin(
         &mut self,
         access: Access,
@@ -92,8 +94,8 @@ impl AnyConnection {
                 AnsiTransactionManager::begin_transaction_sql(conn, &sql).await
             }
             Self::Sqlite(conn, deadline) => {
-                // A transaction that reads before it writes must take the lock first, or it
-                // can fail with SQLITE_BUSY however long it may wait.
+                // A transaction that reads before it writes must take the lock first. Otherwise it can fail with
+                // SQLITE_BUSY, however long it may wait.
                 let sql = match access {
                     Access::Read => "PRAGMA query_only = ON; BEGIN",
                     Access::Write => "PRAGMA query_only = OFF; BEGIN IMMEDIATE",
@@ -107,8 +109,8 @@ impl AnyConnection {
         }
     }
 
-    /// Ends the statement that nobody waits for any more. On SQLite it ends by itself where it looks at the deadline next;
-    /// until then its thread has the connection, which can't be given back before.
+    /// Cancels the statement of a lease that was dropped. On SQLite, the statement ends when it next checks the
+    /// deadline. Until then its thread uses the connection, which can't be returned to the pool earlier.
     pub(super) async fn stop(&mut self, target: &Target) {
         match self {
             Self::Pg(conn) => target.cancel(conn.cancel_token()).await,
@@ -120,7 +122,7 @@ impl AnyConnection {
             }
             Self::Sqlite(conn, deadline) => {
                 deadline.set(Duration::ZERO);
-                let _ = conn.spawn_blocking(|_| Ok(())).await; // fails only where the runtime ends
+                let _ = conn.spawn_blocking(|_| Ok(())).await; // fails only if the runtime shuts down
             }
         }
     }
@@ -130,8 +132,9 @@ impl AnyConnection {
         async {
             match self {
                 Self::Mysql(conn) => {
-                    // A request that is given up meanwhile leaves the answer on the line, and the next one would take it
-                    // for its own, and so on: until the answer is read, the connection counts as broken.
+                    // If the request is dropped here, the answer stays unread. The next request would then take it for
+                    // its own answer, and so would all later ones. Therefore the connection counts as broken until the
+                    // answer is read.
                     AnsiTransactionManager::transaction_manager_status_mut(conn).set_in_error();
                     conn.batch_execute("DO 1").await?;
                     *AnsiTransactionManager::transaction_manager_status_mut(conn) = Default::default();

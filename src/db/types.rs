@@ -1,4 +1,4 @@
-//! Column types the three databases spell differently.
+//! Column types that differ between the three databases.
 //!
 //! | here         | PostgreSQL    | MariaDB       | SQLite                           |
 //! |--------------|---------------|---------------|----------------------------------|
@@ -37,7 +37,7 @@ pub struct JsonList;
 impl sql_types::SqlOrd for Uid {}
 impl sql_types::SqlOrd for UtcInstant {}
 
-/// Lets `Any` carry a value whose three real mappings exist.
+/// Maps a type on `Any`, by its mappings on the three real databases.
 macro_rules! any_type {
     ($sql:ident, $rust:ty) => {
         impl HasSqlType<$sql> for Any {
@@ -202,7 +202,7 @@ macro_rules! column_newtype {
     };
 }
 
-/// Tokens and cursors hold values as text: they are read as any other text that clients send.
+/// Reads a value from the text in a token or cursor. The parser is the same as for any other text that clients send.
 macro_rules! read_from_text {
     ($name:ident, $parse:path) => {
         impl<'de> Deserialize<'de> for $name {
@@ -243,7 +243,7 @@ macro_rules! ids {
         pub(crate) use for_all_ids;
     };
 }
-// Made by `WriteTx::new_id`. Which kind of record has them is said with the record, by `record!`.
+// New ids are made by `WriteTx::new_id`. The declaration of a record, by `record!`, names the type of its ids.
 ids! {
     TenantId,
     UserId,
@@ -263,10 +263,10 @@ ids! {
     /// A token that was mailed.
     TokenId,
     JobId,
-    /// A state that cached lists are of.
+    /// A version of a tenant's cached lists of one kind.
     CacheVersion,
     AuditId,
-    /// An id of any kind, where a column holds several.
+    /// An id of any kind, for columns and statements that serve several kinds.
     AnyId,
 }
 
@@ -274,7 +274,8 @@ column_newtype!(Instant(DateTime<Utc>) as UtcInstant);
 read_from_text!(Instant, parse_instant);
 impl Copy for Instant {}
 impl From<DateTime<Utc>> for Instant {
-    /// Cut to the microseconds the databases keep, so that what is written reads back equal.
+    /// Truncates the time to microseconds, as the databases keep it, so that a value that is read back equals the one
+    /// that was written.
     fn from(time: DateTime<Utc>) -> Self {
         Self(time.trunc_subsecs(6))
     }
@@ -287,7 +288,7 @@ column_newtype!(
 );
 
 column_newtype!(
-    /// What [`WriteTx::seal`](super::WriteTx::seal) made of a value.
+    /// A value that [`WriteTx::seal`](super::WriteTx::seal) has encrypted.
     Sealed(Vec<u8>) as Binary
 );
 

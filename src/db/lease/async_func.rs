@@ -1,4 +1,4 @@
-//! diesel-async's own helper is private.
+//! Replaces a helper of diesel-async that is private there.
 
 /// An async closure whose future is `Send`.
 pub trait AsyncFunc<T, R>: AsyncFnOnce(T) -> R + FnOnce(T) -> <Self as AsyncFunc<T, R>>::Fut {

@@ -1,4 +1,4 @@
-//! What a transaction writes at its end, just before it is committed.
+//! Statements that a transaction runs at its end, just before it is committed.
 use super::WriteTx;
 use crate::base::error::Result;
 use crate::db::change::Statement;
@@ -8,17 +8,19 @@ use std::mem;
 #[derive(Default)]
 pub(super) struct AtEnd {
     statements: Vec<Statement<'static>>,
-    /// The kinds of records that were changed: one statement outdates the cached lists of each.
+    /// The kinds of records that were changed. One statement invalidates the cached lists of each kind.
     outdated: Vec<&'static str>,
 }
 
 impl WriteTx {
-    /// Queues a statement. Nothing reads its rows before the transaction ends; if it fails then, all of the transaction is undone.
+    /// Queues a statement for the end of the transaction. No earlier statement may read the rows that it writes. If it
+    /// fails, the whole transaction is rolled back.
     pub(in crate::db) fn at_end(&mut self, statement: Statement<'static>) {
         self.at_end.statements.push(statement);
     }
 
-    /// Whether this is the first change to records of the kind: one new version is enough for all of a transaction.
+    /// Whether this is the transaction's first change to records of this kind in its present tenant. One new cache
+    /// version is enough for all further changes.
     pub(in crate::db) fn is_first_change(&mut self, kind: &'static str) -> bool {
         let is_first = !self.at_end.outdated.contains(&kind);
         if is_first {
@@ -27,7 +29,7 @@ impl WriteTx {
         is_first
     }
 
-    /// Runs what was queued.
+    /// Runs the queued statements.
     pub(super) async fn flush(&mut self) -> Result<()> {
         for statement in mem::take(&mut self.at_end).statements {
             statement.run(self).await?;
@@ -35,7 +37,8 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Commits what succeeded, together with the statements that waited for it; rolls back what did not.
+    /// If `result` is a success, runs the queued statements and commits. Otherwise, or if one of the statements fails,
+    /// rolls back.
     pub(in crate::db) async fn end<R>(mut self, mut result: Result<R>) -> Result<R> {
         if result.is_ok() {
             let guard = self.guard();

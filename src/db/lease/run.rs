@@ -1,8 +1,8 @@
-//! How queries are run: on a lease, and on nothing else.
+//! Queries run on a lease and on no other connection.
 //!
-//! These traits take the place of `diesel_async::RunQueryDsl`, which takes any connection. A query that reads runs on a
-//! [`ReadTx`], and so on a [`WriteTx`] too. A statement that writes runs on a [`WriteTx`] alone, and outside of `db` only as a
-//! part of a change, or with a reason why it is none: see [`WriteTx::changed`](super::WriteTx::changed).
+//! These traits replace `diesel_async::RunQueryDsl`, which takes any connection. A query that reads runs on a
+//! [`ReadTx`], and therefore on a [`WriteTx`] too. A statement that writes runs only on a [`WriteTx`]. Outside of `db`
+//! it must be part of a change, or give a reason why it is not: see [`WriteTx::changed`](super::WriteTx::changed).
 use super::{ReadTx, WriteTx};
 use crate::db::AnyConnection;
 use diesel::dsl::Limit;
@@ -11,9 +11,9 @@ use diesel_async::AsyncConnectionCore;
 use diesel_async::methods::{ExecuteDsl, LoadQuery};
 use diesel_async::return_futures::{GetResult, LoadFuture};
 
-/// Reads. The name is that of diesel's own trait, so that importing this one hides that one.
+/// Runs queries that read. The trait has the name of Diesel's own, so that importing this one hides the other.
 pub trait RunQueryDsl: Sized {
-    /// All rows.
+    /// Returns all rows.
     fn load<'query, 'conn, U>(self, tx: &'conn mut ReadTx) -> LoadFuture<'conn, 'query, Self, AnyConnection, U>
     where
         U: Send,
@@ -22,7 +22,8 @@ pub trait RunQueryDsl: Sized {
         diesel_async::RunQueryDsl::load(self, tx.conn())
     }
 
-    /// All rows, as [`Self::load`]; it also stands behind a query that locks, which has no more conditions to come.
+    /// Returns all rows, as [`Self::load`] does. By convention, this one is called on queries that lock, to which no
+    /// further condition can be added.
     fn get_results<'query, 'conn, U>(self, tx: &'conn mut ReadTx) -> LoadFuture<'conn, 'query, Self, AnyConnection, U>
     where
         U: Send,
@@ -31,7 +32,7 @@ pub trait RunQueryDsl: Sized {
         diesel_async::RunQueryDsl::get_results(self, tx.conn())
     }
 
-    /// The row, without a `LIMIT`. `NotFound` if there is none.
+    /// Returns the row, without a `LIMIT` in the statement. Fails with `NotFound` if there is none.
     fn get_result<'query, 'conn, U>(self, tx: &'conn mut ReadTx) -> GetResult<'conn, 'query, Self, AnyConnection, U>
     where
         U: Send + 'conn,
@@ -40,7 +41,7 @@ pub trait RunQueryDsl: Sized {
         diesel_async::RunQueryDsl::get_result(self, tx.conn())
     }
 
-    /// The first row. `NotFound` if there is none.
+    /// Returns the first row. Fails with `NotFound` if there is none.
     fn first<'query, 'conn, U>(self, tx: &'conn mut ReadTx) -> GetResult<'conn, 'query, Limit<Self>, AnyConnection, U>
     where
         U: Send + 'conn,
@@ -53,7 +54,7 @@ pub trait RunQueryDsl: Sized {
 
 impl<Q> RunQueryDsl for Q {}
 
-/// Writes: how many rows the statement changed. Slices don't see this trait.
+/// Runs statements that write, and returns how many rows they changed. Code outside of `db` can't import this trait.
 pub trait Execute: Sized {
     fn execute<'query, 'conn>(
         self,

@@ -1,8 +1,8 @@
-//! Stops a statement through a pooler, and waits until the pooler has passed that on.
+//! Cancels a statement through a pooler, and waits until the pooler has passed the request on.
 //!
-//! PostgreSQL lets a client hang up as soon as it has asked for a cancellation, and tokio-postgres does. PgBouncer before 1.20
-//! may end by a fatal error then, and everybody's connections with it. So we keep the line open until the other end closes it,
-//! as libpq does.
+//! PostgreSQL lets a client close its connection as soon as it has sent a cancel request, and tokio-postgres does so.
+//! PgBouncer before 1.20 may then exit with a fatal error, which breaks the connections of all its clients. Therefore
+//! the connection is kept open until the other end closes it, as in libpq.
 use futures_util::TryFutureExt;
 use futures_util::future::{MapOk, join_all};
 use std::io;
@@ -19,11 +19,11 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 const DEFAULT_PORT: u16 = 5432;
 
-/// Asks for the cancellation at each host that the URL names: to which of them the connection leads is not known here, and the
-/// others ignore a key that is not theirs.
+/// Sends the cancel request to each host in the URL, because it is not known here to which of them the connection
+/// leads. The other hosts ignore a key that is not theirs.
 pub async fn cancel(config: &Config, tls: Option<rustls::ClientConfig>, token: CancelToken) -> anyhow::Result<()> {
     let asked = places(config).into_iter().map(|(place, name)| ask_at(place, name, tls.clone(), token.clone()));
-    join_all(asked).await.into_iter().collect() // one that does not answer holds up none of the others
+    join_all(asked).await.into_iter().collect() // a host that does not answer delays no other
 }
 
 async fn ask_at(
@@ -45,7 +45,7 @@ enum Place {
     Socket(PathBuf),
 }
 
-/// Where the URL leads to, each with the name that a certificate there has to bear.
+/// The places of all hosts in the URL, each with the name that the certificate there must have.
 fn places(config: &Config) -> Vec<(Place, String)> {
     let (hosts, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
     let place = |n: usize| {
@@ -77,7 +77,7 @@ where
     Ok(())
 }
 
-/// A connection that is shut down by waiting until the other end does so.
+/// A connection whose shutdown waits until the other end closes it.
 struct Patient<S>(S);
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
@@ -98,7 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
             let mut space = [0; 64];
             let mut read = ReadBuf::new(&mut space);
             match ready!(Pin::new(&mut self.0).poll_read(context, &mut read)) {
-                Ok(()) if !read.filled().is_empty() => {} // nothing of it is of interest
+                Ok(()) if !read.filled().is_empty() => {} // the bytes are ignored
                 Ok(()) | Err(_) => return Poll::Ready(Ok(())),
             }
         }
@@ -111,7 +111,8 @@ impl<S: TlsStream + Unpin> TlsStream for Patient<S> {
     }
 }
 
-/// TLS whose end is waited for in the same way: a farewell within TLS would be taken for hanging up.
+/// TLS with the same shutdown. It sends no `close_notify`, because the other end would treat that as a closed
+/// connection.
 struct PatientTls<T>(T);
 
 impl<S, T: TlsConnect<S>> TlsConnect<S> for PatientTls<T> {

@@ -18,7 +18,7 @@ fn chars(text: &str) -> Vec<char> {
     text.chars().collect()
 }
 
-/// Short texts of the letters that matter, which often hold one another.
+/// Short texts of the characters that matter. They often contain each other.
 fn text(longest: usize) -> impl Strategy<Value = String> {
     let letters =
         prop::sample::select(vec!['%', '_', '!', '\\', '\'', '"', '*', '?', '[', 'a', 'b', 'é', '한', '😀', '\n']);
