@@ -1,10 +1,11 @@
 //! BizCenter: a multi-tenant business API behind a hand-maintained OpenAPI contract.
 //!
-//! The modules are layers, and each uses only those below it; `tests/api/layers.rs` reads the imports and holds them to this order:
+//! The modules are layers. Each layer uses only those below it; `tests/api/layers.rs` checks the imports against this
+//! order:
 //!
 //! - [`cli`], [`app`]: the commands, and the wiring.
-//! - [`resources`]: one folder a resource, with its types, handlers and queries.
-//! - [`api`]: what every operation shares: its caller, how it takes its input, how it answers.
+//! - [`resources`]: one folder for each resource, with its types, handlers and queries.
+//! - [`api`]: what all operations share: the caller, the reading of input, and the answers.
 //! - [`auth`]: callers and what they may do, as plain functions.
 //! - [`services`]: jobs, mail, cache, Redis.
 //! - [`db`]: connections, leases, the change feed, audit, migrations, and the queries that no resource owns.
@@ -13,8 +14,9 @@
 //! - [`contract`]: the contract's document: bundled, compared, linted.
 //! - [`base`]: time, ids, formats, keys, errors, and what a request carries.
 //!
-//! A request goes through `server` (accept loop, edge) to the guard and the extractors of `api`, which ask `auth` who calls; then to
-//! the handler in `resources`, which takes a lease of `db` for the queries of its slice.
+//! A request goes through `server` (accept loop, edge) to the guard and the extractors of `api`, which let `auth`
+//! authenticate the caller. It then goes to the handler in `resources`, which takes a lease of `db` for the queries of
+//! its slice.
 pub mod api;
 pub mod app;
 pub mod auth;

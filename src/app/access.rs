@@ -1,4 +1,4 @@
-//! `docs/access.md`: the permissions of each role, printed from what the handlers ask for.
+//! Prints `docs/access.md`: the permissions of each role, taken from what the handlers require.
 use crate::api::guard::OperationLine;
 use crate::auth::Role;
 use std::fmt::Write;

@@ -1,12 +1,13 @@
-//! All operations. A new resource is a line of `apis!`.
+//! All operations. A new resource needs a line in `apis!`.
 use super::Parts;
 use crate::api::Guarded;
 use crate::api::guard;
 use crate::api::guard::OperationLine;
 use poem_openapi::OpenApiService;
 
-/// Makes the type of all APIs and its value from one list: each API of `resources` with its members, which are parts of the same
-/// names. poem-openapi's tuples stop at sixteen APIs, so that these are nested pairs.
+/// Makes the type of all APIs and its value from one list. Each line has an API of `resources` and its members, which
+/// are filled with the parts of the same names. The APIs are nested pairs, because the tuples of poem-openapi have at
+/// most sixteen members.
 macro_rules! apis {
     ($($($api:ident)::+ { $($member:ident),+ },)+) => {
         /// All operations.
@@ -49,12 +50,12 @@ pub fn service(parts: &Parts) -> OpenApiService<Guarded<Api>, ()> {
     OpenApiService::new(Guarded(api(parts)), "BizCenter", env!("CARGO_PKG_VERSION")).server("/")
 }
 
-/// The document that the code makes of itself; the checks hold it against `openapi/`.
+/// The OpenAPI document that is derived from the code. Checks compare it with `openapi/`.
 pub fn derived_document(parts: &Parts) -> String {
     service(parts).spec()
 }
 
-/// Operation, method, path and permission of everything in the API.
+/// The id, method, path and permission of every operation.
 pub fn operations() -> Vec<OperationLine> {
     guard::operations::<Api>()
 }

@@ -1,5 +1,6 @@
-//! What `serve` would find out only when it starts: settings that are in order by themselves, and can't be used all the same. The
-//! code that serves reads them here too, so that `config check` refuses what `serve` refuses, with the setting's name.
+//! Checks settings that are valid by themselves and still can't be used, which `serve` would find out only at its
+//! start. The code is the same as that of `serve`, so that `config check` refuses what `serve` refuses, with the name
+//! of the setting.
 use super::auth::key_pairs;
 use crate::config::{Config, ConfigError, DatabaseConfig, DatabaseKind, EncryptionConfig, Loaded, Problem};
 use crate::db::connect::Target;
@@ -9,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use secrecy::{ExposeSecret, SecretString};
 use std::path::Path;
 
-/// Reads what the settings name. Nothing is connected to.
+/// Reads what the settings name, without connecting to anything.
 pub fn check(loaded: &Loaded) -> Result<(), ConfigError> {
     let found = database(&loaded.config.database).into_iter().chain(keys(&loaded.config));
     let origin = |path: &str| {
@@ -37,7 +38,8 @@ fn database(DatabaseConfig { url, ca_file, .. }: &DatabaseConfig) -> Vec<Fault> 
     faults
 }
 
-/// As the drivers read it: MariaDB's does so only when it connects.
+/// Returns what is wrong with a file of CA certificates. The database drivers read it in the same way, but that of
+/// MariaDB does so only when it connects.
 fn problem_of_authorities(file: &Path) -> Option<String> {
     let certificates = match CertificateDer::pem_file_iter(file) {
         Ok(certificates) => certificates.collect::<Result<Vec<_>, _>>(),
@@ -54,7 +56,7 @@ fn problem_of_authorities(file: &Path) -> Option<String> {
     }
 }
 
-/// Each key by itself, so that it is named.
+/// Reads each key by itself, so that the fault names the setting of the key.
 fn keys(Config { auth, .. }: &Config) -> Vec<Fault> {
     let Some(read) = key_pairs(auth.jwt_algorithm) else { return vec![] };
     let given = [("auth.jwt_key", &auth.jwt_key), ("auth.jwt_key_previous", &auth.jwt_key_previous)];
@@ -65,8 +67,8 @@ fn keys(Config { auth, .. }: &Config) -> Vec<Fault> {
     given.into_iter().filter_map(fault).collect()
 }
 
-/// Refuses master keys that are other ones than this database is encrypted under, each by its setting and its id; says in the
-/// log which keys are missing.
+/// Fails if a master key is not the one under which this database is encrypted. The error names the setting and the id
+/// of each such key. Missing keys are only logged.
 pub fn refuse_wrong_keys(found: &[MasterKeyState]) -> Result<(), ConfigError> {
     for key in found.iter().filter(|key| key.verdict == Verdict::Missing) {
         tracing::error!(key.id = %key.id, key.data_keys, "The settings lack a master key: what is encrypted under it can't be read");

@@ -13,7 +13,7 @@ use crate::server::unsent::Unsent;
 use poem::{Endpoint, EndpointExt, Response, Route};
 use std::sync::Arc;
 
-/// What people open in a browser; these are not in the API contract.
+/// The paths of pages that people open in a browser. They are not in the API contract.
 const PAGES: [&str; 5] = ["/openapi.json", "/openapi.yaml", "/docs", "/redoc", "/scalar"];
 
 /// The whole server: every operation behind its guard, the pages, and the edge around them.

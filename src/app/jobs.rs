@@ -1,4 +1,4 @@
-//! What is done besides answering requests. A new job is a line here; the compiler asks for it where the job is written.
+//! All jobs of the server. A new job needs a line here: without it, the type of the job does not compile.
 use super::auth::Auth;
 use super::services::Services;
 use crate::auth::mail_cap::MailCap;
@@ -12,7 +12,7 @@ use crate::services::jobs::Jobs;
 use crate::services::mail::Mailer;
 use chrono::Duration;
 
-/// What jobs are given; each takes no more than its line says.
+/// The parts that jobs need. Each job gets only those in its line.
 pub struct Needs {
     db: Db,
     mailer: Mailer,
@@ -44,7 +44,7 @@ impl Needs {
     }
 }
 
-/// Registers each job, and lets its type be one: see [`RegisteredJob`].
+/// Registers each job and implements [`RegisteredJob`] for its type.
 macro_rules! jobs {
     ($needs:ident: $($($job:ident)::+ => $how:ident($($argument:expr),+)),+ $(,)?) => {
         $(impl RegisteredJob for crate::$($job)::+ {})+

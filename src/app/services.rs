@@ -1,4 +1,4 @@
-//! The layers below `auth`: the database, Redis, mail.
+//! Builds the layers below `auth` from the configuration: the database, Redis and mail.
 use crate::base::env::Env;
 use crate::base::key_ring::KeyRing;
 use crate::base::metrics::Metrics;
@@ -32,7 +32,8 @@ impl Services {
         let options = DbOptions {
             pool_size: database.pool_size,
             acquire_timeout: database.acquire_timeout,
-            // Less than the request has: its answer then is that the statement was too slow, and nothing runs on after it.
+            // Statements end before the request does. The answer can then say that the statement was too slow, and no
+            // statement runs on after the answer.
             statement_timeout: config.server.request_timeout * 9 / 10,
             long_read_timeout: database.long_read_timeout,
         };

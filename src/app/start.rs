@@ -1,9 +1,9 @@
-//! What a server verifies and says in its log before it serves.
+//! Checks and warnings before a server serves.
 use super::{Parts, check};
 use anyhow::Context;
 
 impl Parts {
-    /// Refuses master keys that don't open what is in the database, before anything is encrypted under them; see
+    /// Fails if a master key does not open what is in the database, before anything is encrypted under it. See
     /// [`crate::db::key_checks`].
     pub async fn verify_keys(&self) -> anyhow::Result<()> {
         let found = self.db.verify_keys().await.context("the encryption keys can't be verified")?;
@@ -13,14 +13,14 @@ impl Parts {
         Ok(())
     }
 
-    /// Says in the log what is unusual about how the database searches.
+    /// Logs what is unusual about how the database folds letters in searches.
     pub async fn probe_search(&self) {
         if let Err(error) = self.db.folding().await {
             tracing::warn!(?error, "The database can't be asked how it folds letters");
         }
     }
 
-    /// Row-level security is the third wall between tenants on PostgreSQL: say so if it does not stand.
+    /// Logs a warning if row-level security has no effect. On PostgreSQL it is the third barrier between tenants.
     pub async fn warn_of_powerful_role(&self) {
         match self.db.bypasses_row_security().await {
             Ok(false) => {}
@@ -29,7 +29,8 @@ impl Parts {
         }
     }
 
-    /// A server whose Redis user lacks rights goes on by itself, which nobody would notice. `/readyz` says so too.
+    /// Logs a warning if the Redis user lacks rights, because the server then works without Redis and nobody would
+    /// notice. `/readyz` reports it too.
     pub async fn warn_of_missing_rights(&self) {
         let Some(redis) = &self.redis else { return };
         if let Ok(Some(rights)) = redis.missing_rights().await {

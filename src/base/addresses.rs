@@ -1,11 +1,12 @@
-//! E-mail addresses in the one form in which they are stored, compared and sent: the part before the `@` in NFKC and lower
-//! case, the domain in ASCII (A-labels, IDNA 2008 as UTS 46 processes it). Two spellings of one mailbox are one address.
+//! E-mail addresses in the one form in which they are stored, compared and sent. The part before the `@` is in NFKC and
+//! lower case. The domain is in ASCII (A-labels, IDNA 2008 as UTS 46 processes it). Two spellings of one mailbox are
+//! one address.
 use super::formats::{is_invisible, normalised};
 use email_address::EmailAddress;
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use unicode_normalization::UnicodeNormalization;
 
-/// What SMTP carries (RFC 5321, 4.5.3.1), in bytes.
+/// The limits of SMTP (RFC 5321, 4.5.3.1), in bytes.
 const MAX_LOCAL_PART: usize = 64;
 const MAX_ADDRESS: usize = 254;
 
@@ -16,8 +17,8 @@ const BAD_DOMAIN: &str = "must end in a domain name that IDNA allows";
 const LONG_LOCAL_PART: &str = "must have at most 64 bytes before the @";
 const LONG_ADDRESS: &str = "must have at most 254 bytes, with its domain in ASCII";
 
-/// The address in the form in which it is stored, or what is wrong with it. It is an address alone, without a name to it:
-/// `Ada <ada@example.com>` would be another one than hers.
+/// Returns the address in the form in which it is stored. The error says what is wrong with the text. The text must be
+/// an address alone: with a name, as in `Ada <ada@example.com>`, it is refused.
 pub fn canonical_email(text: &str) -> Result<String, &'static str> {
     let written: String = text.trim().nfkc().collect(); // compatibility forms can hide an `@`
     let (local_part, domain) = written.trim().rsplit_once('@').ok_or(NO_ADDRESS)?;
@@ -38,7 +39,7 @@ pub fn canonical_email(text: &str) -> Result<String, &'static str> {
     if address.len() > MAX_ADDRESS { Err(LONG_ADDRESS) } else { Ok(address) }
 }
 
-/// The domain in A-labels, as DNS and every mail server know it.
+/// The domain in A-labels, the form that DNS and all mail servers use.
 pub fn ascii_domain(domain: &str) -> Result<String, &'static str> {
     if domain.starts_with('[') {
         return Err(NO_DOMAIN_NAME);
@@ -53,14 +54,15 @@ pub fn ascii_domain(domain: &str) -> Result<String, &'static str> {
     }
 }
 
-/// The form in which a name that somebody signs in with is looked up: an address in its canonical form, a username
-/// normalised. An address from before these rules that they refuse is found as it was stored then.
+/// The form in which the name of a sign-in is looked up: an address in its canonical form, a username normalised.
+/// Earlier versions stored addresses that the rules now refuse. Such an address is looked up in its normalised form,
+/// because it was stored in that form.
 pub fn canonical_login(name: &str) -> String {
     canonical_email(name).unwrap_or_else(|_| normalised(name))
 }
 
-/// The forms in which this canonical address may be stored, itself the first: before domains were stored in A-labels, they
-/// were stored as people wrote them.
+/// The forms in which this canonical address may be stored. The address itself comes first. Earlier versions stored
+/// domains as people wrote them and not in A-labels.
 pub fn stored_forms(email: &str) -> Vec<String> {
     let mut forms = vec![email.to_owned()];
     if let Some((local_part, domain)) = email.rsplit_once('@')
@@ -72,7 +74,8 @@ pub fn stored_forms(email: &str) -> Vec<String> {
     forms
 }
 
-/// What to look for among stored addresses: an address or a domain in the letters in which people write it is stored in ASCII.
+/// The text to search for among stored addresses. They are stored in ASCII, so that an address or a domain with other
+/// letters is converted.
 pub fn searched_form(text: &str) -> String {
     let in_ascii = if text.is_ascii() { None } else { canonical_email(text).or_else(|_| ascii_domain(text)).ok() };
     in_ascii.unwrap_or_else(|| text.to_owned())

@@ -1,4 +1,4 @@
-//! Keys and ciphers. One secret of the settings becomes one key for each purpose (HKDF-SHA-256, RFC 5869).
+//! Keys and ciphers. A key for each purpose is derived from one secret in the settings (HKDF-SHA-256, RFC 5869).
 use crate::base::env::Env;
 use crate::base::error::{Error, Result};
 use crate::base::metrics::{KeyUse, Metrics};
@@ -10,13 +10,14 @@ use std::sync::Arc;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 const NONCE_BYTES: usize = 12;
-/// Which form the bytes have: AES-256-GCM with a random 96-bit nonce before the ciphertext.
+/// The first byte of a sealed value, which names its format: AES-256-GCM with a random 96-bit nonce before the
+/// ciphertext.
 const FORMAT: u8 = 1;
 
-/// The bytes of a key, wiped when they are no longer needed.
+/// The bytes of a key. They are wiped from memory when they are dropped.
 pub type Key = Zeroizing<[u8; 32]>;
 
-/// A key for one purpose; the same secret and purpose always give the same key.
+/// Derives the key for one purpose. The same secret and purpose always give the same key.
 pub fn derive_key(secret: &[u8], purpose: &str) -> Key {
     let mut key = Zeroizing::new([0; 32]);
     #[expect(clippy::expect_used, reason = "HKDF-SHA-256 gives up to 8,160 bytes")]
@@ -28,16 +29,17 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// The same in hexadecimal digits: for names of what must not be readable in them.
+/// The SHA-256 in hexadecimal digits. It is used in names that must not reveal the bytes.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     sha256(bytes).map(|byte| format!("{byte:02x}")).concat()
 }
 
-/// AES-256-GCM under one key (NIST SP 800-38D). Its key schedule is wiped when it is dropped.
+/// AES-256-GCM under one key (NIST SP 800-38D). The key schedule is wiped from memory when the cipher is dropped.
 #[derive(Clone)]
 pub struct Cipher(Arc<Aes256Gcm>);
 
-/// It is: without its feature in `Cargo.toml` the cipher would leave its keys in memory, and this does not compile.
+/// Proves that the key schedule is wiped. Without the feature `zeroize` of `aes` in `Cargo.toml`, the cipher would
+/// leave its keys in memory, and this function would not compile.
 const _: fn() = || {
     fn is_wiped<T: ZeroizeOnDrop>() {}
     is_wiped::<aes::Aes256>();
@@ -48,7 +50,8 @@ impl Cipher {
         Self(Arc::new(Aes256Gcm::new((&**key).into())))
     }
 
-    /// A random nonce and the ciphertext. `bound_to` names what the value belongs to: moved elsewhere, it does not open.
+    /// Returns a random nonce and the ciphertext. `bound_to` names what the value belongs to. It is needed to open the
+    /// value, so that a value that is moved elsewhere does not open.
     pub fn seal(&self, env: &Env, plain: &[u8], bound_to: &[u8]) -> Result<Vec<u8>> {
         let nonce: [u8; NONCE_BYTES] = env.random_bytes();
         let sealed = self.0.encrypt(Nonce::from_slice(&nonce), Payload { msg: plain, aad: bound_to });
@@ -56,7 +59,7 @@ impl Cipher {
         Ok([&nonce[..], &sealed].concat())
     }
 
-    /// None where it was sealed by another key or for something else, or was changed since.
+    /// Returns `None` if the value was sealed with another key or another `bound_to`, or was changed since.
     pub fn open(&self, sealed: &[u8], bound_to: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES)?;
         let plain = self.0.decrypt(Nonce::from_slice(nonce), Payload { msg: sealed, aad: bound_to });
@@ -64,10 +67,11 @@ impl Cipher {
     }
 }
 
-/// Encrypts what the server stores for itself: under the key that is active, and opens what an older one sealed.
+/// Encrypts values that the server stores for itself. It seals with the active key, and opens what any of the keys has
+/// sealed.
 #[derive(Clone)]
 pub struct Sealer {
-    /// The active one first.
+    /// The cipher of the active key comes first.
     ciphers: Arc<[Cipher]>,
     key_id: Arc<str>,
     env: Env,
@@ -79,7 +83,7 @@ impl Sealer {
         Self { ciphers, key_id, env, metrics }
     }
 
-    /// `bound_to` names the row that the value belongs to: moved elsewhere, it does not open.
+    /// `bound_to` names the row that the value belongs to. A value that is moved to another row does not open.
     pub fn seal(&self, plain: &[u8], bound_to: &[u8]) -> Result<Vec<u8>> {
         let active = self.ciphers.first().ok_or_else(|| Error::Internal(anyhow::anyhow!("there is no key")))?;
         self.metrics.key_uses.get_or_create(&KeyUse { key: self.key_id.to_string() }).inc();

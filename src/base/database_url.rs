@@ -1,19 +1,20 @@
-//! The URLs of network databases, read as libpq and the clients of MariaDB read them. Every parameter is honoured, or
-//! refused by its name: one that is dropped may be the one that asks for encryption. Errors repeat no value.
+//! Reads the URLs of network databases in the same way as libpq and the clients of MariaDB. Every parameter is either
+//! honoured or refused by its name, because a parameter that is silently ignored may be the one that asks for
+//! encryption. Error messages contain no values from the URL.
 use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How the connection is encrypted: the later, the stricter.
+/// How the connection is encrypted, from the least strict mode to the strictest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsMode {
     Disable,
-    /// Encrypted where the server can.
+    /// Encrypted if the server supports it.
     Prefer,
-    /// The line is encrypted, but the server at its other end proves nothing.
+    /// Encrypted, but the server's identity is not verified.
     Require,
-    /// The server's certificate must come from a known authority, for whatever name.
+    /// The server's certificate must come from a known authority, but may be for any host name.
     VerifyCa,
     VerifyFull,
 }
@@ -22,11 +23,11 @@ pub enum TlsMode {
 pub enum Host {
     /// A name or an address.
     Network(String),
-    /// A Unix socket: for PostgreSQL the folder that it is in, for MariaDB the socket itself.
+    /// A Unix socket. The path is that of its folder for PostgreSQL, and that of the socket itself for MariaDB.
     Socket(PathBuf),
 }
 
-/// Which of several servers is wanted.
+/// Which kind of server to use if the URL names several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionAttributes {
     Any,
@@ -34,7 +35,7 @@ pub enum SessionAttributes {
     ReadOnly,
 }
 
-/// What PostgreSQL's URLs can say besides.
+/// The options that only the URLs of PostgreSQL have.
 #[derive(Debug, Default)]
 pub struct PostgresOptions {
     pub application_name: Option<String>,
@@ -49,24 +50,25 @@ pub struct PostgresOptions {
     pub tcp_user_timeout: Option<Duration>,
 }
 
-/// Where a network database is, and how to get there. Its `Debug` shows no password.
+/// The location of a network database, and how to connect to it. `Debug` shows no password.
 #[derive(Debug)]
 pub struct NetworkUrl {
-    /// In the order in which they are tried; MariaDB has one. Either all of them are sockets or none is.
+    /// The hosts and ports in the order in which they are tried. MariaDB has one. Either all of them are sockets or
+    /// none is.
     pub hosts: Vec<(Host, Option<u16>)>,
     pub user: Option<String>,
     pub password: Option<SecretString>,
     pub database: String,
-    /// What the URL asks for; none where it says nothing. Sockets have no TLS: see [`Self::has_sockets`].
+    /// The mode that the URL asks for, or `None` if it names none. Sockets have no TLS: see [`Self::has_sockets`].
     pub tls: Option<TlsMode>,
-    /// Certificates of the authorities that the server's own must come from.
+    /// The file with the certificates of the authorities that may have issued the server's certificate.
     pub ca_file: Option<PathBuf>,
     pub postgres: PostgresOptions,
 }
 
 const ADVICE: &str = "characters such as @ : / # ? % in a password must be percent-encoded";
 
-/// What libpq knows and we have not, and why.
+/// Parameters that libpq or the clients of MariaDB know, but that are refused here, and the reason.
 const NOT_SUPPORTED: [(&[&str], &str); 7] = [
     (&["hostaddr"], "is not supported: put the address into host"),
     (&["service", "servicefile", "passfile"], "names a file that is not read here: put what it says into the URL"),
@@ -115,7 +117,7 @@ impl NetworkUrl {
         let (user, password) = credentials(userinfo)?;
         let (host, port) = host_and_port(hosts)?;
         let host = decoded(host)?;
-        // Beside a socket, clients write the host that it stands for.
+        // Clients may write a host in addition to a socket. It must then be the local host.
         let host = match (parameters.take(&["socket", "unix_socket"])?, host) {
             (Some(socket), host) if matches!(&*host, "" | "localhost" | "127.0.0.1") => socket_at(&socket)?,
             (Some(_), _) => return Err("names a host and a socket: keep one".to_owned()),
@@ -136,19 +138,19 @@ impl NetworkUrl {
             .checked(parameters)
     }
 
-    /// Refuses what was not taken.
+    /// Fails if a parameter was not read.
     fn checked(self, parameters: Parameters) -> Result<Self, String> {
         parameters.end()?;
         Ok(self)
     }
 
-    /// Whether the server is reached by sockets: there is no TLS there, and nobody in between.
+    /// Whether the server is reached by sockets. They have no TLS and need none: the connection stays on this machine.
     pub fn has_sockets(&self) -> bool {
         self.hosts.iter().any(|(host, _)| matches!(host, Host::Socket(_)))
     }
 }
 
-/// The URL for people, `***` instead of passwords.
+/// The URL with `***` in place of passwords, so that it can be shown.
 pub fn redacted(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return "***".to_owned() };
     let (before, query) = rest.split_once('?').map_or((rest, None), |(before, query)| (before, Some(query)));
@@ -168,7 +170,7 @@ pub fn redacted(url: &str) -> String {
     format!("{scheme}://{authority}{path}{}", query.unwrap_or_default())
 }
 
-/// The parts of a URL, still encoded but for the parameters and the database.
+/// The parts of a URL. The parameters and the database are percent-decoded, the other parts are still encoded.
 struct Parts<'a> {
     userinfo: Option<&'a str>,
     hosts: &'a str,
@@ -195,7 +197,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Without the percent signs.
+/// Decodes percent-encoding. The result must be UTF-8 without NUL.
 fn decoded(text: &str) -> Result<String, String> {
     let decoded = percent_decode_str(text).decode_utf8().map_err(|_| format!("is not in UTF-8; {ADVICE}"))?;
     match decoded.contains('\0') {
@@ -204,7 +206,7 @@ fn decoded(text: &str) -> Result<String, String> {
     }
 }
 
-/// The user and the password, where they are given.
+/// The user and the password, each `None` if it is absent or empty.
 fn credentials(userinfo: Option<&str>) -> Result<(Option<String>, Option<String>), String> {
     let Some(userinfo) = userinfo else { return Ok((None, None)) };
     let (user, password) = userinfo.split_once(':').map_or((userinfo, None), |(user, rest)| (user, Some(rest)));
@@ -212,7 +214,7 @@ fn credentials(userinfo: Option<&str>) -> Result<(Option<String>, Option<String>
     Ok((given(Some(user))?, given(password)?))
 }
 
-/// What stands before the `?` or after it, and not in both places.
+/// The value from before the `?` or from the parameter after it. Fails if both give one.
 fn one(before: Option<String>, after: Option<String>, what: &str) -> Result<Option<String>, String> {
     match (before, after) {
         (Some(_), Some(_)) => Err(format!("names {what} twice")),
@@ -235,7 +237,7 @@ fn port(text: &str) -> Result<Option<u16>, String> {
     }
 }
 
-/// The host, still encoded, and its port. An IPv6 address stands in brackets.
+/// The host, still encoded, and its port. An IPv6 address is written in brackets.
 fn host_and_port(text: &str) -> Result<(&str, Option<u16>), String> {
     if let Some(rest) = text.strip_prefix('[') {
         let (address, after) = rest.split_once(']').ok_or_else(|| format!("has a [ without its ]; {ADVICE}"))?;
@@ -258,7 +260,7 @@ fn socket_at(path: &str) -> Result<Host, String> {
     }
 }
 
-/// The hosts before the `?`, or those of the parameters.
+/// The hosts from before the `?`, or those from the parameters `host` and `port`.
 fn postgres_hosts(
     before: &str,
     hosts: Option<String>,
@@ -303,11 +305,11 @@ fn postgres_hosts(
     Ok(found.into_iter().map(|(name, port)| (host(name), port)).collect())
 }
 
-/// What stands after the `?` and was not taken yet.
+/// The parameters after the `?` that were not read yet.
 struct Parameters {
-    /// Names in small letters and with underscores: `ssl-mode` is `ssl_mode`.
+    /// Names and values. Names are in lower case and with underscores: `ssl-mode` becomes `ssl_mode`.
     left: Vec<(String, String)>,
-    /// A password that is not encoded may have got in here: then names are not repeated.
+    /// Whether a part of an unencoded password may be among them. If so, error messages contain no names either.
     may_hold_password: bool,
 }
 
@@ -321,7 +323,7 @@ impl Parameters {
         Ok(Self { left, may_hold_password: query.contains('@') })
     }
 
-    /// The value under one of these names.
+    /// Removes the value with one of these names and returns it. Fails if there are two.
     fn take(&mut self, names: &[&str]) -> Result<Option<String>, String> {
         let at = |left: &[(String, String)]| left.iter().position(|(name, _)| names.contains(&&**name));
         let Some(first) = at(&self.left) else { return Ok(None) };
@@ -356,7 +358,8 @@ impl Parameters {
         Ok(self.number(name)?.map(|seconds| Duration::from_secs(seconds.into())))
     }
 
-    /// What all options about TLS ask for together. The strictest one counts, unless another one turns TLS off.
+    /// The mode and the file that all parameters about TLS ask for together. The strictest mode applies. Fails if one
+    /// parameter turns TLS off and another asks for it.
     fn tls(&mut self) -> Result<(Option<TlsMode>, Option<PathBuf>), String> {
         let mut asked: Vec<TlsMode> = vec![];
         if let Some(mode) = self.take(&["sslmode", "ssl_mode"])? {
@@ -386,7 +389,8 @@ impl Parameters {
         let ca_file = self.take(&["sslrootcert", "ssl_ca"])?;
         let is_of_system = ca_file.as_deref() == Some("system");
         if is_of_system {
-            asked.push(TlsMode::VerifyFull); // as libpq has it: anybody can get a certificate from those authorities
+            // As in libpq, because anybody can get a certificate from these authorities.
+            asked.push(TlsMode::VerifyFull);
         }
         let (least, most) = (asked.iter().min(), asked.iter().max());
         if least == Some(&TlsMode::Disable) && most > Some(&TlsMode::Disable) {
@@ -421,7 +425,7 @@ impl Parameters {
         })
     }
 
-    /// Refuses what is left.
+    /// Fails if a parameter is left.
     fn end(self) -> Result<(), String> {
         let Some((name, _)) = self.left.first() else { return Ok(()) };
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';

@@ -1,20 +1,21 @@
-//! Days of a time zone, which have 23 or 25 hours where the clocks are set.
+//! Days of a time zone. A day has 23 or 25 hours if the clocks are changed on it.
 use super::formats::YEARS;
 use chrono::{DateTime, Datelike, Days, LocalResult, NaiveDate, NaiveTime, TimeZone, Utc};
 use chrono_tz::{GapInfo, Tz};
 
-/// From when on, and until when; none where there is no bound.
+/// The beginning and the end of a period. `None` means that there is no bound.
 pub type Span = (Option<DateTime<Utc>>, Option<DateTime<Utc>>);
 
-/// From the beginning of a day to the end of another, as the clocks of the zone have them.
+/// The period from the beginning of the day `from` to the end of the day `to`, by the clocks of the zone.
 pub fn span(from: Option<NaiveDate>, to: Option<NaiveDate>, zone: Tz) -> Span {
     let next = to.and_then(|day| day.checked_add_days(Days::new(1)));
-    // What is kept has no time beyond these years.
+    // No stored time is outside of these years, so that such a bound would change nothing.
     let start = |day| Some(day_start(day, zone)).filter(|time| YEARS.contains(&time.year()));
     (from.and_then(start), next.and_then(start))
 }
 
-/// When a day begins: at midnight, the first of them where clocks are set back, and the end of the gap where they skip it.
+/// The beginning of a day: midnight, or the first of two midnights if the clocks are set back, or the end of the gap if
+/// the clocks skip midnight.
 fn day_start(day: NaiveDate, zone: Tz) -> DateTime<Utc> {
     let midnight = day.and_time(NaiveTime::MIN);
     match zone.from_local_datetime(&midnight) {

@@ -1,4 +1,4 @@
-//! What a program can't compute: the time, and randomness. Both are injected, so that tests decide them.
+//! The time and randomness, which a program can't compute. Both are injected, so that tests can set them.
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -40,14 +40,15 @@ impl IdGenerator {
         bytes
     }
 
-    /// A new key of `N` bytes, of which there is no other copy; it is wiped from memory when it is dropped.
+    /// A new key of `N` random bytes. There is no other copy of it, and it is wiped from memory when it is dropped.
     pub fn key<const N: usize>(&self) -> Zeroizing<[u8; N]> {
         let mut key = Zeroizing::new([0; N]);
         (self.0)(&mut *key);
         key
     }
 
-    /// A UUID of version 7 (RFC 9562) for this time: it is ordered by time, so that new rows land at the end of an index.
+    /// A UUID of version 7 (RFC 9562) for this time. Such UUIDs are ordered by time, so that new rows are added at the
+    /// end of an index.
     pub fn uuid(&self, now: DateTime<Utc>) -> Uuid {
         let millis = now.timestamp_millis().max(0).unsigned_abs();
         uuid::Builder::from_unix_timestamp_millis(millis, &self.bytes()).into_uuid()
@@ -71,7 +72,7 @@ impl Env {
         })
     }
 
-    /// A clock and a generator of one's own.
+    /// An environment with this clock and this source of random bytes.
     pub fn new(
         now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static,
         fill: impl Fn(&mut [u8]) + Send + Sync + 'static,
@@ -89,7 +90,7 @@ impl Env {
         self.ids.bytes()
     }
 
-    /// A new key of `N` bytes, of which there is no other copy.
+    /// A new key of `N` random bytes, see [`IdGenerator::key`].
     pub fn random_key<const N: usize>(&self) -> Zeroizing<[u8; N]> {
         self.ids.key()
     }

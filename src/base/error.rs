@@ -1,4 +1,4 @@
-//! What can go wrong, in the product's words. [`crate::base::error_body`] gives each its status and its place in the one body.
+//! All errors of the product. [`crate::base::error_body`] gives each error its HTTP status and renders its body.
 use crate::base::formats::is_one_line;
 use crate::base::money::places_of;
 use std::collections::BTreeMap;
@@ -6,37 +6,38 @@ use std::time::Duration;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Two audiences: `Display` is the sentence that clients read, `source()` is the cause that is logged once.
+/// An error has two audiences: clients read the sentence of `Display`, and the cause in `source()` is logged once.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request breaks the schema of the API contract; all its faults at once.
+    /// The request breaks the schema of the API contract. All its faults are reported together.
     #[error("The request is not valid.")]
     Invalid(Detail),
-    /// Not even readable: not JSON, a broken encoding.
+    /// The request can't be parsed, for example because it is not JSON or has a broken encoding.
     #[error("{0}")]
     Malformed(String),
     #[error("Credentials are needed.")]
     Unauthenticated,
     #[error("The name or the password is wrong.")]
     InvalidCredentials,
-    /// A token that is forged, expired, or of a session that has ended; the reason stays in the log.
+    /// The token is forged or expired, or its session has ended. Only the log has the reason.
     #[error("The token is not valid.")]
     InvalidToken,
     #[error("Your role does not allow this.")]
     Forbidden,
-    /// The caller is an API key, whatever its role.
+    /// The caller is an API key. The role of the key makes no difference.
     #[error(
         "API keys may not do this. A key has no profile and no sessions, and can't grant rights that outlive it. Sign in as a \
          person."
     )]
     NotForApiKeys,
-    /// Or their tenant is suspended.
+    /// The user is disabled, or their tenant is suspended.
     #[error("This user is disabled.")]
     InactiveUser,
-    /// Returned only after the password was verified, as the one before, so that it reveals nothing to others.
+    /// Returned only after the password was verified, like [`Self::InactiveUser`], so that it reveals nothing to
+    /// others.
     #[error("The e-mail address has to be verified first. A mail with a token is on its way.")]
     UnverifiedEmail,
-    /// A caller who wants what only people with a verified address may do, where mail is set up.
+    /// The action requires a verified address, and the caller has none. It is returned only if mail is set up.
     #[error(
         "Your e-mail address has to be verified first. Only then can you invite people, create API keys and open \
          registration. A mail with a token is on its way."
@@ -46,7 +47,7 @@ pub enum Error {
     RegistrationClosed,
     #[error("The resource was not found.")]
     NotFound,
-    /// With the methods that the path has, as `Allow` lists them.
+    /// The text lists the methods that the path has, in the form of `Allow`.
     #[error("This method is not allowed here.")]
     MethodNotAllowed(String),
     #[error("The request took too long to arrive.")]
@@ -59,23 +60,23 @@ pub enum Error {
     PayloadTooLarge,
     #[error("The media type of the body is not supported.")]
     UnsupportedMediaType,
-    /// The body was compressed, or otherwise encoded, for its way.
+    /// The body was compressed or otherwise encoded for the transfer.
     #[error("A body with a Content-Encoding is not supported. Send the body without encoding.")]
     UnsupportedEncoding,
-    /// The schema is kept, but the request can't be carried out.
+    /// The request conforms to the schema, but can't be carried out.
     #[error("The request can't be carried out.")]
     Unprocessable(Detail),
     #[error("This idempotency key was used for another request.")]
     IdempotencyMismatch,
     #[error("Too many requests were sent. Retry later.")]
     RateLimited { retry_after: Duration },
-    /// A dependency is away or overloaded, or the deadline is over; worth another try.
+    /// A dependency is away or overloaded, or the deadline has passed. The client may try again.
     #[error("The service is not available at the moment. Try again later.")]
     Unavailable(#[source] anyhow::Error),
-    /// As [`Self::Unavailable`], as a statement took longer than its deadline; with what the caller can do about it.
+    /// Like [`Self::Unavailable`], because a statement took longer than its deadline. It says what the caller can do.
     #[error("The request took too long to answer.")]
     SlowStatement(Detail, #[source] anyhow::Error),
-    /// As [`Self::Unavailable`], with the parts that are away.
+    /// Like [`Self::Unavailable`]. It names the parts that are away.
     #[error("The service is not ready.")]
     NotReady(Detail),
     #[error("Something went wrong on our side.")]
@@ -83,12 +84,12 @@ pub enum Error {
 }
 
 impl Error {
-    /// A request that a rule beyond the schema forbids, because of one member.
+    /// Refuses a request because one member breaks a rule beyond the schema.
     pub fn unprocessable(member: &str, message: impl Into<String>) -> Self {
         Self::Unprocessable(Detail::of(member, message))
     }
 
-    /// A request that breaks the schema in one member or parameter.
+    /// Refuses a request because one member or parameter breaks the schema.
     pub fn invalid(member: &str, message: impl Into<String>) -> Self {
         Self::Invalid(Detail::of(member, message))
     }
@@ -105,7 +106,7 @@ impl Detail {
         detail
     }
 
-    /// Adds a fault, unless there are enough already to see what is wrong.
+    /// Adds a fault. Once the detail is full, only members that are in it already get more faults.
     pub fn add(&mut self, member: &str, message: impl Into<String>) {
         if self.is_full() && !self.0.contains_key(member) {
             return;
@@ -113,14 +114,14 @@ impl Detail {
         self.0.entry(member.to_owned()).or_default().push(message.into());
     }
 
-    /// What people write for people to read has something in it to read.
+    /// Adds a fault if the text is blank. For texts that people write for other people.
     pub fn not_blank(&mut self, member: &str, text: &str) {
         if text.trim().is_empty() {
             self.add(member, "must not be blank");
         }
     }
 
-    /// A name or a title: not blank, and on one line.
+    /// Adds a fault if the text is blank or not one line. For names and titles.
     pub fn one_line(&mut self, member: &str, text: &str) {
         self.not_blank(member, text);
         if !is_one_line(text) {
@@ -128,7 +129,7 @@ impl Detail {
         }
     }
 
-    /// A code of ISO 4217.
+    /// Adds a fault if the code is no currency of ISO 4217.
     pub fn currency(&mut self, member: &str, code: &str) {
         if places_of(code).is_none() {
             self.add(member, "is not a currency of ISO 4217");

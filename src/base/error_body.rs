@@ -1,7 +1,7 @@
-//! The one error body, and how each error looks in HTTP.
+//! The body of all errors, and the HTTP status and headers of each error.
 //!
-//! An error travels as a [`Failure`] inside an empty response; [`crate::server::edge`] renders it once, where the request id
-//! and the client's `Accept` are known. So every error looks the same, wherever it was raised.
+//! An error is passed on as a [`Failure`] inside an empty response. [`crate::server::edge`] renders it, because the
+//! request id and the client's `Accept` are known there. All errors therefore look the same, wherever they were raised.
 use crate::base::error::{Detail, Error};
 use poem::error::ResponseError;
 use poem::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -60,7 +60,7 @@ pub struct ErrorInfo {
     pub request_id: String,
 }
 
-/// The facts of an error, on their way to the edge.
+/// The data of an error from which the edge renders the body.
 #[derive(Debug, Clone)]
 pub struct Failure {
     pub status: StatusCode,
@@ -101,14 +101,14 @@ impl Error {
         }
     }
 
-    /// The headers that belong to this error alone.
+    /// The header that this kind of error adds to the answer.
     fn headers(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
             Self::Unauthenticated | Self::InvalidCredentials | Self::InvalidToken => {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }
             Self::MethodNotAllowed(allow) => Some((header::ALLOW, HeaderValue::from_str(allow).ok()?)),
-            // Not so for another media type: that would say that its encoding was wrong (RFC 9110, 12.5.3).
+            // `UnsupportedMediaType` has no such header: it would mean that the encoding was wrong (RFC 9110, 12.5.3).
             Self::UnsupportedEncoding => Some((header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))),
             Self::RateLimited { retry_after } => {
                 Some((header::RETRY_AFTER, HeaderValue::from(whole_seconds(*retry_after))))
@@ -118,7 +118,7 @@ impl Error {
     }
 }
 
-/// Rounded up: a client that waits as long as it is told is served.
+/// Whole seconds, rounded up, so that a client that waits this long is not too early.
 fn whole_seconds(wait: std::time::Duration) -> u64 {
     u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1)
 }
@@ -146,7 +146,7 @@ impl ResponseError for Error {
 }
 
 impl Failure {
-    /// Writes the body, as `application/problem+json` (RFC 9457) where the client asked for that.
+    /// Writes the body, as `application/problem+json` (RFC 9457) if the client asked for that.
     pub fn render(self, response: &mut Response, request_id: &str, as_problem: bool) {
         let Self { status, kind, message, detail: Detail(detail) } = self;
         let (content_type, body) = if as_problem {
@@ -170,7 +170,7 @@ impl Failure {
     }
 }
 
-/// A handler declares no errors of its own: `guard` derives them from what the operation takes.
+/// Declares no errors for a handler: `guard` derives them from the input of the operation.
 impl ApiResponse for Error {
     fn meta() -> MetaResponses {
         MetaResponses { responses: vec![] }
@@ -180,7 +180,7 @@ impl ApiResponse for Error {
     }
 }
 
-/// The error of an operation that can also answer these statuses: `Result<Created<Item>, Also<409>>`.
+/// The error of an operation that can also answer with these statuses: `Result<Created<Item>, Also<409>>`.
 #[derive(Debug)]
 pub struct Also<const A: u16, const B: u16 = 0>(Error);
 
@@ -203,7 +203,7 @@ impl<const A: u16, const B: u16> ApiResponse for Also<A, B> {
     }
 }
 
-/// An error answer as the document declares it.
+/// The declaration of an error answer in the OpenAPI document.
 pub fn declare(status: u16) -> MetaResponse {
     let headers = match status {
         401 => vec![header("WWW-Authenticate", "string")],

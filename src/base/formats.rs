@@ -1,18 +1,19 @@
-//! What texts of a format look like, in one place: bodies, parameters and cursors are all read by these.
+//! Readers and checks of text formats, in one place. Bodies, parameters and cursors are all read by these functions.
 use chrono::{DateTime, Datelike, NaiveDate, Timelike, Utc};
 use std::net::{IpAddr, Ipv6Addr};
 use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
-/// The years that every database can keep.
+/// The years that every database can store.
 pub const YEARS: std::ops::RangeInclusive<i32> = 1..=9999;
 
-/// An id as we print it, in either case: with hyphens, and nothing around it.
+/// Reads an id in the form in which the server prints it: with hyphens, and without braces or a prefix. Upper case is
+/// accepted.
 pub fn parse_uuid(text: &str) -> Option<Uuid> {
     (text.len() == 36).then(|| Uuid::parse_str(text).ok()).flatten()
 }
 
-/// `YYYY-MM-DD`, and no more than that (chrono itself takes spaces, signs and missing zeros).
+/// Reads exactly `YYYY-MM-DD`. The parser of chrono would also accept spaces, signs and missing zeros.
 pub fn parse_day(text: &str) -> Option<NaiveDate> {
     let is_plain = text.len() == 10
         && text.bytes().enumerate().all(|(index, byte)| match index {
@@ -23,22 +24,23 @@ pub fn parse_day(text: &str) -> Option<NaiveDate> {
     YEARS.contains(&day.year()).then_some(day)
 }
 
-/// A time of RFC 3339.
+/// Reads a time of RFC 3339.
 pub fn parse_instant(text: &str) -> Option<DateTime<Utc>> {
     let time = DateTime::parse_from_rfc3339(text).ok()?.to_utc();
-    let is_leap_second = time.nanosecond() >= 1_000_000_000; // no database knows them
+    let is_leap_second = time.nanosecond() >= 1_000_000_000; // no database can store one
     (YEARS.contains(&time.year()) && !is_leap_second).then_some(time)
 }
 
-/// The form in which usernames and words are compared: trimmed, in NFKC, in lower case. Look-alikes that people can't tell
-/// apart are one. Addresses are compared as [`super::addresses`] writes them.
+/// The form in which usernames and words are compared: trimmed, in NFKC, in lower case. Compatibility forms of a
+/// character, such as full-width letters, become that character. E-mail addresses are compared in the form of
+/// [`super::addresses`].
 pub fn normalised(name: &str) -> String {
     let folded: String = name.trim().nfkc().collect::<String>().to_lowercase().nfkc().collect();
     folded.trim().to_owned()
 }
 
-/// Characters that show nothing: among letters, they make an address that looks like another one. They are those of
-/// `Default_Ignorable_Code_Point` in Unicode 17's `DerivedCoreProperties.txt`.
+/// Whether a character is invisible. Among letters, such a character makes an address that looks like another one.
+/// These are the characters with `Default_Ignorable_Code_Point` in Unicode 17's `DerivedCoreProperties.txt`.
 pub fn is_invisible(c: char) -> bool {
     matches!(u32::from(c),
         0xAD | 0x34F | 0x61C | 0x115F..=0x1160 | 0x17B4..=0x17B5 | 0x180B..=0x180F | 0x200B..=0x200F | 0x202A..=0x202E
@@ -46,24 +48,24 @@ pub fn is_invisible(c: char) -> bool {
         | 0x1D173..=0x1D17A | 0xE0000..=0xE0FFF)
 }
 
-/// What is not in a line of text.
+/// Whether a character is not allowed in a line of text: a line break or another control character.
 fn ends_line(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// Whether it is one line of text: a name with line breaks or other control characters could go on in a mail as if we had
-/// written it.
+/// Whether the text is one line. A name with line breaks or other control characters could go on in a mail as if the
+/// server had written it.
 pub fn is_one_line(text: &str) -> bool {
     !text.contains(ends_line)
 }
 
-/// The first line with something in it.
+/// The first line that is not blank, trimmed.
 pub fn first_line(text: &str) -> Option<&str> {
     text.split(ends_line).map(str::trim).find(|line| !line.is_empty())
 }
 
-/// What stands for all addresses of one subscriber: the address itself, also where it is written as IPv6; of real IPv6 its
-/// network, as each has a whole /64.
+/// The address under which all addresses of one subscriber are counted. For IPv4 it is the address itself, also if that
+/// is written as IPv6. For IPv6 it is the network, because each subscriber has a whole /64.
 pub fn subscriber(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.into(),

@@ -1,4 +1,5 @@
-//! The master keys: one is active and encrypts, older ones open what they have sealed until `keys rotate` is through.
+//! The master keys. One of them is active and encrypts. Older keys still open what they have sealed, until
+//! `keys rotate` is finished.
 use super::crypto::{Cipher, Key, Sealer, derive_key};
 use super::env::Env;
 use super::metrics::{KeyUse, Metrics};
@@ -8,19 +9,19 @@ use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// A secret of the settings, and what it is called.
+/// The id and the secret of a master key, from the settings.
 #[derive(Debug, Clone)]
 pub struct MasterKey {
     pub id: String,
     pub secret: SecretString,
 }
 
-/// All master keys of a server. Cheap to clone.
+/// All master keys of a server. A clone is cheap.
 #[derive(Clone)]
 pub struct KeyRing(Arc<Ring>);
 
 struct Ring {
-    /// The active one first.
+    /// The active key comes first.
     masters: Vec<Master>,
     env: Env,
     metrics: Metrics,
@@ -29,18 +30,18 @@ struct Ring {
 struct Master {
     id: Arc<str>,
     secret: SecretString,
-    /// What data keys are wrapped by.
+    /// The cipher that wraps data keys.
     wrapping: Cipher,
 }
 
-/// A key as it is stored: encrypted under a master key.
+/// A key in the form in which it is stored, encrypted under a master key.
 pub struct Wrapped {
     pub master: String,
     pub bytes: Vec<u8>,
 }
 
 impl KeyRing {
-    /// The keys, of which `active` encrypts.
+    /// Makes a key ring in which `active` encrypts. Fails if there is no key with this id.
     pub fn new(active: &str, keys: &[MasterKey], env: Env, metrics: Metrics) -> anyhow::Result<Self> {
         let mut masters: Vec<Master> = keys
             .iter()
@@ -61,15 +62,16 @@ impl KeyRing {
     }
 
     fn active(&self) -> &Master {
-        &self.0.masters[0] // `new` found it
+        &self.0.masters[0] // `new` has put it there
     }
 
-    /// The ids of all keys, that of the active one first.
+    /// The ids of all keys. The id of the active key comes first.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.0.masters.iter().map(|master| &*master.id)
     }
 
-    /// What a key is known again by. It follows from the key and does not reveal it; none where there is no such key.
+    /// A value by which a key is recognized. It is derived from the key and does not reveal it. `None` if there is no
+    /// such key.
     pub fn check_value(&self, id: &str) -> Option<[u8; 32]> {
         let master = self.0.masters.iter().find(|master| &*master.id == id)?;
         Some(*derive_key(master.secret.expose_secret().as_bytes(), &format!("check value of {id}")))
@@ -83,13 +85,13 @@ impl KeyRing {
         &self.0.metrics
     }
 
-    /// A key for one purpose from each master key, the active one's first.
+    /// The keys for one purpose, derived from each master key. That of the active key comes first.
     pub fn derived(&self, purpose: &str) -> Vec<Key> {
         let derive = |master: &Master| derive_key(master.secret.expose_secret().as_bytes(), purpose);
         self.0.masters.iter().map(derive).collect()
     }
 
-    /// Encrypts for one purpose.
+    /// A sealer for one purpose.
     pub fn sealer(&self, purpose: &str) -> Sealer {
         let ciphers = self.derived(purpose).iter().map(Cipher::new).collect();
         Sealer::new(ciphers, self.active().id.clone(), self.0.env.clone(), self.0.metrics.clone())
@@ -111,7 +113,7 @@ impl KeyRing {
         })
     }
 
-    /// Whether [`Self::unwrap`] would succeed; a failure is no alert.
+    /// Whether [`Self::unwrap`] would succeed. A failure is neither logged nor counted.
     pub fn opens(&self, wrapped: &Wrapped, bound_to: &[u8]) -> bool {
         self.open(wrapped, bound_to).is_ok()
     }

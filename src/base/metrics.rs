@@ -1,5 +1,5 @@
-//! What the server counts of itself, in the text format of OpenMetrics 1.0; served to the clients that the operator lets
-//! reach `metrics.address`.
+//! The metrics of the server, in the text format of OpenMetrics 1.0. They are served at `metrics.address` to all
+//! clients that can reach it, which the operator decides.
 use poem::http::StatusCode;
 use poem::{Body, Endpoint, IntoResponse, Response, Route, get, handler, web};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -12,31 +12,33 @@ use uuid::Uuid;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The counters of one server. Cheap to clone; a clone counts on.
+/// The counters of one server. A clone is cheap and shares the counters.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    /// Lists that were looked for in the cache, by what was cached and whether it was there.
+    /// Lookups in the cache, by the cached list and by whether it was there.
     pub cache_lookups: Family<CacheLookup, Counter>,
-    /// Uses of a key to encrypt, by key: the id of a master key, or `data` for those of all tenants.
+    /// Uses of a key to encrypt, by key: the id of a master key, or `data` for the data keys of all tenants together.
     pub key_uses: Family<KeyUse, Counter>,
-    /// Uses of the data key that was used most, of those that this server used: 2^32 is the bound of AES-GCM with random
-    /// nonces (NIST SP 800-38D, 8.3), before which it gets a successor.
+    /// The uses of the most used data key, among those that this server has used. A key gets a successor before 2^32
+    /// uses, which is the bound of AES-GCM with random nonces (NIST SP 800-38D, 8.3).
     pub most_data_key_uses: Gauge,
-    /// The tenant of that key.
+    /// The tenant of the most used data key.
     most_used: Arc<Mutex<Uuid>>,
-    /// Sealed values that did not open: they were changed or moved in the database, or their key is gone.
+    /// Sealed values that did not open, because they were changed or moved in the database or because their key is
+    /// gone.
     pub unsealing_failures: Counter,
-    /// Turns that are taken in each queue for the database, and by the party that has most of them there.
+    /// Turns that are taken in each queue.
     queue_turns: Family<QueueTurns, Gauge>,
+    /// Turns that are taken in each queue by the party that has most of them there.
     queue_turns_of_one: Family<QueueTurns, Gauge>,
     /// Requests that wait for a turn in each queue.
     queue_waiting: Family<QueueTurns, Gauge>,
-    /// Looks of `/readyz` at the database and Redis.
+    /// How often `/readyz` has checked the database and Redis.
     pub readiness_looks: Counter,
     registry: Arc<Registry>,
 }
 
-/// A queue's gauges.
+/// The gauges of a queue.
 #[derive(Debug, Clone, Default)]
 pub struct QueueGauges {
     /// Turns that are taken.
@@ -108,16 +110,18 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Counts a look into a cache.
+    /// Counts a lookup in a cache.
     pub fn looked_up(&self, cache: &'static str, is_hit: bool) {
         let result = if is_hit { "hit" } else { "miss" };
         self.cache_lookups.get_or_create(&CacheLookup { cache, result }).inc();
     }
 
-    /// Counts `more` uses of a tenant's data key, which make `uses` in all. A successor begins anew, and the gauge with it.
+    /// Counts `more` uses of a tenant's data key, which then has `uses` in all. If the most used key gets a successor,
+    /// the gauge starts again with the uses of the successor.
     pub fn data_key_used(&self, tenant: Uuid, more: u64, uses: i64) {
         self.key_uses.get_or_create(&KeyUse { key: "data".to_owned() }).inc_by(more);
-        let mut most_used = self.most_used.lock().unwrap_or_else(PoisonError::into_inner); // an id is never half written
+        // No panic leaves an id half written.
+        let mut most_used = self.most_used.lock().unwrap_or_else(PoisonError::into_inner);
         if *most_used == tenant || self.most_data_key_uses.get() < uses {
             *most_used = tenant;
             self.most_data_key_uses.set(uses);
@@ -134,14 +138,14 @@ impl Metrics {
         }
     }
 
-    /// Everything counted, as OpenMetrics text.
+    /// All metrics as OpenMetrics text.
     pub fn print(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)
     }
 
-    /// `GET /metrics`, and nothing else.
+    /// Serves `GET /metrics` and nothing else.
     pub fn endpoint(&self) -> impl Endpoint<Output = Response> + 'static {
         use poem::EndpointExt;
         Route::new().at("/metrics", get(scrape)).data(self.clone()).map_to_response()

@@ -1,4 +1,5 @@
-//! What everything else stands on: time and ids, formats, keys, errors, and what a request carries. It uses nothing else of this crate.
+//! The lowest layer: time and ids, formats, keys, errors, and the data that a request carries. It uses no other layer
+//! of this crate.
 pub mod addresses;
 pub mod crypto;
 pub mod database_url;

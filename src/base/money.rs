@@ -1,34 +1,34 @@
-//! Amounts of money: exact, and out of sight unless they are asked for.
+//! Amounts of money. They are exact, and only [`Amount::reveal`] shows them.
 use zeroize::Zeroizing;
 
-/// No currency of ISO 4217 has more decimal places.
+/// The most decimal places of a currency in ISO 4217.
 const MAX_PLACES: u32 = 4;
 const MAX_WHOLE_DIGITS: usize = 15;
-/// How the contract describes the text.
+/// The pattern of the text in the API contract.
 pub const AMOUNT_PATTERN: &str = r"^(0|[1-9][0-9]{0,14})(\.[0-9]{1,4})?$";
 
-/// How many decimal places a currency has; none where ISO 4217 does not know it. Gold and its like have no minor unit:
-/// they get as many as there are.
+/// The number of decimal places of a currency, or `None` if ISO 4217 does not have it. Gold and similar units have no
+/// minor unit and get 4 places, the most of any currency.
 pub fn places_of(currency: &str) -> Option<u32> {
     let currency = iso_currency::Currency::from_code(currency)?;
     Some(currency.exponent().map_or(MAX_PLACES, u32::from))
 }
 
-/// An amount, from 0 to 999,999,999,999,999.9999. It prints as `***` and is wiped from memory; two are equal if they
-/// are worth the same.
+/// An amount from 0 to 999,999,999,999,999.9999. `Debug` prints `***`, and the value is wiped from memory when it is
+/// dropped. Two amounts are equal if they have the same value, whatever their decimal places.
 #[derive(Clone)]
 pub struct Amount {
-    /// Ten-thousandths.
+    /// The value in ten-thousandths.
     units: Zeroizing<u64>,
-    /// How many decimal places it is written with.
+    /// The number of decimal places with which the amount is written.
     places: u32,
 }
 
 impl Amount {
-    /// How long it is as bytes, whatever it is worth: the length of a ciphertext tells nothing.
+    /// The length in bytes. All amounts have the same length, so that the length of a ciphertext reveals nothing.
     pub const BYTES: usize = 9;
 
-    /// Reads what [`AMOUNT_PATTERN`] describes.
+    /// Reads a text that matches [`AMOUNT_PATTERN`].
     pub fn parse(text: &str) -> Option<Self> {
         let (whole, fraction) = match text.split_once('.') {
             Some((_, "")) => return None,
@@ -45,13 +45,14 @@ impl Amount {
         Some(Self { units: Zeroizing::new(digits.parse().ok()?), places })
     }
 
-    /// The same with so many decimal places; none where it needs more.
+    /// The same amount with this number of decimal places. `None` if the amount needs more places, or if `places` is
+    /// more than 4.
     pub fn with_places(&self, places: u32) -> Option<Self> {
         let unused = 10_u64.pow(MAX_PLACES.checked_sub(places)?);
         self.units.is_multiple_of(unused).then(|| Self { units: self.units.clone(), places })
     }
 
-    /// The one way to see it: for callers who may.
+    /// The amount as a text. This is the only way to see the value, and only for callers who may see it.
     pub fn reveal(&self) -> String {
         let one = 10_u64.pow(MAX_PLACES);
         let (whole, fraction) = (*self.units / one, *self.units % one);
@@ -70,7 +71,7 @@ impl Amount {
         bytes
     }
 
-    /// What [`Self::to_bytes`] made.
+    /// Reads the bytes that [`Self::to_bytes`] returned.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (places, units) = bytes.split_first()?;
         let units = Zeroizing::new(u64::from_be_bytes(units.try_into().ok()?));

@@ -1,5 +1,6 @@
-//! Tokens that mean nothing to their holders: API keys, invitations, tokens by mail. Inside are the tenant and the row,
-//! so that they are found within their tenant, and a secret whose SHA-256 the row keeps.
+//! Opaque tokens: API keys, invitations, calendar feeds, and tokens that are sent by mail. A token holds the ids of its
+//! tenant and its row, so that the row is looked up within the tenant, and a secret. The row stores the SHA-256 of the
+//! secret.
 use crate::base::crypto::sha256;
 use crate::base::env::Env;
 use base64::Engine;
@@ -8,13 +9,13 @@ use subtle::ConstantTimeEq;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-/// What every refresh token begins with.
+/// The prefix of every refresh token.
 pub const REFRESH_TOKEN_PREFIX: &str = "bcr_";
 
 const ID: usize = 16;
 const SECRET: usize = 32;
 
-/// What a token is for; each kind starts with its own letters, so that secret scanners know it.
+/// What a token is for. Each kind has a prefix of its own, so that secret scanners recognize it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenKind {
     ApiKey,
@@ -39,20 +40,20 @@ impl TokenKind {
     }
 }
 
-/// Whether a text holds what may be one of these tokens, or a refresh token.
+/// Whether a text holds something that looks like one of these tokens or a refresh token.
 pub fn holds_token(text: &str) -> bool {
     let holds = |kind: &TokenKind| match kind {
-        TokenKind::ApiKey => text.starts_with(kind.prefix()), // it may stand within a word
+        TokenKind::ApiKey => text.starts_with(kind.prefix()), // a word may contain the same three characters
         _ => text.contains(kind.prefix()),
     };
     TokenKind::ALL.iter().any(holds) || text.contains(REFRESH_TOKEN_PREFIX)
 }
 
-/// A token's contents.
+/// The contents of a token.
 pub struct OpaqueToken {
     kind: TokenKind,
     tenant: Uuid,
-    /// The row that it belongs to.
+    /// The id of the row that the token belongs to.
     pub id: Uuid,
     secret: Zeroizing<[u8; SECRET]>,
 }
@@ -62,12 +63,12 @@ impl OpaqueToken {
         Self { kind, tenant, id, secret: Zeroizing::new(env.random_bytes()) }
     }
 
-    /// The tenant whose token it says it is.
+    /// The tenant that the token names. The token may be forged.
     pub fn tenant<Id: From<Uuid>>(&self) -> Id {
         self.tenant.into()
     }
 
-    /// The token as it is handed out, once.
+    /// The text of the token. It is handed out only once.
     pub fn print(&self) -> String {
         let bytes = Zeroizing::new([self.tenant.as_bytes(), self.id.as_bytes(), &self.secret[..]].concat());
         let body = BASE64.encode(&*bytes);
@@ -77,17 +78,17 @@ impl OpaqueToken {
         }
     }
 
-    /// What the row keeps.
+    /// The SHA-256 of the secret, which the row stores.
     pub fn hash(&self) -> Vec<u8> {
         sha256(&self.secret[..]).to_vec()
     }
 
-    /// Whether the row's hash is of this token's secret.
+    /// Whether `hash` is that of the token's secret. The comparison takes constant time.
     pub fn fits(&self, hash: &[u8]) -> bool {
         self.hash().ct_eq(hash).into()
     }
 
-    /// Reads what [`Self::print`] printed; it says nothing yet of whether the token is good.
+    /// Reads the text that [`Self::print`] returned. Whether the token is valid is not known yet.
     pub fn read(kind: TokenKind, text: &str) -> Option<Self> {
         let rest = text.strip_prefix(kind.prefix())?;
         let body = match kind {
@@ -108,7 +109,7 @@ impl OpaqueToken {
     }
 }
 
-/// How an API key starts, and is known by in lists: `bc_3b1d2a4c_`.
+/// The prefix of an API key, by which lists identify the key: `bc_3b1d2a4c_`.
 pub fn key_prefix(id: Uuid) -> String {
     let [.., a, b, c, d] = *id.as_bytes();
     format!("bc_{a:02x}{b:02x}{c:02x}{d:02x}_")

@@ -1,18 +1,19 @@
-//! The origins whose web pages may call the API from a browser.
+//! The origins from which web pages may call the API in a browser, and the form in which they are compared.
 use url::Url;
 
 /// The origins whose pages may call the API from a browser.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origins {
-    /// CORS is off: browsers keep every other origin out.
+    /// CORS is off: browsers keep the pages of all other origins from reading answers.
     None,
-    /// Every page, but without cookies. For development.
+    /// Pages of every origin may call the API, but without cookies. For development.
     Any,
-    /// Exactly these, with credentials, as [`origin`] writes them.
+    /// Pages of exactly these origins may call the API, with credentials. Each is in the form that [`origin`] returns.
     List(Vec<String>),
 }
 
-/// The origin as browsers write `Origin` (lower case, no default port, no trailing slash), or what is wrong with it.
+/// Returns the origin as browsers write it in `Origin` (lower case, no default port, no trailing slash). The error says
+/// what is wrong with the text.
 pub fn origin(text: &str) -> Result<String, String> {
     let expected = || format!("{text:?} is no origin like https://app.example.com or http://localhost:3000");
     let url = Url::parse(text).map_err(|_| expected())?;

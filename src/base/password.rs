@@ -1,13 +1,14 @@
-//! Passwords, as people type them and as they are counted, hashed and compared.
+//! Passwords in the form in which people type them, and in the one that is counted, hashed and compared.
 use unicode_normalization::{UnicodeNormalization, is_nfkc};
 use zeroize::Zeroizing;
 
-/// A password in NFKC, so that it is the same whatever keyboard it was typed on: a Mac may decompose 한 into its three
-/// letters, and a Japanese keyboard may type wide digits. It prints as `***`, and is wiped from memory when it is dropped.
+/// A password in NFKC, so that it does not depend on the keyboard: a Mac may decompose 한 into its three letters, and a
+/// Japanese keyboard may type wide digits. `Debug` prints `***`, and the password is wiped from memory when it is
+/// dropped.
 #[derive(Clone)]
 pub struct Password {
     normalised: Zeroizing<String>,
-    /// What was typed, where that is not NFKC.
+    /// The text as it was typed, if that is not NFKC.
     typed: Option<Zeroizing<String>>,
 }
 
@@ -16,7 +17,7 @@ impl Password {
         if is_nfkc(typed) {
             return Self { normalised: Zeroizing::new(typed.to_owned()), typed: None };
         }
-        // With all the room that it needs, as a text that grows leaves copies behind.
+        // The capacity is set in advance, because a string that grows leaves copies of the password in memory.
         let mut normalised = Zeroizing::new(String::with_capacity(typed.nfkc().map(char::len_utf8).sum()));
         for c in typed.nfkc() {
             normalised.push(c);
@@ -24,23 +25,24 @@ impl Password {
         Self { normalised, typed: Some(Zeroizing::new(typed.to_owned())) }
     }
 
-    /// What is counted, hashed and compared.
+    /// The normalised text, which is counted, hashed and compared.
     pub fn exposed(&self) -> &String {
         &self.normalised
     }
 
-    /// What was typed, where that is another text. Hashes from before passwords were normalised are of this.
+    /// The text as it was typed, if it differs from the normalised one. Hashes from before passwords were normalised
+    /// were made from it.
     pub fn as_typed(&self) -> Option<&str> {
         self.typed.as_ref().map(|typed| typed.as_str())
     }
 
-    /// Its length in UTF-8, which is what bcrypt counts.
+    /// The length in bytes of UTF-8, which bcrypt limits.
     pub fn bytes(&self) -> usize {
         self.normalised.len()
     }
 }
 
-/// How many characters of a password count.
+/// The number of characters of a password after normalisation.
 pub fn characters(typed: &str) -> usize {
     typed.nfkc().count()
 }

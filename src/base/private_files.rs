@@ -1,16 +1,16 @@
-//! Files and folders that are the server's alone. They have their modes from the first moment on, whatever the umask: it could
-//! let others in, and it could lock us out.
+//! Files and folders that only the server's user can access. They are created with their final mode, whatever the umask
+//! is. A umask could give access to others, or take it away from the server.
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// Only their owner reads and writes them.
+/// The mode of files: only the owner reads and writes them.
 pub const FILE: u32 = 0o600;
-/// Only its owner enters it.
+/// The mode of folders: only the owner has access.
 pub const FOLDER: u32 = 0o700;
 
-/// Makes a folder, and those above it that are missing. One that is there already stays as it is.
+/// Creates a folder and its missing parents. A folder that exists keeps its mode.
 pub fn create_folder(path: &Path) -> io::Result<()> {
     if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
@@ -20,17 +20,17 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
     }
     match DirBuilder::new().mode(FOLDER).create(path) {
         Ok(()) => std::fs::set_permissions(path, Permissions::from_mode(FOLDER)),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()), // another process was faster
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()), // another process has just created it
         Err(error) => Err(error),
     }
 }
 
-/// Opens a new file to write it. `AlreadyExists` where there is one.
+/// Creates a file and opens it for writing. Fails with `AlreadyExists` if the file exists.
 pub fn create_new(path: &Path) -> io::Result<File> {
     create(OpenOptions::new().write(true).create_new(true), path)
 }
 
-/// Makes an empty file. One that another process makes at the same moment keeps what is in it.
+/// Creates an empty file. If another process creates it at the same moment, its content is kept.
 pub fn create_empty(path: &Path) -> io::Result<()> {
     create(OpenOptions::new().write(true).create(true).truncate(false), path).map(drop)
 }
@@ -41,7 +41,7 @@ fn create(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Takes away from others what they may do with this file or folder, if that is anything: whether it was.
+/// Sets the mode if anybody but the owner has access to this file or folder. Returns whether that was the case.
 pub fn restrict(path: &Path, mode: u32) -> io::Result<bool> {
     let is_open = is_open_to_others(path)?;
     if is_open {
@@ -50,7 +50,7 @@ pub fn restrict(path: &Path, mode: u32) -> io::Result<bool> {
     Ok(is_open)
 }
 
-/// Whether anybody but the owner may do anything with it.
+/// Whether anybody but the owner has any access.
 pub fn is_open_to_others(path: &Path) -> io::Result<bool> {
     Ok(mode_of(path)? & 0o077 != 0)
 }

@@ -1,8 +1,8 @@
-//! Fair queues: they decide which request gets the next turn where more requests wait than there are turns.
+//! Fair queues. A queue decides which request gets the next turn if more requests wait than there are turns.
 //!
-//! Turns go round-robin over parties (tenants; addresses, for visitors), and within a party over its users: however many
-//! requests one of them sends, the next turn but one belongs to somebody else. A queue may also cap what one party holds
-//! at once, and how many requests wait.
+//! Turns go round-robin over the parties, and within a party over its users. A party is a tenant, or an address for
+//! visitors. However many requests a party sends, it gets its next turn only after the other waiting parties got
+//! theirs. A queue can also limit how many turns one party holds at once, and how many requests wait.
 use crate::base::formats::subscriber;
 use crate::base::metrics::QueueGauges;
 use std::collections::{HashMap, VecDeque};
@@ -16,13 +16,13 @@ use uuid::Uuid;
 pub enum Party {
     /// All users of a tenant whose token or key was verified.
     Tenant(Uuid),
-    /// All visitors from one address (IPv6: from one network); `None` where it is not known.
+    /// All visitors from one IPv4 address or one IPv6 network. `None` if the address is not known.
     Address(Option<IpAddr>),
     /// The server's own work: jobs, and the operator's commands.
     Server,
 }
 
-/// The user, or the visitor, for whom a turn is asked.
+/// The user or visitor for whom a turn is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Claimant {
     pub party: Party,
@@ -31,8 +31,8 @@ pub struct Claimant {
 }
 
 impl Claimant {
-    /// A caller who has proven nothing yet. The user whom they name does not count: how long they wait would tell whether there
-    /// is such a user.
+    /// A caller who is not authenticated yet. The user name in the request does not count, because the waiting time
+    /// would then reveal whether such a user exists.
     pub fn visitor(ip: Option<IpAddr>) -> Self {
         Self { party: Party::Address(ip.map(subscriber)), user: None }
     }
@@ -43,7 +43,7 @@ impl Claimant {
     }
 }
 
-/// Hands out a fixed number of turns. A clone is the same queue.
+/// Hands out a fixed number of turns. Clones share the queue.
 #[derive(Clone)]
 pub struct FairQueue(Arc<Inner>);
 
@@ -58,15 +58,15 @@ struct Inner {
 struct State {
     taken: usize,
     taken_by: HashMap<Party, usize>,
-    /// The parties that wait, each once, the next one first.
+    /// The parties with waiting requests, each once. The first one is next.
     order: VecDeque<Party>,
     waiting: HashMap<Party, Waiting>,
-    /// How many requests wait, of all parties.
+    /// The number of waiting requests of all parties.
     waiting_count: usize,
     tickets: u64,
 }
 
-/// A party's users who wait, each once, the next one first.
+/// The waiting requests of one party. `order` has each of their users once, and the first one is next.
 #[derive(Default)]
 struct Waiting {
     order: VecDeque<Option<Uuid>>,
@@ -84,13 +84,13 @@ struct Request {
     answer: oneshot::Sender<Turn>,
 }
 
-/// The right to go on. It goes to the next one when it is dropped.
+/// The right to proceed. When it is dropped, the turn goes to the next request.
 pub struct Turn {
     queue: FairQueue,
     party: Party,
 }
 
-/// Takes a request back that is given up while it waits.
+/// Removes a request from the queue if its future is dropped while it waits.
 struct Withdrawal<'a> {
     queue: &'a FairQueue,
     claimant: Claimant,
@@ -98,23 +98,24 @@ struct Withdrawal<'a> {
 }
 
 impl FairQueue {
-    /// `capacity` turns in all, at most `per_party` of them for one party; both are at least 1.
+    /// A queue with `capacity` turns, of which one party may hold at most `per_party`. Each is raised to 1 if it is 0.
     pub fn new(capacity: usize, per_party: usize, gauges: QueueGauges) -> Self {
         let (capacity, per_party) = (capacity.max(1), per_party.max(1));
         Self(Arc::new(Inner { capacity, per_party, gauges, state: Mutex::default() }))
     }
 
-    /// Waits for a turn. Dropping the future gives the place in the queue up.
+    /// Waits for a turn. The request leaves the queue if the future is dropped.
     pub async fn turn(&self, claimant: Claimant) -> Turn {
         match self.request(claimant, usize::MAX).await {
             Some(turn) => turn,
-            None => std::future::pending().await, // only a withdrawn request loses its sender
+            None => std::future::pending().await, // does not happen: only a withdrawn request loses its sender
         }
     }
 
-    /// As [`Self::turn`], where at most `places` requests wait. Where one more comes, the latest request of the party that
-    /// has the most of them waiting gets `None`: a party that fills the queue keeps nobody else out. A queue is asked for
-    /// all its turns in this way, or for none.
+    /// Like [`Self::turn`], but at most `places` requests can wait. If there is one more, the party with the most
+    /// waiting requests loses its latest one, which gets `None`. A party that fills the queue thus keeps no other party
+    /// out. Either all requests to a queue use this function or none does: a removed request of [`Self::turn`] would
+    /// wait for ever.
     pub async fn turn_among(&self, claimant: Claimant, places: usize) -> Option<Turn> {
         self.request(claimant, places).await
     }
@@ -129,11 +130,11 @@ impl FairQueue {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner) // each change of it is complete before it can panic
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner) // no panic can leave a change half done
     }
 
-    /// Gives free turns to those who are next. A turn that nobody takes any more comes back here when it is dropped, so
-    /// none is sent while the state is locked.
+    /// Gives free turns to the next requests. Turns are sent after the state is unlocked: a turn is dropped if its
+    /// request is gone, and dropping it locks the state.
     fn hand_out(&self) {
         let mut granted = vec![];
         let mut state = self.state();
@@ -174,7 +175,7 @@ impl State {
         self.tickets
     }
 
-    /// The request that is next, which counts as having its turn from now on.
+    /// Removes the next request from the queue and counts its turn as taken.
     fn next(&mut self, per_party: usize) -> Option<(Party, oneshot::Sender<Turn>)> {
         let has_share = |party: &Party| self.taken_by.get(party).is_none_or(|taken| *taken < per_party);
         let party = self.order.remove(self.order.iter().position(has_share)?)?;
@@ -198,7 +199,7 @@ impl State {
         Some((party, request.answer))
     }
 
-    /// Removes what waits beyond so many places, now that the newcomer has come.
+    /// Removes waiting requests until `places` are left. `newcomer` sent the last one.
     fn crop(&mut self, places: usize, newcomer: Claimant) {
         while self.waiting_count > places {
             let Some((claimant, ticket)) = self.latest_of_most(newcomer) else { return };
@@ -206,8 +207,8 @@ impl State {
         }
     }
 
-    /// The latest request of the user who has the most of them, in the party that has the most: the newcomer's own, where
-    /// others have as many.
+    /// The latest request of the user with the most waiting requests, in the party with the most waiting requests.
+    /// Where others have as many as the newcomer, the newcomer's request is chosen.
     fn latest_of_most(&self, newcomer: Claimant) -> Option<(Claimant, u64)> {
         let parties = self.waiting.iter();
         let (party, waiting) = parties.max_by_key(|(party, waiting)| (waiting.len(), **party == newcomer.party))?;
@@ -277,7 +278,7 @@ mod tests {
         turn
     }
 
-    /// In which order these requests, (tenant, user), get the only turn.
+    /// The order in which these requests of (tenant, user) get the only turn.
     async fn order(requests: &[(u128, u128)]) -> Vec<(u128, u128)> {
         let queue = FairQueue::new(1, 1, QueueGauges::default());
         let held = queue.turn(claimant(99, 99)).await;
@@ -287,7 +288,7 @@ mod tests {
         let mut order = vec![];
         while !waiting.is_empty() {
             let ready = waiting.iter_mut().position(|(_, turn)| {
-                turn.now_or_never().map(drop).is_some() // and hands it on
+                turn.now_or_never().map(drop).is_some() // the turn is dropped and goes to the next request
             });
             order.push(waiting.remove(ready.unwrap()).0);
         }
@@ -363,7 +364,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is asked for, given up and given back: the bounds hold, and at the end everybody had their turn.
+        /// The bounds hold whatever is requested, withdrawn and given back. At the end every request that is left gets
+        /// its turn.
         #[test]
         fn bounds_hold_and_nobody_is_forgotten(steps in prop::collection::vec((0_u128..4, 0_u128..3, 0_u8..4), 1..80)) {
             let queue = FairQueue::new(3, 2, QueueGauges::default());

@@ -1,4 +1,5 @@
-//! What a request carries from the edge to its operation and back: the client's address, the request's id, and how its limits stand.
+//! The data that a request carries from the edge to its operation and back: the client's address, the request's id, and
+//! the state of its limits.
 use poem::Request;
 use poem::http::uri::Scheme;
 use poem::http::{HeaderMap, HeaderValue};
@@ -6,11 +7,11 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The address that limits and the audit go by.
+/// The client's address, by which limits count and which the audit log records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientIp(pub IpAddr);
 
-/// What the client speaks: `https` if a trusted proxy says that it does.
+/// The scheme that the client uses: `https` if a trusted proxy says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForwardedScheme(pub Scheme);
 
@@ -20,7 +21,7 @@ impl ForwardedScheme {
     }
 }
 
-/// The id of a request, as it stands in its answer and in the logs.
+/// The id of a request, which is in its answer and in the logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(pub String);
 
@@ -32,30 +33,30 @@ pub fn essence(content_type: &str) -> String {
     content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// Whether the body is said to be a form.
+/// Whether the `Content-Type` says that the body is a form.
 pub fn is_form(request: &Request) -> bool {
     request.content_type().is_some_and(|content_type| essence(content_type) == FORM)
 }
 
-/// What a form may leave out where it comes by an old path: such a request carries these parameters and their values.
+/// The parameters, with their values, that a form may omit if it is sent to an old path. Such a request carries this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FormDefaults(pub &'static [(&'static str, &'static str)]);
 
-/// How a limit stands after a request.
+/// The state of a limit after a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taken {
     pub policy: &'static str,
     pub quota: u32,
     pub window: Duration,
     pub remaining: u32,
-    /// Until the whole quota is there again.
+    /// The time until the whole quota is available again.
     pub reset: Duration,
-    /// How long to wait, where the request is refused.
+    /// How long the client has to wait, if the request is refused.
     pub wait: Option<Duration>,
 }
 
-/// The limits that a request was charged. Each charge adds to it, and the guard writes it into the answer as `RateLimit-Policy` and
-/// `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10).
+/// The limits against which a request was counted. Each charge adds its limits, and the guard writes them into the
+/// answer as `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10).
 #[derive(Clone, Default)]
 pub struct LimitReport(Arc<Mutex<Vec<Taken>>>);
 

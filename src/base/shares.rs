@@ -1,9 +1,10 @@
-//! How much of something is in use, by whom: bytes, connections, exports. What would be more than a share is refused.
+//! Counts how much of a resource each holder uses, for example bytes, connections or exports. An amount that exceeds a
+//! holder's share is refused.
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The amounts in use, by holder. A clone is the same account.
+/// The amounts in use, by holder. Clones share the counts.
 #[derive(Debug, Clone)]
 pub struct Shares<K>(Arc<Mutex<HashMap<K, u64>>>);
 
@@ -22,8 +23,9 @@ impl<K> Default for Shares<K> {
 }
 
 impl<K: Hash + Eq + Clone> Shares<K> {
-    /// Takes an amount in the name of all these holders, each of whom may have so much; nothing where one of them has not
-    /// enough left: that holder is the error. A holder that has nothing in use may take one amount larger than its share.
+    /// Takes an amount for all these holders at once. Each holder comes with the most that it may use. If a holder has
+    /// not enough left, nothing is taken, and that holder is the error. A holder that uses nothing may take one amount
+    /// that is larger than its share.
     pub fn take(&self, holders: &[(K, u64)], amount: u64) -> Result<Share<K>, K> {
         let mut in_use = self.lock();
         let is_full = |(holder, max): &&(K, u64)| {
@@ -41,7 +43,7 @@ impl<K: Hash + Eq + Clone> Shares<K> {
         Ok(Share { of: self.clone(), holders, amount })
     }
 
-    /// What a holder has in use.
+    /// The amount that a holder uses.
     pub fn in_use(&self, holder: &K) -> u64 {
         self.lock().get(holder).copied().unwrap_or_default()
     }
@@ -49,12 +51,12 @@ impl<K: Hash + Eq + Clone> Shares<K> {
 
 impl<K> Shares<K> {
     fn lock(&self) -> MutexGuard<'_, HashMap<K, u64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner) // numbers are never half changed
+        self.0.lock().unwrap_or_else(PoisonError::into_inner) // a panic leaves no number half changed
     }
 }
 
 impl<K: Hash + Eq> Share<K> {
-    /// Gives back what is more than this.
+    /// Reduces the amount to `amount` and gives the rest back. A larger `amount` changes nothing.
     pub fn shrink(&mut self, amount: u64) {
         let less = self.amount.saturating_sub(amount);
         self.amount -= less;

@@ -9,7 +9,8 @@ use anyhow::{Context, bail};
 pub async fn verify(config: Config, heads: Vec<KnownHead>, slug: Option<String>) -> anyhow::Result<()> {
     let parts = app::connect(&config, Env::real()).await?;
     let no_answer = "the database does not answer";
-    app::check::refuse_wrong_keys(&parts.db.check_keys().await.context(no_answer)?)?; // they sign the checkpoints
+    // The master keys sign the checkpoints.
+    app::check::refuse_wrong_keys(&parts.db.check_keys().await.context(no_answer)?)?;
     let tenants = match &slug {
         Some(slug) => {
             let found = parts.db.find_tenant(slug, &crate::db::Origin::default()).await.context(no_answer)?;

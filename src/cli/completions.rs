@@ -8,7 +8,7 @@ pub(super) fn run(shell: Shell) -> anyhow::Result<()> {
 }
 
 fn script(shell: Shell) -> String {
-    // Into memory first: the generator panics where it can't write.
+    // The script is made in memory first, because the generator panics if it can't write.
     let mut script = vec![];
     clap_complete::generate(shell, &mut Cli::command(), "bizcenter", &mut script);
     String::from_utf8_lossy(&script).into_owned()

@@ -1,4 +1,4 @@
-//! `bizcenter config`: the reference, and what is in force.
+//! `bizcenter config`: prints the reference of all settings, or the settings that are in force.
 use super::print;
 use crate::config::{EffectiveSetting, Loaded, reference};
 
@@ -10,7 +10,7 @@ pub(super) fn print_effective(loaded: &Loaded) -> anyhow::Result<()> {
     print(&table(&loaded.settings))
 }
 
-/// One setting a line, as in `server.port = 8000    # from PORT`.
+/// One line for each setting, as in `server.port = 8000    # from PORT`.
 fn table(settings: &[EffectiveSetting]) -> String {
     let assignments: Vec<String> = settings.iter().map(assignment).collect();
     let width = assignments.iter().map(|text| text.chars().count()).max().unwrap_or(0);

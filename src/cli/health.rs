@@ -11,10 +11,10 @@ use url::Url;
 /// How long connecting and answering may take together.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A status line is shorter than this many bytes, or it is none.
+/// The most bytes that are read of a status line. A valid one is shorter.
 const LONGEST_STATUS_LINE: u64 = 1024;
 
-/// What to ask.
+/// The server and the path to ask.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target {
     /// `host:port`, to connect to and for the `Host` header.
@@ -59,7 +59,7 @@ async fn check(target: &Target, timeout: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The status of the answer.
+/// Sends the request and returns the status of the answer.
 async fn ask(Target { authority, path }: &Target) -> anyhow::Result<u16> {
     let connected = TcpStream::connect(authority).await;
     let mut stream = connected.with_context(|| format!("can't connect to {authority}"))?;
@@ -80,7 +80,7 @@ mod tests {
     use crate::config::{Config, DatabaseUrl};
     use tokio::net::TcpListener;
 
-    /// Serves one answer; the result of asking for it, and the request that came.
+    /// Serves one answer. Returns the result of the check, and the request that the server got.
     async fn asked(answer: &'static str) -> (anyhow::Result<()>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let target = Target::parse(&format!("http://{}/livez?a=b", listener.local_addr().unwrap())).unwrap();

@@ -1,4 +1,4 @@
-//! `bizcenter keys`: which master keys there are, and the change from one to another.
+//! `bizcenter keys`: lists the master keys and changes from one to another.
 use super::print;
 use crate::app;
 use crate::app::Parts;
@@ -50,7 +50,7 @@ pub async fn rotate(config: Config, with_data: bool) -> anyhow::Result<()> {
     }
 }
 
-/// Prints the master keys. It fails where something does not open.
+/// Prints the master keys. Fails if something does not open.
 pub async fn status(config: Config) -> anyhow::Result<()> {
     let parts = app::connect(&config, Env::real()).await?;
     let found = parts.db.key_status().await.context("the database does not answer")?;
@@ -105,12 +105,12 @@ async fn renew(parts: &Parts, tenants: &[TenantId], count: u64, failed: &mut Fai
     bar.finish_and_clear();
 }
 
-/// The tenants that are not done.
+/// The tenants for which the command failed.
 #[derive(Default)]
 struct Failed(BTreeSet<TenantId>);
 
 impl Failed {
-    /// Says what is wrong with a tenant, and goes on.
+    /// Prints what is wrong with a tenant and remembers the tenant, so that the command can go on with the others.
     fn note<T>(&mut self, bar: &ProgressBar, tenant: TenantId, result: DbResult<T>) -> Option<T> {
         result
             .inspect_err(|error| {
@@ -121,7 +121,7 @@ impl Failed {
     }
 }
 
-/// A bar on standard error; none where that is no terminal.
+/// A progress bar on standard error. It is hidden if that is no terminal.
 fn progress(length: u64, what: &str) -> ProgressBar {
     let template = format!("{{bar:40}} {{pos}} of {{len}} {what}, {{eta}} left");
     let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());

@@ -1,4 +1,4 @@
-//! `bizcenter migrate`: the schema of the database, step by step.
+//! `bizcenter migrate`: changes the schema of the database step by step, or lists its migrations.
 use super::{MigrateCommand, print, prompt};
 use crate::app;
 use crate::config::Config;

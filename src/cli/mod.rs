@@ -1,4 +1,4 @@
-//! The command line: one file a command. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+//! The command line. Each command has its own file. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 
 mod audit;
 mod completions;
@@ -259,7 +259,7 @@ fn finish(result: anyhow::Result<()>) -> ExitCode {
         Some(refused) => (MISCONFIGURED, format!("the configuration can't be used:\n{refused}")),
         None => (FAILED, format!("{error:#}")),
     };
-    // Nobody may be reading any more; the exit code still tells.
+    // If nobody reads standard error any more, the exit code still reports the failure.
     let _ = writeln!(io::stderr(), "bizcenter: {message}");
     ExitCode::from(code)
 }
@@ -285,25 +285,26 @@ fn run(file: Option<PathBuf>, command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// The settings, for a command that works with them: makes development's secrets where they are missing.
+/// Loads the settings for a command that uses them. In development, secrets that are missing are created.
 fn load(file: Option<PathBuf>) -> Result<Config, ConfigError> {
     let env = Env::real();
     let random = Box::new(move || env.random_bytes());
     Ok(checked(Config::load(&Sources::of_process(file, MissingSecrets::Make(random))?)?)?.config)
 }
 
-/// The settings, once all that they name can be used too.
+/// Returns the settings if everything that they name can be used.
 fn checked(loaded: Loaded) -> Result<Loaded, ConfigError> {
     app::check::check(&loaded)?;
     Ok(loaded)
 }
 
-/// The settings, for a command that only looks: leaves the disk alone.
+/// Loads the settings for a command that only looks at them. Nothing is written to the disk.
 fn look(file: Option<PathBuf>) -> Result<Loaded, ConfigError> {
     Config::load(&Sources::of_process(file, MissingSecrets::Imagine)?)
 }
 
-/// The parts of a server, for a command that encrypts: its keys are those that the database is encrypted under.
+/// The parts of a server, for a command that encrypts. Fails if the keys are not those under which the database is
+/// encrypted.
 async fn connect(config: &Config) -> anyhow::Result<Parts> {
     let parts = app::connect(config, Env::real()).await?;
     parts.verify_keys().await?;

@@ -1,4 +1,4 @@
-//! `bizcenter openapi`: the API contract that this binary serves.
+//! `bizcenter openapi`: prints the API contract that this binary serves.
 use super::{OpenapiArgs, OpenapiFormat, print};
 use crate::contract;
 use anyhow::Context;

@@ -1,4 +1,4 @@
-//! Asks at the terminal for what the options leave out.
+//! Asks at the terminal for what the options don't give.
 use crate::auth::passwords::MAX_BYTES;
 use crate::base::password::Password;
 use anyhow::{Context, bail};
@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 const MIN_PASSWORD: usize = 8;
 
-/// The option's value, or what is typed, in NFC as the texts of requests are.
+/// The value of the option, or the text that is typed, in NFC like the texts of requests.
 pub fn value(given: Option<String>, option: &str, question: &str) -> anyhow::Result<String> {
     let text = match given {
         Some(text) => text,
@@ -35,7 +35,7 @@ pub fn confirm(option: &str, question: &str) -> anyhow::Result<bool> {
     Ok(ask(option, question)?.trim().eq_ignore_ascii_case("yes"))
 }
 
-/// The first line of standard input, or a password typed twice and not shown.
+/// Reads a password: the first line of standard input, or a hidden password that is typed twice.
 pub fn password(from_stdin: bool) -> anyhow::Result<Password> {
     let typed = if from_stdin {
         let mut line = Zeroizing::new(String::new());

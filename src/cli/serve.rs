@@ -1,4 +1,4 @@
-//! `bizcenter serve`: migrates, listens, serves until it is told to stop.
+//! `bizcenter serve`: migrates the database, listens, and serves until a signal stops it.
 use crate::app;
 use crate::base::env::Env;
 use crate::config::{Config, LogConfig, LogFormat};
@@ -21,7 +21,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     parts.verify_keys().await?;
     parts.warn_of_powerful_role().await;
     let looking = parts.clone();
-    tokio::spawn(async move { looking.warn_of_missing_rights().await }); // a Redis that is away must not hold up the start
+    // This must not delay the start while Redis is away.
+    tokio::spawn(async move { looking.warn_of_missing_rights().await });
     parts.probe_search().await;
     let endpoint = app::server(&parts, &config);
     let listener = listen("server.port", config.server.address()).await?;
@@ -59,15 +60,17 @@ async fn listen(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListene
     TcpListener::bind(address).await.with_context(|| format!("{setting}: {address} can't be listened on"))
 }
 
-/// The level is ours alone: a database driver's debug log has every value in it, hashes of passwords too. Below any level are
-/// the heads of audit chains, without which nobody could show that an end was cut off.
+/// The level applies to this program only, because the debug log of a database driver has every value in it, also
+/// hashes of passwords. The heads of audit chains are logged at any level: without them nobody could prove that the end
+/// of a chain was cut off.
 fn filter(level: &str) -> EnvFilter {
     let is_for_part = level.split(',').next().is_some_and(|first| first.contains('='));
     let ours = if is_for_part { "" } else { "bizcenter=" };
     EnvFilter::new(format!("warn,{HEADS}=info,{ours}{level}"))
 }
 
-/// One line an event on standard error; for people in development, as JSON elsewhere.
+/// Logs each event as one line on standard error. Unless the settings say otherwise, this is text in development and
+/// JSON elsewhere.
 fn start_logging(config: &LogConfig) {
     let filter = filter(&config.level);
     let is_terminal = std::io::stderr().is_terminal();

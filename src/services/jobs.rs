@@ -1,5 +1,5 @@
-//! Works off the jobs that `db::jobs` keeps. Every server does: each takes jobs that no other server has. Jobs that recur and jobs
-//! that are done once have a loop each, so that neither waits for the other.
+//! Runs the jobs that `db::jobs` stores. Every server runs jobs, and takes only those that no other server has taken.
+//! Recurring jobs and one-time jobs have a loop each, so that neither kind waits for the other.
 use crate::base::error::{Error, Result};
 use crate::db::Db;
 use crate::db::jobs::{Claimed, DEFAULT_LEASE, Job, Queue};
@@ -13,24 +13,24 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// How many jobs that are done once are under way at the same time.
+/// How many one-time jobs run at the same time.
 const AT_ONCE: usize = 4;
-/// After so many tries, which take about three hours, a job is given up.
+/// A one-time job is given up after this number of tries, which take about three hours.
 const MAX_ATTEMPTS: i32 = 12;
 const FIRST_DELAY_SECONDS: i64 = 5;
 
-/// Reads what a job is given, and does it.
+/// A function that reads the stored data of a job and runs the job.
 type Work = Arc<dyn Fn(&Db, &Claimed) -> Result<BoxFuture<'static, Result<()>>> + Send + Sync>;
 
 #[derive(Clone)]
 struct Kind {
     work: Work,
     lease: std::time::Duration,
-    /// How long until the next time. `None` for jobs that are done once.
+    /// The pause before the next run. `None` for one-time jobs.
     again_after: Option<Duration>,
 }
 
-/// The kinds of jobs that there are, and what is done for each.
+/// The kinds of jobs, and the work of each.
 #[derive(Clone)]
 pub struct Jobs {
     db: Db,
@@ -42,13 +42,14 @@ impl Jobs {
         Self { db, kinds: HashMap::new() }
     }
 
-    /// Has jobs of this type done here, with what their work needs.
+    /// Registers one-time jobs of this type, with the parts that their work needs.
     pub fn register<J: Job>(self, needs: J::Needs) -> Self {
         let work: Work = Arc::new(move |db, job| Ok(db.open_job::<J>(job)?.run(job.into(), needs.clone()).boxed()));
         self.add::<J>(work, None)
     }
 
-    /// Has a job of this type done over and over, with this pause, by one server at a time. It is given nothing.
+    /// Registers a recurring job of this type. It runs on one server at a time, with this pause between two runs. It
+    /// has no stored data.
     pub fn every<J: Job + Default>(self, pause: Duration, needs: J::Needs) -> Self {
         let work: Work = Arc::new(move |_, job| Ok(J::default().run(job.into(), needs.clone()).boxed()));
         self.add::<J>(work, Some(pause))
@@ -60,8 +61,8 @@ impl Jobs {
         self
     }
 
-    /// Works until it is told to stop. What is begun then is finished if it does not take longer than `drain`; else its lease
-    /// runs out, and it is done again.
+    /// Runs jobs until `stop` is cancelled. Jobs that are running then may finish if they take no longer than `drain`.
+    /// A job that takes longer is cut off, and runs again after its lease has expired.
     pub async fn run(self, poll: std::time::Duration, drain: std::time::Duration, stop: CancellationToken) {
         let jobs = Arc::new(self);
         let recurring = async {
@@ -87,7 +88,7 @@ impl Jobs {
         }
     }
 
-    /// Does all that is due now, one after the other.
+    /// Runs all jobs that are due now, one after the other.
     pub async fn run_due(&self) -> Result<()> {
         self.keep_all().await?;
         for queue in [self.recurring(), self.once()] {
@@ -98,19 +99,19 @@ impl Jobs {
         Ok(())
     }
 
-    /// The queue of all kinds that recur.
+    /// The queue of all recurring kinds.
     pub fn recurring(&self) -> Queue {
         let recurring = self.kinds.iter().filter(|(_, kind)| kind.again_after.is_some());
         Queue::Recurring(recurring.map(|(name, _)| *name).collect())
     }
 
-    /// The queue of all kinds that are done once.
+    /// The queue of all one-time kinds.
     pub fn once(&self) -> Queue {
         let once = self.kinds.iter().filter(|(_, kind)| kind.again_after.is_none());
         Queue::Once(once.map(|(name, _)| *name).collect())
     }
 
-    /// Takes a job that is due.
+    /// Claims a job that is due.
     pub async fn claim(&self, queue: &Queue) -> Result<Option<Claimed>> {
         self.db.claim_job(queue, |kind| self.kinds.get(kind).map_or(DEFAULT_LEASE, |kind| kind.lease)).await
     }
@@ -141,7 +142,7 @@ impl Jobs {
                     rest(poll, stop).await;
                 }
             }
-            while running.try_join_next().is_some() {} // forget those that have ended
+            while running.try_join_next().is_some() {} // removes the jobs that have ended
             if running.len() >= at_once {
                 running.join_next().await;
             }
@@ -149,12 +150,12 @@ impl Jobs {
         while running.join_next().await.is_some() {}
     }
 
-    /// Does a job, and others for as long as there are any.
+    /// Runs a job, and then other jobs of the queue for as long as there are any.
     async fn work_on_all(self: Arc<Self>, job: Claimed, queue: Queue, stop: CancellationToken) {
         let mut next = Some(job);
         while let Some(job) = next {
             self.work_on(job).await;
-            // An error is met again, and logged, by the loop that looks for the first job.
+            // An error is ignored here. The loop that claims the first job meets it again and logs it.
             next = if stop.is_cancelled() { None } else { self.claim(&queue).await.unwrap_or_default() };
         }
     }
@@ -174,7 +175,7 @@ impl Jobs {
             return Err(failed("the job never came to an end: it may be what ended its servers"));
         }
         let work = AssertUnwindSafe((kind.work)(&self.db, job)?).catch_unwind();
-        // It is cut off while the lease still holds, so that no two servers are at the same job.
+        // A job is cut off before its lease expires, so that no two servers run it at the same time.
         let limit = job.time_left(self.db.env().now()).saturating_sub(kind.lease / 5);
         let done = timeout(limit, work).await.map_err(|_| failed("the job took too long"))?;
         done.map_err(|_| failed("the job panicked"))?
@@ -199,7 +200,7 @@ impl Jobs {
         }
         let delay = Duration::seconds(FIRST_DELAY_SECONDS << (job.attempts - 1).clamp(0, 11));
         let delay = again_after.map_or(delay, |pause| delay.min(pause.max(Duration::seconds(1))));
-        // PostgreSQL takes no NUL, and a mail server may well answer one.
+        // PostgreSQL can't store NUL, and the answer of a mail server may contain one.
         let reason = format!("{error:?}").chars().filter(|c| *c != '\0').take(500).collect();
         self.db.postpone_job(job, delay, Some(reason)).await
     }

@@ -1,4 +1,4 @@
-//! Mail. It leaves by a job, after the change that it is about was committed.
+//! Sends mail. A job does this, after the change that the mail is about was committed.
 use crate::base::addresses::ascii_domain;
 use crate::base::error::{Error, Result};
 use crate::base::smtp::{sender, transport};
@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use std::error::Error as _;
 use std::time::Duration;
 
-/// How long the mail server may take for one step of the conversation.
+/// How long the mail server may take for one step of the SMTP dialogue.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A letter to one person.
+/// A mail to one person.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Mail {
     to: String,
@@ -25,7 +25,8 @@ pub struct Mail {
 }
 
 impl Mail {
-    /// The subject is a text of the program: people read it as if we had written all of it, and filters judge us by it.
+    /// The subject is a fixed text of the program, without words of callers: people read it as the operator's words,
+    /// and spam filters judge the operator by it.
     pub fn new(to: &str, subject: &'static str, text: MailText) -> Self {
         Self { to: to.to_owned(), subject: subject.to_owned(), text: text.into_string() }
     }
@@ -52,21 +53,22 @@ impl Job for Mail {
     }
 }
 
-/// Hands mail over.
+/// Sends mail.
 #[derive(Clone)]
 pub enum Mailer {
     Smtp {
         transport: AsyncSmtpTransport<Tokio1Executor>,
         from: Mailbox,
     },
-    /// No server is set, in development: it can be read in the log.
+    /// No mail server is set, in development: mail is written to the log.
     Log,
-    /// No server is set: it goes nowhere. It is not logged, as there are tokens in it.
+    /// No mail server is set, outside of development: mail is dropped. Its text is not logged, because it may contain a
+    /// token.
     Nowhere,
 }
 
 impl Mailer {
-    /// Without a server, only development reads mail in the log.
+    /// Sends mail if a URL is given. Without one, mail is logged in development and dropped elsewhere.
     pub fn new(url: Option<&str>, from: &str, is_development: bool) -> anyhow::Result<Self> {
         match url {
             Some(url) => Self::smtp(url, from),
@@ -75,7 +77,7 @@ impl Mailer {
         }
     }
 
-    /// `url`: `smtp://user:password@host:port?tls=required` or `smtps://…`.
+    /// `url` has the form `smtp://user:password@host:port?tls=required` or `smtps://…`.
     fn smtp(url: &str, from: &str) -> anyhow::Result<Self> {
         let transport = transport(url).context("mail.smtp_url can't be read")?;
         let Mailbox { name, email } = sender(from).context("mail.from is no address")?;
@@ -83,7 +85,7 @@ impl Mailer {
         Ok(Self::Smtp { transport: transport.timeout(Some(TIMEOUT)).build(), from })
     }
 
-    /// Sends it, perhaps for the second time: then it has the same `Message-ID`.
+    /// Sends a mail. If the job runs again, the mail has the same `Message-ID` as before.
     pub async fn send(&self, job: JobContext, mail: Mail) -> Result<()> {
         let Mail { to, subject, text } = mail;
         let (transport, from) = match self {
@@ -118,13 +120,14 @@ impl Mailer {
     }
 }
 
-/// The address as SMTP has it, with its domain in ASCII: it may have been stored before all were, or stand in the settings.
+/// The address in the form of SMTP, with its domain in ASCII. Addresses in the settings, and those that an earlier
+/// version stored, may have another form.
 fn address(text: &str) -> Result<Address, lettre::address::AddressError> {
     let in_ascii = |(local_part, domain)| Some(format!("{local_part}@{}", ascii_domain(domain).ok()?));
     text.rsplit_once('@').and_then(in_ascii).as_deref().unwrap_or(text).parse()
 }
 
-/// Headers are in ASCII (RFC 2047), and lines short, whatever letters the texts are in.
+/// Builds a message. Its headers are in ASCII (RFC 2047) and its lines are short, whatever script the texts are in.
 fn message(
     from: Mailbox,
     to: Address,
@@ -141,13 +144,14 @@ fn message(
         .body(text)
 }
 
-/// Letters other than ASCII before the `@` need an extension (RFC 6531) that this mail server has not got: another try would
-/// change nothing. lettre says so in words alone; a test holds it to them.
+/// Whether the mail server lacks the extension (RFC 6531) that an address with other letters than ASCII before the `@`
+/// needs. Another try would change nothing. lettre reports this only in the text of its error. A test checks that text.
 fn needs_smtputf8(error: &lettre::transport::smtp::Error) -> bool {
     error.is_client() && error.source().is_some_and(|source| source.to_string().contains("SMTPUTF8"))
 }
 
-/// 55x: this mailbox will never take it. Other permanent errors, such as a refused password, are ours to put right.
+/// Whether the server refused the mailbox itself, with 55x: it will never take the mail. Other permanent errors, such
+/// as a refused password, are for the operator to correct.
 fn is_of_mailbox(error: &lettre::transport::smtp::Error) -> bool {
     let is_of_mailbox = |code: Code| matches!(code.category, Category::MailSystem);
     error.is_permanent() && error.status().is_some_and(is_of_mailbox)

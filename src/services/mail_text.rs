@@ -1,5 +1,6 @@
-//! The text of a mail. What we say is fixed; what callers wrote stands in it shortened, in quotation marks, and so that no mail
-//! reader makes a link of it. A stranger who can have us write to others can put no message of their own into our mail.
+//! Builds the text of a mail. The words of the program are fixed. Texts that callers wrote are shortened, put in
+//! quotation marks, and changed so that no mail reader makes a link of them. A stranger who can make the server write
+//! to others can thus put no message of their own into the mail.
 use crate::base::formats::is_invisible;
 use std::iter::once;
 use unicode_normalization::UnicodeNormalization;
@@ -8,11 +9,11 @@ use unicode_normalization::char::is_combining_mark;
 /// How many characters of a name are shown.
 const MAX_NAME: usize = 60;
 
-/// How many digits of a name are shown: mail readers call what looks like a telephone number, and those are longer.
+/// How many digits of a name are shown. Mail readers make links of telephone numbers, but those have more digits.
 const MAX_DIGITS: usize = 6;
 
-/// A text in the making. It takes our own words, which are in the program, names by [`Self::quote`], and nothing else, so that
-/// no name can come into it by another way.
+/// A mail text that is being built. It takes fixed words of the program, names by [`Self::quote`] and tokens by
+/// [`Self::token`], so that no name can get into it in another way.
 #[derive(Debug, Default)]
 pub struct MailText(String);
 
@@ -26,13 +27,13 @@ impl MailText {
         self
     }
 
-    /// A name that a caller chose.
+    /// Adds a name that a caller chose, in quotation marks.
     pub fn quote(mut self, name: &str) -> Self {
         self.0.push_str(&quoted(name));
         self
     }
 
-    /// A token that we made, as a link to the operator's front end or by itself.
+    /// Adds a token that the server made: as a link if the operator has a front end, or else by itself.
     pub fn token(mut self, app_url: Option<&str>, page: &'static str, token: &str) -> Self {
         match app_url {
             Some(url) => self.0.push_str(&format!("{url}/{page}?token={token}")),
@@ -46,7 +47,7 @@ impl MailText {
     }
 }
 
-/// A name as mails show it.
+/// A name in the form in which mails show it.
 fn quoted(name: &str) -> String {
     let mut shown = String::from("\"");
     let (mut length, mut digits) = (0, 0);
@@ -58,7 +59,7 @@ fn quoted(name: &str) -> String {
         }
         let is_first = length == 0;
         if (c == ' ' && last == ' ') || (is_first && is_combining_mark(c)) {
-            continue; // a mark would change our quotation mark
+            continue; // a combining mark would change the quotation mark
         }
         if breaks_links(last) && c != ' ' {
             shown.push(' ');
@@ -70,12 +71,13 @@ fn quoted(name: &str) -> String {
     }
     shown.truncate(shown.trim_end().len());
     if shown.len() == 1 {
-        shown.push('-'); // nothing of it can be shown
+        shown.push('-'); // no character of the name can be shown
     }
     shown + "\""
 }
 
-/// Every blank is a plain one, which ends whatever a reader takes for a link; a quotation mark does not end ours.
+/// Turns every kind of blank into a space, which ends a link in every mail reader. Turns quotation marks into
+/// apostrophes, so that they don't end the quotation.
 fn as_shown(c: char) -> char {
     match c {
         _ if c.is_whitespace() || c == '\u{2800}' => ' ',
@@ -85,17 +87,19 @@ fn as_shown(c: char) -> char {
     }
 }
 
-/// Neither a control character nor one that shows nothing or turns the direction of the text around.
+/// Whether a character is shown. Control characters, invisible characters and those that change the direction of the
+/// text are not.
 fn is_shown(c: char) -> bool {
     !c.is_control() && !is_invisible(c) && !matches!(c, '\u{fff9}'..='\u{fffc}')
 }
 
-/// Whether a blank has to follow. Mail readers find links in plain text by an address's own punctuation: `evil.example`,
-/// `http://…`, `//host`, `\\host\share`, `ada@example.com`. With a blank after each such character there is none left that
-/// stands between two others, and no reader takes a blank into a link. "Acme Inc." and "AC / DC" stay as they are; "Booking.com"
-/// can still be read. Many readers know the other forms of these characters as well: full-width and small ones, and those that
-/// hold one (`℀`, `⒈`), all have it in their compatibility form. U+3002 is the full stop of Chinese and Japanese, which
-/// separates the labels of a domain too (RFC 3490, 3.1); NFKC makes U+FF61 one.
+/// Whether a blank has to follow. Mail readers find links in plain text by the punctuation of addresses:
+/// `evil.example`, `http://…`, `//host`, `\\host\share`, `ada@example.com`. With a blank after each such character,
+/// none of them is between two other characters any more, and no reader takes a blank into a link. The names "AC / DC"
+/// and "Acme Inc." stay as they are, and "Booking.com" can still be read. Many readers also know other forms of these
+/// characters: full-width and small ones, and characters that contain one (`℀`, `⒈`). All of these have the plain
+/// character in their compatibility form. U+3002 is the full stop of Chinese and Japanese, and also separates the
+/// labels of a domain (RFC 3490, 3.1). NFKC turns U+FF61 into U+3002.
 fn breaks_links(c: char) -> bool {
     once(c).nfkc().any(|c| matches!(c, '.' | '\u{3002}' | ':' | '/' | '\\' | '@'))
 }

@@ -1,4 +1,4 @@
-//! What the server does besides answering from its database: jobs, mail, the cache, and the connection to Redis that some of these share.
+//! Services besides the database: jobs, mail, the cache, and the connection to Redis that some of these share.
 pub mod cache;
 pub mod jobs;
 pub mod mail;

@@ -1,5 +1,5 @@
-//! Redis, which replicas share: a pool whose every use is bounded in time, and which says at once that Redis is away
-//! rather than let each request find out by waiting.
+//! A pool of connections to Redis, which the replicas share. Each use of it has a time limit. After a failure it
+//! reports at once that Redis is away, so that not every request has to find that out by waiting.
 use crate::base::error::{Error, Result};
 use anyhow::{Context, anyhow};
 use bb8::{ManageConnection, Pool};
@@ -12,16 +12,16 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-/// How long Redis counts as away after it failed: nobody waits for it meanwhile.
+/// How long Redis counts as away after a failure. No request waits for it during this time.
 const AWAY: Duration = Duration::from_millis(300);
 
-/// Cheap to clone.
+/// The pool. A clone is cheap and shares the connections.
 #[derive(Clone)]
 pub struct Redis(Arc<Inner>);
 
 struct Inner {
     pool: Pool<Manager>,
-    /// bb8 lets a busy task overtake the waiting ones; this queue does not.
+    /// Requests wait here in the order in which they came. bb8 alone would let a busy task overtake those that wait.
     turn: Semaphore,
     lines: Arc<AtomicU64>,
     /// How often Redis has answered.
@@ -30,7 +30,7 @@ struct Inner {
     away_until: Mutex<Option<Instant>>,
 }
 
-/// How many connections there are at most, and how long a command may take.
+/// The maximum number of connections, and the time limit of a command.
 #[derive(Debug, Clone, Copy)]
 pub struct RedisOptions {
     pub pool_size: u32,
@@ -38,7 +38,7 @@ pub struct RedisOptions {
 }
 
 impl Redis {
-    /// Connects when it is first used, so that a server can start while Redis is away.
+    /// Makes a pool that connects when it is first used, so that a server can start while Redis is away.
     pub fn new(url: &str, options: RedisOptions) -> anyhow::Result<Self> {
         let RedisOptions { pool_size, timeout } = options;
         let inner = manager(url).context("redis.url can't be read")?;
@@ -54,14 +54,15 @@ impl Redis {
         Ok(Self(Arc::new(Inner { pool, turn, lines, answers, timeout, away_until: Mutex::default() })))
     }
 
-    /// Runs a script, atomically and in one round trip. A line that was cut since its last use is replaced, once: what
-    /// scripts do here may be done twice.
+    /// Runs a script atomically and in one round trip. If the connection fails, the script is tried once more on
+    /// another connection. Scripts must therefore tolerate being run twice.
     pub async fn run<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<T> {
         Ok(self.ask(invocation, false).await?)
     }
 
-    /// The same; none where Redis is away, for what a server can count by itself then. Where it is only busy that would be a
-    /// way around the limits: a client that keeps all connections in use would be counted from nothing, on each server.
+    /// Like [`Self::run`], but returns `None` if Redis is away, for callers that can count in process then. If Redis is
+    /// only busy, it fails. Otherwise a client that keeps all connections in use could get around the limits, because
+    /// each server would start to count it from zero.
     pub async fn run_unless_away<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<Option<T>> {
         match self.ask(invocation, false).await {
             Ok(value) => Ok(Some(value)),
@@ -73,11 +74,11 @@ impl Redis {
         }
     }
 
-    /// `loads`: hands the script over first, also where Redis has it already.
+    /// `loads` sends the script to Redis first, even if Redis has it already.
     async fn ask<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>, loads: bool) -> Result<T, Failure> {
         self.check_not_away()?;
         let _turn = self.turn().await?;
-        self.check_not_away()?; // those whose turn was before may have found out
+        self.check_not_away()?; // an earlier request may have found out while this one waited
         let attempts = async {
             match self.attempt(invocation, loads).await {
                 Err(Failure::Connection(_)) => self.attempt(invocation, loads).await,
@@ -87,7 +88,8 @@ impl Redis {
         let result = tokio::time::timeout(self.0.timeout, attempts).await;
         let result = result.unwrap_or_else(|_| Err(Failure::Connection(anyhow!("Redis did not answer in time"))));
         if let Err(Failure::Connection(_)) = &result {
-            self.0.lines.fetch_add(1, Ordering::SeqCst); // a request that waits for one of these connections should stop waiting
+            // All connections count as broken, so that no request goes on waiting for one of them.
+            self.0.lines.fetch_add(1, Ordering::SeqCst);
             *self.0.away_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + AWAY);
         } else {
             self.0.answers.fetch_add(1, Ordering::SeqCst);
@@ -95,7 +97,8 @@ impl Redis {
         result
     }
 
-    /// Waits until fewer than all connections are in use.
+    /// Waits until fewer than all connections are in use. After the time limit, Redis counts as away if it has answered
+    /// no request since, and otherwise as busy.
     async fn turn(&self) -> Result<SemaphorePermit<'_>, Failure> {
         let before = self.0.answers.load(Ordering::SeqCst);
         match tokio::time::timeout(self.0.timeout, self.0.turn.acquire()).await {
@@ -118,7 +121,7 @@ impl Redis {
         match answer {
             Ok(value) => Ok(value),
             Err(error) if is_of_line(&error) => {
-                // Where one line is gone, those that lie in the pool probably are too.
+                // If one connection is gone, the idle ones in the pool probably are too.
                 let _ = self.0.lines.compare_exchange(line.number, line.number + 1, Ordering::SeqCst, Ordering::SeqCst);
                 Err(Failure::Connection(error.into()))
             }
@@ -138,15 +141,15 @@ impl Redis {
         away.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Asks for all that the server needs, writes among it: a Redis that is full, or that lets our user do less, is of no use.
-    /// Answers which rights are missing; none where it is fit.
+    /// Tries everything that the server needs, including writes: a Redis that is full, or that restricts the server's
+    /// user, is of no use. Returns the rights that are missing, or `None` if none is.
     pub async fn missing_rights(&self) -> Result<Option<String>> {
         let mut invocation = REHEARSAL.prepare_invoke();
         invocation.key(rehearsal_key("text")).key(rehearsal_key("hash")).key(rehearsal_key("set"));
         match self.ask::<Vec<String>>(&invocation, true).await {
             Ok(commands) if commands.is_empty() => Ok(None),
             Ok(commands) => Ok(Some(format!("+{}", commands.join(" +").to_lowercase()))),
-            // It was the script itself: EVALSHA, SCRIPT LOAD, or our keys.
+            // Redis refused the script itself: a right to EVALSHA, SCRIPT LOAD or the server's keys is missing.
             Err(Failure::Answer(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => {
                 Ok(Some(format!("one of ~{PREFIX}* +evalsha +script|load ({error})")))
             }
@@ -155,16 +158,17 @@ impl Redis {
     }
 }
 
-/// Reads the URL of a Redis, as `config` does when it checks the settings.
+/// Reads the URL of a Redis server. The check of the settings uses it too.
 pub fn manager(url: &str) -> anyhow::Result<RedisConnectionManager> {
     Ok(RedisConnectionManager::new(url)?)
 }
 
-/// What the names of all our keys begin with.
+/// The prefix of all keys of the server.
 pub const PREFIX: &str = "bc:";
 
-/// Each command that our scripts use, once, with arguments that do no harm. The README names them for operators who give the server
-/// a user of its own, besides `EVALSHA` and `SCRIPT LOAD`, by which scripts are run; a test holds both to the scripts.
+/// Each command that the server's scripts use, once, with arguments that do no harm. The README lists these commands
+/// for operators who give the server a Redis user of its own, together with `EVALSHA` and `SCRIPT LOAD`, which run the
+/// scripts. A test compares this list and the README with the scripts.
 const COMMANDS: [(&str, &str); 14] = [
     ("SET", "KEYS[1], '', 'PX', 1000"),
     ("GET", "KEYS[1]"),
@@ -182,7 +186,7 @@ const COMMANDS: [(&str, &str); 14] = [
     ("DEL", "KEYS[1], KEYS[2], KEYS[3]"),
 ];
 
-/// Tries each command, and answers those that the user may not use. Redis 6, 7 and later say so in different words.
+/// Tries each command and returns those that the user may not use. Redis 6, 7 and later report this in different words.
 static REHEARSAL: LazyLock<Script> = LazyLock::new(|| {
     let tries: Vec<String> = COMMANDS.iter().map(|(name, arguments)| format!("{{'{name}', {arguments}}}")).collect();
     let main = r"
@@ -203,18 +207,19 @@ return missing";
     Script::new(&format!("local tries = {{{}}}{main}", tries.join(", ")))
 });
 
-/// All in one place of a cluster, by their hash tag. They are gone when the script is over.
+/// A key for the rehearsal. The hash tag puts all these keys into one slot of a cluster. The script deletes them at its
+/// end.
 fn rehearsal_key(kind: &str) -> String {
     format!("{PREFIX}{{rehearsal}}:{kind}")
 }
 
 #[derive(Debug)]
 enum Failure {
-    /// It answered, but with an error.
+    /// Redis answered with an error.
     Answer(RedisError),
-    /// It could not be asked.
+    /// Redis could not be asked, or did not answer in time.
     Connection(anyhow::Error),
-    /// It answers others, who had all connections in use until the time was over.
+    /// Redis answers, but other requests had all connections in use until the time limit.
     Busy,
 }
 
@@ -228,16 +233,16 @@ impl From<Failure> for Error {
     }
 }
 
-/// Errors after which the connection is of no use: it is cut, or leads to a server that does not serve. One that has become
-/// a replica stays so, and its address may lead to another one by now.
+/// Whether the connection is of no use after this error, because it is cut or leads to a server that does not serve. A
+/// server that has become a replica stays one, but the host name may lead to another server by now.
 fn is_of_line(error: &RedisError) -> bool {
     use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, ReadOnly};
     let does_not_serve = matches!(error.kind(), ErrorKind::Server(ReadOnly | MasterDown | BusyLoading | ClusterDown));
     does_not_serve || error.is_io_error() || error.is_connection_dropped() || error.is_timeout()
 }
 
-/// bb8-redis asks `PING` before each use, which would double the round trips: here a connection is good until one of
-/// its age has failed.
+/// Makes and checks connections. bb8-redis would send `PING` before each use, which doubles the round trips. Here a
+/// connection is valid until a failure happens after it was made.
 struct Manager {
     inner: RedisConnectionManager,
     lines: Arc<AtomicU64>,
@@ -245,7 +250,7 @@ struct Manager {
 
 struct Connection {
     conn: MultiplexedConnection,
-    /// How many failures it was made after.
+    /// The number of failures before the connection was made.
     number: u64,
 }
 
@@ -278,7 +283,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
-    /// Answers one script after the other, each after a while.
+    /// Answers one script after the other, each after a delay.
     async fn answer(mut client: TcpStream, after: Duration) {
         let mut buffer = [0; 4096];
         while let Ok(length @ 1..) = client.read(&mut buffer).await {
@@ -291,7 +296,8 @@ mod tests {
         }
     }
 
-    /// One connection to a server of this kind, and 400 milliseconds for each command, as for the wait before it.
+    /// A pool with one connection to such a server. The time limit is 400 milliseconds for a command, and as long for
+    /// the wait before it.
     async fn redis(after: Duration) -> Redis {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("redis://{}/0", listener.local_addr().unwrap());
@@ -325,7 +331,7 @@ mod tests {
         assert!(redis.is_away());
     }
 
-    /// The commands in all our scripts, found in the sources.
+    /// The commands in all scripts of the server, found in the sources.
     fn commands_in(folder: &std::path::Path, found: &mut BTreeSet<String>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -343,7 +349,8 @@ mod tests {
     fn the_commands_that_are_tried_and_documented_are_those_of_the_scripts() {
         let mut used = BTreeSet::new();
         commands_in(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut used);
-        used.retain(|command| command.chars().all(|c| c.is_ascii_uppercase())); // this test names some too
+        // This test itself contains the text that is looked for.
+        used.retain(|command| command.chars().all(|c| c.is_ascii_uppercase()));
         let tried: BTreeSet<String> = COMMANDS.iter().map(|(name, _)| (*name).to_owned()).collect();
         assert_eq!(used, tried);
         let readme = include_str!("../../README.md");

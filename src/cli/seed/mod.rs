@@ -1,7 +1,7 @@
-//! `bizcenter seed`: tenants to try things on, with people of each role and as many records as are asked for.
+//! `bizcenter seed`: makes tenants to try things on, with people of each role and as many records as are asked for.
 //!
-//! Words and dates follow from `--seed` and the clock; ids and the password are random. What there is to be made is said by the
-//! kinds of records (`demo` in their declarations): each has an option of its own.
+//! Words and dates are derived from `--seed` and the clock; ids and the password are random. The kinds of records
+//! define what can be made (`demo` in their declarations). Each kind has an option of its own.
 mod people;
 
 use super::{SeedArgs, print, prompt};
@@ -20,14 +20,15 @@ use clap::{Arg, ArgMatches, Command, FromArgMatches};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-/// How many records are stored in one statement, and their company in one transaction.
+/// How many records of a kind are stored in one statement. The rows that belong to them are stored in the same
+/// transaction.
 const BATCH: u64 = 1000;
 
-/// The most records of a kind that a tenant gets.
+/// The greatest number of records of a kind for one tenant.
 const MAX_AMOUNT: u64 = 10_000_000;
 
-/// How many records of each kind a tenant gets, in the order in which they are made; its audit log says so. People are few, and
-/// made with their tenant.
+/// How many records of each kind a tenant gets, in the order in which they are made. The audit log of the tenant has
+/// these numbers. People are not among them, because they are few and are made with their tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Amounts(Vec<(&'static str, u64)>);
 
@@ -78,7 +79,8 @@ pub async fn run(config: Config, args: SeedArgs) -> anyhow::Result<()> {
         true => prompt::password(true)?,
         false => Password::new(&BASE64.encode(parts.env.random_bytes::<15>())),
     };
-    // One hash for all: it tells nothing that this command doesn't print, and each takes a third of a second.
+    // All people get one hash, because a hash takes a third of a second. It reveals only that they have the same
+    // password, which this command says as well.
     let hash = parts.credentials.hash(Claimant::server(), &password).await?;
     let each: u64 = amounts.0.iter().map(|(_, amount)| amount).sum();
     let progress = ProgressBar::new(each * u64::from(tenants)); // shown at a terminal only

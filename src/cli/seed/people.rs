@@ -1,4 +1,4 @@
-//! A tenant and its people.
+//! Makes a tenant and its people.
 use super::Amounts;
 use crate::api::demo::words::{COMPANY_KINDS, COMPANY_NAMES, FIRST_NAMES, LAST_NAMES};
 use crate::api::demo::{Company, Dice, Person};
@@ -11,16 +11,16 @@ use crate::resources::users::NewUser;
 use crate::resources::{tenant, users};
 use anyhow::bail;
 
-/// There is somebody of each role; the first have the role for their address.
+/// The number of the first people, who have one role each. The name of the role is in their address.
 pub const ROLES: usize = Role::ALL.len();
 
-/// What everybody after them is.
+/// The roles of all other people, in turn.
 const OTHERS: [Role; 4] = [Role::Editor, Role::Analyst, Role::Editor, Role::Viewer];
 
 /// How many tenants of one name there can be.
 const NAMESAKES: u32 = 10_000;
 
-/// Makes a tenant with so many people, under the first name that is free.
+/// Makes a tenant with this number of people, under the first name that is free.
 pub async fn company(
     parts: &Parts,
     amounts: &Amounts,
@@ -39,14 +39,15 @@ pub async fn company(
         let people = (0..users).map(|place| person(parts, &mut dice, place, &slug)).collect();
         let company = Company { id, slug, people, seed, now: parts.env.now().into() };
         match insert(parts, &company, amounts, name, hash).await {
-            Err(Error::Conflict(_)) => {} // this name is taken, or somebody's
+            Err(Error::Conflict(_)) => {} // the name of the tenant or of one of its people is taken
             result => return Ok(result.map(|()| company)?),
         }
     }
     bail!("there are {NAMESAKES} tenants of one name: try another --seed")
 }
 
-/// The tenant and its people have their audit rows, and one more tells of all that is to follow.
+/// Stores the tenant and its people with their audit rows. One more audit row has the numbers of the records that
+/// follow.
 async fn insert(
     parts: &Parts,
     company: &Company,
@@ -92,7 +93,8 @@ fn person(parts: &Parts, dice: &mut Dice, place: u32, slug: &str) -> Person {
         id: parts.env.uuid().into(),
         name: format!("{first} {last}"),
         username: format!("{local}.{slug}"),
-        email: format!("{}@{slug}.example", if place < ROLES { role.name() } else { &local }), // RFC 2606: nobody's
+        // RFC 2606: the domain belongs to nobody.
+        email: format!("{}@{slug}.example", if place < ROLES { role.name() } else { &local }),
         role,
     }
 }
