@@ -158,7 +158,7 @@ impl Redis {
     }
 }
 
-/// Reads the URL of a Redis server. The check of the settings uses it too.
+/// Reads the URL of a Redis server, as `config` does when it checks the settings.
 pub fn manager(url: &str) -> anyhow::Result<RedisConnectionManager> {
     Ok(RedisConnectionManager::new(url)?)
 }
