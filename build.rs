@@ -1,4 +1,4 @@
-//! Bundles the API contract, so that the binary carries it and a contract that doesn't hold together does not build.
+//! Bundles the API contract, so that the binary contains it and an inconsistent contract does not build.
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ mod pack;
 const CONTRACT: &str = "openapi";
 
 fn main() {
-    // `embed_migrations!` reads the folder without telling cargo.
+    // `embed_migrations!` reads this folder without telling cargo.
     println!("cargo:rerun-if-changed=migrations");
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=src/contract/bundle.rs");

@@ -98,7 +98,7 @@ settings! {
 /// Where sessions are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionStore {
-    /// In Redis where there is one, in the database otherwise.
+    /// In Redis if `redis.url` is set, and in the database otherwise.
     Auto,
     Redis,
     Database,
@@ -120,11 +120,11 @@ impl FromStr for SessionStore {
 /// How access tokens are signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JwtAlgorithm {
-    /// By `jwt_secret`: a service that can verify tokens can make them, too.
+    /// With `jwt_secret`. A service that can verify tokens can make them too.
     Hs256,
-    /// By `jwt_key`, an Ed25519 key.
+    /// With `jwt_key`, an Ed25519 key.
     EdDsa,
-    /// By `jwt_key`, an RSA key.
+    /// With `jwt_key`, an RSA key.
     Rs256,
 }
 

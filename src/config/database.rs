@@ -90,7 +90,7 @@ fn is_before_postgres(pooler: &Pooler, reader: &Reader) -> Result<(), &'static s
 pub enum DatabaseKind {
     Sqlite,
     Postgres,
-    /// MySQL's protocol: MariaDB.
+    /// MariaDB, which speaks MySQL's protocol.
     Mysql,
 }
 

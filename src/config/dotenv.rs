@@ -37,7 +37,7 @@ fn variable(line: &str, more: &[&str]) -> Option<((String, String), usize)> {
     Some(((name.to_owned(), value), used))
 }
 
-/// The value without its quotes or, where it has none, without the comment after it.
+/// The value without its quotes. If it has no quotes, a comment after it is removed.
 fn unquoted(value: &str, more: &[&str]) -> Option<(String, usize)> {
     match value.chars().next() {
         Some(quote @ ('"' | '\'')) => quoted(quote, &value[1..], more),

@@ -20,7 +20,7 @@ pub(super) struct Found {
     pub in_file: bool,
 }
 
-/// The setting with this path.
+/// The setting with this path, such as `server.port`.
 pub(super) fn find(path: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.path == path)
 }

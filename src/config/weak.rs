@@ -43,7 +43,7 @@ impl Measure {
 /// A text of at most this many characters does not become a secret by being repeated.
 const LONGEST_PART: usize = 16;
 
-/// A text that is long enough, and outside development strong enough, to be a secret.
+/// A text that is long enough to be a secret and, outside development, strong enough.
 pub(super) struct Secret(pub Measure);
 
 impl ValueType<SecretString> for Secret {

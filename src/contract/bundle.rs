@@ -5,13 +5,13 @@
 //! it points. Parts that operations [share](shared) in other ways are inserted too. Text that nothing refers to is an
 //! error, because nobody would notice if it contradicted the server.
 //!
-//! `build.rs` includes this file too, so it uses nothing else of the crate.
+//! `build.rs` includes this file too, and so it uses nothing else of the crate.
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
-// With its path, because `build.rs` looks for it elsewhere than the crate does.
+// The path is given, because `build.rs` would look for the module in another folder than the crate.
 #[path = "bundle/shared.rs"]
 mod shared;
 
@@ -78,7 +78,7 @@ impl Sources {
         self.files.get(&target.file)?.pointer(&target.pointer)
     }
 
-    /// Each component, each path item and each entry of a section `x-…` must have been reached from the root.
+    /// Fails unless each component, each path item and each entry of a section `x-…` was reached from the root.
     fn refuse_dead_text(&self, reached: &BTreeSet<Target>) -> Result<()> {
         let mut dead = Vec::new();
         for (file, content) in &self.files {

@@ -6,10 +6,11 @@ use std::collections::HashSet;
 const ERROR: &str = "#/components/schemas/Error";
 const JSON: &str = "application/json";
 
-/// On a response of an error status: why its body is not the usual one (a readiness report, say).
+/// A member of a response with an error status. It gives the reason why the body is not the usual one (a readiness
+/// report, say).
 const OTHER_BODY: &str = "x-other-body";
 
-/// On an object that clients send: why it may have members that are not known.
+/// A member of an object that clients send. It gives the reason why the object may have unknown members.
 const OPEN: &str = "x-open";
 
 /// The violations of the rules, each with its place in the document.

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 pub const METHODS: [&str; 8] = ["get", "put", "post", "delete", "patch", "head", "options", "trace"];
 
-/// `{openapi, info, servers, tags, securitySchemes, schemas, operations}`, all rules applied.
+/// Returns `{openapi, info, servers, tags, securitySchemes, schemas, operations}` after all rules were applied.
 pub fn normalise(document: &Value) -> Value {
     normalise_except(document, &[])
 }

@@ -143,7 +143,8 @@ async fn drain(mut connections: JoinSet<()>, limit: Duration) {
     }
 }
 
-/// Resolves at the first SIGTERM or SIGINT. An operator who sends a second one does not want to wait for the drain.
+/// Resolves at the first SIGTERM or SIGINT. A second one ends the process at once, for an operator who does not want to
+/// wait for the drain.
 pub async fn stop_signal() {
     let (mut interrupt, mut terminate) = match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
         (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),

@@ -134,7 +134,7 @@ fn every_range_is_in_the_reference() {
     assert!(ranges > SETTINGS.len() / 3, "only {ranges} ranges were looked at");
 }
 
-/// The setting that a line holds as a comment; prose has a space after its `#`.
+/// The setting in a line that is commented out. Prose has a space after its `#`.
 fn uncommented(line: &str) -> &str {
     line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line)
 }
@@ -146,7 +146,7 @@ fn has_word(text: &str, word: &str) -> bool {
 #[test]
 fn every_setting_is_read() {
     for setting in SETTINGS.iter() {
-        // A table fits no setting.
+        // A table is no valid value for any setting.
         let (section, key) = setting.path.rsplit_once('.').map_or((None, setting.path), |(s, k)| (Some(s), k));
         let header = section.map(|section| format!("[{section}]\n")).unwrap_or_default();
         let toml = format!("{header}{key} = {{ unfit = true }}");

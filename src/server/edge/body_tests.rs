@@ -1,4 +1,4 @@
-//! What happens to request bodies, seen by clients on real sockets.
+//! Tests of request bodies with clients on real sockets.
 use super::edge;
 use super::tests::{DEADLINE, app, options};
 use crate::server::serve::testing::{LONG, TestServer, read_some, read_to_end};

@@ -67,7 +67,7 @@ pub struct OwnAnswers<S> {
     requests: Requests,
     refusal: Refusal,
     client: IpAddr,
-    /// How many requests had begun, and ended, at the last time when everything written was flushed.
+    /// The number of requests that had begun, and ended, when everything written was last flushed.
     flushed: usize,
     /// Whether a line has ended in the bytes that were read since then. If none has ended, it is the request line that
     /// is too long.

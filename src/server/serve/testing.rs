@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub const SHORT: Duration = Duration::from_millis(200);
-/// Nothing in these tests takes so long, unless it hangs.
+/// A time limit that tests only exceed if they hang.
 pub const LONG: Duration = Duration::from_secs(20);
 
 /// Options with a write timeout that is short enough for tests to wait for.
@@ -72,7 +72,7 @@ pub async fn read_to_end(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// One read: enough for a short answer on a connection that stays open.
+/// Reads once, which is enough for a short answer on a connection that stays open.
 pub async fn read_some(stream: &mut TcpStream) -> String {
     let mut answer = vec![0; 16 * 1024];
     let length = timeout(LONG, stream.read(&mut answer)).await.expect("an answer").unwrap();

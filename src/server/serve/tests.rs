@@ -123,7 +123,7 @@ async fn at_the_cap_newcomers_wait_while_all_are_busy() {
     let mut first = server.connect().await;
     first.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     sleep(SHORT / 2).await;
-    let mut second = server.connect().await; // by the kernel
+    let mut second = server.connect().await; // the kernel accepts this one, but the server waits
     second.write_all(GET.as_bytes()).await.unwrap();
     assert!(timeout(SHORT, read_some(&mut second)).await.is_err());
     assert!(read_some(&mut first).await.contains("hello"));
