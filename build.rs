@@ -1,4 +1,4 @@
-//! Bundles the API contract, so that the binary carries it and a contract that doesn't hold together does not build.
+//! Bundles the API contract, so that the binary contains it and an inconsistent contract does not build.
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ mod pack;
 const CONTRACT: &str = "openapi";
 
 fn main() {
-    // `embed_migrations!` reads the folder without telling cargo.
+    // `embed_migrations!` reads this folder without telling cargo.
     println!("cargo:rerun-if-changed=migrations");
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=src/contract/bundle.rs");
@@ -30,7 +30,8 @@ fn write_contract() -> Result<()> {
     write_with_copies(&out.join("openapi.yaml"), &serde_yaml_ng::to_string(&document)?)
 }
 
-/// Beside the file, what clients get that accept it in brotli or in gzip: nothing is compressed while we run.
+/// Writes the file, and beside it the copies for clients that accept brotli or gzip. The server then compresses nothing
+/// while it runs.
 fn write_with_copies(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text)?;
     std::fs::write(path.with_added_extension("br"), pack::brotli(text.as_bytes())?)?;
@@ -38,7 +39,7 @@ fn write_with_copies(path: &Path, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// The folder too: a file that is added or removed changes nothing else.
+/// Makes cargo watch the files and the folder. Only the folder changes when a file is added or removed.
 fn watch(dir: &Path) -> Result<()> {
     println!("cargo:rerun-if-changed={}", dir.display());
     for entry in std::fs::read_dir(dir).with_context(|| format!("{} can't be read", dir.display()))? {

@@ -98,7 +98,7 @@ settings! {
 /// Where sessions are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionStore {
-    /// In Redis where there is one, in the database otherwise.
+    /// In Redis if `redis.url` is set, and in the database otherwise.
     Auto,
     Redis,
     Database,
@@ -120,11 +120,11 @@ impl FromStr for SessionStore {
 /// How access tokens are signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JwtAlgorithm {
-    /// By `jwt_secret`: a service that can verify tokens can make them, too.
+    /// With `jwt_secret`. A service that can verify tokens can make them too.
     Hs256,
-    /// By `jwt_key`, an Ed25519 key.
+    /// With `jwt_key`, an Ed25519 key.
     EdDsa,
-    /// By `jwt_key`, an RSA key.
+    /// With `jwt_key`, an RSA key.
     Rs256,
 }
 
@@ -156,7 +156,7 @@ struct BcryptCost;
 
 impl BcryptCost {
     const RANGE: RangeInclusive<u64> = 10..=15;
-    /// From the cheapest that bcrypt knows: fast tests and demo data.
+    /// The range begins at the lowest cost that bcrypt allows, for fast tests and demo data.
     const RANGE_IN_DEVELOPMENT: RangeInclusive<u64> = 4..=15;
 }
 
@@ -178,7 +178,7 @@ fn needs_redis(choice: &SessionStore, reader: &Reader) -> Result<(), &'static st
     Ok(())
 }
 
-/// Nobody could verify an address without mail; in development, it is in the log.
+/// Without mail, nobody could verify an address. In development, the mails are in the log.
 fn needs_mail(is_required: &bool, reader: &Reader) -> Result<(), &'static str> {
     if *is_required && !reader.environment.is_development() && !reader.is_given("mail.smtp_url") {
         return Err("needs mail, or nobody could sign in: set SMTP_URL or SMTP_URL_FILE");
@@ -186,7 +186,7 @@ fn needs_mail(is_required: &bool, reader: &Reader) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// A private key that signs: it must be there where the algorithm needs one, and [`is_not_idle`] where it does not.
+/// Checks the private key that signs. It must be set if the algorithm needs one. If not, it must pass [`is_not_idle`].
 fn fits_the_algorithm(key: &Option<SecretString>, reader: &Reader) -> Result<(), &'static str> {
     match algorithm(reader) {
         Some(JwtAlgorithm::EdDsa | JwtAlgorithm::Rs256) if key.is_none() => {
@@ -196,8 +196,8 @@ fn fits_the_algorithm(key: &Option<SecretString>, reader: &Reader) -> Result<(),
     }
 }
 
-/// Outside development a private key must be absent where nothing is signed with one: an operator who set it believes that
-/// something is.
+/// Outside development, a private key must not be set if the algorithm signs without one: an operator who has set it
+/// believes that it is used.
 fn is_not_idle(key: &Option<SecretString>, reader: &Reader) -> Result<(), &'static str> {
     match algorithm(reader) {
         Some(JwtAlgorithm::Hs256) if key.is_some() && !reader.environment.is_development() => {
@@ -211,14 +211,14 @@ fn algorithm(reader: &Reader) -> Option<JwtAlgorithm> {
     reader.peek::<String>("auth.jwt_algorithm")?.parse().ok()
 }
 
-/// A private key (PKCS#8) in PEM. Whether it fits the algorithm shows where it is used; what people mix up, a public key, a
-/// certificate or a path, shows here.
+/// A private key (PKCS#8) in PEM. Whether it fits the algorithm is checked where it is used. The usual mistakes, a
+/// public key, a certificate or a path, are refused here.
 struct PrivateKey;
 
 impl ValueType<SecretString> for PrivateKey {
     fn read(&self, reader: &mut Reader, path: &'static str) -> Read<SecretString> {
-        // What holds variables has often no room for several lines, so that people write their ends as `\n`. PEM has no
-        // backslash.
+        // Many systems have room for one line only in the value of a variable, and so people write the ends of lines as
+        // `\n`. This is safe to replace, because PEM has no backslash.
         let key = reader.text(path)?.replace("\\r", "").replace("\\n", "\n");
         let inside = key.trim().strip_prefix("-----BEGIN PRIVATE KEY-----");
         if inside.is_none_or(|rest| !rest.ends_with("-----END PRIVATE KEY-----")) {

@@ -61,7 +61,7 @@ settings! {
     }
 }
 
-/// The URL of a database, in which `{data_dir}` stands for that folder. It is shown without its password.
+/// The URL of a database, in which `{data_dir}` is replaced with that folder. It is shown without its password.
 struct UrlOfDatabase;
 
 impl ValueType<DatabaseUrl> for UrlOfDatabase {
@@ -90,11 +90,11 @@ fn is_before_postgres(pooler: &Pooler, reader: &Reader) -> Result<(), &'static s
 pub enum DatabaseKind {
     Sqlite,
     Postgres,
-    /// MySQL's protocol: MariaDB.
+    /// MariaDB, which speaks MySQL's protocol.
     Mysql,
 }
 
-/// Where the database is, its password included; `Debug` and [`redacted`](Self::redacted) leave that out.
+/// The URL of the database with its password. `Debug` and [`redacted`](Self::redacted) leave the password out.
 #[derive(Clone)]
 pub struct DatabaseUrl {
     kind: DatabaseKind,
@@ -102,7 +102,8 @@ pub struct DatabaseUrl {
 }
 
 impl DatabaseUrl {
-    /// Reads a URL; `{data_dir}` in a SQLite path stands for that folder. Errors don't repeat what was given.
+    /// Parses a URL and replaces `{data_dir}` in a SQLite path with that folder. Errors don't repeat the given text,
+    /// because it may contain a password.
     pub fn parse(text: &str, data_dir: &Path) -> Result<Self, String> {
         let expected = "must start with sqlite://, postgres://, postgresql://, mysql:// or mariadb://";
         let (scheme, rest) = text.trim().split_once("://").ok_or(expected)?;
@@ -126,7 +127,7 @@ impl DatabaseUrl {
         self.kind
     }
 
-    /// The URL for the driver, password included: `sqlite://<path>`, `postgres://…` or `mysql://…`.
+    /// The URL for the driver, with its password: `sqlite://<path>`, `postgres://…` or `mysql://…`.
     pub fn expose(&self) -> &str {
         self.url.expose_secret()
     }
@@ -136,7 +137,7 @@ impl DatabaseUrl {
         self.expose().strip_prefix("sqlite://").map(Path::new)
     }
 
-    /// The URL for people, `***` instead of passwords.
+    /// The URL for people, with `***` instead of passwords.
     pub fn redacted(&self) -> String {
         match self.kind {
             DatabaseKind::Sqlite => self.expose().to_owned(),
@@ -151,7 +152,7 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
-// The folder is put in last: its own characters mean nothing.
+// `{data_dir}` is replaced last, so that no character of the folder's name has a special meaning.
 fn sqlite(path: &str, data_dir: &Path) -> Result<String, String> {
     if let Some((_, parameters)) = path.split_once('?') {
         let name = parameters.split(['=', '&']).next().unwrap_or_default();

@@ -6,10 +6,11 @@ use super::problem::Problem;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use std::collections::BTreeMap;
 
-/// The database of a server that was told no other.
+/// The URL that `USE_SQLITE=true` means. It is also the default of `database.url`.
 const SQLITE_URL: &str = "sqlite://{data_dir}/bizcenter.db";
 
-/// What people bring instead of a database URL. No settings of their own: [`join`] makes them one.
+/// Variables that people set instead of a database URL. They are no settings of their own: [`join`] converts them into
+/// one.
 pub(super) static DATABASE_PARTS: [Setting; 6] = [
     Setting::part("database.parts.host", &["DB_HOST"]),
     Setting::part("database.parts.port", &["DB_PORT"]),
@@ -19,8 +20,8 @@ pub(super) static DATABASE_PARTS: [Setting; 6] = [
     Setting::part("database.parts.use_sqlite", &["USE_SQLITE"]),
 ];
 
-/// Replaces the parts in each layer by the URL that they make. The environment's override those of `.env` one by one:
-/// the host may stand in the file and the password in the environment.
+/// Removes the parts from both layers and adds the URL that they make together. The parts in the environment override
+/// those in `.env` one by one: the host may be in the file and the password in the environment.
 pub(super) fn join(dotenv: &mut Vec<Entry>, env: &mut Vec<Entry>, problems: &mut Vec<Problem>) {
     let mut parts = Parts::default();
     let in_dotenv = parts.take_from(dotenv);
@@ -46,12 +47,12 @@ fn is_sqlite_url(entry: &Entry) -> bool {
     entry.setting.path == "database.url" && entry.value.as_str().is_some_and(|url| url.starts_with("sqlite"))
 }
 
-/// The parts that are there, by their last key.
+/// The parts that are set, by their last key.
 #[derive(Default)]
 struct Parts(BTreeMap<&'static str, Entry>);
 
 impl Parts {
-    /// Moves the parts out of a layer; whether there were any.
+    /// Moves the parts out of a layer. Returns whether there were any.
     fn take_from(&mut self, layer: &mut Vec<Entry>) -> bool {
         let before = layer.len();
         for entry in std::mem::take(layer) {
@@ -72,7 +73,7 @@ impl Parts {
         origins.join(", ")
     }
 
-    /// The URL; none where the parts only say that it is not SQLite.
+    /// The URL, or `None` if the parts only say that the database is not SQLite.
     fn url(&self) -> Result<Option<String>, String> {
         if self.use_sqlite()? {
             return Ok(Some(SQLITE_URL.to_owned()));
@@ -87,7 +88,7 @@ impl Parts {
         let (name, path) = (encoded(name), encoded(host));
         Ok(Some(match (host.starts_with('/'), scheme) {
             (true, "mysql") => format!("{scheme}://{credentials}/{name}?socket={path}"),
-            // libpq's way to name the folder that a socket is in: the port is a part of the socket's name.
+            // libpq names the folder of a socket in this way. The port is a part of the socket's name.
             (true, _) => format!("{scheme}://{credentials}{port}/{name}?host={path}"),
             (false, _) if host.contains(':') => format!("{scheme}://{credentials}[{host}]{port}/{name}"),
             (false, _) => format!("{scheme}://{credentials}{host}{port}/{name}"),
@@ -99,8 +100,8 @@ impl Parts {
         entry.value.to_bool_lossy().ok_or_else(|| "USE_SQLITE must be true or false".to_owned())
     }
 
-    /// Nothing but the port tells which database it is; or the host, where it is a socket of MariaDB. PostgreSQL's are named by
-    /// their folder.
+    /// Only the port tells which database it is, unless the host is a socket. A socket of MariaDB is named by its file,
+    /// and one of PostgreSQL by its folder.
     fn scheme_and_port(&self) -> Result<(&'static str, String), String> {
         if self.get("host").is_some_and(|host| host.starts_with('/') && host.ends_with(".sock")) {
             return Ok(("mysql", String::new()));

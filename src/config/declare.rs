@@ -17,18 +17,19 @@
 //! All that BizCenter knows about a setting follows from its declaration. From the second one above:
 //!
 //! - the field `config.jobs.poll`, a `Duration`;
-//! - its names: `poll_ms` under `[jobs]` in `bizcenter.toml`, `BIZCENTER_JOBS__POLL_MS` in the environment, and both with
-//!   `_file`. [`Declared::named`] adds shorter variables;
-//! - what is refused: text, 49 and 60,001;
-//! - its paragraph and line in `default.toml`, which `bizcenter config default` prints. In the text, `{range}` stands for
-//!   `50 to 60000`. `{names}` stands for the shorter variables, which otherwise are named at the end of the text, and
-//!   `{default}` for a default that depends on the environment. An empty line begins a new line in the file. A setting
-//!   without a text shares that of the setting above it;
-//! - its value where nobody has set it, and its value in tests;
-//! - its line in `bizcenter config check`: `***` where the value is a secret, which its type tells.
+//! - its names: `poll_ms` under `[jobs]` in `bizcenter.toml`, `BIZCENTER_JOBS__POLL_MS` in the environment, and both
+//!   with `_file`. [`Declared::named`] adds shorter variables;
+//! - which values are refused: text, 49 and 60,001;
+//! - its paragraph and line in `default.toml`, which `bizcenter config default` prints. In the text, `{range}` stands
+//!   for `50 to 60000`. `{names}` stands for the shorter variables, which otherwise are listed at the end of the text,
+//!   and `{default}` for a default that depends on the environment. An empty line begins a new line in the file. A
+//!   setting without a text shares the text of the setting above it;
+//! - its value if it is not set, and its value in tests;
+//! - its line in `bizcenter config check`, with `***` as the value if the type says that the value is a secret.
 //!
-//! The kinds of values are in [`super::types`], and a section adds kinds of its own by [`ValueType`]. A rule between two
-//! settings is a function of the section, which [`super::types::Checked`] calls with the value and the [`Reader`].
+//! The kinds of values are in [`super::types`], and a section adds kinds of its own with [`ValueType`]. A rule that
+//! relates two settings is a function of the section. [`super::types::Checked`] calls it with the value and the
+//! [`Reader`].
 use super::Environment;
 use super::reader::{Read, Reader};
 use super::types::ValueType;
@@ -62,7 +63,7 @@ macro_rules! settings {
 }
 pub(super) use settings;
 
-/// A group of settings, which one type holds.
+/// A group of settings that one type holds.
 pub(super) trait Section: Sized {
     /// Its settings, in the order of the file.
     fn list() -> Vec<Setting>;
@@ -71,7 +72,7 @@ pub(super) trait Section: Sized {
     fn read(reader: &mut Reader) -> Read<Self>;
 }
 
-/// What stands after the `=` of a field: a setting, or a section of settings. The field is a `T`.
+/// The declaration after the `=` of a field: a setting, or a section of settings. The type of the field is `T`.
 pub(super) trait Declaration<T> {
     /// Adds the settings that are declared here. `text` is the field's documentation, line by line.
     fn list(&self, text: &'static [&'static str], settings: &mut Vec<Setting>);
@@ -79,28 +80,28 @@ pub(super) trait Declaration<T> {
     fn read(&self, reader: &mut Reader) -> Read<T>;
 }
 
-/// What is known of a setting, whatever the type of its value.
+/// The declared facts about a setting, without the type of its value.
 #[derive(Debug, Clone)]
 pub(super) struct Setting {
-    /// Its name in the file, its section included: `server.port`.
+    /// Its name in the file with its section, such as `server.port`.
     pub path: &'static str,
-    /// The plain variables that set it; the first is the one that we recommend.
+    /// The plain variables that set it. The first is the one that we recommend.
     pub names: &'static [&'static str],
     /// Whether its value must never be shown.
     pub secret: bool,
-    /// Its value in development where nobody has set it.
+    /// Its default in development.
     pub in_development: Option<Literal>,
-    /// Its value in staging and production where nobody has set it.
+    /// Its default in staging and production.
     pub elsewhere: Option<Literal>,
-    /// A value to show, in TOML, where there is no default to show.
+    /// An example in TOML, for a setting without a default.
     pub example: Option<String>,
-    /// The file, in `data_dir`, of the secret that development makes where nobody has set one.
+    /// The file in `data_dir` with the secret that a development server makes if none is set.
     pub made_in_development: Option<&'static str>,
-    /// Its value in tests, where that is not the default.
+    /// Its value in tests, if that is not the default.
     pub in_tests: Option<Literal>,
-    /// The numbers that it may be.
+    /// The range of allowed numbers.
     pub range: Option<RangeInclusive<u64>>,
-    /// What it means, line by line, as it is declared.
+    /// The text of its declaration, line by line.
     pub text: &'static [&'static str],
 }
 
@@ -120,12 +121,12 @@ impl Setting {
         }
     }
 
-    /// What has names like a setting, and is made into one before settings are read.
+    /// Something that has names like a setting, but is converted into another setting before settings are read.
     pub const fn part(path: &'static str, names: &'static [&'static str]) -> Self {
         Self::new(path, names)
     }
 
-    /// As [`Self::part`], of a value that must never be shown.
+    /// Like [`Self::part`], for a value that must never be shown.
     pub const fn secret_part(path: &'static str, names: &'static [&'static str]) -> Self {
         let mut part = Self::new(path, names);
         part.secret = true;
@@ -144,7 +145,7 @@ impl Setting {
     }
 }
 
-/// A setting and the type of its value. The methods say more about it.
+/// A setting and the type of its value. The methods complete the declaration.
 pub(super) struct Declared<V> {
     setting: Setting,
     value_type: V,
@@ -156,49 +157,50 @@ pub(super) fn setting<V>(path: &'static str, value_type: V) -> Declared<V> {
 }
 
 impl<V> Declared<V> {
-    /// The plain variables that set it too; the first is the one that we recommend. `.env.example` has them all.
+    /// Adds the plain variables that set it too. The first is the one that we recommend. `.env.example` lists all of
+    /// them.
     pub fn named(mut self, names: &'static [&'static str]) -> Self {
         self.setting.names = names;
         self
     }
 
-    /// Its value where nobody has set it.
+    /// Sets the default.
     pub fn default(self, value: impl Into<Literal>) -> Self {
         let value = value.into();
         self.default_in_development(value.clone()).default_elsewhere(value)
     }
 
-    /// Its value in development where nobody has set it.
+    /// Sets the default in development.
     pub fn default_in_development(mut self, value: impl Into<Literal>) -> Self {
         self.setting.in_development = Some(value.into());
         self
     }
 
-    /// Its value in staging and production where nobody has set it.
+    /// Sets the default in staging and production.
     pub fn default_elsewhere(mut self, value: impl Into<Literal>) -> Self {
         self.setting.elsewhere = Some(value.into());
         self
     }
 
-    /// A value that shows its form, where there is no default.
+    /// Adds an example that shows the form of the value, for a setting without a default.
     pub fn example(mut self, value: impl Into<Literal>) -> Self {
         self.setting.example = Some(value.into().to_string());
         self
     }
 
-    /// As [`Self::example`], for what is no plain value.
+    /// Like [`Self::example`], for a value that is not a [`Literal`].
     pub fn example_in_toml(mut self, toml: &str) -> Self {
         self.setting.example = Some(toml.to_owned());
         self
     }
 
-    /// Development makes this secret by itself where nobody has set it, and keeps it in this file of `data_dir`.
+    /// A development server makes this secret if it is not set, and keeps it in this file of `data_dir`.
     pub fn made_in_development(mut self, file: &'static str) -> Self {
         self.setting.made_in_development = Some(file);
         self
     }
 
-    /// Its value in tests, where that is not the default.
+    /// Sets the value in tests, if that is not the default.
     pub fn in_tests(mut self, value: impl Into<Literal>) -> Self {
         self.setting.in_tests = Some(value.into());
         self
@@ -247,7 +249,7 @@ pub(super) enum Literal {
 }
 
 impl Literal {
-    /// As it stands within a sentence.
+    /// The value as it is written within a sentence.
     pub fn in_words(&self) -> String {
         match self {
             Self::Text(text) => (*text).to_owned(),

@@ -1,7 +1,7 @@
-//! Reads `.env`: `NAME=value` lines, comments, `export`, quotes, which may hold several lines. Nothing is substituted, so that a
-//! `$` in a password stays a `$`.
+//! Reads `.env`: lines of `NAME=value`, comments, `export`, and values in quotes, which may span several lines. Nothing
+//! is substituted, so that a `$` in a password stays a `$`.
 
-/// One variable, or the number (from 1) of a line that is none.
+/// One variable, or the number (from 1) of a line that is not a variable.
 pub type Line = Result<(String, String), usize>;
 
 /// The variables of a `.env` file, in its order.
@@ -19,7 +19,7 @@ pub fn parse(text: &str) -> Vec<Line> {
                 found.push(Ok(variable));
                 at += used;
             }
-            // The next line is looked at by itself: a quote that was forgotten does not hide what follows.
+            // The next line is parsed by itself, so that a missing quote does not hide what follows.
             None => found.push(Err(at)),
         }
     }
@@ -37,7 +37,7 @@ fn variable(line: &str, more: &[&str]) -> Option<((String, String), usize)> {
     Some(((name.to_owned(), value), used))
 }
 
-/// The value without its quotes or, where it has none, without the comment after it.
+/// The value without its quotes. If it has no quotes, a comment after it is removed.
 fn unquoted(value: &str, more: &[&str]) -> Option<(String, usize)> {
     match value.chars().next() {
         Some(quote @ ('"' | '\'')) => quoted(quote, &value[1..], more),

@@ -1,4 +1,4 @@
-//! `[encryption]`: the keys of what is stored sealed.
+//! `[encryption]`: the keys that encrypt stored data.
 use super::declare::{Section, Setting, setting, settings};
 use super::layers::Entry;
 use super::problem::Problem;
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use std::io;
 use std::path::Path;
 
-/// What `encryption.key`, the simple form, is called among the others.
+/// The id of the key in `encryption.key`, which is the simple form, among the other keys.
 const SIMPLE: &str = "default";
 const KEY: &str = "encryption.key";
 const KEYS: &str = "encryption.keys";
@@ -42,9 +42,9 @@ settings! {
 
 #[derive(Debug, Clone)]
 pub struct EncryptionConfig {
-    /// The secrets that the sealing keys are derived from; each has 32 characters at least.
+    /// The secrets from which the encryption keys are derived. Each has 32 characters at least.
     pub keys: Vec<MasterKey>,
-    /// The one that encrypts.
+    /// The id of the key that encrypts.
     pub active: String,
 }
 
@@ -68,7 +68,7 @@ impl Section for EncryptionConfig {
             let ids: Vec<_> = keys.iter().map(|key| key.id.as_str()).collect();
             return Err(reader.report(ACTIVE, format!("must be one of the keys there are: {}", ids.join(", "))));
         }
-        // What tokens are signed with encrypts nothing.
+        // A secret that signs tokens must not encrypt data.
         for MasterKey { id, secret } in &keys {
             let others = ["auth.jwt_secret_previous", "auth.jwt_secret"];
             weak::refuse_equal(reader, Self::setting_of(id), secret, &others);
@@ -84,7 +84,7 @@ impl EncryptionConfig {
     }
 }
 
-/// A secret that may be absent where `encryption.keys` holds one at least.
+/// A secret that may be absent if `encryption.keys` contains at least one key.
 struct UnlessThereIsARing(Secret);
 
 impl ValueType<Option<SecretString>> for UnlessThereIsARing {
@@ -114,7 +114,7 @@ impl ValueType<Vec<MasterKey>> for Ring {
     }
 }
 
-/// A key of the ring once its file was read.
+/// A key of the ring after its file was read.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RingKey {
@@ -122,7 +122,7 @@ struct RingKey {
     key: String,
 }
 
-/// The keys, or what is wrong with one of them.
+/// Checks the keys of the ring. The error says what is wrong with one of them.
 fn ring(reader: &Reader, given: Vec<RingKey>) -> Result<Vec<MasterKey>, String> {
     let mut keys: Vec<MasterKey> = vec![];
     for RingKey { id, key } in given {
@@ -141,7 +141,8 @@ fn ring(reader: &Reader, given: Vec<RingKey>) -> Result<Vec<MasterKey>, String> 
     Ok(keys)
 }
 
-/// Reads the files that `encryption.keys` names, in each layer: a variable holds the list as JSON.
+/// Reads the files that `encryption.keys` names. This is done for each layer, because a variable contains the list as
+/// JSON.
 pub(super) fn read_key_files(
     layer: &mut [Entry],
     read_file: &dyn Fn(&Path) -> io::Result<String>,
@@ -152,7 +153,7 @@ pub(super) fn read_key_files(
             Some(json) => serde_json::from_str(json).ok(),
             None => Some(entry.value.clone()),
         };
-        // What is no list of tables is left as it is, and refused where it is read.
+        // A value that is not a list of tables is left as it is. It is refused when the setting is read.
         let Some(Value::Array(tag, items)) = parsed else { continue };
         let mut report = |message: String| {
             let origin = Some(entry.origin.clone());

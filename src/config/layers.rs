@@ -1,4 +1,5 @@
-//! Puts the sources on top of each other, as figment layers, and finds what can't be read or is contradictory.
+//! Puts the sources on top of each other, as figment layers. Finds sources that can't be read and values that
+//! contradict each other.
 use super::declare::{Literal, Setting};
 use super::names::{self, Found, SETTINGS};
 use super::problem::Problem;
@@ -10,14 +11,15 @@ use figment::{Figment, Metadata, Profile, Provider};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// All layers, and what was wrong with them.
+/// All layers, and the problems with them.
 pub(super) struct Layers {
     pub figment: Figment,
     pub environment: Environment,
     pub problems: Vec<Problem>,
 }
 
-/// One setting's value from one source; the smallest figment provider, so that figment knows each value's origin.
+/// One setting's value from one source. Each is a figment provider of its own, so that figment knows the origin of each
+/// value.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub setting: &'static Setting,
@@ -36,7 +38,7 @@ impl Provider for Entry {
     }
 }
 
-/// A value as it was given, under the name that it was given.
+/// A value as it was given, with the name under which it was given.
 struct Given {
     name: String,
     found: Found,
@@ -69,7 +71,8 @@ impl Place<'_> {
     }
 }
 
-/// Reads all sources. What can't be used becomes a problem, and the rest goes on, so that all problems are found.
+/// Reads all sources. A value that can't be used becomes a problem, and reading goes on, so that all problems are
+/// found.
 pub(super) fn collect(sources: &Sources) -> Layers {
     let mut collector = Collector { sources, problems: vec![] };
     let defaults = entries("default", |setting| setting.fixed_default().cloned());
@@ -86,7 +89,7 @@ pub(super) fn collect(sources: &Sources) -> Layers {
         encryption::read_key_files(layer, &sources.read_file, &mut collector.problems);
     }
 
-    // Where the environment is misspelt, the stricter rules: its own problem is reported besides.
+    // If the environment is misspelt, the stricter rules apply. The misspelling is reported separately.
     let rules = environment.unwrap_or(Environment::Production);
     let defaults_of_rules = entries(&format!("default in {rules}"), |setting| setting.default_in(rules).cloned());
     let mut figment = stack([&defaults, &defaults_of_rules, &file, &dotenv, &env]);
@@ -110,14 +113,14 @@ fn environment_of(figment: &Figment) -> Option<Environment> {
     figment.extract_inner::<String>("environment").ok()?.parse().ok()
 }
 
-/// The values that declarations give.
+/// The values that `of` finds in the declarations.
 fn entries(origin: &str, of: impl Fn(&Setting) -> Option<Literal>) -> Vec<Entry> {
     let entry =
         |setting: &'static Setting| Some(Entry { setting, origin: origin.to_owned(), value: (&of(setting)?).into() });
     SETTINGS.iter().filter_map(entry).collect()
 }
 
-/// What is declared for tests, and these values before that.
+/// The layers of a test's server: the values that are declared for tests. `values` overrides them.
 pub(super) fn of_tests(values: impl Fn(&Setting) -> Option<Literal>) -> Layers {
     let environment = Environment::Development;
     let defaults = entries("default", |setting| setting.fixed_default().or(setting.default_in(environment)).cloned());
@@ -125,7 +128,7 @@ pub(super) fn of_tests(values: impl Fn(&Setting) -> Option<Literal>) -> Layers {
     Layers { figment: stack([&defaults, &declared]), environment, problems: vec![] }
 }
 
-/// Adds an entry, unless the same source has another value for the setting already.
+/// Adds an entry. If the same source already has another value for the setting, that is a problem.
 pub(super) fn add(entries: &mut Vec<Entry>, entry: Entry, problems: &mut Vec<Problem>) {
     match entries.iter().find(|earlier| earlier.setting.path == entry.setting.path) {
         None => entries.push(entry),
@@ -166,7 +169,7 @@ impl Collector<'_> {
         let mut given = vec![];
         match Toml::from_str::<Dict>(text) {
             Ok(dict) => self.flatten(dict, "", place, &mut given),
-            // The error's own display would show the line, and with it perhaps a secret.
+            // The error's own `Display` would show the line, which may contain a secret.
             Err(error) => {
                 let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
                 self.report(&place.name(), None, format!("line {line}: {}", error.message().replace('\n', ", ")));
@@ -233,8 +236,9 @@ impl Collector<'_> {
         self.resolve(given, place)
     }
 
-    /// Refuses a value in quotation marks: shells and `.env` take these away, but docker's `--env-file` does not, and a secret would
-    /// silently be another one. What is within them is looked at all the same, so that all problems are found.
+    /// Refuses a value in quotation marks. Shells and our reader of `.env` remove these, but docker's `--env-file` does
+    /// not, and a secret would silently be a different one. The text within the marks is still read, so that all
+    /// problems are found.
     fn unquoted(&mut self, name: &str, found: Found, value: String) -> String {
         let inside = ['"', '\''].into_iter().find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
         let Some(inside) = inside.map(str::to_owned) else { return value };
@@ -249,7 +253,7 @@ impl Collector<'_> {
         inside
     }
 
-    /// Reads the files that `…_FILE` names, and refuses a setting that this source has twice.
+    /// Reads the files that `…_FILE` names, and refuses a setting that is set twice in this source.
     fn resolve(&mut self, given: Vec<Given>, place: &Place<'_>) -> Vec<Entry> {
         let names: Vec<(String, bool)> = given.iter().map(|given| (given.name.clone(), given.found.in_file)).collect();
         let mut entries = vec![];
@@ -307,7 +311,7 @@ impl Collector<'_> {
     }
 }
 
-/// The setting that a part is joined into; the path itself for what is no part.
+/// The setting into which a part is converted. Any other path is returned as it is.
 fn joined_into(path: &str) -> &str {
     match path.split_once(".parts.") {
         Some(("database", _)) => "database.url",
@@ -320,7 +324,7 @@ fn is_file_form(name: &str, of: &str) -> bool {
     name.strip_prefix(of).is_some_and(|suffix| suffix.eq_ignore_ascii_case("_file"))
 }
 
-/// One newline at the end is the editor's, not the secret's.
+/// Removes one newline at the end, because editors add it and it is no part of the secret.
 fn without_newline(text: &str) -> &str {
     let text = text.strip_suffix('\n').unwrap_or(text);
     text.strip_suffix('\r').unwrap_or(text)

@@ -39,14 +39,15 @@ impl FromStr for LogFormat {
     }
 }
 
-/// A filter in the syntax of tracing's `EnvFilter`. That takes a misspelt level for the name of a target and goes silent, so
-/// that levels are checked here.
+/// A filter in the syntax of tracing's `EnvFilter`. `EnvFilter` takes a misspelt level for the name of a target, and
+/// the server would log nothing. Therefore levels are checked here.
 struct Filter;
 
 impl ValueType<String> for Filter {
     fn read(&self, reader: &mut Reader, path: &'static str) -> Read<String> {
         let filter: String = NonEmptyText.read(reader, path)?;
-        // Filters on spans have commas and equal signs of their own: those are left to `EnvFilter`.
+        // Filters on spans have commas and equal signs of their own. They are not checked here, but left to
+        // `EnvFilter`.
         let wrong = if filter.contains('[') { None } else { filter.split(',').find(|directive| !is_sound(directive)) };
         match wrong {
             None => Ok(filter),

@@ -38,14 +38,15 @@ settings! {
 }
 
 impl MailConfig {
-    /// Whether mail reaches anybody: only then can an address be verified.
+    /// Whether mail can be sent. Without mail, no address can be verified.
     pub fn is_set_up(&self) -> bool {
         self.smtp_url.is_some()
     }
 }
 
-/// The URL of a mail server. There are tokens in mails, and a password in the URL: outside development neither crosses a network
-/// in the clear, nor where somebody in between can demand that (`opportunistic`).
+/// The URL of a mail server. Mails contain tokens, and the URL contains a password. Outside development, neither may
+/// cross a network unencrypted. `opportunistic` is refused there too, because an attacker in between could suppress
+/// TLS.
 struct SmtpUrl;
 
 impl ValueType<SecretString> for SmtpUrl {
@@ -63,7 +64,7 @@ impl ValueType<SecretString> for SmtpUrl {
         if !is_safe && !reader.environment.is_development() {
             return Err(reader.report(path, "would send mail in the clear: add ?tls=required, or start with smtps://"));
         }
-        // By what reads it when mail is sent. Its errors don't repeat the URL.
+        // The same function reads the URL when mail is sent. Its errors don't repeat the URL.
         if let Err(error) = smtp::transport(url.as_str()) {
             return Err(reader.report(path, format!("can't be used: {error}")));
         }
@@ -80,8 +81,8 @@ fn is_loopback(url: &Url) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// An address, with or without a name before it. What reads it when mail is sent checks it here: otherwise the server would not
-/// start after all.
+/// An address, with or without a name before it. The function that reads it when mail is sent checks it here. Otherwise
+/// a sender could pass the check of the configuration, and the server would still not start.
 struct Sender;
 
 impl ValueType<String> for Sender {
@@ -94,7 +95,8 @@ impl ValueType<String> for Sender {
     }
 }
 
-/// The URL that the paths of pages are put after: nothing may come after its own path, and no slash is at its end.
+/// The URL to which the paths of pages are appended. Therefore it must have nothing after its own path, and a slash at
+/// its end is removed.
 struct PageAddress;
 
 impl ValueType<String> for PageAddress {

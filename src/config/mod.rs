@@ -1,7 +1,7 @@
-//! The server's settings: one section a file, each validates itself; all problems are found at once.
+//! The server's settings. Each section has a file of its own and validates itself. All problems are found at once.
 //!
-//! A setting is declared in one place: as a field of its section, with its text, type, names and default (`declare.rs`). The
-//! reference of all settings, `default.toml`, is printed from the declarations.
+//! A setting is declared in one place: as a field of its section, with its text, type, names and default
+//! (`declare.rs`). The reference of all settings, `default.toml`, is printed from the declarations.
 
 mod audit;
 mod auth;
@@ -87,7 +87,7 @@ settings! {
     }
 }
 
-/// A valid configuration, and how it came about.
+/// A valid configuration, and the origin of each setting.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub config: Config,
@@ -99,13 +99,13 @@ pub struct Loaded {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EffectiveSetting {
     pub path: &'static str,
-    /// Its value, `***` for a secret; none where it isn't set.
+    /// Its value, with `***` for a secret. `None` if it isn't set.
     pub value: Option<String>,
     /// The variable or the file that set it.
     pub origin: Option<String>,
 }
 
-/// How strict the server is with its operator.
+/// The kind of installation. Outside development, the server is stricter with settings and secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Environment {
     Development,
@@ -170,9 +170,10 @@ impl Config {
         }
     }
 
-    /// The settings of a test's server, as they are declared: development, cheap password hashes, secrets that everybody knows.
+    /// The settings of a test's server, as they are declared for tests: development, cheap password hashes, and secrets
+    /// that everybody knows.
     pub fn for_tests(data_dir: PathBuf, database_url: DatabaseUrl) -> Result<Self, ConfigError> {
-        // Read once in a process: hundreds of tests start servers.
+        // They are read once in a process, because hundreds of tests start servers.
         static DECLARED: LazyLock<Result<Config, ConfigError>> =
             LazyLock::new(|| Ok(Config::of(layers::of_tests(|_| None))?.config));
         let mut config = DECLARED.clone()?;

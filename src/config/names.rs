@@ -1,4 +1,4 @@
-//! The names that settings go by: their paths in the file, and the variables that set them.
+//! The names of settings: their paths in the file, and the variables that set them.
 use super::Config;
 use super::database_parts::DATABASE_PARTS;
 use super::declare::{Section, Setting};
@@ -8,29 +8,30 @@ use std::sync::LazyLock;
 /// All settings, in the order of their declarations.
 pub(super) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(Config::list);
 
-/// All that has names: the settings, and what is made into one.
+/// Everything that has names: the settings, and the parts that are converted into settings.
 pub(super) fn all() -> impl Iterator<Item = &'static Setting> {
     SETTINGS.iter().chain(&DATABASE_PARTS).chain([&LIMIT_PER_MINUTE])
 }
 
-/// What a name stands for: a setting's value, or (`…_FILE`) the file that holds it.
+/// The setting that a name refers to. The value is given directly or (`…_FILE`) in a file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found {
     pub setting: &'static Setting,
     pub in_file: bool,
 }
 
-/// The setting with this path.
+/// The setting with this path, such as `server.port`.
 pub(super) fn find(path: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.path == path)
 }
 
-/// Finds what a path of the file stands for: `auth.jwt_secret`, `auth.jwt_secret_file`.
+/// Finds the setting for a path of the file, such as `auth.jwt_secret` or `auth.jwt_secret_file`.
 pub(super) fn find_path(path: &str) -> Option<Found> {
     with_file_suffix(path, "_file", find)
 }
 
-/// Finds what a variable stands for: `PORT`, `PORT_FILE`, `BIZCENTER_SERVER__PORT`, `BIZCENTER_SERVER__PORT_FILE`.
+/// Finds the setting for a variable, such as `PORT`, `PORT_FILE`, `BIZCENTER_SERVER__PORT` or
+/// `BIZCENTER_SERVER__PORT_FILE`.
 pub(super) fn find_variable(name: &str) -> Option<Found> {
     with_file_suffix(name, "_FILE", |name| match nested_path(name) {
         Some(path) => find(&path),
@@ -38,7 +39,7 @@ pub(super) fn find_variable(name: &str) -> Option<Found> {
     })
 }
 
-// The exact name first: `database.ca_file` is a setting, not the file of `database.ca`.
+// The exact name is tried first, because `database.ca_file` is a setting and not the file of `database.ca`.
 fn with_file_suffix(name: &str, suffix: &str, find: impl Fn(&str) -> Option<&'static Setting>) -> Option<Found> {
     if let Some(setting) = find(name) {
         return Some(Found { setting, in_file: false });
@@ -47,7 +48,7 @@ fn with_file_suffix(name: &str, suffix: &str, find: impl Fn(&str) -> Option<&'st
     Some(Found { setting, in_file: true })
 }
 
-/// The path that a `BIZCENTER_…` variable means; none for other variables.
+/// The path for a `BIZCENTER_…` variable, or `None` for other variables.
 pub(super) fn nested_path(variable: &str) -> Option<String> {
     Some(variable.strip_prefix("BIZCENTER_")?.to_lowercase().replace("__", "."))
 }
@@ -57,7 +58,7 @@ pub(super) fn nested_variable(path: &str) -> String {
     format!("BIZCENTER_{}", path.to_uppercase().replace('.', "__"))
 }
 
-/// The known path that somebody who wrote this one most likely meant.
+/// The known path that the author of this unknown one most likely meant.
 pub(super) fn nearest_path(unknown: &str) -> Option<&'static str> {
     let paths = || SETTINGS.iter().map(|setting| setting.path);
     let key = unknown.rsplit('.').next().unwrap_or(unknown);
@@ -71,8 +72,9 @@ pub(super) fn nearest_path(unknown: &str) -> Option<&'static str> {
         .or_else(in_another_section)
 }
 
-/// Whether Kubernetes made this variable for a service called, say, `bizcenter` or `db` (`BIZCENTER_SERVICE_HOST`,
-/// `DB_PORT=tcp://10.0.0.7:5432`, `BIZCENTER_PORT_8000_TCP_ADDR`). It does so unasked, in every pod of the namespace.
+/// Whether Kubernetes made this variable for a service with a name such as `bizcenter` or `db`
+/// (`BIZCENTER_SERVICE_HOST`, `DB_PORT=tcp://10.0.0.7:5432`, `BIZCENTER_PORT_8000_TCP_ADDR`). Kubernetes sets such
+/// variables in every pod of the namespace by default.
 pub(super) fn is_service_link(name: &str, value: &str) -> bool {
     let is_port = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
     name.ends_with("_SERVICE_HOST")

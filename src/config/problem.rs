@@ -1,12 +1,12 @@
-//! What is wrong with a configuration: everything at once, each with the setting and where its value came from.
+//! The problems of a configuration. They are reported at once, each with the setting and the origin of its value.
 use std::fmt;
 
-/// One thing to put right before the server can start. Never holds the value of a secret.
+/// One thing to correct before the server can start. It never contains the value of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The setting (`auth.jwt_secret`), or the name as it was written where no setting has it.
+    /// The setting (`auth.jwt_secret`), or the name as it was written if there is no such setting.
     pub setting: String,
-    /// The variable or the file that set it; none where nothing did.
+    /// The variable or the file that set it, or `None` if it was not set.
     pub origin: Option<String>,
     pub message: String,
 }
@@ -20,7 +20,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Why the configuration was refused; displayed as one problem a line.
+/// The reasons why the configuration was refused. They are displayed as one problem a line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
     pub problems: Vec<Problem>,

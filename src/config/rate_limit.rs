@@ -54,7 +54,7 @@ settings! {
 }
 
 impl RateLimitConfig {
-    /// For tests: limits that are on and in nobody's way, as each is the highest that its setting takes.
+    /// For tests that need limits which are on, but are never reached: each is the highest that its setting allows.
     pub fn highest() -> Result<Self, ConfigError> {
         let highest = |setting: &Setting| match (setting.path, &setting.range) {
             ("rate_limit.enabled", _) => Some(true.into()),
@@ -65,11 +65,12 @@ impl RateLimitConfig {
     }
 }
 
-/// What people bring instead of `rate_limit.user_per_hour`. No setting of its own: [`per_hour`] converts it.
+/// A variable that people set instead of `rate_limit.user_per_hour`. It is no setting of its own: [`per_hour`] converts
+/// it.
 pub(super) static LIMIT_PER_MINUTE: Setting =
     Setting::part("rate_limit.parts.user_per_minute", &["RATE_LIMIT_PER_MINUTE"]);
 
-/// Replaces `RATE_LIMIT_PER_MINUTE` in a layer by the `user_per_hour` that it comes to.
+/// Replaces `RATE_LIMIT_PER_MINUTE` in a layer with the corresponding `user_per_hour`.
 pub(super) fn per_hour(layer: &mut Vec<Entry>, problems: &mut Vec<Problem>) {
     let Some(index) = layer.iter().position(|entry| entry.setting.path == LIMIT_PER_MINUTE.path) else {
         return;
@@ -79,7 +80,8 @@ pub(super) fn per_hour(layer: &mut Vec<Entry>, problems: &mut Vec<Problem>) {
     let most = LIMITS.end() / 60;
     let count = value.as_str().and_then(|text| text.trim().parse().ok()).filter(|count| (1..=most).contains(count));
     match count {
-        // As text, like whatever a variable says: the same number by its own name is no contradiction.
+        // The value is text, like the value of any variable, so that `user_per_hour` with the same number is no
+        // contradiction.
         Some(count) => layers::add(layer, Entry { setting, origin, value: (count * 60).to_string().into() }, problems),
         None => problems.push(Problem {
             setting: setting.path.to_owned(),

@@ -1,4 +1,4 @@
-//! Hands out the settings' values; what does not fit is written down, so that all problems come out at once.
+//! Reads the values of settings. Problems are collected, so that all of them are reported at once.
 use super::layers::Layers;
 use super::problem::Problem;
 use super::{EffectiveSetting, Environment, names};
@@ -6,18 +6,19 @@ use figment::Figment;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
-/// A value can't be had, and the reader knows why already.
+/// The value can't be used, and the reader has reported the problem already.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reported;
 
-/// What a reader gives: every setting of a section is read before the first `?`, or problems stay hidden.
+/// The result of reading a value. All settings of a section must be read before the first `?`, because otherwise
+/// problems would stay hidden.
 pub(super) type Read<T> = Result<T, Reported>;
 
 pub(super) struct Reader {
     figment: Figment,
     pub environment: Environment,
     pub problems: Vec<Problem>,
-    /// What was read, as it may be shown.
+    /// The values that were read, in the form in which they may be shown.
     shown: BTreeMap<&'static str, String>,
 }
 
@@ -26,7 +27,7 @@ impl Reader {
         Self { figment, environment, problems, shown: BTreeMap::new() }
     }
 
-    /// The setting as it is in force, once it was read.
+    /// The setting as it is in force. Its value is only known after it was read.
     pub fn effective(&self, path: &'static str) -> EffectiveSetting {
         EffectiveSetting { path, value: self.shown.get(path).cloned(), origin: self.origin(path) }
     }
@@ -36,12 +37,12 @@ impl Reader {
         Some(self.figment.find_metadata(path)?.name.to_string())
     }
 
-    /// Whether somebody set it, be it to something that can't be used: that is a problem of its own.
+    /// Whether the setting was set, even to a value that can't be used. Such a value is a problem of its own.
     pub fn is_given(&self, path: &str) -> bool {
         self.figment.contains(path) || self.is_reported(path)
     }
 
-    /// Writes down what is wrong with a setting.
+    /// Reports a problem with a setting.
     pub fn report(&mut self, path: &str, message: impl Into<String>) -> Reported {
         let (setting, origin) = (path.to_owned(), self.origin(path));
         self.problems.push(Problem { setting, origin, message: message.into() });
@@ -55,8 +56,8 @@ impl Reader {
         Ok(text)
     }
 
-    /// The value, figment's own conversions applied: what a variable says is text, also where a number is meant. A setting that is
-    /// missing is reported.
+    /// Reads a value with figment's own conversions, because the value of a variable is text even if a number is
+    /// expected. Reports a setting that is missing.
     pub fn value<T: DeserializeOwned>(&mut self, path: &'static str, expected: &str) -> Read<T> {
         let Ok(value) = self.figment.find_value(path) else { return Err(self.report_missing(path)) };
         self.figment.extract_inner_lossy(path).map_err(|_| {
@@ -65,7 +66,7 @@ impl Reader {
         })
     }
 
-    /// The value of another setting, whose own problems are reported where that is read.
+    /// The value of another setting. Problems with that setting are reported when it is read itself.
     pub fn peek<T: DeserializeOwned>(&self, path: &str) -> Option<T> {
         self.figment.extract_inner_lossy(path).ok()
     }
@@ -86,19 +87,19 @@ impl Reader {
         self.problems.iter().any(|problem| problem.setting == path)
     }
 
-    /// Notes a value as it is shown, unless it is a secret.
+    /// Records how the value is shown. A secret is shown as `***`.
     pub fn show(&mut self, path: &'static str, value: impl ToString) {
         let shown = if is_secret(path) { "***".to_owned() } else { value.to_string() };
         self.shown.insert(path, shown);
     }
 
-    /// Notes what may be shown of a value that was read: nothing in it is secret.
+    /// Records a text that is shown instead of the value. The text must contain no secret.
     pub fn show_instead(&mut self, path: &'static str, text: String) {
         self.shown.insert(path, text);
     }
 }
 
 fn is_secret(path: &str) -> bool {
-    // What the table does not know is better hidden than shown.
+    // To be safe, a path that is not in the table counts as secret.
     names::find(path).is_none_or(|setting| setting.secret)
 }

@@ -26,7 +26,7 @@ settings! {
     }
 }
 
-/// A URL of Redis. What connects later on checks it here, too: the database, say, must be a number.
+/// A URL of Redis. The client that connects later checks it here too. For example, the database must be a number.
 struct RedisUrl;
 
 impl ValueType<SecretString> for RedisUrl {

@@ -1,5 +1,5 @@
-//! The reference of all settings: what `bizcenter config default` prints. `default.toml` holds the same, for people who read it
-//! without the program.
+//! The reference of all settings, which `bizcenter config default` prints. `default.toml` has the same content, for
+//! people who read it without the program.
 use super::declare::Setting;
 use super::names::SETTINGS;
 
@@ -35,7 +35,8 @@ pub fn reference() -> String {
     reference
 }
 
-/// The setting with its default or, commented out, a value that shows its form.
+/// The line of a setting with its default. A setting without a fixed default is commented out and shows its default in
+/// development or an example.
 fn line(setting: &Setting, key: &str) -> String {
     match (setting.fixed_default(), &setting.in_development, &setting.example) {
         (Some(value), _, _) => format!("{key} = {value}\n"),
@@ -44,7 +45,8 @@ fn line(setting: &Setting, key: &str) -> String {
     }
 }
 
-/// The setting's text, filled in and broken into lines; nothing for a setting that shares the text above it.
+/// The setting's text with its placeholders filled in, broken into lines. It is empty for a setting that shares the
+/// text above it.
 fn comment(setting: &Setting) -> String {
     if setting.text.is_empty() {
         return String::new();
@@ -64,7 +66,7 @@ fn comment(setting: &Setting) -> String {
     text.replace("{names}", &setting.names.join(", ")).split("\n\n").map(paragraph).collect()
 }
 
-/// A paragraph in lines of a comment. Code in backticks stays on one line, so that it can be copied.
+/// Breaks a paragraph into lines of a comment. Code in backticks stays on one line, so that it can be copied.
 fn paragraph(text: &str) -> String {
     let mut words: Vec<String> = vec![];
     for word in text.split_whitespace() {

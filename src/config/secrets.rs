@@ -1,4 +1,4 @@
-//! Development's own secrets: made once, in the data folder, readable by nobody else.
+//! The secrets of a development server. Each is made once, in the data folder, and only its owner can read it.
 use crate::base::private_files;
 use crate::base::private_files::{FILE, FOLDER};
 use base64::Engine;
@@ -6,12 +6,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// Reads the secret in this file; makes it first, of 32 random bytes in base64url, where the file does not exist.
-/// Any number of processes may start at once: all of them get the same secret.
+/// Reads the secret in this file. If the file does not exist, makes the secret first, from 32 random bytes in
+/// base64url. Any number of processes may start at once: all of them get the same secret.
 pub fn ensure_development_secret(path: &Path, random: &dyn Fn() -> [u8; 32]) -> io::Result<String> {
     let folder = path.parent().unwrap_or(Path::new("."));
     if let Some(secret) = existing(path)? {
-        // Somebody may have copied them here as their umask had it. Where they are not ours to change, they still are good.
+        // A copied file may have looser permissions, which are corrected here. Errors are ignored, because a secret is
+        // usable even if we may not change its file.
         for (place, mode) in [(path, FILE), (folder, FOLDER)] {
             let _ = private_files::restrict(place, mode);
         }
@@ -26,7 +27,7 @@ pub fn ensure_development_secret(path: &Path, random: &dyn Fn() -> [u8; 32]) -> 
     existing(path)?.ok_or_else(|| io::Error::from(ErrorKind::NotFound))
 }
 
-/// Reads the secret in this file or, where there is none, answers a text as long as one. Never writes.
+/// Reads the secret in this file. If there is none, returns a stand-in that is long enough for a secret. Never writes.
 pub(super) fn existing_or_imagined(path: &Path) -> io::Result<String> {
     Ok(existing(path)?.unwrap_or_else(|| "made when the server first starts".to_owned()))
 }
@@ -39,7 +40,8 @@ fn existing(path: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// A name that no other process takes; containers that share a folder may share process ids too.
+/// A name that no other process takes. It is random, because containers that share a folder may have the same process
+/// ids.
 fn draft_path(path: &Path, random: &dyn Fn() -> [u8; 32]) -> PathBuf {
     path.with_extension(format!("{}.draft", &URL_SAFE_NO_PAD.encode(random())[..16]))
 }
@@ -50,7 +52,8 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Gives the finished draft its name, unless another process was first. A link, because renaming would replace.
+/// Gives the finished draft its name, unless another process was first. This is done by a hard link, because renaming
+/// would replace an existing file.
 fn publish(draft: &Path, path: &Path) -> io::Result<()> {
     match std::fs::hard_link(draft, path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),

@@ -101,13 +101,13 @@ impl ValueType<Vec<IpNet>> for Networks {
     }
 }
 
-/// A CIDR range; a plain address is the range that holds it alone.
+/// Parses a CIDR range. A plain address is the range that contains it alone.
 fn network(text: &str) -> Option<IpNet> {
     let range: Option<IpNet> = text.parse().ok();
     range.or_else(|| text.parse().ok().map(|address: IpAddr| address.into()))
 }
 
-/// A number that is a quarter of `max_connections`, unless it is set.
+/// A number with a quarter of `max_connections` as its default.
 struct OrQuarterOfConnections(RangeInclusive<u64>);
 
 impl ValueType<usize> for OrQuarterOfConnections {

@@ -1,4 +1,4 @@
-//! Where settings come from, as parameters: tests bring their own environment and files.
+//! The sources of settings. They are parameters, so that tests can bring their own environment and files.
 use super::problem::{ConfigError, Problem};
 use super::{names, secrets};
 use std::collections::BTreeMap;
@@ -7,23 +7,23 @@ use std::path::{Path, PathBuf};
 
 type Reads = Box<dyn Fn(&Path) -> io::Result<String>>;
 
-/// The world as the loader sees it.
+/// Everything outside of the program that the loader reads.
 pub struct Sources {
     /// The environment's variables.
     pub env: BTreeMap<String, String>,
-    /// The file that was asked for by `--config`; without one, `bizcenter.toml` in the working folder if it exists.
+    /// The file that `--config` names. If there is none, `bizcenter.toml` in the working folder is read if it exists.
     pub config_file: Option<PathBuf>,
     /// Reads a file as text.
     pub read_file: Reads,
-    /// The secret kept at this path, made first where there is none yet. Only asked for in development.
+    /// Returns the secret in the file at this path, and makes it first if there is none. Called only in development.
     pub development_secret: Reads,
 }
 
 /// What to do about development's secrets that do not exist yet.
 pub enum MissingSecrets {
-    /// Make them from 32 bytes of this randomness each.
+    /// Make each of them from 32 random bytes, which this function returns.
     Make(Box<dyn Fn() -> [u8; 32]>),
-    /// Leave the disk alone and go on with a stand-in: for commands that only look.
+    /// Write nothing and use a stand-in, for commands that only read the configuration.
     Imagine,
 }
 
@@ -39,7 +39,8 @@ impl Sources {
     }
 }
 
-/// The environment. A variable of ours that is not UTF-8 is refused: read anyhow, a secret would lose its strength.
+/// Reads the environment. A variable of ours that is not UTF-8 is refused, because a lossy conversion would make a
+/// secret weaker.
 fn environment() -> Result<BTreeMap<String, String>, ConfigError> {
     let mut variables = BTreeMap::new();
     let mut problems = vec![];

@@ -1,4 +1,4 @@
-//! The kinds of values that settings have: how each is read, and what is refused.
+//! The kinds of values that settings have. Each kind defines how a value is read and which values are refused.
 use super::reader::{Read, Reader};
 use serde::Deserialize;
 use std::fmt::Display;
@@ -7,12 +7,12 @@ use std::str::FromStr;
 use std::time::Duration;
 use url::Url;
 
-/// A kind of value, which a setting's field holds as a `T`.
+/// A kind of value. The field of the setting has the type `T`.
 pub(super) trait ValueType<T> {
     /// Reads the setting's value, and reports what is wrong with it.
     fn read(&self, reader: &mut Reader, path: &'static str) -> Read<T>;
 
-    /// The numbers that it may be.
+    /// The range of allowed numbers.
     fn range(&self) -> Option<RangeInclusive<u64>> {
         None
     }
@@ -22,7 +22,7 @@ pub(super) trait ValueType<T> {
         false
     }
 
-    /// What the setting's name must end in, so that it tells the unit.
+    /// The suffix that the setting's name must have to show the unit.
     fn unit(&self) -> Option<&'static str> {
         None
     }
@@ -49,7 +49,7 @@ impl<T, V: ValueType<T>> ValueType<Option<T>> for Optional<V> {
     }
 }
 
-/// A value that must go with the other settings: the function says what is wrong with it.
+/// A value that must be consistent with other settings. The function returns what is wrong with it.
 pub(super) struct Checked<V, C>(pub V, pub C);
 
 impl<T, V: ValueType<T>, C: Fn(&T, &Reader) -> Result<(), &'static str>> ValueType<T> for Checked<V, C> {
@@ -106,7 +106,7 @@ impl<T: TryFrom<u64>> ValueType<T> for Number {
     }
 }
 
-/// A time, as a whole number of the unit that the setting's name ends in.
+/// A duration, as a whole number of the unit at the end of the setting's name.
 pub(super) struct TimeSpan {
     range: RangeInclusive<u64>,
     unit: &'static str,
@@ -163,7 +163,7 @@ impl<T: From<String>> ValueType<T> for NonEmptyText {
     }
 }
 
-/// One of a few words, which the type of the field knows.
+/// One of a few words. The type of the field parses them.
 pub(super) struct Choice;
 
 impl<T: FromStr<Err: Display>> ValueType<T> for Choice {
@@ -173,7 +173,7 @@ impl<T: FromStr<Err: Display>> ValueType<T> for Choice {
     }
 }
 
-/// A list as people write it.
+/// The two ways to write a list.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum TextOrList {
@@ -181,7 +181,7 @@ enum TextOrList {
     List(Vec<String>),
 }
 
-/// Reads a list of texts; in a variable a comma list or a JSON list.
+/// Reads a list of texts. In a variable, it is a comma-separated list or a JSON list.
 pub(super) fn read_list(reader: &mut Reader, path: &'static str) -> Read<Vec<String>> {
     let list = match reader.value(path, "a list of texts")? {
         TextOrList::List(list) => list,
@@ -195,7 +195,8 @@ pub(super) fn read_list(reader: &mut Reader, path: &'static str) -> Read<Vec<Str
     Ok(list)
 }
 
-/// Reads a URL with one of these schemes and a host. It may hold a password: errors don't repeat what was given.
+/// Reads a URL with one of these schemes and a host. Errors don't repeat the given text, because it may contain a
+/// password.
 pub(super) fn read_url(reader: &mut Reader, path: &'static str, schemes: &[&str]) -> Read<Url> {
     let text = reader.text(path)?;
     network_url(text.trim(), schemes).map_err(|message| reader.report(path, message))

@@ -1,18 +1,19 @@
-//! Secrets: long enough everywhere, and outside development not something that others know or guess.
+//! Checks secrets. They must be long enough everywhere. Outside development, they must also be nothing that others know
+//! or can guess.
 use super::Environment;
 use super::reader::{Read, Reader};
 use super::types::ValueType;
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeSet;
 
-/// The least length of a secret, in its own measure.
+/// The minimum length of a secret, in bytes or characters (see [`Measure`]).
 const MINIMUM: usize = 32;
 
-/// Fewer different characters than this are no randomness.
+/// A secret with fewer different characters than this is not random.
 const MINIMUM_DISTINCT: usize = 8;
 
-/// What examples and templates write where a secret belongs; compared in lower case without `-`, `_` and spaces.
-/// A random text of 48 characters has the shortest of them by chance once in twenty million times.
+/// Words that examples and templates contain instead of a secret. They are compared in lower case without `-`, `_` and
+/// spaces. A random text of 48 characters contains the shortest of them by chance once in twenty million times.
 const PLACEHOLDERS: [&str; 8] =
     ["changeme", "changethis", "secret", "example", "password", "placeholder", "replace", "yourkey"];
 
@@ -39,10 +40,10 @@ impl Measure {
     }
 }
 
-/// A text of so many characters or fewer, said over and over, is no longer a secret for it.
+/// A text of at most this many characters does not become a secret by being repeated.
 const LONGEST_PART: usize = 16;
 
-/// A text that is long enough, and outside development strong enough, to be a secret.
+/// A text that is long enough to be a secret and, outside development, strong enough.
 pub(super) struct Secret(pub Measure);
 
 impl ValueType<SecretString> for Secret {
@@ -59,7 +60,7 @@ impl ValueType<SecretString> for Secret {
     }
 }
 
-/// Why this can't be a secret in this environment.
+/// The reason why this can't be a secret in this environment, or `None` if it can.
 pub(super) fn problem(environment: Environment, measure: Measure, secret: &str) -> Option<String> {
     if !measure.is_enough(secret) {
         return Some(format!("must have at least {MINIMUM} {}", measure.name()));
@@ -68,7 +69,7 @@ pub(super) fn problem(environment: Environment, measure: Measure, secret: &str) 
     Some(format!("{weakness}; make one by `openssl rand -base64 48`"))
 }
 
-/// Why others may know or guess this secret.
+/// The reason why others may know or guess this secret, or `None` if there is none.
 pub(super) fn weakness(secret: &str) -> Option<String> {
     let plain: String = secret.to_lowercase().chars().filter(|c| !matches!(c, '-' | '_' | ' ')).collect();
     if let Some(word) = PLACEHOLDERS.iter().find(|word| plain.contains(**word)) {
@@ -87,7 +88,7 @@ pub(super) fn weakness(secret: &str) -> Option<String> {
     is_sequence.then(|| "is a sequence".to_owned())
 }
 
-/// Refuses one secret for two purposes: an attacker who learns or guesses it in one place has both.
+/// Refuses one secret for two purposes: an attacker who learns or guesses it in one place would have it for both.
 pub(super) fn refuse_equal(reader: &mut Reader, path: &str, of: &SecretString, others: &[&str]) {
     if reader.environment.is_development() {
         return;

@@ -1,8 +1,8 @@
-//! Whether a client of the old contract still works with the new one.
+//! Checks whether a client of the old contract still works with the new one.
 //!
-//! What a client sends may only be taken more widely, what it is sent may only become narrower. A member that is new
-//! in an answer breaks nobody: clients must pass over what they don't know. Where it isn't known that a change is
-//! harmless, it counts as breaking.
+//! The server may accept more requests than before, but it may only send answers that it could have sent before. A new
+//! member in an answer breaks nobody, because clients must ignore members that they don't know. A change counts as
+//! breaking unless it is known to be harmless.
 mod schema;
 
 use super::normalise::{CLOSED_OBJECTS, normalise_except};
@@ -34,7 +34,7 @@ fn items(list: &Value) -> &[Value] {
     list.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// In the normal form, flags that are false are left out.
+/// Whether a flag has become true. In the normal form, a flag that is false is left out.
 fn became_true(flag: &str, old: &Value, new: &Value) -> bool {
     old[flag] != true && new[flag] == true
 }
@@ -117,7 +117,7 @@ impl Check<'_> {
         }
     }
 
-    /// A status of an error may come or go; one of success is what a client acts on.
+    /// Error statuses may be added and removed. Success statuses may not, because clients act on them.
     fn responses(&mut self, operation: &str, old: &Value, new: &Value) {
         let is_success = |status: &str| status.starts_with(['2', '3']);
         for (status, response) in entries(old) {
@@ -160,7 +160,7 @@ impl Check<'_> {
     }
 }
 
-/// Each way in is still one. No requirement at all means that everybody is let in.
+/// Whether each way to authenticate still works. If there are no requirements at all, everybody may call the operation.
 fn still_lets_in(old: &[Value], new: &[Value]) -> bool {
     new.is_empty() || (!old.is_empty() && old.iter().all(|way| new.contains(way)))
 }
@@ -200,7 +200,8 @@ mod tests {
         })
     }
 
-    /// What is found after a change at a place within `POST /tasks`, or in the whole document for "/…" of it.
+    /// The breaking changes after a change at a place within `POST /tasks`, or within the whole document if the pointer
+    /// begins with `/components` or `/servers`.
     fn after(pointer: &str, change: Value) -> Vec<String> {
         let mut new = contract();
         let operation = "/paths/~1tasks/post";

@@ -1,23 +1,23 @@
 //! Puts the files of `openapi/` together into one document.
 //!
 //! A reference into a `components` section, of the same file or of another, becomes a reference to the bundled
-//! document's own components, and the component is collected; any other reference is replaced by what it points at.
-//! What operations [share](shared) otherwise is put in place. Text that nothing refers to is an error, because nobody
-//! would notice that it says something else than the server.
+//! document's own components, and the component is collected. Any other reference is replaced with the value at which
+//! it points. Parts that operations [share](shared) in other ways are inserted too. Text that nothing refers to is an
+//! error, because nobody would notice if it contradicted the server.
 //!
-//! `build.rs` includes this file too, so it uses nothing else of the crate.
+//! `build.rs` includes this file too, and so it uses nothing else of the crate.
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
-// With its path, because `build.rs` looks for it elsewhere than the crate does.
+// The path is given, because `build.rs` would look for the module in another folder than the crate.
 #[path = "bundle/shared.rs"]
 mod shared;
 
 const ROOT: &str = "openapi.yaml";
 
-/// Members of the root that are not copied: what becomes of them is said elsewhere in the document.
+/// Members of the root that are not copied. Their content appears elsewhere in the document.
 const NOT_COPIED: [&str; 2] = ["components", "security"];
 
 /// Reads `dir/openapi.yaml` and the files beside it.
@@ -36,7 +36,7 @@ pub fn bundle(dir: &Path) -> Result<Value> {
 /// `(kind, name)`: `("schemas", "Task")`.
 type ComponentKey = (String, String);
 
-/// All files, and which one each component stands in.
+/// All files, and the file that defines each component.
 struct Sources {
     files: BTreeMap<String, Value>,
     components: BTreeMap<ComponentKey, String>,
@@ -73,12 +73,12 @@ impl Sources {
         self.files.get(ROOT).and_then(Value::as_object).with_context(|| format!("{ROOT} is missing, or not a map"))
     }
 
-    /// What a reference points at, for a reference that was resolved.
+    /// The value at which a reference points.
     fn find(&self, target: &Target) -> Option<&Value> {
         self.files.get(&target.file)?.pointer(&target.pointer)
     }
 
-    /// Each component, each path item and each entry of a section `x-…` must have been reached from the root.
+    /// Fails unless each component, each path item and each entry of a section `x-…` was reached from the root.
     fn refuse_dead_text(&self, reached: &BTreeSet<Target>) -> Result<()> {
         let mut dead = Vec::new();
         for (file, content) in &self.files {
@@ -114,7 +114,7 @@ fn entries_below(sections: &Value) -> Vec<ComponentKey> {
 
 fn read_yaml(path: &Path) -> Result<Value> {
     let text = std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
-    // By way of a YAML value, because that one refuses a key that is given twice.
+    // The text is parsed as a YAML value first, because that parser refuses duplicate keys.
     let yaml: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text).with_context(|| path.display().to_string())?;
     serde_json::to_value(yaml).with_context(|| format!("{} is not what JSON can say", path.display()))
 }
@@ -127,14 +127,14 @@ struct Target {
 }
 
 impl Target {
-    /// `reference` as it is written in `file`.
+    /// Parses a reference that is written in `file`.
     fn parse(reference: &str, file: &str) -> Self {
         let (other, pointer) = reference.split_once('#').unwrap_or((reference, ""));
         let file = if other.is_empty() { file } else { other.trim_start_matches("./") };
         Self { file: file.to_owned(), pointer: pointer.to_owned() }
     }
 
-    /// Only for `/components/<kind>/<name>`, not for what lies within a component.
+    /// The key of the component, only for `/components/<kind>/<name>`. A target within a component has none.
     fn component(&self) -> Option<ComponentKey> {
         let (kind, name) = self.pointer.strip_prefix("/components/")?.split_once('/')?;
         (!name.contains('/')).then(|| (kind.to_owned(), name.to_owned()))
@@ -147,8 +147,9 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// What the keys of a map are: words of the specification, or names that we chose. A property may be called
-/// `example` or `default`; only as a word of the specification does that mean "data, not to be looked into".
+/// What the keys of a map are: words of the specification, or names that we have chosen. A property may be called
+/// `example` or `default`. Only as a word of the specification does such a key mean that its value is data, which is
+/// not walked.
 #[derive(Clone, Copy, PartialEq)]
 enum Keys {
     Fixed,
@@ -164,12 +165,12 @@ impl Keys {
 
 struct Bundler<'a> {
     sources: &'a Sources,
-    /// Components that were met and are still to be walked; one that refers to itself is walked once.
+    /// Components that were found and are still to be walked. A component that refers to itself is walked once.
     pending: VecDeque<Target>,
     reached: BTreeSet<Target>,
-    /// The references that are being replaced by what they point at, outermost first.
+    /// The references that are being replaced with the values at which they point, outermost first.
     inlining: Vec<Target>,
-    /// The responses that operations write out, and which operation does so first.
+    /// The responses that operations write out, and the place of the first operation that does so.
     written: BTreeMap<String, String>,
 }
 
@@ -196,7 +197,7 @@ impl<'a> Bundler<'a> {
         }
     }
 
-    /// Walks what was collected, and what is collected on the way.
+    /// Walks the collected components, and those that are collected on the way.
     fn components(&mut self) -> Result<Value> {
         let mut sections: BTreeMap<String, BTreeMap<String, Value>> = BTreeMap::new();
         while let Some(target) = self.pending.pop_front() {
@@ -290,7 +291,7 @@ mod tests {
 
     const TASKS_ROOT: &str = "openapi: 3.0.3\npaths:\n  /tasks: {$ref: 'tasks.yaml#/paths/tasks'}\n";
 
-    /// `tasks.yaml` with one operation, whose schema is the given one.
+    /// `tasks.yaml` with one operation and the given schema.
     fn tasks(schema: &str) -> String {
         let operation = "paths: {tasks: {get: {schema: {$ref: '#/components/schemas/Task'}}}}";
         format!("{operation}\ncomponents:\n  schemas:\n    Task: {schema}\n")

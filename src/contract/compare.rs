@@ -1,14 +1,15 @@
-//! What the contract says and what the server says, where that differs.
+//! Finds the differences between the contract and the server.
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// One member that differs. `None` means that this side doesn't have it.
+/// One member that differs. `None` means that the member is missing on this side.
 #[derive(Debug, PartialEq)]
 pub struct Difference {
     /// The path to the member: `schemas › TaskInput › properties › title › maxLength`.
     pub at: String,
-    /// The operations that it changes: the one it stands in, or those that use the schema it stands in.
+    /// The operations that it affects: the one that contains the member, or those that use the schema that contains the
+    /// member.
     pub operations: Vec<String>,
     pub contract: Option<Value>,
     pub server: Option<Value>,
@@ -31,7 +32,7 @@ pub fn differences(contract: &Value, server: &Value) -> Vec<Difference> {
 
 type Found<'a> = dyn FnMut(&[String], Option<&Value>, Option<&Value>) + 'a;
 
-/// Goes down as long as both sides are objects.
+/// Descends as long as both sides are objects.
 fn compare(path: &mut Vec<String>, contract: Option<&Value>, server: Option<&Value>, found: &mut Found<'_>) {
     let (Some(Value::Object(left)), Some(Value::Object(right))) = (contract, server) else {
         if contract != server {
@@ -48,7 +49,7 @@ fn compare(path: &mut Vec<String>, contract: Option<&Value>, server: Option<&Val
     }
 }
 
-/// An operation goes by its id as well, which is what people look for.
+/// One step of the path. The step to an operation also has its id, because readers look for the id.
 fn step(path: &[String], key: &str, value: Option<&Value>) -> String {
     match value.and_then(|value| value["operationId"].as_str()) {
         Some(id) if path == ["operations"] => operation_name(id, key),
@@ -68,11 +69,11 @@ fn affected(path: &[String], users: &SchemaUsers) -> Vec<String> {
     }
 }
 
-/// Which operations use a schema, directly or through other schemas.
+/// The operations that use each schema, directly or through other schemas.
 struct SchemaUsers(BTreeMap<String, BTreeSet<String>>);
 
 impl SchemaUsers {
-    /// Of either document: a schema that only one of them uses is of interest too.
+    /// Collects the users in both documents, because a schema that only one document uses matters too.
     fn of(documents: [&Value; 2]) -> Self {
         let mut users = Self(BTreeMap::new());
         for document in documents {
@@ -101,7 +102,7 @@ fn reach(document: &Value, value: &Value, reached: &mut BTreeSet<String>) {
     }
 }
 
-/// The names of the schemas that stand in a value as references.
+/// The names of the schemas to which a value refers.
 fn referred(value: &Value) -> BTreeSet<String> {
     match value {
         Value::Object(members) => members.values().flat_map(referred).collect(),
@@ -134,7 +135,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Short enough to be read: a reader who needs all of it looks into the document.
+/// Shortens a value for the report. A reader who needs the whole value looks into the document.
 fn shown(value: Option<&Value>) -> String {
     const MOST: usize = 200;
     let Some(value) = value else { return "nothing".to_owned() };

@@ -1,4 +1,4 @@
-//! The rules that the contract keeps beyond those of OpenAPI.
+//! Checks the rules for the contract that go beyond those of OpenAPI.
 use super::{dereference, example, keys, raw_operations};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
@@ -6,13 +6,14 @@ use std::collections::HashSet;
 const ERROR: &str = "#/components/schemas/Error";
 const JSON: &str = "application/json";
 
-/// On a response of an error status: why its body is not the usual one (a readiness report, say).
+/// A member of a response with an error status. It gives the reason why the body is not the usual one (a readiness
+/// report, say).
 const OTHER_BODY: &str = "x-other-body";
 
-/// On an object that clients send: why it may have members that are not known.
+/// A member of an object that clients send. It gives the reason why the object may have unknown members.
 const OPEN: &str = "x-open";
 
-/// What breaks a rule, each with where it stands.
+/// The violations of the rules, each with its place in the document.
 pub fn lint(document: &Value) -> Vec<String> {
     let mut lint = Lint { document, ids: HashSet::new(), problems: Vec::new() };
     for (method, path, operation) in raw_operations(document) {
@@ -59,7 +60,8 @@ impl<'a> Lint<'a> {
         }
     }
 
-    /// A response that is shared is referred to: of two copies, one would sooner or later be forgotten in a change.
+    /// Refuses a copy of a shared response. If there were two copies, one would sooner or later be forgotten in a
+    /// change.
     fn not_a_copy(&mut self, at: &str, response: &Value) {
         let shared = self.document["components"]["responses"].as_object().into_iter().flatten();
         for (name, _) in shared.filter(|(_, shared)| *shared == response) {
@@ -91,7 +93,8 @@ impl<'a> Lint<'a> {
         }
     }
 
-    /// Objects in a request take nothing unknown, so that a misspelt member is an error and not silence.
+    /// Objects in a request must refuse unknown members, so that a misspelt member is an error and is not silently
+    /// ignored.
     fn closed(&mut self, at: &str, schema: &Value, seen: &mut HashSet<String>) {
         let mut at = at.to_owned();
         if let Some(reference) = schema["$ref"].as_str() {
@@ -122,7 +125,7 @@ impl<'a> Lint<'a> {
         }
     }
 
-    /// Everywhere in the document.
+    /// Checks the properties of all schemas within a value, wherever they are.
     fn schemas(&mut self, at: &str, value: &Value) {
         match value {
             Value::Object(members) => self.schemas_of_map(at, members),
@@ -155,7 +158,7 @@ impl<'a> Lint<'a> {
     }
 }
 
-/// The schemas directly within one, with what leads to them.
+/// The schemas directly within a schema, each with the key or the property name that leads to it.
 fn inner_schemas(schema: &Value) -> Vec<(&str, &Value)> {
     let properties = keys(&schema["properties"]).map(|name| (name, &schema["properties"][name]));
     let single = ["items", "additionalProperties"].into_iter().filter_map(|key| Some((key, schema.get(key)?)));

@@ -1,16 +1,16 @@
 //! The API contract: the document that people write, first, in `openapi/`.
 //!
-//! It is what clients are generated from and what `/openapi.json` and the pages show. An engineer who changes the API
-//! changes the contract first, and then the code until both agree:
+//! Clients are generated from it, and `/openapi.json` and the pages show it. An engineer who changes the API changes
+//! the contract first, and then the code until both agree:
 //!
-//! - `build.rs` [bundles](self) the files to one document; one that doesn't hold together does not build.
-//! - The document that poem-openapi derives from the code must be equal to it, once both are in [one form](normalise);
-//!   [compare] says where they are not.
-//! - [lint] holds it to the rules of the house.
+//! - `build.rs` [bundles](self) the files to one document. An inconsistent contract does not build.
+//! - The document that poem-openapi derives from the code must be equal to it, once both are in [one form](normalise).
+//!   [compare] finds where they differ.
+//! - [lint] checks it against the rules of our house style.
 //! - The integration tests check every answer against it, and every example in it.
 //! - A change that [breaks](breaking) clients of the last release (`openapi/released/`) is refused.
 //!
-//! Nobody edits what the server derives, and nothing writes to `openapi/` by itself.
+//! Nobody edits the derived document, and no tool writes to `openapi/` by itself.
 #[cfg(test)]
 mod bundle;
 
@@ -27,7 +27,7 @@ use std::sync::LazyLock;
 pub const JSON: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
 pub const YAML: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.yaml"));
 
-/// The same in brotli and in gzip, for `api::pages`.
+/// The contract in JSON, compressed by brotli and by gzip, for `api::pages`.
 pub const JSON_PACKED: [&[u8]; 2] = [
     include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json.br")),
     include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json.gz")),
@@ -44,19 +44,20 @@ pub fn document() -> &'static Value {
     &DOCUMENT
 }
 
-/// What a test that walks the contract needs to know of an operation.
+/// The facts about an operation that a test needs when it walks the contract.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Operation {
     pub id: String,
     /// In upper case.
     pub method: String,
-    /// The template: `/api/v1/tasks/{task_id}`.
+    /// The template, such as `/api/v1/tasks/{task_id}`.
     pub path: String,
-    /// Whether it wants credentials. One whose list of requirements has an empty one can be called without.
+    /// Whether the operation requires credentials. It does not if one of its alternative security requirements is
+    /// empty.
     pub secured: bool,
     /// The media type of the body and an example of it.
     pub request: Option<Request>,
-    /// `"200"`, `"404"`, in the contract's order.
+    /// The declared statuses, such as `"200"` and `"404"`, in the contract's order.
     pub statuses: Vec<String>,
 }
 
@@ -64,7 +65,7 @@ pub struct Operation {
 pub struct Request {
     pub media_type: String,
     pub required: bool,
-    /// That of the media type, or else that of its schema.
+    /// The example of the media type or, if it has none, of its schema.
     pub example: Option<Value>,
 }
 
@@ -75,7 +76,7 @@ impl Operation {
     }
 }
 
-/// All operations; paths in the contract's order.
+/// All operations. The paths are in the contract's order.
 pub fn operations(document: &Value) -> Vec<Operation> {
     raw_operations(document)
         .map(|(method, path, operation)| Operation {
@@ -96,7 +97,7 @@ pub fn response_headers(document: &Value) -> BTreeSet<&str> {
     responses.flat_map(|response| keys(&response["headers"])).collect()
 }
 
-/// `(method in lower case, path, operation)`.
+/// All operations as `(method in lower case, path, operation)`.
 fn raw_operations(document: &Value) -> impl Iterator<Item = (&'static str, &str, &Value)> {
     let paths = document["paths"].as_object().into_iter().flatten();
     paths.flat_map(|(path, item)| {
@@ -126,7 +127,7 @@ fn example<'a>(document: &'a Value, media_type: &'a Value) -> Option<&'a Value> 
     own.or_else(|| dereference(document, &media_type["schema"]).get("example"))
 }
 
-/// What a reference within the document points at; anything else as it is.
+/// Follows a reference within the document. Any other value is returned as it is.
 fn dereference<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     let pointer = value["$ref"].as_str().and_then(|reference| reference.strip_prefix('#'));
     match pointer.and_then(|pointer| document.pointer(pointer)) {

@@ -1,9 +1,9 @@
-//! One form for two documents that mean the same.
+//! Brings documents that mean the same into the same form.
 //!
-//! First the document is laid out anew: one map of operations, with everything that is shared put in place, keyed by
-//! what identifies it (`"GET /tasks"`, `"query per_page"`, a status, a media type), so that order and place of
-//! definition can't differ. Then each [rule](rules::RULES) is applied wherever it belongs. What is left is compared
-//! word by word.
+//! First the document gets a new layout. It has one map of operations, in which everything shared is inserted where it
+//! is used. Lists become maps with keys that identify their entries (`"GET /tasks"`, `"query per_page"`, a status, a
+//! media type), so that neither order nor place of definition can make a difference. Then each [rule](rules::RULES) is
+//! applied wherever it belongs. The result is compared word by word.
 mod rules;
 
 use rules::Rule;
@@ -12,12 +12,12 @@ use serde_json::{Map, Value, json};
 
 pub const METHODS: [&str; 8] = ["get", "put", "post", "delete", "patch", "head", "options", "trace"];
 
-/// `{openapi, info, servers, tags, securitySchemes, schemas, operations}`, all rules applied.
+/// Returns `{openapi, info, servers, tags, securitySchemes, schemas, operations}` after all rules were applied.
 pub fn normalise(document: &Value) -> Value {
     normalise_except(document, &[])
 }
 
-/// Without the rules of these names.
+/// Normalises the document without the rules of these names.
 pub(super) fn normalise_except(document: &Value, except: &[&str]) -> Value {
     let rules = RULES.iter().filter(|rule| !except.contains(&rule.name)).collect();
     let normaliser = Normaliser { document, rules };
@@ -48,13 +48,13 @@ impl Normaliser<'_> {
         }
     }
 
-    /// The values of a map of names.
+    /// Normalises each value of a map of names.
     fn each(&self, map: &Value, at: At) -> Value {
         let entries = map.as_object().into_iter().flatten();
         entries.map(|(name, value)| (name.clone(), self.part(value, at))).collect()
     }
 
-    /// A thing of the document together with the schemas in it.
+    /// Normalises a part of the document, together with the schemas in it.
     fn part(&self, value: &Value, at: At) -> Value {
         let mut value = dereference(self.document, value, at).clone();
         match at {
@@ -76,7 +76,8 @@ impl Normaliser<'_> {
         value
     }
 
-    /// The schemas within first, so that a rule sees them in their last form.
+    /// Normalises the inner schemas. This comes first, so that a rule for the outer schema sees them in their final
+    /// form.
     fn walk_schema(&self, schema: &mut Value) {
         let Value::Object(members) = schema else { return };
         for (key, value) in members.iter_mut() {
@@ -107,7 +108,7 @@ impl Normaliser<'_> {
         let mut out = operation.clone();
         out["parameters"] = self.parameters(item, operation);
         out["responses"] = self.each(&operation["responses"], At::Response);
-        // What an operation doesn't say of security, the document says.
+        // An operation without `security` has that of the document.
         if operation.get("security").is_none() {
             out["security"] = self.document.get("security").cloned().unwrap_or_else(|| json!([]));
         }
@@ -118,7 +119,7 @@ impl Normaliser<'_> {
         out
     }
 
-    /// Those of the path and those of the operation, which go first where both name the same.
+    /// The parameters of the path and of the operation. If both have the same parameter, the operation's counts.
     fn parameters(&self, item: &Value, operation: &Value) -> Value {
         let lists = [&item["parameters"], &operation["parameters"]];
         let mut parameters = Map::new();
@@ -131,13 +132,13 @@ impl Normaliser<'_> {
         Value::Object(parameters)
     }
 
-    /// Header names are the same in either case.
+    /// Header names are put in lower case, because their case does not matter.
     fn headers(&self, headers: &Value) -> Value {
         let headers = headers.as_object().into_iter().flatten();
         headers.map(|(name, header)| (name.to_lowercase(), self.part(header, At::Header))).collect()
     }
 
-    /// Media types without parameters: `application/json; charset=utf-8` is `application/json`.
+    /// Parameters of media types are dropped: `application/json; charset=utf-8` becomes `application/json`.
     fn content(&self, content: &Value) -> Value {
         let content = content.as_object().into_iter().flatten();
         let bare = |media_type: &str| media_type.split(';').next().unwrap_or_default().trim().to_lowercase();
@@ -145,8 +146,9 @@ impl Normaliser<'_> {
     }
 }
 
-/// Schemas stay references: they may refer to themselves, and their names are part of the contract, since clients are
-/// generated from it. The names of shared parameters, headers, bodies and responses are not.
+/// Follows a reference, unless it refers to a schema. Schemas may refer to themselves, and their names are part of the
+/// contract, because clients are generated from it. The names of shared parameters, headers, bodies and responses are
+/// not part of it.
 fn dereference<'a>(document: &'a Value, value: &'a Value, at: At) -> &'a Value {
     match value["$ref"].as_str().and_then(|reference| reference.strip_prefix('#')) {
         Some(pointer) if at != At::Schema => document.pointer(pointer).unwrap_or(value),
@@ -161,7 +163,7 @@ mod derive_tests;
 mod tests {
     use super::*;
 
-    /// A document with one operation, `GET /tasks`, whose normal form is given back.
+    /// Normalises a document with one operation, `GET /tasks`, and returns that operation.
     fn operation(item: Value, components: Value) -> Value {
         let document = json!({"openapi": "3.0.3", "paths": {"/tasks": item}, "components": components});
         normalise(&document)["operations"]["GET /tasks"].take()
@@ -227,7 +229,7 @@ mod tests {
         assert_ne!(with("Task"), with("TaskRead"));
     }
 
-    /// The normal form is its own normal form, as far as schemas go.
+    /// For schemas, the normal form is its own normal form.
     #[test]
     fn normalising_twice_changes_nothing() {
         let schema = json!({"allOf": [{"$ref": "#/a"}, {"default": 1.0}], "nullable": true, "type": "object"});

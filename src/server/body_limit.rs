@@ -1,7 +1,7 @@
-//! How much a client may send, and how long it may take: for bodies with a length and for chunked ones.
+//! Limits how much a client may send, and how long it may take, for bodies with a length and for chunked ones.
 //!
-//! The limit fails the endpoint's own read. Whatever error the endpoint makes of that, [`BodyLimit::fault`] tells the
-//! edge what it was.
+//! If a limit is exceeded, the endpoint's own read fails. Whatever error the endpoint makes of that,
+//! [`BodyLimit::fault`] tells the edge the cause.
 use crate::base::error::Error;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -15,12 +15,12 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-/// What is read on from a body that nobody wanted, so that its sender comes to read our answer: most clients write
-/// first and read later, and closing on them would reset the connection, answer included.
+/// How much is still read from a body that the endpoint has left unread, and for how long. Most clients write first and
+/// read later. If the server closed at once, the connection would be reset and the answer lost.
 const DRAIN_BYTES: u64 = 32 * 1024 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
-/// The limit of one request's body; a request carries it as data.
+/// The limit of one request's body. The request carries it as data.
 #[derive(Clone)]
 pub struct BodyLimit(Arc<Mutex<State>>);
 
@@ -28,11 +28,11 @@ struct State {
     max_bytes: u64,
     timeout: Duration,
     is_transfer: bool,
-    /// When the request began or, for a transfer, when its last bytes came.
+    /// When the request began or, for a transfer, when its last bytes arrived.
     clock: Instant,
-    /// The endpoint is waiting for the client right now.
+    /// Whether the endpoint is waiting for the client right now.
     waiting: bool,
-    /// The client waits for `100 Continue`, which goes out when the body is first read.
+    /// Whether the client waits for `100 Continue`, which is sent when the body is first read.
     held_back: bool,
     fault: Option<Fault>,
 }
@@ -61,7 +61,8 @@ impl BodyLimit {
         limit
     }
 
-    /// For uploads, before they read: another size, and a deadline that counts from the last bytes that came.
+    /// Prepares an upload, before its body is read: sets another size limit, and moves the deadline whenever bytes
+    /// arrive.
     pub fn transfer(&self, max_bytes: u64) {
         let mut state = self.lock();
         state.max_bytes = max_bytes;
@@ -73,7 +74,7 @@ impl BodyLimit {
         state.clock + state.timeout
     }
 
-    /// The deadline is over: whose fault was it?
+    /// The error after the deadline: 408 if the endpoint was waiting for the client, and 503 otherwise.
     pub fn give_up(&self) -> Error {
         if self.lock().waiting {
             self.fail(Fault::TooSlow);
@@ -82,7 +83,7 @@ impl BodyLimit {
         Error::Unavailable(anyhow::anyhow!("the deadline is over"))
     }
 
-    /// The error that the client is to see, if it sent too much or too slowly.
+    /// The error to answer with if the client sent too much or too slowly.
     pub fn fault(&self) -> Option<Error> {
         self.lock().fault.map(|fault| match fault {
             Fault::TooLarge => Error::PayloadTooLarge,
@@ -90,7 +91,7 @@ impl BodyLimit {
         })
     }
 
-    /// Nobody is going to read the rest, so that HTTP/1.1 can't go on after the answer.
+    /// Whether nobody will read the rest of the body, so that HTTP/1.1 can't go on after the answer.
     pub fn is_abandoned(&self) -> bool {
         let state = self.lock();
         state.held_back || state.fault == Some(Fault::TooSlow)
@@ -105,7 +106,7 @@ impl BodyLimit {
         bytes <= self.lock().max_bytes
     }
 
-    /// Notes that the endpoint waits for the client, or got what it waited for.
+    /// Records whether the endpoint now waits for the client, or has received what it waited for.
     fn note(&self, waiting: bool) {
         let mut state = self.lock();
         state.held_back = false;
@@ -116,21 +117,21 @@ impl BodyLimit {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner) // plain values, none of them half written
+        self.0.lock().unwrap_or_else(PoisonError::into_inner) // the values are valid even after a panic
     }
 }
 
 type Chunks = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
 struct LimitedBody {
-    /// Taken when it has ended or failed.
+    /// `None` once the body has ended or failed.
     chunks: Option<Chunks>,
     limit: BodyLimit,
     declared: u64,
     received: u64,
     /// How long the client may keep the endpoint waiting for a chunk.
     pause: Duration,
-    /// Runs while it does so.
+    /// Runs while the endpoint waits for a chunk.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -166,7 +167,7 @@ impl Stream for LimitedBody {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if !self.limit.admits(self.declared) {
-            return self.fail(Fault::TooLarge); // without reading any of it
+            return self.fail(Fault::TooLarge); // before any of the body is read
         }
         let next = self.next_chunk(context);
         if next.is_ready() {
@@ -178,7 +179,8 @@ impl Stream for LimitedBody {
     }
 }
 
-/// The endpoint is done with the body, read or not.
+/// Runs when the endpoint is done with the body. The rest of the body, if any, is read and discarded, unless it is
+/// abandoned.
 impl Drop for LimitedBody {
     fn drop(&mut self) {
         self.limit.lock().waiting = false;

@@ -1,18 +1,18 @@
-//! The client's address, seen past our own proxies. poem's `RealIp` believes whatever header anyone sends.
+//! Finds the client's address behind our own proxies. poem's `RealIp` believes such headers from any sender.
 use crate::base::request::{ClientIp, ForwardedScheme};
 use ipnet::IpNet;
 use poem::Request;
 use poem::http::uri::Scheme;
 use std::net::{IpAddr, SocketAddr};
 
-/// None for a peer without an IP address, as in tests without a socket.
+/// Returns `None` for a peer without an IP address, as in tests without a socket.
 pub fn client_ip(request: &Request, trusted: &[IpNet]) -> Option<ClientIp> {
     let peer = peer(request)?;
     if !is_trusted(peer, trusted) {
         return Some(ClientIp(peer));
     }
-    // Proxies append, so that the list is believed from its right end, as far as trusted proxies have written it.
-    // What a client sent before them may be any bytes, and must not hide what they have written.
+    // Proxies append to the list. Therefore it is read from its right end, as far as trusted proxies have written it.
+    // The entries before that come from the client and may be any bytes. They must not hide the entries of the proxies.
     let lines = request.headers().get_all("x-forwarded-for").iter();
     let lines: Vec<_> = lines.map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
     let hops = lines.iter().rev().flat_map(|line| line.rsplit(','));
@@ -38,7 +38,8 @@ pub fn forwarded_scheme(request: &Request, trusted: &[IpNet]) -> ForwardedScheme
     }
 }
 
-/// IPv4 clients of an IPv6 socket appear as `::ffff:192.0.2.1`; they must be the same client as `192.0.2.1`.
+/// The address of the peer. An IPv4 client of an IPv6 socket appears as `::ffff:192.0.2.1` and must be the same client
+/// as `192.0.2.1`.
 fn peer(request: &Request) -> Option<IpAddr> {
     request.remote_addr().as_socket_addr().map(|address| address.ip().to_canonical())
 }
@@ -47,7 +48,8 @@ fn is_trusted(ip: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|net| net.contains(&ip))
 }
 
-/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
+/// Parses an entry in one of these forms: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`,
+/// `[2001:db8::1]:80`.
 fn parse(hop: &str) -> Option<IpAddr> {
     let hop = hop.trim();
     let bare = hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(hop);

@@ -9,7 +9,7 @@ pub enum Coding {
 }
 
 impl Coding {
-    /// In our order of preference.
+    /// All codings, in our order of preference.
     pub const ALL: [Self; 2] = [Self::Brotli, Self::Gzip];
 
     /// The name in `Content-Encoding` (RFC 9110, 8.4.1).
@@ -20,7 +20,8 @@ impl Coding {
         }
     }
 
-    /// With the closing quote, so that it can only stand at the end of a tag.
+    /// The end of an `ETag` of a copy in this coding. It includes the closing quote, so that it only matches at the end
+    /// of a tag.
     pub fn tag_suffix(self) -> &'static str {
         match self {
             Self::Brotli => "--br\"",
@@ -28,7 +29,7 @@ impl Coding {
         }
     }
 
-    /// Marks a strong `ETag` as that of this coding's copy.
+    /// Adds the suffix to a strong `ETag`, which then names this coding's copy.
     pub fn tag(self, headers: &mut HeaderMap) {
         let strong = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()).filter(|tag| tag.starts_with('"'));
         let bare = strong.and_then(|tag| tag.strip_suffix('"'));

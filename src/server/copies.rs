@@ -1,5 +1,6 @@
-//! A file that never changes, in each coding that clients accept. Each copy is made once: when the server is built, or for
-//! the first client that asks. Compressing it anew for every client would let anybody have us work for nothing.
+//! A file that never changes, in each coding that clients accept. Each copy is made once, either at build time or for
+//! the first client that requests it. If the file were compressed for each request, any client could keep the server
+//! busy at little cost.
 use super::coding::Coding;
 use super::pack;
 use crate::base::error::{Error, Result};
@@ -7,7 +8,8 @@ use bytes::Bytes;
 use tokio::sync::OnceCell;
 use tracing::Instrument;
 
-/// An answer that carries a `&'static Copies` among its data is sent as one of them.
+/// The copies of one file. The body of an answer that has a `&'static Copies` among its data is replaced with the copy
+/// in the negotiated coding.
 pub struct Copies {
     plain: Bytes,
     brotli: OnceCell<Bytes>,
@@ -15,7 +17,7 @@ pub struct Copies {
 }
 
 impl Copies {
-    /// Copies that are made when they are asked for.
+    /// Copies that are made when they are first requested.
     pub fn of(plain: &'static str) -> Self {
         Self { plain: Bytes::from_static(plain.as_bytes()), brotli: OnceCell::new(), gzip: OnceCell::new() }
     }
@@ -30,8 +32,9 @@ impl Copies {
         &self.plain
     }
 
-    /// The copy in this coding. It is made to its end, away from the threads that serve others, also where the client that
-    /// asked is gone by then: clients that ask and leave would have us begin again and again.
+    /// The copy in this coding. It is made on a thread for blocking work, so that other requests are not delayed. A
+    /// task of its own finishes the copy even if the client has left. Otherwise clients that send requests and leave
+    /// would make the server start again and again.
     pub async fn packed(&'static self, coding: Coding) -> Result<Bytes> {
         let cell = match coding {
             Coding::Brotli => &self.brotli,

@@ -1,5 +1,5 @@
-//! Which web pages of other origins may read our answers. poem's `Cors` reflects any origin, with credentials, when it
-//! has no list, and panics at an origin that is not ASCII.
+//! CORS: which web pages of other origins may read our answers. We don't use poem's `Cors`. Without a list it reflects
+//! any origin, with credentials, and it panics at an origin that is not ASCII.
 use crate::base::origins::Origins;
 use poem::http::{HeaderMap, HeaderValue, header};
 use std::collections::BTreeSet;
@@ -8,14 +8,15 @@ const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
     "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, X-API-Key, X-Request-Id, Accept, Range, \
      Last-Event-ID",
 );
-/// The headers that answers get whatever operation they are of, so that the contract tells of them in words and declares them with
-/// none.
+/// Headers that any operation's answers may have. The contract describes them in its text, and so no operation declares
+/// them.
 const OF_EVERY_ANSWER: [&str; 6] =
     ["X-Request-Id", "X-Process-Time", "RateLimit", "RateLimit-Policy", "Deprecation", "Link"];
-/// As long as browsers may remember a preflight, in seconds.
+/// How long browsers may remember the answer to a preflight, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// The headers that a page may read, of those that the contract declares: all but the cookies, which no page may.
+/// The value of `Access-Control-Expose-Headers`: the headers that every answer has, and those that the contract
+/// declares, without cookies, which no page may read.
 pub fn exposed_headers<'a>(declared: impl IntoIterator<Item = &'a str>) -> HeaderValue {
     let readable = declared.into_iter().filter(|name| !name.eq_ignore_ascii_case(header::SET_COOKIE.as_str()));
     let names: BTreeSet<&str> = readable.chain(OF_EVERY_ANSWER).collect();
@@ -24,18 +25,20 @@ pub fn exposed_headers<'a>(declared: impl IntoIterator<Item = &'a str>) -> Heade
 }
 
 impl Origins {
-    /// Lets the page read the answer, and these headers of it. A foreign origin gets nothing, and its browser keeps the answer
-    /// from it.
+    /// Allows a page of an allowed origin to read the answer and these headers. An answer to another origin gets no
+    /// such permission, and the browser keeps it from the page.
     pub fn expose(&self, origin: Option<&HeaderValue>, headers: &HeaderValue, answer: &mut HeaderMap) {
         if *self != Self::None {
-            answer.append(header::VARY, HeaderValue::from_static("Origin")); // or a cache mixes up the origins
+            // otherwise a cache could mix up the origins
+            answer.append(header::VARY, HeaderValue::from_static("Origin"));
         }
         if self.admit(origin, answer) {
             answer.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, headers.clone());
         }
     }
 
-    /// The browser's question before a request that a plain form could not make. `methods` are those of the path.
+    /// Answers a preflight, which browsers send before a request that a plain form could not make. `methods` are those
+    /// of the path.
     pub fn allow_request(&self, origin: Option<&HeaderValue>, methods: &HeaderValue, answer: &mut HeaderMap) {
         if self.allowed(origin).is_some() {
             answer.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods.clone());
@@ -53,7 +56,8 @@ impl Origins {
         true
     }
 
-    /// What `Access-Control-Allow-Origin` is to say. Compared as bytes: an `Origin` need not be text.
+    /// The value of `Access-Control-Allow-Origin`, or `None` if the origin is not allowed. Origins are compared as
+    /// bytes, because an `Origin` may be invalid UTF-8.
     fn allowed(&self, origin: Option<&HeaderValue>) -> Option<HeaderValue> {
         let origin = origin?;
         match self {

@@ -1,7 +1,7 @@
-//! The outermost layer: what all requests and all answers have in common, whichever endpoint they belong to.
+//! The outermost layer, through which all requests and answers pass, whichever endpoint they belong to.
 //!
-//! Request id, client address, body limit, deadline, panics, the one error body, `OPTIONS`, CORS, compression, security
-//! headers, and a line in the access log.
+//! It handles request ids, the client's address, the body limit, the deadline, panics, the API's error body, `OPTIONS`,
+//! CORS, compression, security headers and the access log.
 use crate::base::error::Error;
 use crate::base::origins::Origins;
 use crate::server::body_limit::BodyLimit;
@@ -33,7 +33,7 @@ use access_line::AccessLine;
 pub use refusal::refusal;
 use request_meta::RequestMeta;
 
-/// The methods of a path, as `Allow` lists them; None for a path that nothing serves.
+/// Returns the methods of a path as `Allow` lists them, or `None` for a path that nothing serves.
 pub type Allow = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// Makes request ids.
@@ -42,20 +42,20 @@ pub type Ids = Arc<dyn Fn() -> String + Send + Sync>;
 #[derive(Clone)]
 pub struct EdgeOptions {
     pub trusted_proxies: Vec<IpNet>,
-    /// An upload asks for more by [`BodyLimit::transfer`].
+    /// The size limit of bodies. Uploads set a larger one with [`BodyLimit::transfer`].
     pub max_body_bytes: u64,
-    /// Until the head of the answer is there: streams may go on.
+    /// How long a request may take until the head of its answer is ready. A streamed body may take longer.
     pub request_timeout: Duration,
     pub cors: Origins,
-    /// What pages of these origins may read besides the body.
+    /// The names of the headers that pages of these origins may read.
     pub exposed_headers: HeaderValue,
-    /// Tell browsers to stay with HTTPS, once they came by it.
+    /// Whether answers over HTTPS tell browsers to use only HTTPS from then on.
     pub hsts: bool,
     pub ids: Ids,
     pub allow: Allow,
     /// Whether paths of earlier systems are served too.
     pub old_paths: bool,
-    /// The account of the answers that nobody has read yet.
+    /// Counts the answers that their clients have not read yet.
     pub unsent: Unsent,
 }
 
@@ -106,7 +106,7 @@ impl<E: Endpoint> Edge<E> {
         let result = self.in_time(request, &limit).await;
         let mut response = result.unwrap_or_else(|error| failure::answer_to(error, &meta.path, &self.options.allow));
         if let Some(fault) = limit.fault().filter(|_| failure::is_error(response.status())) {
-            let fault = fault.as_response(); // the endpoint knew only that it could not read
+            let fault = fault.as_response(); // the endpoint only knew that it could not read
             response.set_status(fault.status());
             response.extensions_mut().extend(fault.into_parts().0.extensions);
         }
@@ -116,7 +116,8 @@ impl<E: Endpoint> Edge<E> {
         response
     }
 
-    /// The endpoint's result, unless it panics or comes to none before the deadline.
+    /// Calls the endpoint and returns its result. If the endpoint panics or misses the deadline, returns an error
+    /// instead.
     async fn in_time(&self, request: Request, limit: &BodyLimit) -> poem::Result<Response> {
         let call = async { self.endpoint.call(request).await.map(IntoResponse::into_response) };
         let mut call = pin!(AssertUnwindSafe(call).catch_unwind());
@@ -125,13 +126,13 @@ impl<E: Endpoint> Edge<E> {
             match timeout_at(deadline, call.as_mut()).await {
                 Ok(Ok(result)) => return result,
                 Ok(Err(panic)) => return Ok(failure::answer_to_panic(&*panic)),
-                Err(_) if limit.deadline() > deadline => {} // a transfer that makes progress
+                Err(_) if limit.deadline() > deadline => {} // a transfer made progress, which moved the deadline
                 Err(_) => return Err(limit.give_up().into()),
             }
         }
     }
 
-    /// Answers OPTIONS, which no endpoint does for itself.
+    /// Answers OPTIONS, which no endpoint handles itself.
     fn methods(&self, meta: &RequestMeta) -> Response {
         let methods = (self.options.allow)(&meta.path).and_then(|methods| HeaderValue::from_str(&methods).ok());
         let Some(methods) = methods else { return Error::NotFound.as_response() };
@@ -144,7 +145,8 @@ impl<E: Endpoint> Edge<E> {
     }
 
     async fn finish(&self, mut response: Response, meta: &RequestMeta, seconds: f64) -> Response {
-        let length = compression::length(&mut response).unwrap_or_default(); // what is made on the way is little at a time
+        // a body of unknown length is streamed, so that little of it is in memory at a time
+        let length = compression::length(&mut response).unwrap_or_default();
         let counted = meta.recipient.count(&meta.method, length);
         if let Err(error) = &counted {
             response = error.as_response();
@@ -166,7 +168,7 @@ impl<E: Endpoint> Edge<E> {
     }
 }
 
-/// The answer to a HEAD: the headers of a GET, its length among them.
+/// Makes the answer to a HEAD request: it has the headers of a GET, the length included, but no body.
 fn without_body(mut response: Response) -> Response {
     if let Some(length) = compression::length(&mut response) {
         response.headers_mut().entry(header::CONTENT_LENGTH).or_insert(length.into());

@@ -1,19 +1,20 @@
-//! How much may come before a body: the same over HTTP/1.1, where hyper keeps to it while it reads, and over HTTP/2, where heads
-//! arrive compressed.
+//! Limits the head of a request. The limit is the same over HTTP/1.1, where hyper enforces it while it reads, and over
+//! HTTP/2, where heads arrive compressed.
 use poem::Request;
 use poem::http::{StatusCode, Version, header};
 
-/// The bytes of a head: its address, and its headers with what stands between them in HTTP/1.1.
+/// The bytes of a head: the address of the request, and the headers with the separators that HTTP/1.1 has.
 pub const MAX_HEAD: usize = 64 * 1024;
-/// The bytes of an address alone. A little less, so that one that is too long is told apart from headers that are; hyper itself
-/// takes no address of 64 KiB.
+/// The bytes of an address alone. The limit is a little below [`MAX_HEAD`], so that an address that is too long can be
+/// told apart from headers that are too large. hyper itself takes no address of 64 KiB.
 const MAX_TARGET: usize = 60 * 1024;
-/// As many headers as hyper takes over HTTP/1.1.
+/// The number of headers. It is the limit that hyper has over HTTP/1.1.
 const MAX_FIELDS: usize = 100;
-/// `: ` and the end of a line.
+/// The bytes that HTTP/1.1 adds to each header: `: ` and the end of the line.
 const BETWEEN: usize = 4;
 
-/// The status of a request whose head is too large: 414 where the address alone is, 431 (RFC 6585) otherwise.
+/// The status of a request with a head that is too large: 414 if the address alone is too large, 431 (RFC 6585)
+/// otherwise.
 pub fn excess(request: &Request) -> Option<StatusCode> {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target > MAX_TARGET {

@@ -1,5 +1,5 @@
-//! The HTTP server around the operations: it accepts connections, bounds what they may ask for, and finishes every answer. It knows
-//! no operation.
+//! The HTTP server around the operations. It accepts connections, limits what clients may ask for, and completes every
+//! answer. It knows none of the operations.
 pub mod body_limit;
 pub mod client_ip;
 pub mod coding;

@@ -1,9 +1,10 @@
-//! Lists with weights, as in `Accept: application/problem+json, */*;q=0.5`.
+//! Reads lists with weights, as in `Accept: application/problem+json, */*;q=0.5`.
 use poem::http::{HeaderMap, HeaderName};
 
-/// The weight that the client gives to exactly this name, if it names it. Wildcards are names too: ask for `*/*`.
+/// The weight that the client gives to exactly this name, or `None` if the list does not contain the name. Wildcards
+/// are treated as names: to find their weight, pass `*/*`.
 pub fn weight(headers: &HeaderMap, list: HeaderName, name: &str) -> Option<f32> {
-    // An entry that is no text hides none of the others.
+    // The conversion is lossy, so that one entry with invalid UTF-8 does not hide the others.
     headers.get_all(list).into_iter().find_map(|line| weight_in(&String::from_utf8_lossy(line.as_bytes()), name))
 }
 
@@ -17,7 +18,7 @@ fn weight_in(line: &str, name: &str) -> Option<f32> {
 fn quality(parameters: &str) -> f32 {
     let mut pairs = parameters.split(';').filter_map(|parameter| parameter.trim().split_once('='));
     let quality = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("q"));
-    // A weight that is not a number says nothing, so that the entry counts as if it had none.
+    // A weight that is not a number is ignored, so that the entry counts as if it had none.
     quality.and_then(|(_, value)| value.trim().parse().ok()).map_or(1.0, |value: f32| value.clamp(0.0, 1.0))
 }
 

@@ -1,10 +1,11 @@
-//! Paths of earlier systems, served in place: programs that still call them go on working, and are told where to go.
+//! Serves paths of earlier systems in place. Programs that still use these paths go on working, and the answers name
+//! the new paths.
 use crate::base::request::{FormDefaults, is_form};
 use poem::Request;
 use poem::http::uri::PathAndQuery;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
-/// Old beginning → new beginning; a beginning ends where a segment does.
+/// Old beginning → new beginning. A beginning must end where a segment ends.
 const BEGINNINGS: [(&str, &str); 9] = [
     ("/api/auth", "/api/v1/auth"),
     ("/api/items", "/api/v1/items"),
@@ -17,7 +18,7 @@ const BEGINNINGS: [(&str, &str); 9] = [
     ("/modes", "/api/v1/chat/modes"),
 ];
 
-/// Old path → new path, once its beginning is new.
+/// Old path → new path, after the beginning was replaced.
 const WHOLE: [(&str, &str); 4] = [
     ("/api/v1/auth/signup", "/api/v1/auth/register"),
     ("/api/v1/users/profile", "/api/v1/users/me"),
@@ -28,26 +29,26 @@ const WHOLE: [(&str, &str); 4] = [
 const LOGIN: &str = "/api/v1/auth/login";
 const LOGOUT: &str = "/api/v1/auth/logout";
 
-/// Where earlier systems took the form of a sign-in at their `/auth/login`. Their clients often leave `grant_type` out, as those
-/// systems did not ask for it.
+/// The path for the form of a sign-in, which earlier systems took at their `/auth/login`. Their clients often leave
+/// `grant_type` out, because those systems did not require it.
 const FORM_LOGIN: &str = "/api/v1/auth/token";
 const FORM_DEFAULTS: FormDefaults = FormDefaults(&[("grant_type", "password")]);
 
-/// Old page → new page; people have these in their bookmarks, so they are sent on.
+/// Old page → new page. People have the old pages in their bookmarks, and so browsers are redirected.
 const PAGES: [(&str, &str); 1] = [("/api/docs", "/docs")];
 
-/// Since when the old paths are old (RFC 9745): 2026-11-25.
+/// The date since which the old paths are deprecated (RFC 9745): 2026-11-25.
 const DEPRECATED_SINCE: HeaderValue = HeaderValue::from_static("@1795564800");
 const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
 
-/// What a path stands for.
+/// How a path is served.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Path {
     Current,
-    /// The same without the slash at its end.
+    /// As the contained path, which lacks the slash at the end.
     Slash(String),
     Old(String),
-    /// To be asked for elsewhere.
+    /// By a redirect to the contained path.
     Moved(&'static str),
 }
 
@@ -71,7 +72,7 @@ pub fn look_up(path: &str) -> Path {
     }
 }
 
-/// Has the request ask for the new path, and gives that back.
+/// Replaces an old path in the request with the new one, and returns how the path is served.
 pub fn rewrite(request: &mut Request) -> Path {
     let mut found = look_up(request.uri().path());
     if found == Path::Old(LOGIN.to_owned()) && is_form(request) {
@@ -93,10 +94,11 @@ pub fn rewrite(request: &mut Request) -> Path {
     found
 }
 
-/// Earlier systems signed out by GET, at any of the paths of sign-out. A GET should change nothing, as programs send it by
-/// themselves: browsers that fetch pages ahead, scanners of mails. It is acceptable here: `SameSite=Strict` keeps the cookie away
-/// from requests that other sites cause, links in mails among them, and no link carries an access token. A browser that fetches
-/// ahead on this site says so, and gets 405. What remains is a device that has to sign in again.
+/// Whether this is a GET that signs out, as in earlier systems, at any of the paths of sign-out. A GET should change
+/// nothing, because programs send it by themselves: browsers that fetch pages ahead, scanners of mails. It is
+/// acceptable here: `SameSite=Strict` keeps the cookie away from requests that other sites cause, links in mails among
+/// them, and no link carries an access token. A browser that fetches ahead on this site says so in a header, and gets
+/// 405. The remaining risk is a device that has to sign in again.
 fn signs_out_by_get(request: &Request, path: &Path) -> bool {
     let is_of_sign_out = match path {
         Path::Current => request.uri().path() == LOGOUT,
@@ -106,15 +108,16 @@ fn signs_out_by_get(request: &Request, path: &Path) -> bool {
     is_of_sign_out && request.method() == Method::GET && !is_ahead(request.headers())
 }
 
-/// Whether a browser fetches this before anybody has asked for it.
+/// Whether a browser fetches this page ahead, before a user has requested it.
 fn is_ahead(headers: &HeaderMap) -> bool {
     ["sec-purpose", "purpose", "x-moz"].iter().any(|name| headers.contains_key(*name))
 }
 
-/// Where the cookie of sign-in is sent to.
+/// The `Path` of the sign-in cookie.
 const COOKIE_PATH: &str = "/api/v1/auth";
 
-/// A cookie for the new paths is one for the old ones too: a browser that keeps to these would send it nowhere.
+/// Sets each cookie for the new paths a second time, for the old path that was requested. A browser that only uses old
+/// paths would otherwise never send it.
 pub fn extend_cookies(old: &str, headers: &mut HeaderMap) {
     let begins = |beginning: &str| old.strip_prefix(beginning).is_some_and(|rest| rest.starts_with('/'));
     let is_of_cookie = |(beginning, new): &&(&str, &str)| *new == COOKIE_PATH && begins(beginning);
@@ -132,7 +135,7 @@ pub fn extend_cookies(old: &str, headers: &mut HeaderMap) {
     }
 }
 
-/// Says that the path is old, and which is the new one (RFC 9745, RFC 8288).
+/// Tells the client that the path is deprecated, and which path replaces it (RFC 9745, RFC 8288).
 pub fn tell(new: &str, headers: &mut HeaderMap) {
     headers.insert(DEPRECATION, DEPRECATED_SINCE);
     if let Ok(link) = HeaderValue::try_from(format!("<{new}>; rel=\"successor-version\"")) {

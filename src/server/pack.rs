@@ -1,10 +1,11 @@
-//! Compresses what is served again and again. `build.rs` uses it too, for what is known when it is built.
+//! Compresses files that are served many times. `build.rs` uses this file too, for texts that are known at build time.
 use std::io::{self, Write};
 
-/// Smaller than gzip at its best, and as fast: nobody waits long for a first copy.
+/// At this level, brotli makes smaller files than gzip at its best and takes no longer, so that the first client does
+/// not wait long.
 const BROTLI_QUALITY: i32 = 5;
 
-/// As small as gzip can: nobody waits for it twice.
+/// Compresses as much as gzip can. The time hardly matters, because each copy is made only once.
 pub fn gzip(plain: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(plain)?;

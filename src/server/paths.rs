@@ -15,8 +15,7 @@ impl Paths {
         Self(templates.into_iter().map(|(template, methods)| (segments(&template), methods)).collect())
     }
 
-    /// The methods of a path; where several templates fit, those of the one with the most fixed segments, as the router
-    /// chooses.
+    /// The methods of a path. If several templates fit, the one with the most fixed segments decides, as in the router.
     pub fn allowed(&self, path: &str) -> Option<String> {
         let parts: Vec<_> = path.strip_prefix('/')?.split('/').collect();
         let fits = |template: &[Segment]| {

@@ -1,6 +1,7 @@
-//! Long texts as bodies of small pieces, each in memory that the system takes back at once. A client may hold an answer for a
-//! while; on the heap it would then keep the memory around it, too: 1,000 stalled lists of 4.8 MB, of which 252 MiB were
-//! held, cost 322 MiB as strings and 412 MiB as small pieces of the heap (glibc 2.36; `scripts/prove attacks`).
+//! Bodies of long texts, in small pieces. Each piece is a memory mapping of its own, which the system gets back as soon
+//! as the piece is sent. A client may leave an answer unread for a while. On the heap, such an answer would also keep
+//! the memory around it from being returned: with 1,000 stalled lists of 4.8 MB, of which 252 MiB were unread, the
+//! process used 322 MiB for strings and 412 MiB for small pieces on the heap (glibc 2.36; `scripts/prove attacks`).
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use memmap2::MmapMut;
@@ -12,10 +13,11 @@ use std::task::{Context, Poll};
 /// Answers up to this size stay on the heap: a mapping would cost more than it saves.
 const SMALL: usize = 64 * 1024;
 
-/// The size of a mapping. The last one of an answer is not full; the pages that nobody wrote to cost nothing.
+/// The size of a mapping. The last mapping of an answer is not full, but memory pages that were never written to cost
+/// nothing.
 const PIECE: usize = 256 * 1024;
 
-/// A body that is complete, in its order.
+/// A body that is completed in memory before it is sent.
 #[derive(Debug, Default)]
 pub struct Pieces {
     waiting: VecDeque<Bytes>,
@@ -48,7 +50,7 @@ impl Pieces {
         while !rest.is_empty() {
             let mut filling = match self.filling.take().map_or_else(Filling::begin, Ok) {
                 Ok(filling) => filling,
-                Err(_) => return self.waiting.push_back(Bytes::copy_from_slice(rest)), // the heap may have some yet
+                Err(_) => return self.waiting.push_back(Bytes::copy_from_slice(rest)), // the heap may still have memory
             };
             rest = filling.fill(rest);
             match filling.used == PIECE {
@@ -77,7 +79,7 @@ impl Filling {
         Ok(Self { map: MmapMut::map_anon(PIECE)?, used: 0 })
     }
 
-    /// Copies as much as fits, and returns the rest.
+    /// Copies as much of the text as fits, and returns the rest.
     fn fill<'a>(&mut self, text: &'a [u8]) -> &'a [u8] {
         let free = &mut self.map[self.used..];
         let (now, later) = text.split_at(text.len().min(free.len()));

@@ -1,6 +1,6 @@
-//! Our own accept loop: poem's has no timeout for clients that connect and say nothing, and no cap on connections.
+//! Our own accept loop. poem's has no timeout for clients that connect and send nothing, and no limit on connections.
 //!
-//! HTTP/1.1 and HTTP/2 with prior knowledge share the port; TLS belongs to the proxy in front.
+//! HTTP/1.1 and HTTP/2 with prior knowledge share the port. TLS is left to the proxy in front of the server.
 use ipnet::IpNet;
 use poem::Endpoint;
 use std::io;
@@ -24,7 +24,8 @@ pub(super) mod testing;
 mod tests;
 mod write_limit;
 
-/// After an `accept` that failed for want of something (file descriptors, memory): time for connections to end.
+/// The pause after an `accept` that failed because a resource ran out (file descriptors, memory). It gives connections
+/// time to end.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(200);
 
 pub use own_answers::Refusal;
@@ -32,30 +33,30 @@ use registry::{Registered, Registry};
 
 #[derive(Clone)]
 pub struct ServeOptions {
-    /// A connection must bring its first whole request head within this, whatever it speaks.
+    /// How long a new connection may take to send its first complete request head, in either protocol.
     pub header_timeout: Duration,
-    /// How long a client may take nothing of an answer.
+    /// How long a client may read nothing while an answer waits for it.
     pub write_timeout: Duration,
-    /// How long a stopping server waits for what has begun.
+    /// How long a stopping server waits for requests that have begun.
     pub drain_timeout: Duration,
     pub max_connections: usize,
-    /// Of these, from one address; trusted proxies may have more.
+    /// How many of these connections one address may have. Trusted proxies may have more.
     pub max_connections_per_address: usize,
     pub trusted_proxies: Vec<IpNet>,
-    /// Answers what never becomes a request.
+    /// Makes the answer to bytes that never become a request.
     pub refusal: Refusal,
 }
 
-/// How long a connection may keep us waiting.
+/// The time limits of a connection.
 #[derive(Debug, Clone, Copy)]
 struct ConnectionTimeouts {
     first_request: Duration,
-    /// Between requests. Longer than the 60 s of the usual proxies: the side that sends should be the one that closes,
-    /// else a request can cross our closing.
+    /// The limit between two requests. It is longer than the 60 s of the usual proxies, because the proxy should be the
+    /// side that closes. If the server closed the connection, a request could be on its way at that moment.
     idle: Duration,
-    /// A client that takes none of the bytes we have for it.
+    /// How long a client may take none of the bytes that wait for it.
     write: Duration,
-    /// From our goodbye until the socket is closed, with nothing going on.
+    /// From the announcement that the connection ends until the socket is closed, if nothing is going on.
     goodbye: Duration,
 }
 
@@ -66,7 +67,7 @@ impl ConnectionTimeouts {
     }
 }
 
-/// Serves until `stop`, then lets what has begun come to its end, at most for `drain_timeout`.
+/// Serves until `stop` is cancelled. Then waits for requests that have begun, but at most for `drain_timeout`.
 pub async fn serve<E: Endpoint + 'static>(
     listener: TcpListener,
     endpoint: E,
@@ -96,9 +97,9 @@ async fn serve_with<E: Endpoint + 'static>(
         connections.spawn(async move {
             connection::serve(stream, peer, endpoint, timeouts, refusal, &registered, stop).await;
         });
-        while connections.try_join_next().is_some() {} // forget those that have ended
+        while connections.try_join_next().is_some() {} // removes the tasks that have ended
     }
-    drop(listener); // new connections are refused at once, and a balancer looks elsewhere
+    drop(listener); // new connections are now refused at once, so that a load balancer chooses another server
     drain(connections, drain_timeout).await;
     Ok(())
 }
@@ -109,8 +110,8 @@ struct Accepted {
     registered: Registered,
 }
 
-/// The next connection, once there is room for it. While all are busy we accept no other: newcomers wait in the kernel's
-/// backlog, where they cost nothing, and get their turn as soon as another ends or comes to rest.
+/// Accepts the next connection and waits until there is room for it. Meanwhile no further connection is accepted. New
+/// ones wait in the kernel's backlog, where they cost nothing, until another connection ends or becomes idle.
 async fn accept(listener: &TcpListener, registry: &Registry) -> Accepted {
     loop {
         match listener.accept().await {
@@ -123,7 +124,8 @@ async fn accept(listener: &TcpListener, registry: &Registry) -> Accepted {
     }
 }
 
-/// No error of `accept` ends the server: either that one client is gone, or we are short of something for a while.
+/// No error of `accept` ends the server. Either one client has disconnected, or the system is short of a resource for a
+/// while.
 async fn recover(error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
@@ -141,7 +143,8 @@ async fn drain(mut connections: JoinSet<()>, limit: Duration) {
     }
 }
 
-/// Resolves at the first SIGTERM or SIGINT. An operator who sends a second one does not want to wait for the drain.
+/// Resolves at the first SIGTERM or SIGINT. A second one ends the process at once, for an operator who does not want to
+/// wait for the drain.
 pub async fn stop_signal() {
     let (mut interrupt, mut terminate) = match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
         (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
@@ -158,7 +161,7 @@ pub async fn stop_signal() {
     });
 }
 
-/// Its name, and the exit code that shells give to a process ended by it.
+/// The name of the next signal, and the exit code that shells give to a process that this signal has ended.
 async fn next_signal(interrupt: &mut Signal, terminate: &mut Signal) -> (&'static str, i32) {
     tokio::select! {
         _ = interrupt.recv() => ("SIGINT", 130),

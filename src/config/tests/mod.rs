@@ -15,7 +15,7 @@ use std::time::Duration;
 
 const STRONG: &str = "q7vN2xK0mB4tZ8wR5yL1cH6jD9sF3gPa";
 const STRONG_TOO: &str = "Zp3Xw8Qa6Lk1Vn9Tr4Yb7Mc2Gd5Hf0Jx";
-/// In the form of a private key, and no more than that.
+/// A text in the form of a private key, but without a real key.
 const PRIVATE_KEY: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAw\n-----END PRIVATE KEY-----\n";
 const ENV_EXAMPLE: &str = include_str!("../../../.env.example");
 const DEFAULT_FILE: &str = include_str!("../default.toml");
@@ -43,7 +43,7 @@ fn refused(env: &[(&str, &str)], files: &[(&str, &str)]) -> String {
     Config::load(&sources(env, files)).unwrap_err().to_string()
 }
 
-/// What production needs besides what a test is about.
+/// The environment of a test, with the settings that production requires besides.
 fn production<'a>(env: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let needed = [("APP_ENV", "production"), ("JWT_SECRET", STRONG), ("CONTRACT_ENCRYPTION_KEY", STRONG_TOO)];
     needed.into_iter().filter(|(name, _)| env.iter().all(|(given, _)| given != name)).chain(env.to_vec()).collect()
@@ -134,7 +134,7 @@ fn every_range_is_in_the_reference() {
     assert!(ranges > SETTINGS.len() / 3, "only {ranges} ranges were looked at");
 }
 
-/// The setting that a line holds as a comment; prose has a space after its `#`.
+/// The setting in a line that is commented out. Prose has a space after its `#`.
 fn uncommented(line: &str) -> &str {
     line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line)
 }
@@ -146,7 +146,7 @@ fn has_word(text: &str, word: &str) -> bool {
 #[test]
 fn every_setting_is_read() {
     for setting in SETTINGS.iter() {
-        // A table fits no setting.
+        // A table is no valid value for any setting.
         let (section, key) = setting.path.rsplit_once('.').map_or((None, setting.path), |(s, k)| (Some(s), k));
         let header = section.map(|section| format!("[{section}]\n")).unwrap_or_default();
         let toml = format!("{header}{key} = {{ unfit = true }}");

@@ -1,4 +1,4 @@
-//! What is refused, and how that is said.
+//! Which settings are refused, and with which messages.
 use super::*;
 
 #[test]
@@ -145,7 +145,7 @@ fn production_has_a_secret_for_each_purpose() {
     let same = [("JWT_SECRET", STRONG), ("CONTRACT_ENCRYPTION_KEY", STRONG)];
     let told = "encryption.key (from CONTRACT_ENCRYPTION_KEY): must not be the same as auth.jwt_secret";
     assert_eq!(refused(&production(&same), &[]), told);
-    load(&same, &[]); // in development, who cares
+    load(&same, &[]); // development allows equal secrets
     let previous = production(&[("BIZCENTER_AUTH__JWT_SECRET_PREVIOUS", STRONG_TOO)]);
     assert!(refused(&previous, &[]).ends_with("must not be the same as auth.jwt_secret_previous"));
     let ring = "[encryption]\nactive = \"a\"\nkeys = [{id = \"a\", key_file = \"/run/a\"}]";

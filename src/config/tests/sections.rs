@@ -181,7 +181,8 @@ fn mail_has_a_sender_and_links_have_an_address() {
     assert_eq!(mail.smtp_url.unwrap().expose_secret(), smtp);
     assert_eq!((mail.from.as_str(), mail.app_url.as_deref()), (env[1].1, Some("https://app.example.com/biz")));
     assert_eq!(load(&[("MAIL_FROM", "a@b.example")], &[]).mail.from, "a@b.example");
-    let acme = "Acme, Inc. <a@b.example>"; // earlier versions sent no mail in this name, as the parser of mails did not take it
+    // earlier versions sent no mail with this sender, because the parser of mails refused it
+    let acme = "Acme, Inc. <a@b.example>";
     assert_eq!(load(&[("MAIL_FROM", acme)], &[]).mail.from, acme);
     for wrong in ["BizCenter", "BizCenter <a>", "Biz \"Center <a@b.example>", "Biz\r\nBcc: x@y.example <a@b.example>"] {
         let problems = refused(&[("MAIL_FROM", wrong)], &[]);

@@ -1,13 +1,14 @@
-//! The same question for one schema, of which it matters whether clients send it or are sent it.
+//! Finds the breaking changes of one schema. A change may be harmless in schemas of requests and breaking in schemas of
+//! answers, or the other way round.
 use super::{entries, items};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 
 #[derive(Clone, Copy, PartialEq)]
 pub enum Direction {
-    /// From clients: what was accepted must still be.
+    /// Clients send the value: what was accepted must still be accepted.
     Taken,
-    /// To clients: what comes now must be what could have come before.
+    /// The server sends the value: what is sent now must be something that could have been sent before.
     Sent,
 }
 
@@ -15,7 +16,8 @@ pub struct SchemaCheck<'a> {
     old: &'a Value,
     new: &'a Value,
     direction: Direction,
-    /// Pairs of references that were compared already: schemas may refer to themselves.
+    /// Pairs of references that were compared already. They are not compared again, because schemas may refer to
+    /// themselves.
     seen: HashSet<(String, String)>,
     pub found: Vec<String>,
 }
@@ -55,7 +57,7 @@ impl<'a> SchemaCheck<'a> {
         }
     }
 
-    /// New ones are harmless: whether they must be given, `required` says.
+    /// New properties are harmless. Whether a property must be given is checked with `required`.
     fn properties(&mut self, at: &str, old: Option<&Value>, new: Option<&Value>) {
         for (name, schema) in old.into_iter().flat_map(entries) {
             let at = format!("{at}.{name}");
@@ -66,13 +68,14 @@ impl<'a> SchemaCheck<'a> {
         }
     }
 
-    /// One more choice is fine in what is taken, as long as it is added at the end.
+    /// Whether the parts can be compared one by one. Clients may be given another choice in what they send, as long as
+    /// it is added at the end.
     fn lengths_fit(&self, key: &str, old: &Value, new: &Value) -> bool {
         let (old, new) = (items(old).len(), items(new).len());
         old == new || (self.direction == Direction::Taken && key != "allOf" && new > old)
     }
 
-    /// For a keyword whose values differ.
+    /// Whether the change of a keyword's value is harmless.
     fn is_harmless(&self, key: &str, old: Option<&Value>, new: Option<&Value>) -> bool {
         // "Wide" is the side that must allow at least what the other one allows.
         let (wide, narrow) = match self.direction {
@@ -81,7 +84,7 @@ impl<'a> SchemaCheck<'a> {
         };
         match key {
             "deprecated" => true,
-            // Another default is another meaning of the same request.
+            // With another default, the same request has another meaning.
             "default" => self.direction == Direction::Sent || old.is_none(),
             "nullable" => wide.is_some(),
             "enum" => wide.is_none_or(|wide| narrow.is_some_and(|narrow| contains_all(wide, narrow))),
@@ -102,7 +105,7 @@ fn contains_all(list: &Value, others: &Value) -> bool {
     items(others).iter().all(|item| items(list).contains(item))
 }
 
-/// No bound allows everything.
+/// Whether the bound `wide` allows all that `narrow` allows. A missing bound allows everything.
 fn bound_allows(wide: Option<&Value>, narrow: Option<&Value>, allows: fn(f64, f64) -> bool) -> bool {
     match (wide.and_then(Value::as_f64), narrow.and_then(Value::as_f64)) {
         (None, _) => true,
@@ -111,12 +114,12 @@ fn bound_allows(wide: Option<&Value>, narrow: Option<&Value>, allows: fn(f64, f6
     }
 }
 
-/// Left out, it means that anything may be added.
+/// Whether other members are allowed. If `additionalProperties` is left out, they are.
 fn is_open(additional: Option<&Value>) -> bool {
     additional.is_none_or(|additional| *additional == json!(true))
 }
 
-/// Follows references, also one that is wrapped in `allOf` to stand beside a default.
+/// Follows references, also a reference that is wrapped in `allOf` so that a default can be beside it.
 fn resolve(document: &Value, schema: &Value) -> Map<String, Value> {
     let reference = schema["$ref"].as_str().and_then(|reference| reference.rsplit('/').next());
     if let Some(name) = reference {
@@ -147,7 +150,8 @@ mod tests {
         check.found
     }
 
-    /// Going from `narrow` to `wide` breaks only what is sent, and back only what is taken.
+    /// Asserts that the change from `narrow` to `wide` breaks only what is sent, and that the change back breaks only
+    /// what is taken.
     fn assert_wider(narrow: Value, wide: Value) {
         use Direction::{Sent, Taken};
         assert_eq!(found(Taken, &narrow, &wide), [""; 0], "taken: {narrow} → {wide}");

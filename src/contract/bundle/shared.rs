@@ -1,4 +1,4 @@
-//! What operations share beyond components. It is written once, and put in place here:
+//! What operations share beyond components. Shared parts are written once and inserted here:
 //!
 //! - `x-responses: [credentials, id]` in an operation adds the responses of these groups. The groups are listed under
 //!   the same key in `common.yaml`.
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 const COMMON: &str = "common.yaml";
 const GROUPS: &str = "x-responses";
 
-/// Links have an `operationId` too, and no responses.
+/// Whether the map is an operation. Links have an `operationId` too, but no responses.
 pub(super) fn is_operation(members: &Map<String, Value>) -> bool {
     let has = |key: &str| members.contains_key(key);
     has("operationId") && (has("responses") || has(GROUPS))
@@ -37,7 +37,7 @@ impl Bundler<'_> {
         Ok(Value::Object(walked))
     }
 
-    /// Those of the groups and the operation's own, by status.
+    /// The responses of the groups and the operation's own, by status.
     fn responses(&mut self, operation: &Map<String, Value>, file: &str) -> Result<Value> {
         let sources = self.sources;
         let id = operation.get("operationId").and_then(Value::as_str).unwrap_or_default();
@@ -68,7 +68,8 @@ impl Bundler<'_> {
         Ok(json!(responses))
     }
 
-    /// A response that another operation has written out already. A line such as `description: Deleted` may be repeated.
+    /// Refuses a response that another operation has written out already. A line such as `description: Deleted` may be
+    /// repeated.
     fn refuse_repeat(&mut self, at: &str, response: &Value, walked: &Value) -> Result<()> {
         let has_parts = response.get("headers").is_some() || response.get("content").is_some();
         if has_parts && let Some(other) = self.written.insert(walked.to_string(), at.to_owned()) {
@@ -79,7 +80,7 @@ impl Bundler<'_> {
 }
 
 impl Sources {
-    /// The group that has this reference under this status.
+    /// The name of the group that has this reference under this status.
     fn group_with(&self, status: &str, response: &Value, file: &str) -> Option<&str> {
         let target = Target::parse(response.get("$ref")?.as_str()?, file);
         let groups = self.files.get(COMMON)?.get(GROUPS)?.as_object()?;
@@ -95,7 +96,7 @@ fn group(name: &str) -> Target {
     Target { file: COMMON.to_owned(), pointer: format!("/{GROUPS}/{name}") }
 }
 
-/// Lists within the list are taken apart.
+/// Flattens lists within the list.
 fn flattened(value: Value) -> Vec<Value> {
     match value {
         Value::Array(items) => items.into_iter().flat_map(flattened).collect(),

@@ -1,4 +1,5 @@
-//! What poem-openapi derives is, in normal form, what one writes by hand. This is why most rules exist.
+//! The document that poem-openapi derives has the same normal form as one that is written by hand. Most rules exist for
+//! this reason.
 use super::*;
 use crate::contract::compare::{Report, differences};
 use poem_openapi::auth::Bearer;

@@ -1,4 +1,4 @@
-//! Every rule of the normaliser, with its reason. A rule that is wanted but not in this list does not exist.
+//! All rules of the normaliser, each with its reason. Only the rules in this list are applied.
 use serde_json::{Map, Value, json};
 
 type Members = Map<String, Value>;
@@ -21,14 +21,14 @@ pub struct Rule {
     pub name: &'static str,
     pub why: &'static str,
     pub at: &'static [At],
-    /// The second argument is the whole document, to look up what is referred to.
+    /// The second argument is the whole document, in which references can be followed.
     pub apply: fn(&mut Members, &Value),
 }
 
-/// The one rule that drops something which matters; the breaking-change check does without it.
+/// The only rule that drops something important. The check for breaking changes leaves this rule out.
 pub const CLOSED_OBJECTS: &str = "closed objects";
 
-/// In the order in which they are applied: a later rule sees what an earlier one left.
+/// All rules, in the order in which they are applied. A later rule sees the result of the earlier ones.
 pub const RULES: &[Rule] = &[
     Rule {
         name: "text",
@@ -225,7 +225,7 @@ fn write_whole_numbers(schema: &mut Members, _: &Value) {
 }
 
 fn write_whole_number(value: &mut Value) {
-    // Past 2^53 not every whole number is a float.
+    // Above 2^53, a float can't represent every whole number.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match value {
         Value::Number(number) if number.is_f64() => {
@@ -276,7 +276,8 @@ fn drop_type_beside_nullable_reference(schema: &mut Members, _: &Value) {
     }
 }
 
-/// A default or a flag says the same beside `allOf` as within it. Anything else, such as a limit, is left alone.
+/// Moves defaults and flags out of `allOf`, because they mean the same beside it. Anything else, such as a limit, is
+/// left alone.
 fn lift_notes_out_of_all_of(schema: &mut Members, _: &Value) {
     const NOTES: [&str; 5] = ["default", "deprecated", "nullable", "readOnly", "writeOnly"];
     let Some(Value::Array(parts)) = schema.get("allOf").cloned() else { return };

@@ -1,4 +1,4 @@
-//! One line in the log for each request, whatever became of it.
+//! Writes one line in the log for each request, whatever its result.
 use super::RequestMeta;
 use crate::base::opaque::holds_token;
 use percent_encoding::percent_decode_str;
@@ -6,8 +6,9 @@ use poem::http::StatusCode;
 use std::borrow::Cow;
 use tokio::time::Instant;
 
-/// The path as the log may have it: the name of a calendar feed is its secret, also where somebody has put it behind another
-/// path, as are tokens that stand in one.
+/// The path without its secrets, for the log. The name of a calendar feed is a secret, and so nothing after
+/// `/calendar/` is logged. In other paths, each segment with a token becomes `***`. This also hides the name of a feed
+/// that somebody has appended to another path.
 fn without_secrets(path: &str) -> Cow<'_, str> {
     const FEEDS: &str = "/calendar/";
     if path.starts_with(FEEDS) {
@@ -41,7 +42,8 @@ impl<'a> AccessLine<'a> {
     }
 }
 
-/// On drop, so that requests whose client went away have their line too; their status is nginx's 499.
+/// Writes the line on drop, so that there is also a line for a request that its client has cancelled. The status is
+/// then 499, as in nginx.
 impl Drop for AccessLine<'_> {
     fn drop(&mut self) {
         let RequestMeta { id, client, method, path, .. } = self.meta;

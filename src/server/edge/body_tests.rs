@@ -1,4 +1,4 @@
-//! What happens to request bodies, seen by clients on real sockets.
+//! Tests of request bodies with clients on real sockets.
 use super::edge;
 use super::tests::{DEADLINE, app, options};
 use crate::server::serve::testing::{LONG, TestServer, read_some, read_to_end};
@@ -15,7 +15,7 @@ fn head(path: &str, headers: &str) -> String {
     format!("POST {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n\r\n")
 }
 
-/// As the simplest clients do it: writes all, and only then reads.
+/// Posts as the simplest clients do: they write everything before they read.
 async fn post(stream: &mut TcpStream, path: &str, size: usize) -> String {
     stream.write_all(head(path, &format!("Content-Length: {size}")).as_bytes()).await.unwrap();
     stream.write_all(&vec![b'x'; size]).await.expect("all of it is taken");
@@ -110,7 +110,7 @@ async fn uploads_ask_for_more_room_and_time() {
     }
     assert!(began.elapsed() > DEADLINE);
     assert!(read_some(&mut stream).await.ends_with("20971520 bytes"));
-    assert_status(&post(&mut stream, "/echo", 20 << 20).await, "413"); // without it, as ever
+    assert_status(&post(&mut stream, "/echo", 20 << 20).await, "413"); // without the header, the usual limit applies
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn our_own_slowness_is_not_the_client_s() {
     let server = server().await;
     let mut stream = server.connect().await;
     stream.write_all(head("/echo", "X-Late: 1\r\nContent-Length: 2").as_bytes()).await.unwrap();
-    sleep(DEADLINE * 2 / 3).await; // the endpoint reads by now, and waited longer than a client may
+    sleep(DEADLINE * 2 / 3).await; // the endpoint is reading now, after a pause that is longer than a client may make
     stream.write_all(b"xx").await.unwrap();
     assert_status(&read_some(&mut stream).await, "200");
 }

@@ -1,4 +1,4 @@
-//! Makes the one error body of whatever went wrong inside.
+//! Renders the API's error body for everything that went wrong in an endpoint.
 use super::{Allow, RequestMeta};
 use crate::base::error::{Detail, Error};
 use crate::base::error_body::{ErrorType, Failure};
@@ -7,14 +7,14 @@ use poem::error::{MethodNotAllowedError, NotFoundError, ReadBodyError, ResponseE
 use poem::http::{HeaderName, HeaderValue, StatusCode, header};
 use std::any::Any;
 
-/// An error that no guard has turned into an answer. Our own `Error` must not go through poem's `into_response`, which
-/// throws the response's data away, and with it the [`Failure`].
+/// Turns an error into an answer. Our own [`Error`] must not go through poem's `into_response`, which drops the data of
+/// the response, and with it the [`Failure`].
 pub fn answer_to(error: poem::Error, path: &str, allow: &Allow) -> Response {
     let error = match error.downcast::<Error>() {
         Ok(error) => error,
         Err(error) if error.is::<NotFoundError>() => Error::NotFound,
         Err(error) if error.is::<MethodNotAllowedError>() => {
-            Error::MethodNotAllowed(allow(path).unwrap_or_default()) // nothing is allowed where nothing is known
+            Error::MethodNotAllowed(allow(path).unwrap_or_default()) // `Allow` is empty for an unknown path
         }
         Err(error) if matches!(error.downcast_ref(), Some(ReadBodyError::PayloadTooLarge)) => Error::PayloadTooLarge,
         Err(error) if error.status().is_server_error() => {
@@ -36,7 +36,7 @@ pub fn answer_to_panic(panic: &(dyn Any + Send)) -> Response {
     Error::Internal(anyhow::anyhow!("panic")).as_response()
 }
 
-/// Writes the one error body where the answer is an error and has none.
+/// Writes the API's error body into an answer with an error status, unless the answer has a JSON body of its own.
 pub fn render(mut response: Response, meta: &RequestMeta, allow: &Allow) -> Response {
     let status = response.status();
     if !is_error(status) {
@@ -57,7 +57,7 @@ pub fn is_error(status: StatusCode) -> bool {
     status.is_client_error() || status.is_server_error()
 }
 
-/// A readiness report, say, is an answer in its own right even with 503.
+/// Whether the answer has a JSON body of its own, as a readiness report with 503 has.
 fn has_json(response: &mut Response) -> bool {
     let media_type = response.content_type().and_then(|value| value.split(';').next()).unwrap_or_default().trim();
     let is_json = media_type == "application/json" || media_type.ends_with("+json");
@@ -80,7 +80,7 @@ fn forget_body(response: &mut Response) {
     }
 }
 
-/// The headers that RFC 9110 wants with these two.
+/// Adds the header that RFC 9110 requires for 401 or 405.
 fn complete(response: &mut Response, meta: &RequestMeta, allow: &Allow) {
     let (name, value) = match response.status() {
         StatusCode::UNAUTHORIZED => (header::WWW_AUTHENTICATE, Some(HeaderValue::from_static("Bearer"))),
@@ -92,7 +92,7 @@ fn complete(response: &mut Response, meta: &RequestMeta, allow: &Allow) {
     }
 }
 
-/// What we say for an answer that brought nothing but its status.
+/// The failure for an answer that consists only of an error status.
 pub(super) fn stand_in(status: StatusCode) -> Failure {
     let (kind, message) = match status.as_u16() {
         401 => (ErrorType::Unauthenticated, Error::Unauthenticated.to_string()),

@@ -1,4 +1,5 @@
-//! The answer to what never became a request: it is no HTTP, or has a head that is too large to be read.
+//! The answer to bytes that never become a request, because they are not HTTP or because the head is too large to be
+//! read.
 use super::{Ids, failure};
 use crate::server::security;
 use crate::server::serve::Refusal;
@@ -6,8 +7,8 @@ use poem::Response;
 use poem::http::{HeaderValue, StatusCode};
 use std::sync::Arc;
 
-/// Answers with the one error body, and writes a line in the access log. Nothing is known of the client but its address: neither
-/// what it accepts, nor whether it is a page of another origin.
+/// Answers with the API's error body, and writes a line in the access log. Only the client's address is known. It is
+/// not known which media types the client accepts, or whether it is a page of another origin.
 pub fn refusal(ids: Ids) -> Refusal {
     Arc::new(move |status, peer| {
         let id = ids();
@@ -17,7 +18,8 @@ pub fn refusal(ids: Ids) -> Refusal {
         if let Ok(id) = HeaderValue::from_str(&id) {
             response.headers_mut().insert("x-request-id", id);
         }
-        response.headers_mut().insert("x-process-time", HeaderValue::from_static("0.000000")); // nothing was done about it
+        // no work was done for it
+        response.headers_mut().insert("x-process-time", HeaderValue::from_static("0.000000"));
         tracing::info!(http.status = status.as_u16(), request.id = id, client.ip = %peer, "Refused what can't be read");
         response
     })

@@ -1,4 +1,4 @@
-//! What the edge keeps of a request while the endpoint has it.
+//! What the edge remembers of a request while the endpoint handles it.
 use super::EdgeOptions;
 use crate::base::queue::Claimant;
 use crate::base::request::{ClientIp, ForwardedScheme, RequestId};
@@ -16,7 +16,7 @@ pub struct RequestMeta {
     pub method: Method,
     pub path: String,
     pub origin: Option<HeaderValue>,
-    /// A browser asks whether a page may ask.
+    /// Whether this is a CORS preflight.
     pub is_preflight: bool,
     pub wants_problem: bool,
     pub compression: Compression,
@@ -24,7 +24,7 @@ pub struct RequestMeta {
 }
 
 impl RequestMeta {
-    /// Notes what is asked, and tells the endpoint what only the edge can know.
+    /// Reads what the edge needs to know of a request, and adds to the request what only the edge can find out.
     pub fn of(request: &mut Request, options: &EdgeOptions) -> Self {
         keep_media_type(request.headers_mut());
         let id = given_id(request.headers()).unwrap_or_else(|| (options.ids)());
@@ -54,7 +54,7 @@ impl RequestMeta {
             request.extensions_mut().insert(client);
         }
         if self.is_head() {
-            request.set_method(Method::GET); // poem would do so too, but forget the length of the body
+            request.set_method(Method::GET); // poem would do so too, but would lose the length of the body
         }
     }
 
@@ -63,7 +63,8 @@ impl RequestMeta {
     }
 }
 
-/// Leaves of a `Content-Type` what endpoints read, the media type, where its parameters are no text: poem would not see any of it.
+/// Removes the parameters of a `Content-Type` if its bytes are not plain ASCII. Endpoints only read the media type, and
+/// poem would ignore the whole header.
 fn keep_media_type(headers: &mut HeaderMap) {
     let value = headers.get(header::CONTENT_TYPE).filter(|value| value.to_str().is_err());
     let media_type = value.and_then(|value| value.as_bytes().split(|byte| *byte == b';').next());
@@ -72,7 +73,7 @@ fn keep_media_type(headers: &mut HeaderMap) {
     }
 }
 
-/// The client's own id, if it is harmless in headers and logs.
+/// The request id that the client has sent, if it is harmless in headers and logs.
 fn given_id(headers: &HeaderMap) -> Option<String> {
     let id = headers.get("x-request-id")?.to_str().ok()?;
     let is_sane = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
@@ -84,7 +85,8 @@ fn is_preflight(request: &Request) -> bool {
     request.method() == Method::OPTIONS && has(header::ORIGIN) && has(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// A client that accepts both kinds of JSON alike gets the ordinary one.
+/// Whether the client prefers `application/problem+json`. A client that gives both kinds of JSON the same weight gets
+/// `application/json`.
 fn wants_problem(headers: &HeaderMap) -> bool {
     let weight = |name| weight(headers, header::ACCEPT, name);
     let problem = weight("application/problem+json").unwrap_or(0.0);

@@ -1,4 +1,4 @@
-//! The edge without a socket; `body_tests` has what needs one.
+//! Tests of the edge without a socket. `body_tests` has those that need one.
 use super::*;
 use crate::base::error::Detail;
 use crate::base::request::{ClientIp, ForwardedScheme, RequestId};
@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 
 pub const DEADLINE: Duration = Duration::from_millis(600);
 
-/// Endpoints that behave in all the ways an edge has to cope with.
+/// Endpoints that behave in all the ways that an edge has to handle.
 pub fn app() -> impl Endpoint + 'static {
     Route::new()
         .at("/items", get(endpoint::make_sync(|_| "[]")).post(endpoint::make_sync(|_| "made")))
@@ -22,7 +22,7 @@ pub fn app() -> impl Endpoint + 'static {
         .at("/:case", get(endpoint::make(case)))
 }
 
-/// Reads the body, and hides why that failed.
+/// Reads the body. If reading fails, the cause is hidden.
 async fn echo(mut request: Request) -> poem::Result<String> {
     if let Some(limit) = request.data::<BodyLimit>().filter(|_| request.headers().contains_key("x-transfer")) {
         limit.transfer(64 << 20);
@@ -72,7 +72,7 @@ async fn case(request: Request) -> poem::Result<Response> {
     })
 }
 
-/// A file whose copies no compressor of ours would make: where they are sent, none has run.
+/// A file with copies that no compressor makes. If an answer contains one of them, nothing was compressed for it.
 static COPIES: LazyLock<Copies> =
     LazyLock::new(|| Copies::built("x".repeat(5000).leak(), b"made by brotli", b"made by gzip"));
 

@@ -1,4 +1,4 @@
-//! What a connection is busy with, as far as its time limits care.
+//! Tracks whether a connection is busy. The time limits for quiet connections depend on this.
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -9,13 +9,13 @@ pub struct Activity(Arc<watch::Sender<State>>);
 
 #[derive(Clone, Copy)]
 struct State {
-    /// Requests whose answer is not fully handed over, and writes that the client keeps waiting.
+    /// The number of requests with an answer that is not fully handed over, and of writes that wait for the client.
     ongoing: usize,
     has_begun: bool,
     quiet_since: Instant,
 }
 
-/// Something that must not be cut off by the limits for quiet connections; ends when dropped.
+/// Something that the limits for quiet connections must not cut off. It ends when this is dropped.
 pub struct Ongoing(Activity);
 
 impl Activity {
@@ -31,7 +31,7 @@ impl Activity {
         Ongoing(self.clone())
     }
 
-    /// Since when nothing has been going on; `None` while something is.
+    /// The time since which nothing has been going on, or `None` while something is.
     pub fn quiet_since(&self) -> Option<Instant> {
         let state = self.0.borrow();
         (state.ongoing == 0).then_some(state.quiet_since)
@@ -46,13 +46,13 @@ impl Activity {
         self.0.send_modify(|state| state.quiet_since = Instant::now());
     }
 
-    /// Resolves once nothing has been going on for so long: before the first request, or since.
+    /// Resolves once nothing has been going on for `before`, if nothing has begun yet, or otherwise for `since`.
     pub async fn quiet_for(&self, before: Duration, since: Duration) {
         let mut changes = self.0.subscribe();
         loop {
             let state = *changes.borrow_and_update();
             let limit = if state.has_begun { since } else { before };
-            let changed = changes.changed(); // fails only without a sender, and we hold one
+            let changed = changes.changed(); // this fails only without a sender, and `self` is one
             if state.ongoing > 0 {
                 let _ = changed.await;
             } else if timeout_at(state.quiet_since + limit, changed).await.is_err() {

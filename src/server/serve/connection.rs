@@ -21,15 +21,18 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-/// Twice of what the edge takes, which says so in the one error body: beyond this hyper's answer is a bare 431.
+/// Twice the limit of the edge, which refuses larger heads with the API's error body. Beyond this limit, hyper answers
+/// with a bare 431.
 pub const MAX_HTTP2_HEAD: u32 = 128 * 1024;
-/// Each may have one frame waiting in the connection's own buffer.
+/// The number of streams at once. Each of them may have one frame waiting in the connection's own buffer.
 const MAX_HTTP2_STREAMS: u32 = 100;
-/// Where another needs the place; long enough for a request that was on its way.
+/// The time for closing a connection if another one needs its place. It is long enough for a request that was already
+/// on its way.
 const QUICK_GOODBYE: Duration = Duration::from_millis(100);
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Serves a connection until it ends, or another one needs its place: `close`.
+/// Serves a connection until it ends. Closes it if `stop` is cancelled, or `registered.close`, because another
+/// connection needs its place.
 pub async fn serve<E: Endpoint + 'static>(
     stream: TcpStream,
     peer: SocketAddr,
@@ -40,17 +43,18 @@ pub async fn serve<E: Endpoint + 'static>(
     stop: CancellationToken,
 ) {
     let speaking = speak(stream, peer, endpoint, timeouts, refusal, registered, stop);
-    // Over HTTP/1.1 the connection's task serves its streams too, one at a time.
+    // Over HTTP/1.1, the task of the connection also serves the streams, one at a time. Therefore the clock is watched
+    // here too.
     if FrameClock::default().watch(timeouts.write, speaking).await.is_none() {
         tracing::debug!(client = %peer, "A client did not take its answer: the connection is closed");
     }
 }
 
-/// Speaks HTTP until the client leaves, `stop` or another's need of this connection's place ask for an end, or one of the
-/// limits is passed.
+/// Speaks HTTP until the client leaves, one of the limits is exceeded, or the connection has to end (see [`serve`]).
 ///
-/// hyper's own header timeout begins only once it knows the protocol, and nothing bounds that: a client that sends
-/// nothing, or half of the HTTP/2 preface, would stay for ever. So the limits are kept here, over the whole connection.
+/// hyper's own header timeout begins only once hyper knows the protocol, and nothing limits the time before that: a
+/// client that sends nothing, or half of the HTTP/2 preface, would stay for ever. Therefore the limits are kept here,
+/// over the whole connection.
 async fn speak<E: Endpoint + 'static>(
     stream: TcpStream,
     peer: SocketAddr,
@@ -61,7 +65,7 @@ async fn speak<E: Endpoint + 'static>(
     stop: CancellationToken,
 ) {
     let Registered { activity, close, .. } = registered;
-    let Ok(local) = stream.local_addr() else { return }; // gone already
+    let Ok(local) = stream.local_addr() else { return }; // the client is gone already
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "Could not set TCP_NODELAY");
     }
@@ -72,7 +76,7 @@ async fn speak<E: Endpoint + 'static>(
         let ongoing = (activity.begin(), requests.begin());
         let answer = answer(endpoint.clone(), request, local, peer);
         async move {
-            // The body holds `ongoing`: a request is over only once its answer is handed over to the last byte.
+            // The body owns `ongoing`, because a request is over only once the last byte of its answer is handed over.
             let held = move |error| {
                 let _ = &ongoing;
                 error
@@ -99,7 +103,7 @@ async fn speak<E: Endpoint + 'static>(
                 }
             }
         }
-        // What has begun goes on; over HTTP/2 the client hears that this connection takes nothing new.
+        // Requests that have begun go on. Over HTTP/2, the client learns that this connection takes no new ones.
         leaving = true;
         activity.touch();
         connection.as_mut().graceful_shutdown();
@@ -118,7 +122,7 @@ async fn answer<E: Endpoint>(
 
 fn builder(timeouts: ConnectionTimeouts) -> Builder<StreamExecutor> {
     let mut builder = Builder::new(StreamExecutor { frame_limit: timeouts.write });
-    // This timer also runs between requests, so it must be as long as an idle connection may last.
+    // This timer also runs between requests, so it must be as long as a connection may be idle.
     builder.http1().timer(TokioTimer::new()).header_read_timeout(timeouts.idle).max_buf_size(MAX_HEAD);
     builder
         .http2()
@@ -129,6 +133,6 @@ fn builder(timeouts: ConnectionTimeouts) -> Builder<StreamExecutor> {
         .max_send_buf_size(MAX_FRAME)
         .max_header_list_size(MAX_HTTP2_HEAD)
         .max_pending_accept_reset_streams(20) // rapid reset, CVE-2023-44487
-        .max_local_error_reset_streams(100); // and its sibling, where the client makes us reset
+        .max_local_error_reset_streams(100); // its variant, in which the client makes the server reset streams
     builder
 }

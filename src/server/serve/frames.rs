@@ -1,8 +1,9 @@
-//! Bodies in small frames, and the clock that ends a stream whose client takes none of them.
+//! Sends bodies in small frames, and ends a stream if its client takes no frame for too long.
 //!
-//! hyper asks a body for its next frame once the one before is on its way. A client that reads nothing (over HTTP/2: gives
-//! no window) keeps the last frame waiting, and with it all that is rendered behind it. Over HTTP/2 hyper does not even ask
-//! then, so the body can't notice by itself: the clock is watched from outside, by the task that the stream runs in.
+//! hyper asks a body for its next frame once the previous one is on its way. A client that reads nothing (over HTTP/2:
+//! that grants no window) keeps the last frame waiting, and with it everything that is rendered behind it. Over HTTP/2,
+//! hyper then does not even poll the body, so that the body can't notice this itself. Therefore the clock is watched
+//! from outside, by the task that serves the stream.
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::rt::Executor;
@@ -12,21 +13,21 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// The largest frame: that of HTTP/2 where nothing else was agreed on (RFC 9113, 6.5.2).
+/// The largest frame, in bytes. This is the limit of HTTP/2 if the two sides have agreed on no other (RFC 9113, 6.5.2).
 pub const MAX_FRAME: usize = 16 * 1024;
 
 tokio::task_local! {
-    /// The clock of the stream whose task this is.
+    /// The clock of the stream that the current task serves.
     static CLOCK: FrameClock;
 }
 
-/// Since when a frame waits for the client. A clone is the same clock.
+/// The time since which a frame waits for the client, or `None` if no frame waits. Clones share the clock.
 #[derive(Clone, Default)]
 pub struct FrameClock(Arc<Mutex<Option<Instant>>>);
 
 impl FrameClock {
     fn state(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner) // a time is never half written
+        self.0.lock().unwrap_or_else(PoisonError::into_inner) // the value is valid even after a panic
     }
 
     fn start(&self) {
@@ -37,7 +38,7 @@ impl FrameClock {
         *self.state() = None;
     }
 
-    /// Resolves once a frame has waited for so long.
+    /// Resolves once a frame has waited for `limit`.
     async fn overdue(&self, limit: Duration) {
         let mut next = Instant::now() + limit;
         loop {
@@ -50,7 +51,8 @@ impl FrameClock {
         }
     }
 
-    /// Runs what serves a stream, or a connection that has one at a time, until a frame has waited for too long. `None` then.
+    /// Runs the future that serves a stream, or a connection with one stream at a time. Returns `None` if a frame has
+    /// waited for too long; the future is then dropped.
     pub async fn watch<T>(self, limit: Duration, serving: impl Future<Output = T>) -> Option<T> {
         let watched = CLOCK.scope(self.clone(), serving);
         tokio::select! {
@@ -61,10 +63,10 @@ impl FrameClock {
     }
 }
 
-/// Starts hyper's tasks, of which each of HTTP/2 serves one stream.
+/// Starts hyper's tasks. Over HTTP/2, each task serves one stream.
 #[derive(Debug, Clone, Copy)]
 pub struct StreamExecutor {
-    /// How long a frame may wait.
+    /// How long a frame may wait for the client.
     pub frame_limit: Duration,
 }
 
@@ -79,12 +81,12 @@ impl<F: Future<Output: Send> + Send + 'static> Executor<F> for StreamExecutor {
     }
 }
 
-/// A body in frames of at most [`MAX_FRAME`], on the clock of the task that made it.
+/// A body in frames of at most [`MAX_FRAME`] bytes. It uses the clock of the task that has created it.
 pub struct FramedBody<B> {
     body: B,
-    /// What is left of the body's last frame.
+    /// The part of the body's last frame that is not sent yet.
     rest: Bytes,
-    /// Whether some of that frame has gone already.
+    /// Whether a part of that frame has been sent already.
     is_split: bool,
     clock: FrameClock,
 }
@@ -92,7 +94,7 @@ pub struct FramedBody<B> {
 impl<B> FramedBody<B> {
     pub fn new(body: B) -> Self {
         let clock = CLOCK.try_with(Clone::clone).unwrap_or_default();
-        clock.start(); // from here on, it's the client's turn
+        clock.start(); // the clock runs until hyper asks for the first frame
         Self { body, rest: Bytes::new(), is_split: false, clock }
     }
 }
@@ -116,7 +118,8 @@ impl<B: Body<Data = Bytes> + Unpin> Body for FramedBody<B> {
         let length = self.rest.len().min(MAX_FRAME);
         let mut frame = self.rest.split_to(length);
         if self.rest.is_empty() && self.is_split {
-            // It may wait in hyper's buffer after this body is gone, and as a slice it would keep all of its text alive.
+            // This last part may wait in hyper's buffer after this body is dropped. As a slice, it would keep the whole
+            // original frame in memory.
             frame = Bytes::copy_from_slice(&frame);
         }
         self.is_split = !self.rest.is_empty();

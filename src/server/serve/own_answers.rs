@@ -1,8 +1,10 @@
-//! What hyper answers by itself, to what is no HTTP and to heads that are too large, in our words.
+//! Replaces the answers that hyper makes by itself, to bytes that are not HTTP and to heads that are too large, with
+//! our own.
 //!
-//! hyper gives such requests to nobody: it writes a bare status, and closes. So it is noticed where it is written. Over HTTP/1.1
-//! one answer follows the other, and what is written while no request has begun since the last one was flushed is hyper's own.
-//! Over HTTP/2 its own 431, to a head of more than [`super::connection::MAX_HTTP2_HEAD`], stays bare: it is a frame among others.
+//! hyper passes such requests to no service. It writes a bare status and closes the connection. Therefore these answers
+//! are recognized when they are written. Over HTTP/1.1, one answer follows the other. An answer that is written while
+//! no request has begun since the last flush is hyper's own. Over HTTP/2, hyper's own 431 to a head of more than
+//! [`super::connection::MAX_HTTP2_HEAD`] bytes stays bare, because it is a frame among others.
 use bytes::{Buf, Bytes};
 use futures_util::FutureExt;
 use poem::Response;
@@ -17,15 +19,15 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// Makes the answer to what never became a request, from its status and the address of its client.
+/// Makes the answer to bytes that never become a request, from its status and the address of the client.
 pub type Refusal = Arc<dyn Fn(StatusCode, IpAddr) -> Response + Send + Sync>;
 
-/// What is read on from a client that was refused, and for how long: most clients write first and read later, and closing on
-/// them would reset the connection, answer included.
+/// How many bytes are still read from a client that was refused, and for how long. Most clients write first and read
+/// later. If the server closed at once, the connection would be reset and the answer lost.
 const DRAIN_BYTES: usize = 1024 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
-/// Counts the requests of a connection. A clone counts the same ones.
+/// Counts the requests of a connection. Clones share the counts.
 #[derive(Clone, Default)]
 pub struct Requests(Arc<Counts>);
 
@@ -35,7 +37,7 @@ struct Counts {
     ended: AtomicUsize,
 }
 
-/// A request that the endpoint was given; it ends when this is dropped.
+/// A request that was passed to the endpoint. It ends when this is dropped.
 pub struct Begun(Requests);
 
 impl Requests {
@@ -59,19 +61,20 @@ impl Drop for Begun {
     }
 }
 
-/// A connection on which our words stand instead of hyper's own answers.
+/// A connection on which our answers replace hyper's own.
 pub struct OwnAnswers<S> {
     stream: S,
     requests: Requests,
     refusal: Refusal,
     client: IpAddr,
-    /// How many requests had begun, and ended, when all that was written was flushed.
+    /// The number of requests that had begun, and ended, when everything written was last flushed.
     flushed: usize,
-    /// Whether a line has ended in what was read since: if none has, it is the request line that is too long.
+    /// Whether a line has ended in the bytes that were read since then. If none has ended, it is the request line that
+    /// is too long.
     line_ended: bool,
-    /// Our words, as far as they are not written yet.
+    /// The part of our answer that is not written yet.
     words: Bytes,
-    /// Once something was refused.
+    /// Set once a request was refused.
     draining: Option<Draining>,
 }
 
@@ -86,7 +89,7 @@ impl<S> OwnAnswers<S> {
         Self { stream, requests, refusal, client, flushed, line_ended, words, draining }
     }
 
-    /// Puts our words in the place of these bytes, if they are an answer that hyper made by itself.
+    /// Puts our answer in the place of these bytes if hyper made them by itself. Returns whether it did.
     fn reword(&mut self, written: &[u8]) -> bool {
         let Some(status) = self.own_status(written) else { return false };
         let is_request_line = status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE && !self.line_ended;
@@ -105,16 +108,16 @@ impl<S> OwnAnswers<S> {
     }
 }
 
-/// The `Date` that hyper wrote.
+/// The `Date` line that hyper wrote.
 fn date_line(head: &[u8]) -> Option<&[u8]> {
     let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
     lines.find(|line| line.get(..5).is_some_and(|name| name.eq_ignore_ascii_case(b"date:")))
 }
 
-/// The whole answer as HTTP/1.1 has it.
+/// Renders the whole answer as HTTP/1.1.
 fn printed(response: Response, date_line: Option<&[u8]>) -> Bytes {
     let (parts, body) = response.into_parts();
-    // It has been made in memory, so that it is there at once.
+    // The body is in memory, so that it is available at once.
     let body = body.into_bytes().now_or_never().and_then(Result::ok).unwrap_or_default();
     let reason = parts.status.canonical_reason().unwrap_or_default();
     let length = body.len();
@@ -145,7 +148,7 @@ impl<S: AsyncWrite + Unpin> OwnAnswers<S> {
 }
 
 impl<S: AsyncRead + Unpin> OwnAnswers<S> {
-    /// Reads on, so that the client comes to read its answer.
+    /// Reads on and discards the bytes, so that the client comes to read its answer.
     fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(draining) = &mut self.draining else { return Poll::Ready(()) };
         let mut bytes = [0; 8 * 1024];
@@ -153,7 +156,7 @@ impl<S: AsyncRead + Unpin> OwnAnswers<S> {
             let mut buffer = ReadBuf::new(&mut bytes);
             match ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => draining.read += buffer.filled().len(),
-                _ => break, // it is gone
+                _ => break, // the client is gone
             }
         }
         Poll::Ready(())

@@ -1,4 +1,4 @@
-//! The connections that are open, from whom, and which of them makes room for a newcomer.
+//! Keeps the open connections by address, and decides which one is closed to make room for a new one.
 use super::activity::Activity;
 use crate::base::formats::subscriber;
 use ipnet::IpNet;
@@ -10,20 +10,20 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// While all connections are busy: how often we look whether one has come to rest.
+/// How often the registry checks whether a connection has become idle while all are busy.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// A clone is the same registry.
+/// Clones share the same connections.
 #[derive(Clone)]
 pub struct Registry(Arc<Inner>);
 
 struct Inner {
     max: usize,
     max_per_address: usize,
-    /// Their connections are those of many clients: they have no limit of their own.
+    /// The limit for one address does not apply to these proxies, because their connections are those of many clients.
     trusted_proxies: Vec<IpNet>,
     state: Mutex<State>,
-    /// One has ended.
+    /// Notified when a connection has ended.
     ended: Notify,
 }
 
@@ -39,26 +39,26 @@ struct Entry {
     close: CancellationToken,
 }
 
-/// An open connection's place. It is free again when this is dropped.
+/// The place of an open connection. Dropping this frees the place.
 pub struct Registered {
     registry: Registry,
     address: IpAddr,
     id: u64,
     pub activity: Activity,
-    /// The connection has to make room.
+    /// Cancelled when the connection has to make room for another.
     pub close: CancellationToken,
 }
 
 enum Room {
     Here(Registered),
-    /// There will be, as one that was at rest is being closed; or none, while all are busy.
+    /// Not yet: an idle connection is being closed, or all connections are busy.
     Later,
-    /// Not for this address: all that it may have are busy.
+    /// Not for this address: all connections that it may have are busy.
     Never,
 }
 
 impl Registry {
-    /// `max` connections in all, `max_per_address` of them from one address that is no trusted proxy.
+    /// `max` limits all connections together, and `max_per_address` those of one address that is not a trusted proxy.
     pub fn new(max: usize, max_per_address: usize, trusted_proxies: Vec<IpNet>) -> Self {
         let (state, ended) = (Mutex::default(), Notify::new());
         Self(Arc::new(Inner {
@@ -70,9 +70,10 @@ impl Registry {
         }))
     }
 
-    /// A place for a new connection. Where all are taken, the one that has been without a request for longest is closed; the
-    /// address's own where that has all it may have. `None` where the address has no such connection: the newcomer is turned
-    /// away. Waits where nobody has one.
+    /// Returns a place for a new connection. If all places are taken, the connection that has been idle for longest is
+    /// closed. If the address has all the connections that it may have, one of these is closed instead. Returns `None`
+    /// if all of these are busy: the new connection must then be turned away. If all connections of the server are
+    /// busy, waits until one is not.
     pub async fn register(&self, ip: IpAddr) -> Option<Registered> {
         loop {
             let ended = self.0.ended.notified();
@@ -107,11 +108,12 @@ impl Registry {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner) // nothing in between can panic
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner) // no code that holds the lock can panic
     }
 }
 
-/// Closes the connection that has been without a request for longest, unless one is being closed already.
+/// Closes the connection that has been without a request for longest, unless one is being closed already. Returns false
+/// if all connections are busy.
 fn close_quietest<'a>(entries: impl Iterator<Item = &'a Entry>) -> bool {
     let quiet = entries.filter_map(|entry| Some((!entry.close.is_cancelled(), entry.activity.quiet_since()?, entry)));
     let quietest = quiet.min_by_key(|(is_staying, since, _)| (*is_staying, *since));
@@ -147,7 +149,7 @@ mod tests {
         registry.register(ip).now_or_never().flatten().expect("a place")
     }
 
-    /// What the connection's task does: it ends when it is told to.
+    /// Stands in for the task of a connection, which ends when `close` is cancelled.
     fn serve(registered: Registered) -> tokio::task::JoinHandle<()> {
         tokio::spawn(async move { registered.close.cancelled().await })
     }
@@ -158,7 +160,7 @@ mod tests {
         let busy = registered(&registry, ADA).await;
         let _request = busy.activity.begin();
         let (first, second) = (registered(&registry, ADA).await, registered(&registry, ADA).await);
-        drop(first.activity.begin()); // a request after the second has come
+        drop(first.activity.begin()); // a request on the first, after the second was opened
         let (first, second) = (serve(first), serve(second));
         let newcomer = registry.register(BOB).await.unwrap();
         assert!(second.is_finished() && !first.is_finished() && !busy.close.is_cancelled());
@@ -170,7 +172,7 @@ mod tests {
         let registry = Registry::new(2, 2, vec![]);
         let (slow, other) = (registered(&registry, ADA).await, registered(&registry, ADA).await);
         assert!(timeout(LOOK_AGAIN * 3, registry.register(BOB)).await.is_err());
-        slow.activity.touch(); // it says goodbye, and looks as if it had just come to rest
+        slow.activity.touch(); // the connection is closing, and looks as if it had just become idle
         assert!(timeout(LOOK_AGAIN * 3, registry.register(BOB)).await.is_err());
         assert!(slow.close.is_cancelled() && !other.close.is_cancelled());
     }

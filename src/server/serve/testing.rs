@@ -1,4 +1,4 @@
-//! A server on a real socket, and clients that say exactly what a test wants them to.
+//! A server on a real socket, and clients that send exactly the bytes that a test wants.
 use super::{ConnectionTimeouts, ServeOptions, serve_with};
 use crate::server::edge;
 use poem::Endpoint;
@@ -13,10 +13,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub const SHORT: Duration = Duration::from_millis(200);
-/// Nothing in these tests takes so long, unless it hangs.
+/// A time limit that tests only exceed if they hang.
 pub const LONG: Duration = Duration::from_secs(20);
 
-/// Options of a server that tests have the time to wait for.
+/// Options with a write timeout that is short enough for tests to wait for.
 pub fn options() -> ServeOptions {
     ServeOptions {
         header_timeout: LONG,
@@ -57,7 +57,7 @@ impl TestServer {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Sends this on a connection of its own, and reads until the server closes it.
+    /// Sends the request on a new connection, and reads until the server closes it.
     pub async fn exchange(&self, request: &str) -> String {
         let mut stream = self.connect().await;
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -65,14 +65,14 @@ impl TestServer {
     }
 }
 
-/// The last word of the server; a reset is an error here.
+/// Reads until the server closes the connection. Panics if the server resets it.
 pub async fn read_to_end(stream: &mut TcpStream) -> String {
     let mut answer = vec![];
     timeout(LONG, stream.read_to_end(&mut answer)).await.expect("the server closes").expect("no reset");
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// One read: enough for a short answer on a connection that stays open.
+/// Reads once, which is enough for a short answer on a connection that stays open.
 pub async fn read_some(stream: &mut TcpStream) -> String {
     let mut answer = vec![0; 16 * 1024];
     let length = timeout(LONG, stream.read(&mut answer)).await.expect("an answer").unwrap();

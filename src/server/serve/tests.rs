@@ -21,7 +21,7 @@ fn app() -> impl Endpoint + 'static {
     })
 }
 
-/// How long the server bears a client that sends these bytes and then nothing.
+/// How long the server waits for a client that sends these bytes and then nothing.
 async fn timeouts_with(bytes: &[u8]) -> Duration {
     let server = TestServer::start_with(app(), ServeOptions { header_timeout: SHORT, ..options() }, LONG).await;
     let mut stream = server.connect().await;
@@ -123,7 +123,7 @@ async fn at_the_cap_newcomers_wait_while_all_are_busy() {
     let mut first = server.connect().await;
     first.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     sleep(SHORT / 2).await;
-    let mut second = server.connect().await; // by the kernel
+    let mut second = server.connect().await; // the kernel accepts this one, but the server waits
     second.write_all(GET.as_bytes()).await.unwrap();
     assert!(timeout(SHORT, read_some(&mut second)).await.is_err());
     assert!(read_some(&mut first).await.contains("hello"));
@@ -179,7 +179,7 @@ async fn a_drain_has_an_end() {
     assert_eq!(read_to_end(&mut stream).await, "");
 }
 
-/// What the server says to this, whole, with the body of an error.
+/// The status line of the answer to a request that the server refuses. The rest of the answer is checked here.
 async fn refused(server: &TestServer, request: &str) -> String {
     let mut stream = server.connect().await;
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -225,11 +225,11 @@ async fn what_is_no_http_is_refused_in_the_one_error_body() {
 #[tokio::test]
 async fn requests_before_one_that_is_refused_have_their_own_answers() {
     let server = TestServer::start(app()).await;
-    // Behind other requests, hyper reads on beyond its limit for a while: what it takes then, the edge refuses.
+    // Behind other requests, hyper reads beyond its limit for a while. The edge refuses heads that hyper then accepts.
     let head = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Big: {}\r\n\r\n", "x".repeat(400_000));
     let answers = server.exchange(&[GET, GET, &head].concat()).await;
     assert_eq!((answers.matches("HTTP/1.1 200").count(), answers.matches("hello").count()), (2, 2), "{answers}");
-    // Where the request line ended is not known if the answers before were still being written when it came.
+    // If the earlier answers were still being written when the request line came, its end was not noticed.
     let is_refused = ["HTTP/1.1 431", "HTTP/1.1 414"].iter().any(|status| answers.contains(status));
     assert!(is_refused && answers.ends_with('}'), "{answers}");
     assert_eq!(answers.matches("HTTP/1.1 ").count(), 3);

@@ -1,4 +1,4 @@
-//! A socket that gives up on a client which takes none of the bytes we have for it.
+//! A socket that fails with a timeout if the client takes none of the bytes that wait for it.
 use super::activity::{Activity, Ongoing};
 use std::io;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ pub struct WriteLimit {
     stream: TcpStream,
     limit: Duration,
     activity: Activity,
-    /// While the client keeps us waiting.
+    /// Set while a write waits for the client: the timer, and the mark that the connection is busy.
     blocked: Option<(Pin<Box<Sleep>>, Ongoing)>,
 }
 
