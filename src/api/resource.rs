@@ -25,7 +25,7 @@ pub trait Resource: Type + ToJSON {
     fn location(&self) -> String;
 }
 
-/// Implements [`Resource`](crate::api::Resource) for a type with the members `id` and `version`. `owner` names the
+/// Implements [`Resource`] for a type with the members `id` and `version`. `owner` names the
 /// member with the owner, if there is one, and methods that differ from the defaults come last. A record has the
 /// address of its declaration: `resource!(Task, record, owner: created_by)`. For other types, the path of their list is
 /// given: `resource!(Member, "/api/v1/users", { … })`.
@@ -61,7 +61,7 @@ macro_rules! resource {
     };
 }
 
-/// Implements [`Resource`](crate::api::Resource) for a new resource together with a secret that is shown only once:
+/// Implements [`Resource`] for a new resource together with a secret that is shown only once:
 /// `shown_once!(NewApiKey, api_key)`.
 #[macro_export]
 macro_rules! shown_once {
