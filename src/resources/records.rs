@@ -1,7 +1,7 @@
 //! The registry: all kinds of records, one line each, in the order of a personal export.
 //!
-//! Each kind is declared beside its types, by `record!`. The personal export, the seed, the rotation of keys,
-//! references, the roles that read audit entries, and what the tests expect follow from this list. A change of a record
+//! Each kind is declared beside its types, by `record!`. This list determines the personal export, the seed, the
+//! rotation of keys, references, the roles that read audit entries, and what the tests expect. A change of a record
 //! that is not named here does not compile, because its id is not `Registered`.
 use super::meetings::{action_items, attendees, calendar};
 use super::tasks::comments;

@@ -15,8 +15,8 @@ pub enum Grant {
 }
 
 impl TokenForm {
-    /// Checks that the form has the parameters that its grant needs, which a schema can't express. For a client of RFC
-    /// 6749, a missing parameter is an `invalid_request`, so the status is 400.
+    /// Checks that the form has the parameters that its grant needs, which a schema can't express. A missing parameter
+    /// is an `invalid_request` of RFC 6749, so the status is 400.
     fn grant(self) -> Result<Grant> {
         let Self { grant_type, username, password, refresh_token, scope: _, client_id: _, client_secret: _ } = self;
         match (grant_type, username, password, refresh_token) {

@@ -77,7 +77,7 @@ impl AuthApi {
         let user = tokens.sessions.fenced(token.tenant(), db.write(&actor, change)).await?;
         let email = canonical_login(&user.email); // failed sign-ins are counted by this form
         let names: Vec<_> = user.username.iter().chain([&email]).map(String::as_str).collect();
-        credentials.reset_attempts(user.id, &names).await; // those failures were not made with the new password
+        credentials.reset_attempts(user.id, &names).await; // failures with the old password no longer count
         Ok(())
     }
 

@@ -144,7 +144,7 @@ pub async fn insert(tx: &mut WriteTx, input: ContractInput) -> Result<Audited<Co
     Ok(tx.changed(change, row).await?.with(contract))
 }
 
-/// Stores many new contracts, at least one.
+/// Inserts many new contracts. `new` must not be empty.
 pub async fn store(tx: &mut WriteTx, new: Vec<Contract>) -> Result<()> {
     let amounts = new.iter().filter_map(|contract| {
         let amount = contract.input.amount.as_ref()?;

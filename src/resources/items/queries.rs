@@ -75,7 +75,7 @@ pub async fn insert(tx: &mut WriteTx, input: ItemInput, owner: NextOwner) -> Res
     Ok(tx.changed(Change::created(item.id, &item), rows).await?.with(item))
 }
 
-/// Stores many new items, at least one.
+/// Inserts many new items. `new` must not be empty.
 pub async fn store(tx: &mut WriteTx, new: &[Item]) -> Result<()> {
     let rows = rows(tx.tenant(), new);
     tx.changed_in_bulk::<ItemId>(rows).await

@@ -121,7 +121,7 @@ pub async fn insert(tx: &mut WriteTx, input: MeetingInput) -> Result<Audited<Mee
     Ok(tx.changed(Change::created(meeting.id, &meeting), rows).await?.with(meeting))
 }
 
-/// Stores many new meetings, at least one.
+/// Inserts many new meetings. `new` must not be empty.
 pub async fn store(tx: &mut WriteTx, new: &[Meeting]) -> Result<()> {
     let rows = rows(tx.tenant(), new);
     tx.changed_in_bulk::<MeetingId>(rows).await

@@ -84,7 +84,7 @@ pub async fn insert(tx: &mut WriteTx, input: TaskInput) -> Result<Audited<Task>>
     Ok(tx.changed(Change::created(task.id, &task), rows).await?.with(task))
 }
 
-/// Stores many new tasks, at least one.
+/// Inserts many new tasks. `new` must not be empty.
 pub async fn store(tx: &mut WriteTx, new: &[Task]) -> Result<()> {
     let rows = rows(tx.tenant(), new);
     tx.changed_in_bulk::<TaskId>(rows).await

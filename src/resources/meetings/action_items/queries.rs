@@ -78,7 +78,7 @@ pub async fn insert(tx: &mut WriteTx, meeting: MeetingId, input: ActionItemInput
     Ok(tx.changed(Change::created(item.id, &item), rows).await?.with(item))
 }
 
-/// Stores many new action items, at least one.
+/// Inserts many new action items. `new` must not be empty.
 pub async fn store(tx: &mut WriteTx, new: &[ActionItem]) -> Result<()> {
     let rows = rows(tx.tenant(), new);
     tx.changed_in_bulk::<ActionItemId>(rows).await

@@ -147,7 +147,7 @@ async fn must_be_no_guest(tx: &mut ReadTx, meeting: MeetingId, email: &Email) ->
     }
 }
 
-/// Stores many new attendees, at least one.
+/// Inserts many new attendees. `new` must not be empty.
 pub async fn store(tx: &mut WriteTx, new: &[Attendee]) -> Result<()> {
     let rows = rows(tx.tenant(), new);
     tx.changed_in_bulk::<AttendeeId>(rows).await

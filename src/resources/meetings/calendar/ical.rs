@@ -66,7 +66,7 @@ impl Lines {
         let Facts { id, title, location, status, starts_at, ends_at, version, created_at, updated_at } = facts;
         let starts_at = starts_at.0.trunc_subsecs(0);
         let ends_at = ends_at.0.trunc_subsecs(0).max(starts_at + Duration::seconds(1)); // an event must not be empty
-        // Except in the last second of the last year.
+        // An event that starts in the last second of the last year has no later end.
         let ends_at = if YEARS.contains(&ends_at.year()) { ends_at } else { starts_at };
         let updated_at = guests.iter().map(|guest| &guest.updated_at).fold(updated_at, |latest, at| latest.max(at));
         self.add("BEGIN:VEVENT");

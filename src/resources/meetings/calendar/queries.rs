@@ -76,7 +76,7 @@ pub async fn events_of(tx: &mut ReadTx, user: UserId) -> Result<Vec<Event>> {
     Ok(past.into_iter().rev().chain(ahead).map(Event::from).collect())
 }
 
-/// A person's feed, if they have one.
+/// A person's feed. `None` if the person has no feed.
 pub async fn feed_of(tx: &mut ReadTx, user: UserId) -> Result<Option<CalendarFeed>> {
     let feed = of_user(tx.tenant(), user).select(Stored::as_select()).first(tx).await.optional()?;
     Ok(feed.map(CalendarFeed::from))
@@ -113,8 +113,8 @@ pub async fn delete(tx: &mut WriteTx) -> Result<Audited<()>> {
     revoke(tx, user).await?.ok_or(Error::NotFound)
 }
 
-/// Deletes a person's feed, if there is one. A feed ends when the person is removed. It also ends with the person's
-/// password, because others may have known the password.
+/// Deletes a person's feed, if there is one. A feed ends when the person is removed. It also ends when the person gets
+/// a new password, because others may have known the old one.
 pub async fn revoke(tx: &mut WriteTx, user: UserId) -> Result<Option<Audited<()>>> {
     let Some(feed) = feed_of(tx, user).await? else { return Ok(None) };
     let row = feeds::table.filter(feeds::tenant_id.eq(tx.tenant()).and(feeds::id.eq(feed.id)));

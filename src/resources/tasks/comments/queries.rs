@@ -123,7 +123,7 @@ pub async fn delete_of(tx: &mut WriteTx, task: TaskId) -> Result<usize> {
     Ok(tx.execute_unaudited("the task's row tells how many there were", diesel::delete(rows)).await?)
 }
 
-/// Stores many new comments.
+/// Inserts many new comments.
 pub async fn store(tx: &mut WriteTx, new: &[Comment]) -> Result<()> {
     let rows = rows(tx.tenant(), new);
     tx.changed_in_bulk::<CommentId>(rows).await

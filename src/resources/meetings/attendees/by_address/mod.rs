@@ -15,7 +15,7 @@ use uuid::Uuid;
 #[derive(Debug, Clone, Object)]
 pub struct Invited {
     pub attendee: Attendee,
-    /// `None` for a guest from outside of the tenant, for whom no user answers as the invited person.
+    /// `None` for a guest from outside of the tenant. Editors answer for such guests.
     answers: Option<UserId>,
 }
 
