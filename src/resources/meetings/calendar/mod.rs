@@ -1,4 +1,4 @@
-//! Meetings for calendar programs: one meeting as a file, and all meetings of a person as a feed. The URL of a feed
+//! Meetings for calendar programs: one meeting as a file, and the meetings of a person as a feed. The URL of a feed
 //! contains a secret.
 mod answer;
 mod handlers;
