@@ -1,5 +1,5 @@
-//! The subscribers of the change feed: which slice follows the changes of another. A slice that is followed knows nothing of
-//! it.
+//! The subscribers of the change feed: which slice reacts to the changes of another. The slice that makes a change does
+//! not know its subscribers.
 use super::contracts::history;
 use super::meetings::{action_items, attendees, calendar};
 use super::records::{for_all_records, of};
@@ -23,7 +23,7 @@ struct Seen<'a, Id, R> {
 }
 
 impl<'a, Id: From<Uuid>, R: 'static> Seen<'a, Id, R> {
-    /// Fails if the change shows a record of another type: its subscribers would see nothing of it.
+    /// Fails if the change contains a record of another type, because its subscribers would miss the change.
     fn of(change: &Change<'a>) -> Result<Self> {
         let read = |record: &'a AnyRecord| {
             let other = || Error::Internal(anyhow!("a change of a {} shows another type of record", change.kind()));
@@ -42,7 +42,7 @@ impl<'a, Id: From<Uuid>, R: 'static> Seen<'a, Id, R> {
     }
 }
 
-/// Names each kind that is registered: a change is told apart by it, and a kind that a `match` leaves out does not compile.
+/// Makes an enum with a variant for each registered kind. A `match` that leaves out a kind does not compile.
 macro_rules! kinds {
     ($($kind:ident),+) => {
         #[expect(dead_code, reason = "of some kinds, nobody looks at the record: that it is of the right type is checked all the same")]
@@ -75,7 +75,8 @@ impl Feed for Subscribers {
     }
 }
 
-/// Unlinks what refers to a record that is to go, and ends what must not outlive the change.
+/// Runs before a change is made. Deletes or unlinks what refers to a record that is about to be deleted, and ends what
+/// must not outlive the change.
 async fn before(tx: &mut WriteTx, change: &Change<'_>) -> Result<Gone> {
     let mut gone = Gone::new();
     match Changed::of(change)? {
@@ -84,7 +85,7 @@ async fn before(tx: &mut WriteTx, change: &Change<'_>) -> Result<Gone> {
             invitations::delete_all(tx).await?;
         }
         Changed::User(user) => match (user.action, user.before) {
-            // A feed needs no password: it is not to outlive one that others may have known.
+            // A calendar feed needs no password, so it must end together with a password that others may have known.
             (Action::PasswordChange | Action::PasswordReset, _) => {
                 calendar::revoke(tx, user.id).await?;
             }
@@ -123,7 +124,7 @@ async fn before(tx: &mut WriteTx, change: &Change<'_>) -> Result<Gone> {
     Ok(gone)
 }
 
-/// Writes down what follows from a change.
+/// Runs after a change was made, and writes the history of contracts.
 async fn after(tx: &mut WriteTx, change: &Change<'_>) -> Result<()> {
     match Changed::of(change)? {
         Changed::Contract(Seen { before: Some(before), after: Some(after), .. }) => {

@@ -1,5 +1,5 @@
-//! The slices: one folder a resource. Each says in its `mod.rs` what it is, who may do what, and what others may use of it;
-//! [`records`] names what all of them are about.
+//! The slices, with one folder for each resource. The `mod.rs` of each slice describes the resource, declares its
+//! permissions, and lists what other slices may use. [`records`] names the records of all slices.
 pub mod admin;
 pub mod api_keys;
 pub mod audit_logs;

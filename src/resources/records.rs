@@ -1,8 +1,8 @@
 //! The registry: all kinds of records, one line each, in the order of a personal export.
 //!
-//! A kind is declared beside its types, by `record!`. What follows from the list: personal export, seed, rotation of keys,
-//! references, the roles that read audit entries, and what the tests expect. A change of a record that is not named here does not
-//! compile, as `Registered` says.
+//! Each kind is declared beside its types, by `record!`. This list determines the personal export, the seed, the
+//! rotation of keys, references, the roles that read audit entries, and what the tests expect. A change of a record
+//! that is not named here does not compile, because its id is not `Registered`.
 use super::meetings::{action_items, attendees, calendar};
 use super::tasks::comments;
 use super::{api_keys, audit_logs, auth, contracts, invitations, items, meetings, tasks, tenant, users};

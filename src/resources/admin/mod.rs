@@ -1,4 +1,4 @@
-//! The server's tenants, for its operators. Operators see none of the tenants' rows.
+//! The tenants of the server, for its operators. Operators can't see the rows of the tenants.
 mod handlers;
 mod queries;
 mod types;

@@ -1,5 +1,5 @@
-//! API keys: how programs come in. Each acts as a service account of its own. It is good only while the user who made
-//! it is served, and has no lower role than the key.
+//! API keys, with which programs use the API. Each key acts as a service account of its own. A key is valid only while
+//! the user who made it may be served and has no lower role than the key.
 mod handlers;
 mod queries;
 mod types;
@@ -10,7 +10,7 @@ pub use types::ApiKey;
 
 crate::permissions! {
     Read(read): Admin,
-    /// To make keys, of no role above one's own. A key that made keys would outlive being deleted.
+    /// To create keys, of no role above one's own. A key that created keys would outlive its deletion.
     Write(people): Admin,
     Delete: Admin,
 }

@@ -21,7 +21,7 @@ fn one(tenant: TenantId, id: ApiKeyId) -> _ {
     api_keys::table.filter(api_keys::tenant_id.eq(tenant)).filter(api_keys::id.eq(id))
 }
 
-/// A tenant's keys, in no order yet.
+/// A tenant's keys, not yet sorted.
 fn all(tenant: TenantId) -> api_keys::BoxedQuery<'static, Any> {
     api_keys::table.filter(api_keys::tenant_id.eq(tenant)).into_boxed()
 }
@@ -48,7 +48,7 @@ pub async fn find(tx: &mut ReadTx, id: ApiKeyId) -> Result<ApiKey> {
     Ok(row.into())
 }
 
-/// Makes a key of the actor's.
+/// Creates an API key of the actor.
 pub async fn insert(tx: &mut WriteTx, input: ApiKeyInput, _maker: VerifiedCaller) -> Result<Audited<NewApiKey>> {
     let ApiKeyInput { name, role, expires_at } = input;
     let now = tx.now();
@@ -57,7 +57,7 @@ pub async fn insert(tx: &mut WriteTx, input: ApiKeyInput, _maker: VerifiedCaller
     }
     let token = OpaqueToken::new(TokenKind::ApiKey, tx.tenant().0, tx.env().uuid(), tx.env());
     let user_id: UserId = tx.new_id();
-    let _ = users::insert_service(tx, user_id, name.clone(), role).await?; // the key's own row is audited last
+    let _ = users::insert_service(tx, user_id, name.clone(), role).await?; // the audit row of the key comes last
     let (id, created_by) = (ApiKeyId::from(token.id), tx.actor());
     let stored = Stored { id, name, role, user_id, created_by, created_at: now, expires_at, last_used_at: None };
     let row = (
@@ -77,9 +77,9 @@ pub async fn insert(tx: &mut WriteTx, input: ApiKeyInput, _maker: VerifiedCaller
     Ok(audited.with(NewApiKey { api_key, key: token.print() }))
 }
 
-/// The key is gone, and its service account can do nothing more; what it made stays.
+/// Deletes a key and retires its service account. Records that the account made stay.
 pub async fn delete(tx: &mut WriteTx, id: ApiKeyId, by: Role) -> Result<Audited<()>> {
-    // The second of two requests waits here, and finds nothing.
+    // The second of two parallel requests waits here, and then finds nothing.
     let _: ApiKeyId = for_update(one(tx.tenant(), id).select(api_keys::id)).get_result(tx).await?;
     let key = find(tx, id).await?;
     if by < key.role {
@@ -91,7 +91,7 @@ pub async fn delete(tx: &mut WriteTx, id: ApiKeyId, by: Role) -> Result<Audited<
     Ok(audited)
 }
 
-/// Deletes all keys of a maker, and gives the service accounts that acted for them.
+/// Deletes all keys that a user made, and returns the service accounts of the keys.
 pub async fn delete_all(tx: &mut WriteTx, maker: UserId) -> Result<Vec<UserId>> {
     let (tenant, now) = (tx.tenant(), tx.now());
     let theirs = api_keys::tenant_id.eq(tenant).and(api_keys::created_by.eq(maker));
@@ -102,7 +102,7 @@ pub async fn delete_all(tx: &mut WriteTx, maker: UserId) -> Result<Vec<UserId>> 
     let mut accounts = vec![];
     for key in keys.into_iter().map(ApiKey::from) {
         let row = diesel::delete(one(tenant, key.id));
-        let _ = tx.changed(Change::deleted(key.id, &key), row).await?; // the row of what made it necessary is last
+        let _ = tx.changed(Change::deleted(key.id, &key), row).await?; // the audit row of the cause comes last
         users::retire(tx, key.user_id).await?;
         accounts.push(key.user_id);
     }

@@ -1,4 +1,4 @@
-//! API keys as the contract has them.
+//! The types of API keys in the contract of the API.
 use super::Read;
 use crate::api::Input;
 use crate::auth::Role;
@@ -25,7 +25,7 @@ impl Input for ApiKeyInput {
     }
 }
 
-/// As stored.
+/// An API key as stored.
 #[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = api_keys, check_for_backend(Any))]
 pub struct Stored {
@@ -39,7 +39,7 @@ pub struct Stored {
     pub last_used_at: Option<Instant>,
 }
 
-/// As answered.
+/// An API key as it is returned to clients.
 #[derive(Debug, Clone, Object)]
 pub struct ApiKey {
     pub id: ApiKeyId,
@@ -48,7 +48,7 @@ pub struct ApiKey {
     pub prefix: String,
     pub user_id: UserId,
     pub created_by: UserId,
-    /// Whether it is accepted.
+    /// Whether the key is accepted.
     pub is_active: bool,
     pub created_at: Instant,
     #[oai(nullable)]
@@ -68,7 +68,7 @@ impl From<(Stored, bool)> for ApiKey {
 }
 
 crate::resource!(ApiKey, record, {
-    /// It is used, and it stops, without being changed.
+    /// The tag contains the last use and the state, because both change without a new version.
     fn tag(&self) -> String {
         let used = self.last_used_at.map_or(0, |time| time.0.timestamp_micros());
         format!("{}.{used}.{}", self.version, u8::from(self.is_active))
@@ -89,7 +89,7 @@ crate::record! {
 pub struct NewApiKey {
     #[oai(flatten)]
     pub api_key: ApiKey,
-    /// Shown once.
+    /// The key itself, which is shown only once.
     pub key: String,
 }
 

@@ -12,8 +12,8 @@ use crate::db::{Any, ReadTx, RunQueryDsl};
 use crate::{batch, narrowed, paged};
 use diesel::prelude::*;
 
-/// The rows that a list is about, in no order yet. A search for an id finds what its user did, and what was done to
-/// its record; any other text is looked for in the changes.
+/// The rows that match the filters and the search of a list, not yet sorted. A search for an id finds the actions of
+/// the user with this id and the changes to the record with this id. Any other text is searched in the changes.
 fn matching(tx: &ReadTx, list: &List<AuditFilter>) -> audit_logs::BoxedQuery<'static, Any> {
     let AuditFilter { action, subject_kind, subject_id, actor_id, created_after, created_before } = list.filter.clone();
     let id = list.q.as_deref().and_then(parse_uuid).map(AnyId::from);
@@ -34,7 +34,7 @@ fn matching(tx: &ReadTx, list: &List<AuditFilter>) -> audit_logs::BoxedQuery<'st
     )
 }
 
-/// A text as it stands in the JSON that is stored: with quotes, backslashes and line breaks escaped.
+/// A text as it is written in the stored JSON: with quotation marks, backslashes and line breaks escaped.
 fn in_json(text: &str) -> String {
     let quoted = serde_json::Value::from(text).to_string();
     quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text).to_owned()
@@ -48,8 +48,8 @@ pub async fn list(tx: &mut ReadTx, list: &List<AuditFilter>) -> Result<Page<Audi
     Ok(list.page(rows.into_iter().map(AuditEntry::from).collect(), total))
 }
 
-/// The next entries of what a person did or was done to them, in the order of their ids. Where others are from is not
-/// theirs to know.
+/// The next entries with a person as actor or as subject, in the order of their ids. The IP addresses of other actors
+/// are left out.
 pub async fn about(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<AuditEntry>> {
     let of_user = audit_logs::actor_id.eq(user).or(audit_logs::subject_id.eq(AnyId::from(user.0)));
     let rows = audit_logs::table.filter(audit_logs::tenant_id.eq(tx.tenant()));

@@ -1,4 +1,4 @@
-//! Audit entries as the contract has them.
+//! The types of audit entries in the contract of the API.
 use crate::api::list::Filter;
 use crate::db::schema::audit_logs;
 use crate::db::types::{AnyId, AuditId, Instant, UserId};
@@ -8,7 +8,7 @@ use poem_openapi::{Enum, Object};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// As stored.
+/// An audit entry as stored.
 #[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = audit_logs, check_for_backend(Any))]
 pub struct Stored {
@@ -24,7 +24,7 @@ pub struct Stored {
     pub seq: Option<i64>,
 }
 
-/// As answered.
+/// An audit entry as it is returned to clients.
 #[derive(Debug, Clone, Object)]
 pub struct AuditEntry {
     pub id: AuditId,
@@ -33,13 +33,13 @@ pub struct AuditEntry {
     pub action: Action,
     pub subject_kind: String,
     pub subject_id: AnyId,
-    /// Member to `[before, after]`.
+    /// Maps the name of each changed member to `[before, after]`.
     pub changes: BTreeMap<String, Vec<Value>>,
     #[oai(nullable)]
     pub ip: Option<String>,
     #[oai(nullable)]
     pub request_id: Option<String>,
-    /// Its place in the sealed chain; null until it is sealed.
+    /// The position of the entry in the sealed chain. Null until the entry is sealed.
     #[oai(nullable)]
     pub seq: Option<i64>,
 }

@@ -29,7 +29,7 @@ fn cookie(value: String, seconds: i64, options: &TokenOptions) -> Option<HeaderV
     HeaderValue::try_from(cookie.to_string()).ok()
 }
 
-/// 200 with tokens; the refresh token stands in the body or in the cookie, never in both.
+/// 200 with tokens. The refresh token is either in the body or in the cookie, never in both.
 pub struct SignedIn {
     answer: TokenAnswer,
     cookie: Option<HeaderValue>,
@@ -64,7 +64,7 @@ impl ApiResponse for SignedIn {
     }
 }
 
-/// 204, and the cookie is taken back.
+/// 204. The answer deletes the cookie.
 pub struct SignedOut(pub TokenOptions);
 
 impl IntoResponse for SignedOut {
@@ -84,14 +84,14 @@ fn taking_cookie_back(mut response: Response, options: &TokenOptions) -> Respons
     response
 }
 
-/// As [`SignedOut`], or 401 where no credential was good. The cookie is taken back then too, as it is of no use.
+/// [`SignedOut`], or 401 if no credential was valid. Both answers delete the cookie, because it is of no use any more.
 pub struct SignedOutOrRefused {
     refused: Option<Error>,
     options: TokenOptions,
 }
 
 impl SignedOutOrRefused {
-    /// All errors but those of credentials stay errors.
+    /// All errors except those of credentials stay errors.
     pub fn new(signed_out: Result<()>, options: TokenOptions) -> Result<Self> {
         match signed_out {
             Ok(()) => Ok(Self { refused: None, options }),

@@ -1,4 +1,4 @@
-//! What the token endpoint is asked for (RFC 6749): a sign-in by a password, or the next tokens of a session.
+//! The grants of the token endpoint (RFC 6749): a sign-in by password, or the next tokens of a session.
 use super::types::{GrantType, TokenForm};
 use crate::api::Form;
 use crate::api::scalars::Password;
@@ -8,15 +8,15 @@ use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaRequest, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
-/// A form of the token endpoint that has what its grant needs.
+/// A form of the token endpoint with all parameters that its grant needs.
 pub enum Grant {
     Password { username: String, password: Password },
     RefreshToken(String),
 }
 
 impl TokenForm {
-    /// The schema can't say that the grant decides which parameters are needed. To a client of RFC 6749 it is all the same an
-    /// `invalid_request`, which is 400.
+    /// Checks that the form has the parameters that its grant needs, which a schema can't express. A missing parameter
+    /// is an `invalid_request` of RFC 6749, so the status is 400.
     fn grant(self) -> Result<Grant> {
         let Self { grant_type, username, password, refresh_token, scope: _, client_id: _, client_secret: _ } = self;
         match (grant_type, username, password, refresh_token) {
@@ -39,8 +39,8 @@ impl TokenForm {
 
 const IS_REQUIRED: &str = "is required";
 
-/// Which limit a request counts against is known once its form is read: a refresh token's is that of its session. All else counts
-/// as a sign-in does, also what is refused, so that faults are not free.
+/// The limit of a request is known only after its form was read. A refresh token counts against the limit of its
+/// session. All other requests count as sign-ins. This includes invalid requests, so that they are limited too.
 impl<'a> ApiExtractor<'a> for Grant {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
     type ParamType = ();

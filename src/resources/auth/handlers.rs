@@ -194,7 +194,8 @@ impl AuthApi {
     }
 }
 
-/// What a device is called that has not said it: its `User-Agent`, on one line. Bytes that are no UTF-8 are shown as U+FFFD.
+/// The name of a device whose client gives no name: its `User-Agent`, on one line. Bytes that are not UTF-8 become
+/// U+FFFD.
 fn user_agent(request: &Request) -> Option<String> {
     let agent = String::from_utf8_lossy(request.headers().get(header::USER_AGENT)?.as_bytes());
     let on_one_line = |c: char| if is_one_line(c.encode_utf8(&mut [0; 4])) { c } else { ' ' };

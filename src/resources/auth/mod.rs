@@ -17,10 +17,10 @@ pub use tokens::{TokenIssuer, TokenOptions};
 pub use types::SessionInfo;
 
 crate::permissions! {
-    /// One's own profile and sessions.
+    /// To read one's own profile and sessions.
     Read(read): Viewer,
-    /// The list of one's own sessions.
+    /// To list one's own sessions.
     Sessions(read, people): Viewer,
-    /// To end one's own sessions, to change one's own password.
+    /// To end one's own sessions, and to change one's own password.
     Own(people): Viewer,
 }

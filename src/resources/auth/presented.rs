@@ -1,4 +1,4 @@
-//! Where a refresh token is found in a request: the body, `Authorization`, the cookie.
+//! Finds the refresh token of a request outside of its body: in `Authorization`, or else in the cookie.
 use super::answers::COOKIE;
 use crate::auth::authenticator::bearer;
 use crate::base::opaque::REFRESH_TOKEN_PREFIX;
@@ -14,7 +14,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, Security
 #[expect(dead_code, reason = "only its declaration is used")]
 struct RefreshCookie(ApiKey);
 
-/// A refresh token that is not in the body, and how it came.
+/// A refresh token outside of the body, and where it was found.
 pub enum Presented {
     InAuthorization(String),
     InCookie(String),
@@ -32,12 +32,12 @@ impl<'a> ApiExtractor<'a> for Presented {
     fn security_schemes() -> Vec<&'static str> {
         vec!["refreshCookie"]
     }
-    /// The token may be in the body, where no security scheme is.
+    /// The token may also be in the body, for which there is no security scheme.
     fn has_security_fallback() -> bool {
         true
     }
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        // Programs send their access token along with everything; it is not meant here.
+        // Programs may send their access token with every request. It is ignored here.
         if let Some(token) = bearer(request).filter(|token| token.starts_with(REFRESH_TOKEN_PREFIX)) {
             return Ok(Self::InAuthorization(token.to_owned()));
         }
@@ -45,11 +45,12 @@ impl<'a> ApiExtractor<'a> for Presented {
     }
 }
 
-/// The value of our cookie. The cookies of others on the same site, which browsers send along, may hold any bytes, and over HTTP/2
-/// come in a header each.
+/// The value of our cookie. Browsers also send other cookies of the same site. These may contain any bytes, and over
+/// HTTP/2 each may have a header of its own.
 ///
-/// Where several have our cookie's name, they were set for different paths or domains, and a server should not rely on their
-/// order (RFC 6265, 4.2.2): the first that has the form of a refresh token is meant, and if none has, the first is refused.
+/// If several cookies have our cookie's name, they were set for different paths or domains. A server should not rely on
+/// their order (RFC 6265, 4.2.2), so the first value with the form of a refresh token is used. If none has that form,
+/// the first value is used and then refused.
 fn cookie(request: &Request) -> Option<String> {
     let lines = request.headers().get_all(COOKIE_HEADER).iter();
     let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));

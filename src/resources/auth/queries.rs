@@ -1,4 +1,4 @@
-//! One's own sessions in the database. What rotation needs is in `db::sessions`.
+//! A user's own sessions in the database. The queries for the rotation of tokens are in `db::sessions`.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{SessionFilter, SessionInfo, SessionSort};
 use crate::api::DataSubject;
@@ -14,7 +14,7 @@ use diesel::dsl::exists;
 use diesel::prelude::*;
 use uuid::Uuid;
 
-/// The user's sessions that can still be used, in no order yet.
+/// The user's sessions that can still be used, not yet sorted.
 fn open(tenant: TenantId, user: UserId, now: Instant) -> sessions::BoxedQuery<'static, Any> {
     let of_user = sessions::tenant_id.eq(tenant).and(sessions::user_id.eq(user));
     let is_open = sessions::ended_at.is_null().and(sessions::expires_at.gt(now));
@@ -50,7 +50,7 @@ pub async fn list(tx: &mut ReadTx, user: UserId, list: &List<SessionFilter>) -> 
     Ok((rows.into_iter().map(device).collect(), total))
 }
 
-/// The devices that a person is signed in with, the latest first.
+/// The devices on which a person is signed in, the latest first.
 pub async fn sessions_of(person: &DataSubject) -> Result<Vec<SessionInfo>> {
     let user = person.user();
     let devices = match person.sessions.devices(&person.actor).await? {
@@ -61,7 +61,7 @@ pub async fn sessions_of(person: &DataSubject) -> Result<Vec<SessionInfo>> {
     Ok(devices.into_iter().map(|device| SessionInfo::of(device, current)).collect())
 }
 
-/// The latest thousand.
+/// The latest thousand sessions of a user that can still be used.
 async fn all(tx: &mut ReadTx, user: UserId) -> Result<Vec<Device>> {
     let open = open(tx.tenant(), user, tx.now()).order((sessions::created_at.desc(), sessions::id.desc()));
     let rows: Vec<Row> = open.limit(1000).select(columns()).load(tx).await?;

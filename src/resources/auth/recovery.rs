@@ -1,4 +1,4 @@
-//! What is done with the tokens that were mailed: a new password is set, or an address is proved.
+//! Redeems tokens that were mailed: sets a new password, or verifies an address.
 use super::AuthApi;
 use super::types::{ResetInput, VerifyInput};
 use crate::api::optional_session::{OpenSession, OptionalSession};
@@ -13,16 +13,16 @@ use crate::resources::meetings::calendar;
 use crate::resources::users::Proof;
 use crate::resources::{api_keys, invitations, users};
 
-/// Why the person who brings a verification token is believed to hold the account too. The token alone would not do: somebody
-/// may have registered with another person's address, and a link in a mail is soon clicked on.
+/// The proof that the person with a verification token also holds the account. The token alone is not enough: another
+/// person may have registered the account with this address, and people easily click on a link in a mail.
 enum Holder {
     BySession(OpenSession),
-    /// With the hash of the password that was checked.
+    /// Contains the hash of the password that was checked.
     ByPassword(String),
 }
 
 impl Holder {
-    /// What was checked before this transaction still holds in it.
+    /// Checks again, in the transaction, that the proof is still valid.
     async fn check(&self, tx: &mut WriteTx) -> Result<()> {
         let user = tx.actor();
         match self {
@@ -43,8 +43,9 @@ fn wrong_password() -> Error {
 }
 
 impl AuthApi {
-    /// Sets a new password, ends all sessions of its user, and lets them sign in at once. It proves the address too. Where nobody
-    /// had proved it, somebody else may have had the account until now, and all that was made with it ends.
+    /// Sets a new password, ends all sessions of the user, and resets the failed sign-ins, so that the user can sign in
+    /// at once. The token also proves the address. If nobody had proved the address before, another person may have
+    /// used the account until now, and everything that was made with the account ends too.
     pub(super) async fn reset_password(&self, input: ResetInput, origin: Origin) -> Result<()> {
         let ResetInput { token, password } = input;
         let purpose = Purpose::PasswordReset;
@@ -56,12 +57,13 @@ impl AuthApi {
         let change = async |tx: &mut WriteTx| {
             let email = tx.redeem(&token, purpose).await?;
             let user = tx.actor();
-            calendar::revoke(tx, user).await?; // its row is the first of what the reset does
+            calendar::revoke(tx, user).await?; // the audit row of the feed comes first
             match users::verify_email(tx, &email).await? {
-                // Also where another address was verified before: somebody else may have changed the account's address to this
-                // one. The person who reads its mail proves no more than that they do.
+                // This is also done if another address was verified before: another person may have changed the address
+                // of the account to this one. The token only proves that its holder reads the mail of this address.
                 Proof::FirstOfAccount | Proof::FirstOfAddress => {
-                    let _ = tx.happened(Change::of(Action::EmailVerify, user)).await?; // the reset's own row is last
+                    // The audit row of the reset comes last.
+                    let _ = tx.happened(Change::of(Action::EmailVerify, user)).await?;
                     end_all_from_before(tx).await?;
                 }
                 Proof::Repeated => {}
@@ -73,15 +75,16 @@ impl AuthApi {
             Ok(changed)
         };
         let user = tokens.sessions.fenced(token.tenant(), db.write(&actor, change)).await?;
-        let email = canonical_login(&user.email); // as sign-in counts it
+        let email = canonical_login(&user.email); // failed sign-ins are counted by this form
         let names: Vec<_> = user.username.iter().chain([&email]).map(String::as_str).collect();
-        credentials.reset_attempts(user.id, &names).await; // those failures were not made with the new password
+        credentials.reset_attempts(user.id, &names).await; // failures with the old password no longer count
         Ok(())
     }
 
-    /// Takes a token as proof of an address, from a person who holds the account as well. Where no address of the account was
-    /// proved before, all that was made with it ends, but for the session that brought the proof. Where one was, its holder has
-    /// only moved: the new address and the account are one person's, as the session or the password shows, and all goes on.
+    /// Verifies an address by a token, from a person who also holds the account. If no address of the account was
+    /// verified before, everything that was made with the account ends, except the session of this request. If an
+    /// address was verified before, the user has only changed it: the session or the password shows that the new
+    /// address and the account belong to one person, and nothing ends.
     pub(super) async fn verify_email(
         &self,
         input: VerifyInput,
@@ -118,12 +121,12 @@ impl AuthApi {
         Ok(())
     }
 
-    /// 422 where there is neither a session of the account nor its password; then the token is as good as before. Guesses of the
-    /// password count as those at sign-in do.
+    /// Fails with 422 if the request has neither a session of the account nor its password. The token then stays valid.
+    /// Tries of the password are limited in the same way as at sign-in.
     async fn holder(&self, actor: &Actor, session: OptionalSession, password: Option<&Password>) -> Result<Holder> {
         match session.of(actor) {
             Ok(Some(session)) => return Ok(Holder::BySession(session)),
-            Err(Error::InvalidToken) if password.is_some() => {} // the token is not needed
+            Err(Error::InvalidToken) if password.is_some() => {} // the password is enough
             Err(error) => return Err(error),
             Ok(None) => {}
         }
@@ -134,14 +137,14 @@ impl AuthApi {
     }
 }
 
-/// Ends what the actor's account made before its address was proved, as it may have been somebody else who made it. The caller
-/// ends the sessions. Users who have joined the tenant since stay: they have accounts of their own.
+/// Ends what the account made before its address was verified, because another person may have made it. The caller ends
+/// the sessions. Users who have joined the tenant meanwhile stay, because they have accounts of their own.
 async fn end_all_from_before(tx: &mut WriteTx) -> Result<()> {
     let user = tx.actor();
     let mut inviters = api_keys::delete_all(tx, user).await?;
     inviters.push(user);
     invitations::withdraw_all(tx, &inviters).await?;
     calendar::revoke(tx, user).await?;
-    let _ = tx.happened(Change::of(Action::SignOut, user)).await?; // the proof's own row is last
+    let _ = tx.happened(Change::of(Action::SignOut, user)).await?; // the audit row of the proof comes last
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Sign-in by a password, and the change of one's own.
+//! Sign-in by password, and the change of one's own password.
 use super::AuthApi;
 use super::tokens::Tokens;
 use crate::auth::Actor;
@@ -51,7 +51,7 @@ impl AuthApi {
         };
         let epoch = match tokens.sessions.fenced(actor.tenant(), db.write(actor, change)).await {
             Err(Error::PreconditionFailed) => {
-                return Err(Error::unprocessable("current_password", "is wrong")); // somebody changed it meanwhile
+                return Err(Error::unprocessable("current_password", "is wrong")); // it was changed meanwhile
             }
             done => done?,
         };

@@ -1,4 +1,4 @@
-//! How a device signs out: by its access token, else by a refresh token.
+//! Signs a device out, by its access token or else by a refresh token.
 use super::Own;
 use super::presented::Presented;
 use super::tokens::TokenIssuer;
@@ -14,12 +14,12 @@ use poem::{Request, RequestBody};
 use poem_openapi::registry::Registry;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
-/// The credentials of a request to sign out, as far as they are not in its body.
+/// The credentials of a request to sign out, except for a refresh token in its body.
 pub struct SigningOut {
-    /// The caller of an access token that is good, or of an API key.
+    /// The caller with a valid access token or API key.
     caller: Option<Caller<Own>>,
-    /// Whether a token or a key was sent that is not good. When somebody signs out, an access token that has expired is the usual
-    /// case, so that the next credential is tried.
+    /// Whether the request has a token or a key that is not valid. At sign-out this is usually an access token that has
+    /// expired, so the next credential is tried.
     is_refused: bool,
     refresh_token: Option<String>,
 }
@@ -33,7 +33,7 @@ impl<'a> ApiExtractor<'a> for SigningOut {
         <Caller<Own> as ApiExtractor>::register(registry);
         <Presented as ApiExtractor>::register(registry);
     }
-    /// An API key is not among them, as it has no session; a caller who sends one is told so (403).
+    /// API keys are not declared, because they have no session. A request with an API key gets 403.
     fn security_schemes() -> Vec<&'static str> {
         vec!["bearerAuth", "passwordAuth", "refreshCookie"]
     }
@@ -68,8 +68,8 @@ impl<'a> ApiExtractor<'a> for SigningOut {
 }
 
 impl TokenIssuer {
-    /// Ends the session of the first credential that is good: the access token, a refresh token in the body, one that came
-    /// otherwise. 401 where there is none.
+    /// Ends the session of the first valid credential. The access token is tried first, then a refresh token in the
+    /// body, then one elsewhere in the request. Fails with 401 if no credential is valid.
     pub async fn sign_out<L>(
         &self,
         signing_out: SigningOut,
@@ -93,8 +93,9 @@ impl TokenIssuer {
         Err(Error::Unauthenticated)
     }
 
-    /// Any refresh token that we made will do, also one that was used before or has expired. Only its device has one, or a thief, whose
-    /// use of the session ends then. A session that is over stays so, without another row in the audit log.
+    /// Ends the session of a refresh token. Any refresh token that this server issued is accepted, even one that was
+    /// used before or has expired. Only the device or a thief can have the token, and the thief's use of the session
+    /// should end too. If the session has ended already, nothing is written to the audit log.
     async fn end_session_of<L>(&self, refresh_token: &str, visitor: &Visitor<L>) -> Result<()> {
         let token = self.read_refresh_token(refresh_token, visitor).await?;
         let Some((proof, session)) = self.sessions.of_token(&token, &visitor.origin).await? else { return Ok(()) };
@@ -104,14 +105,14 @@ impl TokenIssuer {
         let actor = Actor::authenticated(proof, visitor.origin.clone());
         let principal = self.db.principal(&actor, session.user).await?;
         if principal.is_some_and(|principal| session.epoch < principal.epoch) {
-            return Ok(()); // all sessions of that time were ended
+            return Ok(()); // all sessions of that epoch were ended
         }
         self.end_session(&actor, token.session).await
     }
 
     async fn end_session(&self, actor: &Actor, session: SessionId) -> Result<()> {
         match self.sessions.end(actor, session, Action::SignOut, EndReason::SignedOut).await {
-            Ok(()) | Err(Error::NotFound) => Ok(()), // ended meanwhile: that is what was asked for
+            Ok(()) | Err(Error::NotFound) => Ok(()), // `NotFound`: ended meanwhile
             Err(error) => Err(error),
         }
     }

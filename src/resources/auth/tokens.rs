@@ -1,4 +1,4 @@
-//! Tokens: what a sign-in gives, and how it is renewed.
+//! Issues the tokens of a session at sign-in, and renews them.
 use super::types::{TokenAnswer, TokenType};
 use crate::api::Visitor;
 use crate::auth::Actor;
@@ -15,14 +15,14 @@ use crate::resources::users;
 use crate::resources::users::User;
 use chrono::Duration;
 
-/// How often a refresh tries again when another one of the same session was faster.
+/// How often a refresh is tried while other requests rotate the token of the same session.
 const ROTATION_TRIES: usize = 3;
 
 #[derive(Clone, Copy, Debug)]
 pub struct TokenOptions {
     /// How long a session lasts without being used.
     pub session_lifetime: Duration,
-    /// How long the predecessor of a refresh token is still answered.
+    /// How long the previous refresh token is still accepted after a rotation.
     pub refresh_grace: Duration,
     /// Whether browsers get the refresh token in a cookie.
     pub refresh_in_cookie: bool,
@@ -30,7 +30,7 @@ pub struct TokenOptions {
     pub secure_cookie: bool,
 }
 
-/// Gives tokens for a checked password, and the next ones for a refresh token.
+/// Issues tokens for a checked password, and the next tokens for a refresh token.
 #[derive(Clone)]
 pub struct TokenIssuer {
     pub db: Db,
@@ -40,15 +40,15 @@ pub struct TokenIssuer {
     pub options: TokenOptions,
 }
 
-/// What a sign-in gives: the answer, without its refresh token, which is handed over in the body or in a cookie.
+/// The tokens of a sign-in. `answer` has no refresh token yet, because that is sent either in the body or in a cookie.
 pub struct Tokens {
     pub answer: TokenAnswer,
     pub refresh_token: String,
 }
 
 impl TokenIssuer {
-    /// Opens a session for a user whose password was checked: `InvalidCredentials` where the hash was replaced since, by another
-    /// password's, or as another sign-in renewed it.
+    /// Opens a session for a user whose password was checked. `InvalidCredentials` if the hash was replaced after the
+    /// check, by the hash of a new password or because another sign-in renewed it.
     pub async fn open(&self, login: CheckedLogin, device: Option<String>, origin: &Origin) -> Result<Tokens> {
         let CheckedLogin { proof, hash, renewed } = login;
         let actor = Actor::authenticated(proof, origin.clone());
@@ -72,8 +72,8 @@ impl TokenIssuer {
         self.tokens(user, session, self.refresh.print(&token), now)
     }
 
-    /// Stores the user's address in its canonical form. Where that fails, the address stays as it was: sign-in finds it in both
-    /// forms.
+    /// Stores the user's e-mail address in its canonical form. If that fails, the address stays as it was: sign-in
+    /// finds both forms.
     async fn with_canonical_email(&self, actor: &Actor, user: User) -> User {
         if canonical_login(&user.email) == user.email {
             return user;
@@ -91,7 +91,7 @@ impl TokenIssuer {
         }
     }
 
-    /// The next tokens of a session, for its current refresh token.
+    /// Returns the next tokens of a session, for its current refresh token.
     pub async fn refresh_session<L>(&self, presented: &str, visitor: &Visitor<L>) -> Result<Tokens> {
         let presented = self.read_refresh_token(presented, visitor).await?;
         for _ in 0..ROTATION_TRIES {
@@ -102,8 +102,9 @@ impl TokenIssuer {
         Err(Error::Unavailable(anyhow::anyhow!("a session was refreshed {ROTATION_TRIES} times meanwhile")))
     }
 
-    /// What a refresh token says, at the cost of a turn of its session. `InvalidToken` if we did not make it: that is a guess,
-    /// and costs a turn of the visitor's address.
+    /// Verifies a refresh token and returns its content. A token that this server issued counts against the rate limit
+    /// of its session. Any other token is a guess: it counts against the rate limit of the visitor's IP address, and
+    /// fails with `InvalidToken`.
     pub async fn read_refresh_token<L>(&self, text: &str, visitor: &Visitor<L>) -> Result<GenuineToken> {
         let (charge, read) = (&visitor.charge, self.refresh.read(text));
         let limit = match &read {
@@ -114,7 +115,7 @@ impl TokenIssuer {
         read.ok_or(Error::InvalidToken)
     }
 
-    /// `None`: another request rotated the token between our look and our swap.
+    /// Returns `None` if another request rotated the token after this request had read the session.
     async fn try_refresh(&self, presented: GenuineToken, origin: &Origin) -> Result<Option<Tokens>> {
         let id = presented.session;
         let (proof, session) = self.sessions.of_token(&presented, origin).await?.ok_or(Error::InvalidToken)?;
@@ -128,14 +129,14 @@ impl TokenIssuer {
                 tracing::warn!(session.id = %id, "A refresh token was used twice: the session is ended");
                 let ended = self.sessions.end(&actor, id, Action::TokenReuse, EndReason::TokenReused).await;
                 return match ended {
-                    Ok(()) | Err(Error::NotFound) => Err(Error::InvalidToken), // not found: ended meanwhile
+                    Ok(()) | Err(Error::NotFound) => Err(Error::InvalidToken), // `NotFound`: ended meanwhile
                     Err(error) => Err(error),
                 };
             }
             Verdict::Repeat { current } => current,
             Verdict::Rotate { next } => next,
         };
-        // The MAC proves that we made the token; the hash, that it is of this row.
+        // The MAC proves that this server issued the token. The hash proves that the token belongs to this row.
         let current = RefreshToken { generation: session.state.generation, ..*presented };
         let given = self.refresh.print_as_given(&current, &session.token_hash).ok_or(Error::InvalidToken)?;
         let token = if generation == session.state.generation {

@@ -1,4 +1,4 @@
-//! Contracts, most of them running, with amounts.
+//! Demo data: contracts with amounts, most of them active.
 use super::queries;
 use super::types::{Contract, ContractInput, ContractStatus, Terms};
 use crate::api::demo::words::{CLIENTS, REMARKS, SERVICES, TAGS};
@@ -51,6 +51,6 @@ fn contract(company: &Company, id: ContractId, created_at: Instant, dice: &mut D
     let input =
         ContractInput { terms, amount: Amount::parse(&format!("{dollars}.00")), currency: Some("USD".to_owned()) };
     let created_by = company.anybody(Role::Admin, dice).id;
-    // The first version: another one would have a history.
+    // The contract is in its first version, because a later version would need a history.
     Contract { id, input, amount_visible: true, created_by, version: 1, created_at, updated_at: created_at }
 }

@@ -1,4 +1,4 @@
-//! Contracts expire the day after their last one, as the tenant's time zone has it.
+//! Lets contracts expire on the day after their end date, in the tenant's time zone.
 use super::queries;
 use crate::base::error::{Error, Result};
 use crate::db::failures::Failures;
@@ -8,7 +8,8 @@ use crate::db::{Db, System};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Lets contracts expire, in all tenants. Every hour, as somewhere a day begins.
+/// Lets contracts of all tenants expire. The job runs every hour, because days begin at different hours in different
+/// time zones.
 #[derive(Default, Serialize, Deserialize)]
 pub struct ExpireContracts {}
 
@@ -25,7 +26,8 @@ impl Job for ExpireContracts {
     }
 }
 
-/// One change a contract: no lock is held for long, and what is done stays done.
+/// Changes each contract in a transaction of its own, so that no lock is held for long, and an error doesn't undo
+/// earlier changes.
 async fn expire_of(db: &Db, tenant: TenantId) -> Result<()> {
     let server = System::of(tenant);
     let mut last = ContractId::from(Uuid::nil());
@@ -39,7 +41,7 @@ async fn expire_of(db: &Db, tenant: TenantId) -> Result<()> {
         for id in due {
             match db.write(&server, async |tx| queries::expire(tx, id).await).await {
                 Ok(_) => tracing::info!(contract.id = %id, "A contract has expired"),
-                Err(Error::NotFound) => {} // another server was faster, or somebody has changed it
+                Err(Error::NotFound) => {} // another server or a user has changed it meanwhile
                 Err(error) => return Err(error),
             }
         }

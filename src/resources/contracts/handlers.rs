@@ -19,7 +19,7 @@ pub struct ContractsApi {
     pub db: Db,
 }
 
-/// The answer to a change shows the amount: nobody may change a contract who may not see it.
+/// The answer to a change shows the amount, so everybody who may change a contract must be allowed to see amounts.
 const _: () = assert!(Write::ROLE as u8 >= SeeAmounts::ROLE as u8);
 
 #[OpenApi(prefix_path = "/api/v1", tag = "Tag::Contracts")]
@@ -36,7 +36,7 @@ impl ContractsApi {
     async fn export(&self, caller: Caller<Read>, Query(export): Query<ExportOf<ContractFilter>>) -> Result<Export> {
         let db = self.db.clone();
         match caller.with::<SeeAmounts>() {
-            // By that right, so that it breaks off when the right is lost.
+            // The export uses this permission, so that it breaks off when the caller loses the permission.
             Some(caller) => Export::stream(db, caller, export, |tx, list| queries::list(tx, list, true).boxed()).await,
             None => Export::stream(db, caller, export, |tx, list| queries::list(tx, list, false).boxed()).await,
         }

@@ -1,7 +1,9 @@
-//! Contracts with other companies, whose amounts are encrypted in the database and shown to the callers who may see them alone.
+//! Contracts with other companies. Their amounts are encrypted in the database, and only callers with [`SeeAmounts`]
+//! see them.
 //!
-//! It is longer than a plain resource: what is stored is not what is answered, and what is answered not the same to all; its
-//! states have rules and a job; what changes has a history; and a row whose amount does not open must still be deletable.
+//! This slice is longer than that of a plain resource. The stored form differs from the returned form, which depends on
+//! the caller. The states of a contract have rules and a job. Changes have a history. A contract whose amount can't be
+//! decrypted must still be deletable.
 mod demo;
 mod expiry;
 mod handlers;
@@ -15,9 +17,9 @@ pub use handlers::ContractsApi;
 pub use types::Contract;
 
 crate::permissions! {
-    /// Contracts and their history, without amounts.
+    /// To read contracts and their history, without amounts.
     Read(read): Editor,
-    /// Decides what a reader is shown.
+    /// Decides whether a reader sees amounts.
     SeeAmounts(read): Admin,
     Write: Admin,
     Delete: Owner,

@@ -1,5 +1,5 @@
-//! Contracts in the database. Every query starts at the lease's tenant; every change passes the feed, which writes its audit row and its
-//! history.
+//! Contracts in the database. Every query filters by the tenant of the transaction. Every change writes an audit row
+//! and passes the change feed, which writes the history.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::rules::check_change;
 use super::types::{Contract, ContractFilter, ContractInput, ContractSort, ContractStatus, Row, place_of_amount};
@@ -28,13 +28,13 @@ fn one(tenant: TenantId, id: ContractId) -> _ {
     contracts::table.filter(contracts::tenant_id.eq(tenant)).filter(contracts::id.eq(id))
 }
 
-/// Those whose last day is over although they are active.
+/// The active contracts whose end date has passed.
 fn over(tenant: TenantId, today: Day) -> contracts::BoxedQuery<'static, Any> {
     let is_over = contracts::status.eq(ContractStatus::Active).and(contracts::end_date.lt(today));
     all(tenant).filter(is_over).into_boxed()
 }
 
-/// The contracts that a list is about, in no order yet.
+/// The contracts that match the filters and the search of a list, not yet sorted.
 fn matching(tx: &ReadTx, list: &List<ContractFilter>) -> contracts::BoxedQuery<'static, Any> {
     let ContractFilter { status, counterparty, currency, tag, starts_before, starts_after, ends_before, ends_after } =
         list.filter.clone();
@@ -56,7 +56,7 @@ fn matching(tx: &ReadTx, list: &List<ContractFilter>) -> contracts::BoxedQuery<'
     )
 }
 
-/// The keys, for a caller who may see amounts.
+/// The keys that decrypt amounts. `None` if the caller may not see amounts.
 pub async fn keys(tx: &mut ReadTx, with_amounts: bool) -> Result<Option<Unsealer>> {
     Ok(if with_amounts { Some(tx.unsealer().await?) } else { None })
 }
@@ -79,7 +79,8 @@ pub async fn list(tx: &mut ReadTx, list: &List<ContractFilter>, with_amounts: bo
     Ok(list.page(seen(tx, rows, with_amounts).await?, total))
 }
 
-/// The next contracts that a person made, in the order of their ids, as far as somebody of their role may see them.
+/// The next contracts that a person made, in the order of their ids. Empty if `role` may not read contracts, and
+/// without amounts if it may not see them.
 pub async fn made_by(tx: &mut ReadTx, user: UserId, next: Batch, role: Role) -> Result<Vec<Contract>> {
     if role < Read::ROLE {
         return Ok(vec![]);
@@ -94,7 +95,7 @@ pub async fn find(tx: &mut ReadTx, id: ContractId, with_amounts: bool) -> Result
     row.decrypt_for(keys(tx, with_amounts).await?.as_ref())
 }
 
-/// The contract as it is now, amount and all, for a change in this transaction: nobody else changes it meanwhile.
+/// The contract with its amount, locked for a change in this transaction.
 pub async fn find_to_change(tx: &mut WriteTx, id: ContractId) -> Result<Locked<Contract>> {
     let row = one(tx.tenant(), id).select(Row::as_select());
     let row: Row = for_update(row).get_result(tx).await?;
@@ -102,14 +103,15 @@ pub async fn find_to_change(tx: &mut WriteTx, id: ContractId) -> Result<Locked<C
     Ok(Locked::new(row.decrypt_for(Some(&keys))?))
 }
 
-/// The contract as it is now, for its deletion; without its amount, which may be one that does not open.
+/// The contract, locked for its deletion. It has no amount, so that a contract whose amount can't be decrypted can be
+/// deleted too.
 pub async fn find_to_delete(tx: &mut WriteTx, id: ContractId) -> Result<Locked<Contract>> {
     let row = one(tx.tenant(), id).select(Row::as_select());
     let row: Row = for_update(row).get_result(tx).await?;
     Ok(Locked::new(Contract { amount_visible: true, ..row.decrypt_for(None)? }))
 }
 
-/// What is stored of an amount.
+/// Encrypts an amount for the place where it is stored.
 pub async fn sealed(tx: &mut WriteTx, place: Place, amount: Option<&Amount>) -> Result<Option<Sealed>> {
     match amount {
         Some(amount) => Ok(Some(tx.seal(place, &*amount.to_bytes()).await?)),
@@ -142,7 +144,7 @@ pub async fn insert(tx: &mut WriteTx, input: ContractInput) -> Result<Audited<Co
     Ok(tx.changed(change, row).await?.with(contract))
 }
 
-/// Stores many new contracts, at least one.
+/// Inserts many new contracts. `new` must not be empty.
 pub async fn store(tx: &mut WriteTx, new: Vec<Contract>) -> Result<()> {
     let amounts = new.iter().filter_map(|contract| {
         let amount = contract.input.amount.as_ref()?;
@@ -173,7 +175,7 @@ pub async fn update(tx: &mut WriteTx, before: Authorized<Contract>, input: Contr
     save(tx, &before, input).await
 }
 
-/// An amount that stays is not touched in the database.
+/// Stores the next version of a contract. The amount is written only if it has changed.
 async fn save(tx: &mut WriteTx, before: &Contract, input: ContractInput) -> Result<Audited<Contract>> {
     let contract = before.changed(input, tx.now());
     let amount = match &contract.input.amount {
@@ -198,17 +200,18 @@ pub async fn delete(tx: &mut WriteTx, contract: Authorized<Contract>) -> Result<
     tx.changed(change, row).await
 }
 
-/// The next contracts that are to expire today, in the order of their ids.
+/// The next active contracts whose end date has passed, in the order of their ids.
 pub async fn due_to_expire(tx: &mut ReadTx, after: ContractId) -> Result<Vec<ContractId>> {
     let rows = over(tx.tenant(), tenant::today(tx).await?).filter(contracts::id.gt(after)).order(contracts::id);
     Ok(rows.limit(500).select(contracts::id).load(tx).await?)
 }
 
-/// Lets one expire; 404 where somebody was faster.
+/// Sets the status of a contract to expired. Fails with 404 if the contract was changed meanwhile and need not expire
+/// any more.
 pub async fn expire(tx: &mut WriteTx, id: ContractId) -> Result<Audited<Contract>> {
     let row = over(tx.tenant(), tenant::today(tx).await?).filter(contracts::id.eq(id)).select(Row::as_select());
     let row: Row = for_update(row).get_result(tx).await?;
-    let before = row.decrypt_for(None)?; // its amount is nobody's business here
+    let before = row.decrypt_for(None)?; // the amount is not needed here
     let mut input = before.input.clone();
     input.terms.status = ContractStatus::Expired;
     save(tx, &before, input).await

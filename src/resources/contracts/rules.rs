@@ -1,9 +1,9 @@
-//! What a contract goes through: draft → active → expired | terminated, draft → terminated.
+//! The states of a contract: draft → active → expired | terminated, draft → terminated.
 use super::types::{ContractStatus, Terms};
 use crate::base::error::{Detail, Error, Result};
 
-/// Whether people may bring a contract from one status (none: it is new) into another. `expired` is the server's to
-/// set: `queries::expire`.
+/// Whether users may change a contract from one state to another. `from` is `None` for a new contract. Only the server
+/// sets `expired`, in `queries::expire`.
 pub fn may_move(from: Option<ContractStatus>, to: ContractStatus) -> bool {
     use ContractStatus::{Active, Draft, Terminated};
     match (from, to) {
@@ -12,7 +12,7 @@ pub fn may_move(from: Option<ContractStatus>, to: ContractStatus) -> bool {
     }
 }
 
-/// 422 where a contract can't become what is asked for; `before` is what it is now.
+/// Fails with 422 if a contract may not be changed like this. `before` is `None` for a new contract.
 pub fn check_change(before: Option<&Terms>, after: &Terms) -> Result<()> {
     let mut problems = Detail::default();
     if !may_move(before.map(|terms| terms.status), after.status) {

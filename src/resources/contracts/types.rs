@@ -1,4 +1,4 @@
-//! Contracts as the contract of the API has them, and the rules that a schema can't say.
+//! The types of contracts in the API, and the rules that a schema can't express.
 use crate::api::Input;
 use crate::api::list::Filter;
 use crate::base::error::{Detail, Error, Result};
@@ -20,7 +20,7 @@ crate::text_enum! {
     }
 }
 
-/// What people write about a contract and the database keeps as it is.
+/// The members of a contract that clients write and that the database stores as they are.
 #[derive(Debug, Clone, Object, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = contracts, check_for_backend(Any))]
 #[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
@@ -39,15 +39,15 @@ pub struct Terms {
     pub tags: Tags,
 }
 
-/// What people write about a contract: POST and PUT take it whole, PATCH takes any members of it.
+/// The members of a contract that clients write. POST and PUT take the whole object, PATCH takes any of its members.
 #[derive(Debug, Clone, Object)]
 pub struct ContractInput {
     #[oai(flatten)]
     pub terms: Terms,
-    /// In `currency`; null where there is none, or the caller may not see it.
+    /// The amount in `currency`. Null if there is none, or if the caller may not see it.
     #[oai(nullable)]
     pub amount: Option<Amount>,
-    /// ISO 4217; the tenant's if it is absent, so that a contract always has one.
+    /// The ISO 4217 code. If it is absent, the tenant's currency is used, so that a stored contract always has one.
     #[oai(validator(pattern = "^[A-Z]{3}$"))]
     pub currency: Option<String>,
 }
@@ -70,7 +70,8 @@ impl Input for ContractInput {
 }
 
 impl ContractInput {
-    /// In this currency, and the amount with as many decimal places as it has.
+    /// Sets the currency, and writes the amount with as many decimal places as the currency has. Fails with 422 if the
+    /// result is not valid.
     pub fn with_currency(mut self, currency: String) -> Result<Self> {
         self.amount = self.amount.map(|amount| written_in(&currency, amount));
         self.currency = Some(currency);
@@ -80,7 +81,7 @@ impl ContractInput {
     }
 }
 
-/// With as many decimal places as the currency has, if it needs no more.
+/// The amount with as many decimal places as the currency has. Unchanged if the amount needs more.
 fn written_in(currency: &str, amount: Amount) -> Amount {
     places_of(currency).and_then(|places| amount.with_places(places)).unwrap_or(amount)
 }
@@ -100,12 +101,12 @@ pub struct Row {
     pub updated_at: Instant,
 }
 
-/// Where its amount is sealed.
+/// The place to which the sealed amount of a contract is bound. The amount can't be decrypted for another place.
 pub fn place_of_amount(id: ContractId) -> Place {
     crate::sealed_column!(contracts.amount_sealed).of(id.0)
 }
 
-/// A sealed amount, decrypted where there is an `unsealer`; none otherwise.
+/// Decrypts a sealed amount. `None` if there is no amount or no `unsealer`.
 pub fn opened(unsealer: Option<&Unsealer>, place: Place, sealed: Option<&Sealed>) -> Result<Option<Amount>> {
     let (Some(unsealer), Some(sealed)) = (unsealer, sealed) else { return Ok(None) };
     let amount = Amount::from_bytes(&unsealer.open(place, sealed)?);
@@ -124,7 +125,7 @@ impl Row {
     }
 }
 
-/// A contract as answered.
+/// A contract as it is returned to clients.
 #[derive(Debug, Clone, Object)]
 pub struct Contract {
     pub id: ContractId,
@@ -139,7 +140,7 @@ pub struct Contract {
 }
 
 impl Contract {
-    /// A new contract, first version, as its maker sees it.
+    /// A new contract in its first version. The amount is visible, because the creator may see it.
     pub fn new(id: ContractId, input: ContractInput, created_by: UserId, now: Instant) -> Self {
         Self { id, input, amount_visible: true, created_by, version: 1, created_at: now, updated_at: now }
     }
@@ -152,7 +153,7 @@ impl Contract {
 
 crate::resource!(Contract, record, owner: created_by, {
     const IS_CONFIDENTIAL: bool = true;
-    /// A caller who may see amounts sees more under the same address.
+    /// The tag depends on whether amounts are visible, because callers get different answers under the same URL.
     fn tag(&self) -> String {
         format!("{}{}", self.version, if self.amount_visible { ".all" } else { "" })
     }
@@ -171,11 +172,11 @@ crate::record! {
     }
 }
 
-/// The filters of a list of contracts; none is about amounts.
+/// The filters of a list of contracts. None of them is about amounts.
 #[derive(Debug, Clone, Object)]
 pub struct ContractFilter {
     pub status: Option<ContractStatus>,
-    /// Contracts with whose name has this in it, in either case.
+    /// Contracts with a counterparty whose name contains this text, regardless of case.
     #[oai(validator(max_length = 200))]
     pub counterparty: Option<String>,
     #[oai(validator(pattern = "^[A-Z]{3}$"))]

@@ -55,12 +55,14 @@ impl InvitationsApi {
         };
         let looked = self.db.read(&caller, look).await;
         let (founded, is_new) = self.verification.remind(&caller, looked).await?;
-        // A repeat sends no mail. It is looked for second: where the first request is through only now, it is no conflict.
+        // A repeated request sends no mail. Its stored answer is looked for after the check for a conflict: if the
+        // first request has ended only in between, the repeat gets the answer and no conflict.
         if let Some(first) = self.db.find_answer(&caller, key.as_ref()).await? {
             return Ok(Created(first));
         }
-        is_new?; // nor does a conflict
-        // Before anything is made: without its mail it is of no use.
+        is_new?; // a conflict sends no mail either
+        // The mail counts against its limit before the invitation is made, because an invitation without its mail is of
+        // no use.
         let from = caller.as_actor().origin().ip;
         let mail = InvitationMail { tenant: caller.tenant(), founded, from, to: email.as_str() };
         let charged = self.mail_cap.take_invitation(mail).await?;

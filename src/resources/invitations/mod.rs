@@ -1,4 +1,4 @@
-//! Invitations: the addresses that were asked to join, and in which role. The token is shown once, and mailed.
+//! Invitations to join a tenant in a given role, by e-mail address. The token is shown once, and mailed.
 mod handlers;
 mod queries;
 mod types;
@@ -11,13 +11,13 @@ pub use types::{Invitation, InvitationInput, NewInvitation};
 
 crate::permissions! {
     Read(read): Admin,
-    /// To invite, as nothing above oneself.
+    /// To invite people, in no role above one's own.
     Write(people): Admin,
     Withdraw: Admin,
 }
 
-/// Whether somebody in this role may invite as `role`, or withdraw such an invitation. One that was made is good while its
-/// inviter still may.
+/// Whether a user with this role may invite people as `role`, or withdraw such an invitation. An invitation is valid
+/// only while this is true for its inviter.
 fn may_invite(inviter: Role, role: Role) -> bool {
     inviter >= Write::ROLE && inviter >= role
 }

@@ -25,7 +25,7 @@ fn one(tenant: TenantId, id: InvitationId) -> _ {
     invitations::table.filter(invitations::tenant_id.eq(tenant)).filter(invitations::id.eq(id))
 }
 
-/// Those that can still be accepted, in no order yet.
+/// The invitations that can still be accepted, not yet sorted.
 fn open(tenant: TenantId, now: Instant) -> invitations::BoxedQuery<'static, Any> {
     let is_open = invitations::expires_at.gt(now);
     invitations::table.filter(invitations::tenant_id.eq(tenant)).filter(is_open).into_boxed()
@@ -40,7 +40,7 @@ pub async fn list(tx: &mut ReadTx, list: &List<InvitationFilter>) -> Result<Page
     Ok(list.page(rows.into_iter().map(Invitation::from).collect(), total))
 }
 
-/// The next open ones that a person made, in the order of their ids.
+/// The next open invitations that a person made, in the order of their ids.
 pub async fn made_by(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Invitation>> {
     let rows = open(tx.tenant(), tx.now());
     let rows = batch!(rows, invitations::invited_by.eq(user), next, (invitations::id, InvitationId));
@@ -54,7 +54,7 @@ pub async fn find(tx: &mut ReadTx, id: InvitationId) -> Result<Invitation> {
     Ok(row.into())
 }
 
-/// 409 where an address is a member's, or invited already.
+/// Fails with 409 if the address belongs to a user of the tenant, or is invited already.
 pub async fn must_be_new(tx: &mut ReadTx, email: &Email) -> Result<()> {
     let (tenant, now) = (tx.tenant(), tx.now());
     let members = users::tenant_id.eq(tenant).and(users::email.eq_any(email.stored_forms()));
@@ -69,7 +69,7 @@ pub async fn must_be_new(tx: &mut ReadTx, email: &Email) -> Result<()> {
     Ok(())
 }
 
-/// Invites somebody, and has it mailed.
+/// Makes an invitation and enqueues the mail with its token.
 pub async fn insert(
     tx: &mut WriteTx,
     input: InvitationInput,
@@ -107,7 +107,7 @@ pub async fn insert(
 }
 
 pub async fn delete(tx: &mut WriteTx, id: InvitationId, by: Role) -> Result<Audited<()>> {
-    // The second of two requests waits here, and finds nothing.
+    // The second of two parallel requests waits here, and then finds nothing.
     let _: InvitationId = for_update(one(tx.tenant(), id).select(invitations::id)).get_result(tx).await?;
     let invitation = find(tx, id).await?;
     if !may_invite(by, invitation.role) {
@@ -117,16 +117,18 @@ pub async fn delete(tx: &mut WriteTx, id: InvitationId, by: Role) -> Result<Audi
     tx.changed(Change::deleted(id, &invitation), row).await
 }
 
-/// Withdraws what these users have invited, as if it had never been.
+/// Deletes all invitations that these users have made.
 pub async fn withdraw_all(tx: &mut WriteTx, inviters: &[UserId]) -> Result<()> {
     let (tenant, now) = (tx.tenant(), tx.now());
     let theirs = invitations::tenant_id.eq(tenant).and(invitations::invited_by.eq_any(inviters.to_vec()));
     let locked = for_update(invitations::table.filter(theirs.clone()).order(invitations::id).select(invitations::id));
-    let _: Vec<InvitationId> = locked.get_results(tx).await?; // one that is just accepted is gone afterwards, or the other way round
+    // With the rows locked, an invitation is either accepted or withdrawn, but never both.
+    let _: Vec<InvitationId> = locked.get_results(tx).await?;
     let open: Vec<Stored> = open(tenant, now).filter(theirs.clone()).select(Stored::as_select()).load(tx).await?;
     for invitation in open.into_iter().map(Invitation::from) {
         let row = diesel::delete(one(tenant, invitation.id));
-        let _ = tx.changed(Change::deleted(invitation.id, &invitation), row).await?; // the proof's own row is last
+        // The audit row of the proof comes last.
+        let _ = tx.changed(Change::deleted(invitation.id, &invitation), row).await?;
     }
     tx.execute_unaudited("the others had expired", diesel::delete(invitations::table.filter(theirs))).await?;
     Ok(())
@@ -139,13 +141,13 @@ pub async fn delete_all(tx: &mut WriteTx) -> Result<()> {
     Ok(())
 }
 
-/// The answer to a bad token, whatever is bad about it.
+/// The error for a token that is not valid. It is the same for all reasons.
 pub fn invalid() -> Error {
     Error::unprocessable("invitation_token", "is not valid for this address, was used, or has expired")
 }
 
-/// Uses an invitation up, and returns its role. It is good only while its inviter could still make it. It proves no address: the
-/// inviter was shown the token too.
+/// Accepts an invitation: deletes it and returns its role. The inviter must still have the right to make it. The token
+/// proves no address, because the inviter has seen the token too.
 pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &Email) -> Result<Role> {
     type Row = (Vec<u8>, String, Role, Option<UserId>);
     let (tenant, id) = (tx.tenant(), InvitationId::from(token.id));
@@ -153,7 +155,7 @@ pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &Email) -> Res
         Some(RegistrationPolicy { is_suspended: false, .. }) => {}
         _ => return Err(invalid()),
     }
-    // The second of two requests waits here.
+    // The second of two parallel requests waits here.
     let locked = for_update(one(tenant, id).select(invitations::id)).get_result(tx).await.optional()?;
     let _: InvitationId = locked.ok_or_else(invalid)?;
     let row = one(tenant, id).filter(invitations::expires_at.gt(tx.now())).select((
@@ -171,7 +173,7 @@ pub async fn accept(tx: &mut WriteTx, token: &OpaqueToken, email: &Email) -> Res
             return Err(invalid());
         }
     }
-    let row = Statement::of(diesel::delete(one(tenant, id))).if_none(invalid()); // somebody else was faster
-    let _ = tx.changed(Change::of(Action::Delete, id), row).await?; // the new user's own row is audited last
+    let row = Statement::of(diesel::delete(one(tenant, id))).if_none(invalid()); // another request accepted it first
+    let _ = tx.changed(Change::of(Action::Delete, id), row).await?; // the audit row of the new user comes last
     Ok(role)
 }

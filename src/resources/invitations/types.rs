@@ -1,4 +1,4 @@
-//! Invitations as the contract has them.
+//! The types of invitations in the contract of the API.
 use super::Read;
 use crate::api::Input;
 use crate::api::scalars::Email;
@@ -18,7 +18,7 @@ pub struct InvitationInput {
 
 impl Input for InvitationInput {}
 
-/// As stored.
+/// An invitation as stored.
 #[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = invitations, check_for_backend(Any))]
 pub struct Stored {
@@ -30,13 +30,13 @@ pub struct Stored {
     pub expires_at: Instant,
 }
 
-/// As answered.
+/// An invitation as it is returned to clients.
 #[derive(Debug, Clone, Object)]
 pub struct Invitation {
     pub id: InvitationId,
     pub email: String,
     pub role: Role,
-    /// null: an operator.
+    /// Null if an operator made the invitation.
     #[oai(nullable)]
     pub invited_by: Option<UserId>,
     pub created_at: Instant,
@@ -66,7 +66,7 @@ crate::record! {
 pub struct NewInvitation {
     #[oai(flatten)]
     pub invitation: Invitation,
-    /// Shown once, and mailed.
+    /// The token, which is shown only once, and mailed.
     pub token: String,
 }
 

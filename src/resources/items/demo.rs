@@ -1,4 +1,4 @@
-//! A price list.
+//! Demo data: a price list.
 use super::queries;
 use super::types::{Item, ItemContent};
 use crate::api::demo::words::{CLIENTS, OBJECTS, REMARKS, SERVICES};

@@ -1,4 +1,5 @@
-//! Items: the price list. Editors keep their own items, admins everybody's; the owner of an item is a member of it.
+//! Items: the price list. Editors write their own items, admins write all items. The owner of an item is one of its
+//! members.
 mod demo;
 mod handlers;
 mod queries;

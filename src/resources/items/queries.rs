@@ -1,5 +1,5 @@
-//! Items in the database. Every query starts at the lease's tenant; every change passes the feed, which also outdates the
-//! lists in the cache.
+//! Items in the database. Every query filters by the tenant of the transaction. Every change passes the change feed,
+//! which also invalidates the cached lists.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{Item, ItemFilter, ItemInput, ItemSort};
 use crate::api::list::{Batch, List, Page};
@@ -25,7 +25,7 @@ fn one(tenant: TenantId, id: ItemId) -> _ {
     items::table.filter(items::tenant_id.eq(tenant)).filter(items::id.eq(id))
 }
 
-/// The items that a list is about, in no order yet.
+/// The items that match the filters and the search of a list, not yet sorted.
 fn matching(tx: &ReadTx, list: &List<ItemFilter>) -> items::BoxedQuery<'static, Any> {
     let ItemFilter { owner_id, currency, min_price, max_price } = list.filter.clone();
     let search = list.q.as_deref().map(|text| tx.pattern(text));
@@ -59,7 +59,7 @@ pub async fn find(tx: &mut ReadTx, id: ItemId) -> Result<Item> {
     Ok(one(tx.tenant(), id).select(Item::as_select()).first(tx).await?)
 }
 
-/// The item as it is now, for a change in this transaction: nobody else changes it meanwhile.
+/// The item, locked for a change in this transaction.
 pub async fn find_to_change(tx: &mut WriteTx, id: ItemId) -> Result<Locked<Item>> {
     let item = one(tx.tenant(), id).select(Item::as_select());
     Ok(Locked::new(for_update(item).get_result(tx).await?))
@@ -75,7 +75,7 @@ pub async fn insert(tx: &mut WriteTx, input: ItemInput, owner: NextOwner) -> Res
     Ok(tx.changed(Change::created(item.id, &item), rows).await?.with(item))
 }
 
-/// Stores many new items, at least one.
+/// Inserts many new items. `new` must not be empty.
 pub async fn store(tx: &mut WriteTx, new: &[Item]) -> Result<()> {
     let rows = rows(tx.tenant(), new);
     tx.changed_in_bulk::<ItemId>(rows).await

@@ -1,4 +1,4 @@
-//! Items as the contract has them, and the rules that a schema can't say.
+//! The types of items in the contract of the API, and the rules that a schema can't express.
 use crate::api::Input;
 use crate::api::list::Filter;
 use crate::base::error::Detail;
@@ -8,7 +8,7 @@ use crate::db::types::{Instant, ItemId, UserId};
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
 
-/// What every item has in its writer's own words.
+/// The members of an item that are stored as clients write them.
 #[derive(Debug, Clone, Object, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = items, check_for_backend(Any))]
 #[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
@@ -17,20 +17,20 @@ pub struct ItemContent {
     pub title: String,
     #[oai(nullable, validator(max_length = 10000))]
     pub description: Option<String>,
-    /// In minor units of the currency. JavaScript holds no larger integers exactly.
+    /// The price in minor units of the currency. The maximum is the largest integer that JavaScript holds exactly.
     #[oai(default, validator(minimum(value = "0"), maximum(value = "9007199254740991")))]
     pub price: i64,
 }
 
-/// What people write about an item: POST and PUT take it whole, PATCH takes any members of it.
+/// The members of an item that clients write. POST and PUT take the whole object, PATCH takes any of its members.
 #[derive(Debug, Clone, Object)]
 pub struct ItemInput {
     #[oai(flatten)]
     pub content: ItemContent,
-    /// The tenant's, if it is left out.
+    /// If it is absent, the tenant's currency is used.
     #[oai(validator(min_length = 3, max_length = 3, pattern = "^[A-Z]{3}$"))]
     pub currency: Option<String>,
-    /// If it is left out, a new item is the caller's, and another stays its owner's.
+    /// If it is absent, a new item belongs to the caller, and an existing item keeps its owner.
     pub owner_id: Option<UserId>,
 }
 
@@ -43,7 +43,7 @@ impl Input for ItemInput {
     }
 }
 
-/// An item, as answered and as stored.
+/// An item as stored and as returned to clients.
 #[derive(Debug, Clone, Object, Queryable, Selectable)]
 #[diesel(table_name = items, check_for_backend(Any))]
 pub struct Item {
@@ -59,7 +59,7 @@ pub struct Item {
 }
 
 impl Item {
-    /// What somebody would write to make it as it is.
+    /// The input that would leave the item unchanged.
     pub fn as_input(&self) -> ItemInput {
         let Self { content, currency, owner_id, .. } = self.clone();
         ItemInput { content, currency: Some(currency), owner_id: Some(owner_id) }
@@ -79,7 +79,7 @@ crate::record! {
     }
 }
 
-/// The filters of a list of items: each member is one query parameter.
+/// The filters of a list of items. Each member is a query parameter.
 #[derive(Debug, Clone, Object)]
 pub struct ItemFilter {
     pub owner_id: Option<UserId>,

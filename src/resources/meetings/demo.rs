@@ -1,4 +1,4 @@
-//! Meetings over half a year and the weeks to come.
+//! Demo data: meetings of half a year and of the coming weeks.
 use super::action_items::{ActionItem, ActionItemInput};
 use super::attendees::{Attendee, Rsvp};
 use super::types::{Meeting, MeetingInput, MeetingStatus};
@@ -20,7 +20,7 @@ pub const DEMO: Demo = Demo {
     store: |tx, company, places| store(tx, company, places).boxed(),
 };
 
-/// In one statement.
+/// The greatest number of rows in one statement.
 const MAX_ROWS: usize = 1000;
 
 async fn store(tx: &mut WriteTx, company: &Company, Places { these, of }: Places) -> Result<()> {
@@ -42,7 +42,7 @@ async fn store(tx: &mut WriteTx, company: &Company, Places { these, of }: Places
     Ok(())
 }
 
-/// Up to four colleagues of the user who made it, and now and then somebody outside.
+/// Invites up to four colleagues of the user who made the meeting, and sometimes a guest from outside.
 fn attendees(company: &Company, meeting: &Meeting, dice: &mut Dice, id: impl Fn() -> AttendeeId) -> Vec<Attendee> {
     let mut users: Vec<_> = (0..dice.below(5)).map(|_| company.anybody(Role::Viewer, dice).id).collect();
     users.sort();
@@ -59,7 +59,7 @@ fn attendees(company: &Company, meeting: &Meeting, dice: &mut Dice, id: impl Fn(
     invited.map(&mut attendee).collect()
 }
 
-/// What follows from a meeting that is over.
+/// The action items of a completed meeting.
 fn action_items(
     company: &Company,
     meeting: &Meeting,

@@ -1,4 +1,4 @@
-//! Meetings: what people come together for. Attendees, action items, and what calendar programs read are in the folders below.
+//! Meetings. Their attendees, their action items, and the files for calendar programs are in the folders below.
 pub mod action_items;
 pub mod attendees;
 pub mod calendar;

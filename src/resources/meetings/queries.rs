@@ -1,4 +1,4 @@
-//! Meetings in the database. Every query starts at the lease's tenant; every change ends in its audit row.
+//! Meetings in the database. Every query filters by the tenant of the transaction. Every change writes an audit row.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::attendees;
 use super::rules::may_become;
@@ -29,7 +29,7 @@ fn one(tenant: TenantId, id: MeetingId) -> _ {
     meetings::table.filter(meetings::tenant_id.eq(tenant)).filter(meetings::id.eq(id))
 }
 
-/// The days of a filter, as the tenant's clocks have them.
+/// The days of a filter as a span of time, in the tenant's time zone.
 async fn days(tx: &mut ReadTx, filter: &MeetingFilter) -> Result<Span> {
     let day = |Day(day)| day;
     match (filter.from_date.map(day), filter.to_date.map(day)) {
@@ -40,7 +40,8 @@ async fn days(tx: &mut ReadTx, filter: &MeetingFilter) -> Result<Span> {
 
 type Matching = meetings::BoxedQuery<'static, Any>;
 
-/// The meetings that a list is about, in no order yet; `forms` are those of an address that the wanted attendee is invited by, too.
+/// The meetings that match the filters and the search of a list, not yet sorted. The filter by attendee also finds
+/// meetings to which one of the addresses in `forms` is invited.
 fn matching(tx: &ReadTx, list: &List<MeetingFilter>, (from, until): Span, forms: &[String]) -> Matching {
     let MeetingFilter { status, from_date: _, to_date: _, attendee } = list.filter.clone();
     let search = list.q.as_deref().map(|text| tx.pattern(text));
@@ -61,8 +62,8 @@ fn matching(tx: &ReadTx, list: &List<MeetingFilter>, (from, until): Span, forms:
     )
 }
 
-/// A reader who looks for their own meetings also finds those that their verified address is invited to. Nobody else does: that would
-/// tell them the user who has the address.
+/// Lists meetings. Readers who filter by themselves as the attendee also find the meetings to which their verified
+/// address is invited. Other readers don't, because the answer would reveal which user has the address.
 pub async fn list(tx: &mut ReadTx, list: &List<MeetingFilter>, reader: UserId) -> Result<Page<Meeting>> {
     let days = days(tx, &list.filter).await?;
     let forms = attendees::forms_to_find(tx, list.filter.attendee, reader).await?;
@@ -76,7 +77,7 @@ pub async fn list(tx: &mut ReadTx, list: &List<MeetingFilter>, reader: UserId) -
     Ok(list.page(rows, total))
 }
 
-/// The next meetings that a person made, in the order of their ids; few at once, as they can be long.
+/// The next meetings that a person made, in the order of their ids.
 pub async fn made_by(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Meeting>> {
     let rows = batch!(all(tx.tenant()), meetings::created_by.eq(user), next, (meetings::id, MeetingId));
     Ok(rows.select(Meeting::as_select()).load(tx).await?)
@@ -86,19 +87,21 @@ pub async fn find(tx: &mut ReadTx, id: MeetingId) -> Result<Meeting> {
     Ok(one(tx.tenant(), id).select(Meeting::as_select()).first(tx).await?)
 }
 
-/// 404 where there is no such meeting.
+/// Fails with 404 if there is no such meeting.
 pub async fn must_exist(tx: &mut ReadTx, id: MeetingId) -> Result<()> {
     let _: MeetingId = one(tx.tenant(), id).select(meetings::id).first(tx).await?;
     Ok(())
 }
 
-/// The same, and it stays until the transaction ends; others that add to it wait.
+/// Locks the meeting until the transaction ends. Fails with 404 if there is no such meeting. Other requests that add to
+/// the meeting wait.
 pub async fn lock(tx: &mut WriteTx, id: MeetingId) -> Result<()> {
     let _: MeetingId = for_update(one(tx.tenant(), id).select(meetings::id)).get_result(tx).await?;
     Ok(())
 }
 
-/// The meeting's next version, as others come to it now: calendar programs have to notice. It is under lock.
+/// Gives the meeting its next version because its attendees have changed, so that calendar programs notice the change.
+/// The meeting must be locked already.
 pub async fn revise(tx: &mut WriteTx, id: MeetingId) -> Result<()> {
     let next = (meetings::version.eq(meetings::version + 1), meetings::updated_at.eq(tx.now()));
     let next = diesel::update(one(tx.tenant(), id)).set(next);
@@ -106,7 +109,7 @@ pub async fn revise(tx: &mut WriteTx, id: MeetingId) -> Result<()> {
     Ok(())
 }
 
-/// The meeting as it is now, for a change in this transaction: nobody else changes it meanwhile.
+/// The meeting, locked for a change in this transaction.
 pub async fn find_to_change(tx: &mut WriteTx, id: MeetingId) -> Result<Locked<Meeting>> {
     let meeting = one(tx.tenant(), id).select(Meeting::as_select());
     Ok(Locked::new(for_update(meeting).get_result(tx).await?))
@@ -118,7 +121,7 @@ pub async fn insert(tx: &mut WriteTx, input: MeetingInput) -> Result<Audited<Mee
     Ok(tx.changed(Change::created(meeting.id, &meeting), rows).await?.with(meeting))
 }
 
-/// Stores many new meetings, at least one.
+/// Inserts many new meetings. `new` must not be empty.
 pub async fn store(tx: &mut WriteTx, new: &[Meeting]) -> Result<()> {
     let rows = rows(tx.tenant(), new);
     tx.changed_in_bulk::<MeetingId>(rows).await
@@ -155,7 +158,7 @@ pub async fn update(tx: &mut WriteTx, before: Authorized<Meeting>, input: Meetin
     Ok(tx.changed(Change::updated(meeting.id, &*before, &meeting), row).await?.with(meeting))
 }
 
-/// Its attendees and action items go with it; the tasks that were made of them stay.
+/// Deletes a meeting with its attendees and action items. Tasks that were made from the action items stay.
 pub async fn delete(tx: &mut WriteTx, meeting: Authorized<Meeting>) -> Result<Audited<()>> {
     let row = diesel::delete(one(tx.tenant(), meeting.id));
     tx.changed(Change::deleted(meeting.id, &*meeting), row).await

@@ -1,7 +1,8 @@
 //! The states of a meeting.
 use super::types::MeetingStatus;
 
-/// Whether a meeting may go from one state to the other. It is held before it is completed, and what is over stays as it is.
+/// Whether a meeting may change from one state to another. A meeting must be in progress before it is completed. A
+/// completed or cancelled meeting keeps its state.
 pub fn may_become(from: MeetingStatus, to: MeetingStatus) -> bool {
     use MeetingStatus::{Cancelled, Completed, InProgress, Scheduled};
     matches!(

@@ -1,4 +1,4 @@
-//! Meetings as the contract has them, and the rules that a schema can't say.
+//! The types of meetings in the contract of the API, and the rules that a schema can't express.
 use crate::api::Input;
 use crate::api::list::Filter;
 use crate::base::error::Detail;
@@ -19,7 +19,7 @@ crate::text_enum! {
     }
 }
 
-/// What people write about a meeting: POST and PUT take it whole, PATCH takes any members of it.
+/// The members of a meeting that clients write. POST and PUT take the whole object, PATCH takes any of its members.
 #[derive(Debug, Clone, Object, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = meetings, check_for_backend(Any))]
 #[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
@@ -41,14 +41,14 @@ pub struct MeetingInput {
 impl Input for MeetingInput {
     fn check(&self, problems: &mut Detail) {
         problems.one_line("title", &self.title);
-        // As they are kept: to the microsecond.
+        // The times are compared as they are stored, in microseconds.
         if Instant::from(self.starts_at.0) >= Instant::from(self.ends_at.0) {
             problems.add("ends_at", "must be after `starts_at`");
         }
     }
 }
 
-/// A meeting, as answered and as stored.
+/// A meeting as stored and as returned to clients.
 #[derive(Debug, Clone, Object, Queryable, Selectable)]
 #[diesel(table_name = meetings, check_for_backend(Any))]
 pub struct Meeting {
@@ -63,7 +63,7 @@ pub struct Meeting {
 }
 
 impl Meeting {
-    /// A new meeting, first version.
+    /// A new meeting in its first version.
     pub fn new(id: MeetingId, input: MeetingInput, created_by: UserId, now: Instant) -> Self {
         Self { id, input, created_by, version: 1, created_at: now, updated_at: now }
     }
@@ -87,7 +87,7 @@ crate::record! {
     }
 }
 
-/// The filters of a list of meetings: each member is one query parameter.
+/// The filters of a list of meetings. Each member is a query parameter.
 #[derive(Debug, Clone, Object)]
 pub struct MeetingFilter {
     pub status: Option<MeetingStatus>,

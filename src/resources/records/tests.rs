@@ -22,7 +22,7 @@ fn each_kind_and_each_table_is_declared_once() {
     assert_eq!(numbers.len(), RECORDS.demos().len(), "two kinds would throw the same dice");
 }
 
-/// What each foreign key to `users` that no record names is, and why it concerns nobody: `table.column`.
+/// The foreign keys to `users` that no record names: table, column, and the reason why the column concerns nobody.
 const CONCERNS_NOBODY: [(&str, &str, &str); 7] = [
     ("logins", "user_id", "the sign-in directory: names of the user's own, which are removed with the user"),
     ("sessions", "user_id", "the user's own, of which the answers don't say whose they are"),
@@ -65,7 +65,8 @@ fn what_is_below_another_record_refers_to_it_and_has_its_address() {
     }
 }
 
-/// Whatever is called so in the schema is sealed; values in a column that no record names would be lost with the old keys.
+/// Every column whose name ends in `_sealed` is sealed. Values in a column that no record names would be lost with the
+/// old keys.
 #[test]
 fn each_sealed_column_belongs_to_a_record() {
     let in_schema = TABLES.iter().flat_map(|table| table.columns.iter().map(move |column| (table.name, column.name)));
@@ -73,12 +74,12 @@ fn each_sealed_column_belongs_to_a_record() {
     let declared = RECORDS.sealed();
     let places: BTreeSet<_> = declared.iter().map(|SealedColumn { table, column }| (*table, *column)).collect();
     assert_eq!((&places, declared.len()), (&in_schema, in_schema.len()));
-    // A stored value opens nowhere else: these names must stay.
+    // A stored value can be decrypted only for its table and column, so these names must stay.
     let names: Vec<_> = declared.iter().map(|SealedColumn { table, column }| format!("{table}.{column}")).collect();
     assert_eq!(names, ["contracts.amount_sealed", "contract_history.from_sealed", "contract_history.to_sealed"]);
 }
 
-/// A sealed member would stand in the audit log as it is.
+/// Without this, a sealed member would be in the audit log in plain text.
 #[test]
 fn a_record_with_sealed_columns_has_confidential_members() {
     let with =
@@ -118,7 +119,7 @@ fn an_export_names_its_parts_in_this_order() {
     assert_eq!(names, expected);
 }
 
-/// What concerns people is in their export.
+/// Every record that concerns people is in their export.
 #[test]
 fn a_kind_that_concerns_people_says_what_it_holds_about_them() {
     for kind in RECORDS.kinds().filter(|kind| !kind.people.is_empty()) {
@@ -132,7 +133,7 @@ fn a_kind_that_concerns_people_says_what_it_holds_about_them() {
     );
 }
 
-/// The trait can't be private, as `db` asks for it and this module implements it.
+/// The trait can't be private, because `db` requires it and this module implements it.
 #[test]
 fn only_the_registry_registers() {
     fn sources(folder: &Path, found: &mut Vec<String>) {

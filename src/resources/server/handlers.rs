@@ -1,4 +1,5 @@
-//! Probes, keys and status over HTTP. They need no sign-in; all but the status count against no limit.
+//! The HTTP endpoints of probes, public keys and status. They need no sign-in. Only the status counts against a rate
+//! limit.
 use super::readiness::{ReadinessProbe, State};
 use crate::api::tags::Tag;
 use crate::api::visitor::Anonymous;
@@ -14,7 +15,7 @@ pub struct ServerApi {
     pub readiness: ReadinessProbe,
     pub env: Env,
     pub access_tokens: AccessTokens,
-    /// `development`, `staging`, `production`.
+    /// `development`, `staging` or `production`.
     pub environment: String,
     pub started_at: DateTime<Utc>,
 }
@@ -51,7 +52,7 @@ struct Status {
     uptime_seconds: i64,
 }
 
-/// Whether the server can do its work, part by part.
+/// Whether the server and each of its parts can work.
 #[derive(Debug, Object)]
 struct Readiness {
     status: State,
@@ -61,7 +62,7 @@ struct Readiness {
     encryption: State,
 }
 
-/// The keys that access tokens are verified by (RFC 7517).
+/// The keys with which access tokens are verified (RFC 7517).
 #[derive(Debug, Object)]
 struct JwkSet {
     keys: Vec<Jwk>,

@@ -1,4 +1,4 @@
-//! The server about itself: what it is, whether it lives, whether it can work.
+//! Information about the server itself: its name and status, its public keys, and probes for liveness and readiness.
 mod handlers;
 mod readiness;
 

@@ -1,5 +1,5 @@
-//! Whether the server can do its work. The probe is open to everybody and has no limit: however many ask, the database and
-//! Redis are asked once a second.
+//! Checks whether the server can do its work. The probe is open to everybody and has no rate limit. However many
+//! requests come, the database and Redis are asked at most once a second.
 use crate::base::error::{Detail, Error, Result};
 use crate::db::Db;
 use crate::db::key_checks::KeyWatch;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How long a result is good for.
+/// How long a result is used.
 const LIFETIME: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -19,21 +19,21 @@ const LIFETIME: Duration = Duration::from_secs(1);
 pub enum State {
     Up,
     Down,
-    /// The server is set up without it.
+    /// The server is set up without this part.
     Unused,
 }
 
-/// What a look found.
+/// The result of a check.
 #[derive(Debug, Clone)]
 pub struct Findings {
-    /// Why the server is not ready: empty where it is.
+    /// Why the server is not ready. Empty if it is ready.
     pub problems: Detail,
     pub cache: State,
 }
 
 type Look = watch::Receiver<Option<Findings>>;
 
-/// Looks whether the parts of the server answer. A clone shares what it finds.
+/// Checks whether the parts of the server answer. Clones share their results.
 #[derive(Clone)]
 pub struct ReadinessProbe {
     db: Db,
@@ -45,24 +45,26 @@ pub struct ReadinessProbe {
 }
 
 impl ReadinessProbe {
-    /// `redis`: where replicas share what they share. `needs_redis`: whether nobody is served without it. `looks` counts.
+    /// `redis` holds the state that replicas share. `needs_redis` says whether the server can't work without Redis.
+    /// `looks` counts the checks.
     pub fn new(db: Db, redis: Option<Redis>, needs_redis: bool, keys: KeyWatch, looks: Counter) -> Self {
         Self { db, redis, needs_redis, keys, looks, latest: Arc::default() }
     }
 
-    /// What was found within the last second, or is being found now.
+    /// Returns the result of a check that is running or began less than a second ago. Begins a new check if there is
+    /// none.
     pub async fn look(&self) -> Result<Findings> {
         let mut look = self.latest();
         let found = look.wait_for(Option::is_some).await.ok().and_then(|found| found.clone());
         found.ok_or_else(|| Error::Internal(anyhow::anyhow!("the probe of the server's parts broke off")))
     }
 
-    /// The latest look, or a new one. It goes on when the request that began it is given up, or a client that asks and leaves
-    /// could have the database asked as often as it likes.
+    /// The latest check, or a new one. A check runs to its end even if the request that began it is cancelled.
+    /// Otherwise a client that asks and disconnects at once could begin any number of checks.
     fn latest(&self) -> Look {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner); // nothing in between can panic
         let is_good = |(began, look): &&(Instant, Look)| {
-            let is_under_way = look.borrow().is_none() && look.has_changed().is_ok(); // it fails where the look broke off
+            let is_under_way = look.borrow().is_none() && look.has_changed().is_ok(); // an error if the check broke off
             is_under_way || began.elapsed() < LIFETIME
         };
         if let Some((_, look)) = latest.as_ref().filter(is_good) {
@@ -98,7 +100,7 @@ impl ReadinessProbe {
         Findings { problems, cache }
     }
 
-    /// How Redis is, or in what way it is of no use.
+    /// The state of Redis, or the problem with it.
     async fn cache(&self) -> Result<State, &'static str> {
         let Some(redis) = &self.redis else { return Ok(State::Unused) };
         match redis.missing_rights().await {
@@ -117,7 +119,8 @@ impl ReadinessProbe {
         }
     }
 
-    /// Key ids are for the log, not for everybody.
+    /// Checks the master keys. The ids of faulty keys go to the log only, because everybody can read the answer of the
+    /// probe.
     async fn find_key_faults(&self, problems: &mut Detail) {
         match self.keys.find_faults().await {
             Ok(ids) if ids.is_empty() => {}

@@ -1,4 +1,4 @@
-//! Tasks over half a year, most of the past ones done, and what was said about them.
+//! Demo data: tasks of half a year, of which most past ones are done, and their comments.
 use super::comments::{Comment, CommentInput, Stored};
 use super::types::{Task, TaskInput, TaskPriority, TaskStatus};
 use super::{comments, queries};
@@ -33,7 +33,7 @@ async fn store(tx: &mut WriteTx, company: &Company, Places { these, of }: Places
     comments::store(tx, &said).await
 }
 
-/// Some time between the two.
+/// A random time between the two.
 fn between(start: Instant, end: Instant, dice: &mut Dice) -> Instant {
     Instant(start.0 + Duration::milliseconds(dice.below((end.0 - start.0).num_milliseconds())))
 }

@@ -1,4 +1,4 @@
-//! Tasks in the database. Every query starts at the lease's tenant; every change ends in its audit row.
+//! Tasks in the database. Every query filters by the tenant of the transaction. Every change writes an audit row.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{Task, TaskFilter, TaskInput, TaskPriority, TaskSort, TaskStatus};
 use crate::api::list::{Batch, List, Page};
@@ -24,7 +24,7 @@ fn one(tenant: TenantId, id: TaskId) -> _ {
     tasks::table.filter(tasks::tenant_id.eq(tenant)).filter(tasks::id.eq(id))
 }
 
-/// The tasks that a list is about, in no order yet.
+/// The tasks that match the filters and the search of a list, not yet sorted.
 fn matching(tx: &ReadTx, list: &List<TaskFilter>) -> tasks::BoxedQuery<'static, Any> {
     let TaskFilter { week, year, status, priority, assigned_to, tag, due_before, due_after } = list.filter.clone();
     let search = list.q.as_deref().map(|text| tx.pattern(text));
@@ -54,7 +54,7 @@ pub async fn list(tx: &mut ReadTx, list: &List<TaskFilter>) -> Result<Page<Task>
     Ok(list.page(rows, total))
 }
 
-/// The next tasks that a person made or is to do, in the order of their ids.
+/// The next tasks that a person created or is assigned to, in the order of their ids.
 pub async fn about(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Task>> {
     let of_user = tasks::created_by.eq(user).or(tasks::assigned_to.eq(user));
     let rows = batch!(all(tx.tenant()), of_user, next, (tasks::id, TaskId));
@@ -65,13 +65,13 @@ pub async fn find(tx: &mut ReadTx, id: TaskId) -> Result<Task> {
     Ok(one(tx.tenant(), id).select(Task::as_select()).first(tx).await?)
 }
 
-/// The task as it is now, for a change in this transaction: nobody else changes it meanwhile.
+/// The task, locked for a change in this transaction.
 pub async fn find_to_change(tx: &mut WriteTx, id: TaskId) -> Result<Locked<Task>> {
     let task = one(tx.tenant(), id).select(Task::as_select());
     Ok(Locked::new(for_update(task).get_result(tx).await?))
 }
 
-/// Holds a task in this transaction, so that it isn't deleted meanwhile.
+/// Locks a task until this transaction ends, so that it isn't deleted meanwhile.
 pub async fn lock(tx: &mut WriteTx, id: TaskId) -> Result<()> {
     let _: TaskId = for_update(one(tx.tenant(), id).select(tasks::id)).get_result(tx).await?;
     Ok(())
@@ -84,7 +84,7 @@ pub async fn insert(tx: &mut WriteTx, input: TaskInput) -> Result<Audited<Task>>
     Ok(tx.changed(Change::created(task.id, &task), rows).await?.with(task))
 }
 
-/// Stores many new tasks, at least one.
+/// Inserts many new tasks. `new` must not be empty.
 pub async fn store(tx: &mut WriteTx, new: &[Task]) -> Result<()> {
     let rows = rows(tx.tenant(), new);
     tx.changed_in_bulk::<TaskId>(rows).await

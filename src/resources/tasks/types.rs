@@ -1,4 +1,4 @@
-//! Tasks as the contract has them, and the rules that a schema can't say.
+//! The types of tasks in the contract of the API, and the rules that a schema can't express.
 use crate::api::Input;
 use crate::api::list::Filter;
 use crate::base::error::Detail;
@@ -32,7 +32,7 @@ crate::ranked_enum! {
     }
 }
 
-/// What people write about a task: POST and PUT take it whole, PATCH takes any members of it.
+/// The members of a task that clients write. POST and PUT take the whole object, PATCH takes any of its members.
 #[derive(Debug, Clone, Object, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = tasks, check_for_backend(Any))]
 #[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
@@ -74,7 +74,7 @@ impl Input for TaskInput {
     }
 }
 
-/// A task, as answered and as stored.
+/// A task as stored and as returned to clients.
 #[derive(Debug, Clone, Object, Queryable, Selectable)]
 #[diesel(table_name = tasks, check_for_backend(Any))]
 pub struct Task {
@@ -83,7 +83,7 @@ pub struct Task {
     #[diesel(embed)]
     pub input: TaskInput,
     pub created_by: UserId,
-    /// Set and cleared by the server, with `status`.
+    /// The server sets and clears this time when `status` changes.
     #[oai(nullable)]
     pub completed_at: Option<Instant>,
     pub version: i64,
@@ -92,7 +92,7 @@ pub struct Task {
 }
 
 impl Task {
-    /// A new task, first version.
+    /// A new task in its first version.
     pub fn new(id: TaskId, input: TaskInput, created_by: UserId, now: Instant) -> Self {
         let completed_at = input.completed_at(None, now);
         Self { id, input, created_by, completed_at, version: 1, created_at: now, updated_at: now }
@@ -123,7 +123,7 @@ crate::record! {
     }
 }
 
-/// The filters of a list of tasks: each member is one query parameter.
+/// The filters of a list of tasks. Each member is a query parameter.
 #[derive(Debug, Clone, Object)]
 pub struct TaskFilter {
     #[oai(validator(minimum(value = "1"), maximum(value = "53")))]

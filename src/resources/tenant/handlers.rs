@@ -1,4 +1,4 @@
-//! One's own tenant over HTTP.
+//! The caller's own tenant over HTTP.
 use super::types::{Confirmation, Tenant, TenantInput};
 use super::{OpenRegistration, Own, Read, queries};
 use crate::api::tags::Tag;
@@ -35,7 +35,7 @@ impl TenantApi {
             let input = patch.apply(&tenant.input)?;
             let opened_by = match input.opens(&tenant.input) {
                 true => {
-                    caller.require::<OpenRegistration>()?; // people who come in stay when the caller's key is gone
+                    caller.require::<OpenRegistration>()?; // users who register outlive the caller's API key
                     Some(self.verification.check(tx, &caller).await?)
                 }
                 false => None,

@@ -1,4 +1,4 @@
-//! One's own tenant: its settings, and its end.
+//! The caller's own tenant: its settings and its deletion.
 mod handlers;
 mod queries;
 mod removal;
@@ -11,8 +11,8 @@ pub use types::{NewTenant, Tenant};
 
 crate::permissions! {
     Read(read): Viewer,
-    /// The settings, and to delete all of it.
+    /// To change the settings and to delete the tenant.
     Own: Owner,
-    /// To let anybody join.
+    /// To open the tenant for registration.
     OpenRegistration(people): Owner,
 }

@@ -1,11 +1,11 @@
-//! What follows the deletion of a tenant.
+//! The job that follows the deletion of a tenant.
 use crate::auth::sessions::Sessions;
 use crate::base::error::Result;
 use crate::db::Db;
 use crate::db::jobs::{Job, JobContext};
 use serde::{Deserialize, Serialize};
 
-/// Removes all that is left of a tenant that was deleted: what Redis keeps of its sessions, then its rows.
+/// Removes the rest of a deleted tenant: first its sessions in Redis, then its rows.
 #[derive(Serialize, Deserialize)]
 pub struct RemoveTenant {}
 

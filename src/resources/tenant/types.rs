@@ -1,4 +1,4 @@
-//! A tenant as the contract has it.
+//! The types of a tenant in the contract of the API.
 use crate::api::query::{QueryParams, members_of, part};
 use crate::api::{Input, Owned};
 use crate::base::error::Detail;
@@ -10,24 +10,24 @@ use poem_openapi::Object;
 use poem_openapi::registry::{MetaSchema, Registry};
 use serde_json::{Map, Value};
 
-/// What owners write about their tenant.
+/// The members of a tenant that its owners write.
 #[derive(Debug, Clone, Object, Queryable, Selectable, AsChangeset)]
 #[diesel(table_name = tenants, check_for_backend(Any))]
 pub struct TenantInput {
     #[oai(validator(min_length = 1, max_length = 120))]
     pub name: String,
-    /// An IANA time zone.
+    /// The name of an IANA time zone.
     #[oai(validator(min_length = 1, max_length = 64))]
     pub timezone: String,
-    /// ISO 4217.
+    /// The ISO 4217 code.
     #[oai(validator(min_length = 3, max_length = 3, pattern = "^[A-Z]{3}$"))]
     pub currency: String,
-    /// Whether anybody may join it as a viewer.
+    /// Whether anybody may join the tenant as a viewer.
     pub open_registration: bool,
 }
 
 impl TenantInput {
-    /// Whether it lets people register who could not before.
+    /// Whether this change opens the tenant for registration.
     pub fn opens(&self, before: &Self) -> bool {
         self.open_registration && !before.open_registration
     }
@@ -43,7 +43,7 @@ impl Input for TenantInput {
     }
 }
 
-/// A tenant, as answered and as stored.
+/// A tenant as stored and as returned to clients.
 #[derive(Debug, Clone, Object, Queryable, Selectable)]
 #[diesel(table_name = tenants, check_for_backend(Any))]
 pub struct Tenant {
@@ -58,7 +58,7 @@ pub struct Tenant {
 }
 
 impl Tenant {
-    /// A new tenant, with the settings that each begins with.
+    /// A new tenant with the initial settings.
     pub fn new(id: TenantId, new: NewTenant, now: Instant) -> Self {
         let NewTenant { slug, name, open_registration } = new;
         let input = TenantInput { name, timezone: "UTC".to_owned(), currency: "USD".to_owned(), open_registration };
@@ -67,7 +67,7 @@ impl Tenant {
 }
 
 crate::resource!(Tenant, record, {
-    /// Everybody finds their own under this address.
+    /// The tag contains the id, because callers of different tenants get different answers under the same URL.
     fn tag(&self) -> String {
         format!("{}.{}", self.id, self.version)
     }
@@ -80,26 +80,26 @@ crate::record! {
     }
 }
 
-/// It is nobody's in particular: the role decides.
+/// A tenant has no owner among its users: the role of the caller decides.
 impl Owned for Tenant {
     fn owner(&self) -> Option<UserId> {
         None
     }
 }
 
-/// A tenant in the making.
+/// The data of a new tenant.
 #[derive(Debug, Clone, Object)]
 pub struct NewTenant {
     pub slug: String,
     pub name: String,
-    /// Whether anybody may join it as a viewer.
+    /// Whether anybody may join the tenant as a viewer.
     pub open_registration: bool,
 }
 
-/// Says once more what is to be deleted.
+/// The confirmation that a deletion needs.
 #[derive(Debug, Object)]
 pub struct Confirmation {
-    /// The tenant's slug, again.
+    /// The slug of the tenant that is to be deleted.
     #[oai(validator(max_length = 50))]
     pub confirm: String,
 }

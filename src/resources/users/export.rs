@@ -1,5 +1,6 @@
-//! Everything that is held about a person, as NDJSON: one object a line, its kind beside it. Batch by batch, each in a lease
-//! of its own, so that nothing is held while a slow client reads. The kinds of records say what they hold and in which order.
+//! Exports everything that is stored about a person, as NDJSON: one object per line, with its kind. Each batch is read
+//! in a transaction of its own, so that no connection is held while a slow client reads. The kinds of records declare
+//! what is exported, and in which order.
 use super::Read;
 use crate::api::export::ndjson_response;
 use crate::api::list::Batch;
@@ -18,7 +19,7 @@ pub struct PersonalData(Body);
 
 impl PersonalData {
     pub async fn stream(person: DataSubject, caller: Caller<Read>) -> Result<Self> {
-        // An error here still gets its proper answer.
+        // Errors before the stream begins still get a proper answer.
         let slot = caller.begin_export()?;
         let parts = person.records.held();
         let head = match parts.first() {
@@ -33,7 +34,7 @@ impl PersonalData {
                 let part: &Held = parts[index];
                 person.role = caller.recheck().await?;
                 let rows = batch(&person, part, next).await?;
-                // What is few in number has no id to go on after, and fits.
+                // Parts with few rows have no id to continue after, and fit into one batch.
                 let (rows, _, size) = match last_id(part, &rows) {
                     Some(_) => next.size.fit(rows.into_iter()),
                     None => (rows, false, next.size),
@@ -53,7 +54,7 @@ impl PersonalData {
     }
 }
 
-/// The id to go on after; none where the part is at its end.
+/// The id after which the next batch begins. `None` at the end of a part.
 fn last_id(part: &Held, rows: &[Value]) -> Option<Uuid> {
     match part.rows {
         Rows::Batches(_) => rows.last()?["id"].as_str()?.parse().ok(),
@@ -65,7 +66,7 @@ fn print(part: &Held, rows: Vec<Value>) -> String {
     rows.into_iter().map(|data| format!("{}\n", json!({"kind": part.name, "data": data}))).collect()
 }
 
-/// The next rows of a part, as far as the person may see them in their role of now.
+/// The next rows of a part, as far as the person's current role may see them.
 async fn batch(person: &DataSubject, part: &Held, next: Batch) -> Result<Vec<Value>> {
     let (db, scope) = (&person.db, &person.actor);
     match part.rows {

@@ -24,7 +24,7 @@ pub struct UsersApi {
     pub credentials: Credentials,
     pub mail_cap: MailCap,
     pub templates: EmailTemplates,
-    /// What is held about people.
+    /// All kinds of records, for the export of a person's data.
     pub records: Records,
 }
 
@@ -134,7 +134,8 @@ impl UsersApi {
 }
 
 impl UsersApi {
-    /// Only a caller who knows the password can change the address or the password. A new password ends all other sessions.
+    /// Changes the caller's profile. A change of the e-mail address or the password needs the current password. A new
+    /// password ends all other sessions.
     async fn change_profile(
         &self,
         caller: &Caller<Own>,
@@ -155,11 +156,12 @@ impl UsersApi {
             false => None,
         };
         if moves {
-            // Also where it is taken: else this would be a fast way to find out which addresses users have.
+            // The limit applies even if the address is taken. Otherwise this would be a fast way to find out which
+            // addresses users have.
             mail_cap.take_email_change(caller.tenant(), caller.user()).await?;
         }
         if renames_known {
-            // The same: names are unique on the whole server.
+            // The limit has the same reason: usernames are unique on the whole server.
             mail_cap.take_username_change(caller.tenant(), caller.user()).await?;
         }
         let new_hash = match &asked.password {
@@ -176,7 +178,7 @@ impl UsersApi {
                 || (renames(&user, &input) && !renames_known)
                 || !queries::still_has(tx, checked.clone()).await?
             {
-                return Err(Error::PreconditionFailed); // it was changed since it was checked and charged
+                return Err(Error::PreconditionFailed); // the user was changed after the checks
             }
             let (former, name, was_verified) = (user.email.clone(), user.name.clone(), user.email_verified);
             let saved: Audited<User> = queries::update_profile(tx, user, input, new_hash.clone()).await?;

@@ -13,14 +13,14 @@ pub use queries::{
 pub use types::{NewUser, User, UserKind};
 
 crate::permissions! {
-    /// One's own profile, and the names of the others.
+    /// To read one's own profile and the names of other users.
     Read(read): Viewer,
-    /// Decides what a reader is shown of others: addresses, roles, states.
+    /// Decides whether a reader sees the e-mail addresses, roles and states of other users.
     SeeAddresses(read): Admin,
     /// To change one's own profile.
     Own(people): Viewer,
-    /// To change and remove others, never above oneself.
+    /// To change and remove other users, but never those above oneself.
     Manage: Admin,
-    /// To change what others may do.
+    /// To change what other users may do.
     GiveRights(people): Admin,
 }

@@ -31,7 +31,7 @@ fn one(tenant: TenantId, id: UserId) -> _ {
     users::table.filter(users::tenant_id.eq(tenant)).filter(users::id.eq(id)).filter(users::deleted_at.is_null())
 }
 
-/// The users that a list is about, in no order yet.
+/// The users that match the filters and the search of a list, not yet sorted.
 fn matching(tx: &ReadTx, list: &List<UserFilter>, with_email: bool) -> users::BoxedQuery<'static, Any> {
     let UserFilter { role, is_active, kind } = list.filter.clone();
     let search = list.q.as_deref().map(|text| tx.pattern(text));
@@ -50,7 +50,7 @@ fn matching(tx: &ReadTx, list: &List<UserFilter>, with_email: bool) -> users::Bo
     )
 }
 
-/// As admins see them; `with_email`: whether a search may look at addresses.
+/// Lists users with all members that admins see. `with_email` says whether the search also looks at e-mail addresses.
 pub async fn list(tx: &mut ReadTx, list: &List<UserFilter>, with_email: bool) -> Result<Page<Member>> {
     let columns = Account::as_select();
     let (rows, total): (Vec<Account>, _) = paged!(tx, list, matching(tx, list, with_email), columns, (users::id, UserId), {
@@ -65,9 +65,9 @@ pub async fn find_account(tx: &mut ReadTx, id: UserId) -> Result<Account> {
     Ok(one(tx.tenant(), id).select(Account::as_select()).first(tx).await?)
 }
 
-/// The user as they are now, for a change in this transaction, and how high the actor stands by now. The owners are locked
-/// first, then both of them, each in their order, so that two who act on one another wait and don't block each other for
-/// good. An actor who was disabled or removed while they waited does nothing more.
+/// The user, locked for a change in this transaction, and the current rank of the actor. The owners are locked first
+/// and then both users, each time in the order of their ids, so that two users who change each other wait and don't
+/// deadlock. `InvalidToken` if the actor was disabled or removed while waiting.
 pub async fn find_to_change(tx: &mut WriteTx, id: UserId) -> Result<(Rank, Locked<Account>)> {
     lock_owners(tx).await?;
     let actor = tx.actor();
@@ -77,11 +77,12 @@ pub async fn find_to_change(tx: &mut WriteTx, id: UserId) -> Result<(Rank, Locke
     Ok((Rank { role, is_superuser }, Locked::new(find_account(tx, id).await?)))
 }
 
-/// Frees the names of all users of a tenant that is about to be deleted. 409 if somebody of it operates the server.
+/// Deletes the logins of all users of a tenant that is about to be deleted, so that their names are free again. Fails
+/// with 409 if one of the users is an operator of the server.
 pub async fn release_names(tx: &mut WriteTx) -> Result<()> {
     let operators = all(tx.tenant()).filter(users::is_superuser.eq(true));
     if operators.count().get_result::<i64>(tx).await? > 0 {
-        let message = "names a tenant that operators of the server belong to"; // its owners have no power over operators
+        let message = "names a tenant that operators of the server belong to"; // owners have no power over operators
         return Err(Error::Conflict(Detail::of("confirm", message)));
     }
     let names = diesel::delete(logins::table.filter(logins::tenant_id.eq(tx.tenant())));
@@ -89,14 +90,14 @@ pub async fn release_names(tx: &mut WriteTx) -> Result<()> {
     Ok(())
 }
 
-/// 422 on `member` where there is no such user.
+/// Fails with 422 on `member` if there is no user with the given id.
 pub async fn must_exist(tx: &mut WriteTx, member: &str, id: Option<UserId>) -> Result<()> {
     let Some(id) = id else { return Ok(()) };
     let found: Option<UserId> = one(tx.tenant(), id).select(users::id).first(tx).await.optional()?;
     found.map(|_| ()).ok_or_else(|| Error::unprocessable(member, "does not exist"))
 }
 
-/// 422 on `member` where there is no such user, or one who is disabled.
+/// Fails with 422 on `member` if there is no user with the given id, or if the user is disabled.
 pub async fn must_be_active(tx: &mut WriteTx, member: &str, id: Option<UserId>) -> Result<()> {
     let Some(id) = id else { return Ok(()) };
     let is_active: Option<bool> = one(tx.tenant(), id).select(users::is_active).first(tx).await.optional()?;
@@ -107,7 +108,7 @@ pub async fn must_be_active(tx: &mut WriteTx, member: &str, id: Option<UserId>) 
     }
 }
 
-/// The active users among these names, in the order of their ids. Names of other tenants are nobody's here.
+/// The active users with these usernames, in the order of their ids. Usernames of other tenants are not found.
 pub async fn named(tx: &mut ReadTx, usernames: Vec<String>) -> Result<Vec<UserId>> {
     let names = logins::table.filter(logins::tenant_id.eq(tx.tenant())).filter(logins::name.eq_any(usernames));
     let active = all(tx.tenant()).filter(users::is_active.eq(true));
@@ -115,7 +116,8 @@ pub async fn named(tx: &mut ReadTx, usernames: Vec<String>) -> Result<Vec<UserId
     Ok(named.order(users::id).select(users::id).load(tx).await?)
 }
 
-/// The address that a person has proved to be theirs, in each form in which it may be stored; none where they have not.
+/// The e-mail address that a person has verified, in each form in which it may be stored. Empty if the person has not
+/// verified the address.
 pub async fn verified_forms(tx: &mut ReadTx, id: UserId) -> Result<Vec<String>> {
     let verified = users::email_verified.eq(true).and(users::kind.eq(UserKind::Person));
     let address = one(tx.tenant(), id).filter(verified).select(users::email);
@@ -123,14 +125,14 @@ pub async fn verified_forms(tx: &mut ReadTx, id: UserId) -> Result<Vec<String>> 
     Ok(address.map_or_else(Vec::new, |address| Email::of_stored(&address).stored_forms()))
 }
 
-/// The person of the tenant who has this address. For callers who may [see addresses](super::SeeAddresses) alone.
+/// The person of the tenant with this e-mail address. Only for callers who may [see addresses](super::SeeAddresses).
 pub async fn with_email(tx: &mut ReadTx, email: &Email) -> Result<Option<UserId>> {
     let person =
         all(tx.tenant()).filter(users::email.eq_any(email.stored_forms())).filter(users::kind.eq(UserKind::Person));
     Ok(person.select(users::id).first(tx).await.optional()?)
 }
 
-/// One's own row, to be changed in this transaction.
+/// The actor's own row, locked for a change in this transaction. `InvalidToken` if the actor was disabled or removed.
 pub async fn find_own_to_change(tx: &mut WriteTx) -> Result<Locked<User>> {
     let user = one(tx.tenant(), tx.actor()).filter(users::is_active.eq(true)).select(User::as_select());
     let user = for_update(user).get_result(tx).await.optional()?;
@@ -143,7 +145,7 @@ pub async fn find(tx: &mut ReadTx, id: UserId) -> Result<User> {
     user.ok_or(Error::InvalidToken)
 }
 
-/// Makes a person, who can sign in.
+/// Inserts a person, who can sign in.
 pub async fn insert(tx: &mut WriteTx, id: UserId, new: NewUser) -> Result<Audited<User>> {
     let NewUser { email, username, name, role, password_hash, is_superuser, email_verified } = new;
     let user = User {
@@ -169,11 +171,11 @@ pub async fn insert(tx: &mut WriteTx, id: UserId, new: NewUser) -> Result<Audite
     Ok(audited.with(user))
 }
 
-/// Makes a service account, which acts for an API key.
+/// Inserts a service account, as which an API key acts.
 pub async fn insert_service(tx: &mut WriteTx, id: UserId, name: String, role: Role) -> Result<Audited<User>> {
     let user = User {
         id,
-        email: format!("{id}@service.invalid"), // RFC 2606: nobody's
+        email: format!("{id}@service.invalid"), // RFC 2606 reserves this domain: no mail can reach it
         username: None,
         name,
         role,
@@ -203,7 +205,8 @@ fn row(user: &User, password_hash: Option<String>) -> Statement<'_> {
         users::is_active.eq(user.is_active),
         users::is_superuser.eq(user.is_superuser),
         users::email_verified.eq(user.email_verified),
-        users::first_verified_at.eq(user.email_verified.then_some(user.created_at)), // then an operator answers for it
+        // A new user has a verified address only if an operator created the user.
+        users::first_verified_at.eq(user.email_verified.then_some(user.created_at)),
         users::version.eq(user.version),
         users::created_at.eq(user.created_at),
         users::updated_at.eq(user.updated_at),
@@ -211,15 +214,15 @@ fn row(user: &User, password_hash: Option<String>) -> Statement<'_> {
     Statement::of(diesel::insert_into(users::table).values(row))
 }
 
-/// Stores the actor's address in its canonical form, where it was made before there was one: `PreconditionFailed` where it
-/// is. What was mailed to it stays good.
+/// Replaces the actor's e-mail address by its canonical form, if it was stored before there was such a form.
+/// `PreconditionFailed` if it is canonical already. Tokens that were mailed to the address stay valid.
 pub async fn renew_email(tx: &mut WriteTx) -> Result<Audited<User>> {
     let (tenant, id, now) = (tx.tenant(), tx.actor(), tx.now());
     let _: UserId = for_update(one(tenant, id).select(users::id)).get_result(tx).await?;
     let before = find(tx, id).await?;
     let email = Email::of_stored(&before.email);
     if email.as_str() == before.email {
-        return Err(Error::PreconditionFailed); // another sign-in was faster
+        return Err(Error::PreconditionFailed); // another sign-in has replaced it already
     }
     let after = User { email: email.to_string(), updated_at: now, version: before.version + 1, ..before.clone() };
     tx.remove_login(&before.email).await?;
@@ -231,12 +234,13 @@ pub async fn renew_email(tx: &mut WriteTx) -> Result<Audited<User>> {
     Ok(tx.changed(Change::updated(id, &before, &after), row).await?.with(after))
 }
 
-/// Changes the actor's password, if it still is the one that was checked: `PreconditionFailed` otherwise. The caller ends
-/// sessions.
+/// Changes the actor's password. `PreconditionFailed` if the password that was checked is no longer the current one.
+/// The caller ends the sessions.
 pub async fn set_password(tx: &mut WriteTx, checked: String, new: String) -> Result<Audited<User>> {
     let (tenant, id, now) = (tx.tenant(), tx.actor(), tx.now());
     let user = one(tenant, id).filter(users::password_hash.eq(checked));
-    // The user's row before what hangs on it, as others do it: no two wait for each other.
+    // The user's row is locked before the rows that refer to it. Other changes lock in the same order, so that there is
+    // no deadlock.
     let locked = for_update(user.select(users::id)).get_result(tx).await.optional()?;
     let _: UserId = locked.ok_or(Error::PreconditionFailed)?;
     let change = (users::password_hash.eq(new), users::version.eq(users::version + 1), users::updated_at.eq(now));
@@ -246,13 +250,13 @@ pub async fn set_password(tx: &mut WriteTx, checked: String, new: String) -> Res
     Ok(audited.with(find(tx, id).await?))
 }
 
-/// Sets the actor's password, which a token that was mailed to `email` allows, while that is their address. Gives the user as
-/// they were before. The actor's row is locked. The caller ends sessions.
+/// Sets the actor's password by a token that was mailed to `email`. Fails if `email` is no longer the actor's address.
+/// Returns the user as before the change. The actor's row must be locked already. The caller ends the sessions.
 pub async fn replace_password(tx: &mut WriteTx, new: String, email: &str) -> Result<Audited<User>> {
     let (id, now) = (tx.actor(), tx.now());
     let user = find(tx, id).await?;
     if user.email != email {
-        return Err(one_time_tokens::invalid()); // a reader of a former mailbox gets nowhere
+        return Err(one_time_tokens::invalid()); // access to a former mailbox is not enough
     }
     let change = (users::password_hash.eq(new), users::version.eq(users::version + 1), users::updated_at.eq(now));
     let row = diesel::update(one(tx.tenant(), id)).set(change);
@@ -261,18 +265,19 @@ pub async fn replace_password(tx: &mut WriteTx, new: String, email: &str) -> Res
     Ok(audited.with(user))
 }
 
-/// What a proof that the actor reads the mail of an address means for their account.
+/// The result of a proof that the actor receives the mail of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
-    /// No address of the account was proved before.
+    /// No address of the account was verified before.
     FirstOfAccount,
-    /// Another address was: the account has this one since, and nobody had proved it.
+    /// Another address of the account was verified before, and this newer one was not.
     FirstOfAddress,
-    /// It says nothing new, or is of an address that they have no more.
+    /// The address was verified already, or is no longer the account's.
     Repeated,
 }
 
-/// The actor has proved that this address is theirs. Their row is locked. The caller writes the audit row.
+/// Stores that the actor has proved to own this address. The actor's row must be locked already. The caller writes the
+/// audit row.
 pub async fn verify_email(tx: &mut WriteTx, email: &str) -> Result<Proof> {
     let (tenant, id, now) = (tx.tenant(), tx.actor(), tx.now());
     let unproved = users::email.eq(email.to_owned()).and(users::email_verified.eq(false));
@@ -290,7 +295,7 @@ pub async fn verify_email(tx: &mut WriteTx, email: &str) -> Result<Proof> {
     Ok(if first.is_none() { Proof::FirstOfAccount } else { Proof::FirstOfAddress })
 }
 
-/// Whether the actor's password still is the one that was checked, where one was.
+/// Whether the password that was checked is still the actor's. True if no password was checked.
 pub async fn still_has(tx: &mut WriteTx, checked: Option<String>) -> Result<bool> {
     let Some(checked) = checked else { return Ok(true) };
     let user = one(tx.tenant(), tx.actor()).filter(users::password_hash.eq(checked));
@@ -318,7 +323,7 @@ pub async fn update_profile(
     };
     if let Some(hash) = new_hash {
         let row = diesel::update(one(tx.tenant(), after.id)).set(users::password_hash.eq(hash));
-        let _ = tx.changed(Change::of(Action::PasswordChange, after.id), row).await?; // the profile's own row is last
+        let _ = tx.changed(Change::of(Action::PasswordChange, after.id), row).await?; // the profile's audit row follows
         tx.void_tokens(after.id, &[Purpose::PasswordReset]).await?;
     }
     if let Some(email) = &moved_to {
@@ -372,7 +377,8 @@ pub async fn update(tx: &mut WriteTx, before: Authorized<Account>, change: Allow
     Ok(audited.with(Account { user, requests_per_hour }.into()))
 }
 
-/// Removes a user: what they made stays, but nothing says any more who they were. Their row is kept for what refers to it.
+/// Removes a user. Records that the user made stay, but nothing identifies the user any more. The user's row stays
+/// without personal data, because other rows refer to it.
 pub async fn delete(tx: &mut WriteTx, account: Authorized<Account>) -> Result<Audited<()>> {
     let (tenant, now, id) = (tx.tenant(), tx.now(), account.user.id);
     if account.user.kind == UserKind::Person && loses_owner(&account.as_input(), None) {
@@ -401,11 +407,11 @@ pub async fn delete(tx: &mut WriteTx, account: Authorized<Account>) -> Result<Au
         .and(diesel::delete(sessions::table.filter(sessions_of)))
         .and(diesel::delete(idempotency_keys::table.filter(answers_of)))
         .and(diesel::update(one(tenant, id)).set(nobody));
-    // The audit row tells that they are gone, and not once more who they were.
+    // The audit row says that the user was removed, and does not repeat the user's data.
     tx.changed(Change::deleted(id, &account.user).telling(Changes::none()), rows).await
 }
 
-/// Takes a service account out of service; it keeps its name, which is nobody's.
+/// Removes a service account. Its name stays, because it is not the name of a person.
 pub async fn retire(tx: &mut WriteTx, id: UserId) -> Result<()> {
     let now = tx.now();
     let gone = (
@@ -418,14 +424,15 @@ pub async fn retire(tx: &mut WriteTx, id: UserId) -> Result<()> {
     Ok(())
 }
 
-/// The people who own the tenant and are active; they stay locked, so that two can't leave at once.
+/// The people who own the tenant and are active. Their rows stay locked, so that two owners can't leave at the same
+/// time.
 async fn lock_owners(tx: &mut WriteTx) -> Result<Vec<UserId>> {
     let owners = all(tx.tenant()).filter(users::role.eq(Role::Owner)).filter(users::is_active.eq(true));
     let owners = owners.filter(users::kind.eq(UserKind::Person)).order(users::id).select(users::id);
     Ok(for_update(owners).get_results(tx).await?)
 }
 
-/// 409 where nobody but this user owns the tenant.
+/// Fails with 409 if no other active person owns the tenant.
 async fn keep_an_owner(tx: &mut WriteTx, leaving: UserId) -> Result<()> {
     let owners = lock_owners(tx).await?;
     match owners.iter().any(|owner| *owner != leaving) {

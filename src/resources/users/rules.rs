@@ -5,23 +5,24 @@ use crate::api::Caller;
 use crate::auth::{Permission, Role};
 use crate::base::error::{Error, Result};
 
-/// How high somebody stands.
+/// The rank of a user among the other users.
 #[derive(Debug, Clone, Copy)]
 pub struct Rank {
     pub role: Role,
-    /// Operates the server.
+    /// Whether the user is an operator of the server.
     pub is_superuser: bool,
 }
 
-/// Nobody acts on a user who stands above them, nor lifts anybody above themselves. Operators of the server stand above all
-/// other users, whatever their roles.
+/// Fails with 403 if the actor may not change the target, whose role after the change is `new`. Users can't change
+/// users with a higher rank, and can't give a role above their own. Operators of the server rank above all other users,
+/// whatever their roles.
 pub fn may_change(actor: Rank, target: Rank, new: Role) -> Result<()> {
     let is_below = actor.role < target.role || (target.is_superuser && !actor.is_superuser);
-    let may_manage = actor.role >= Manage::ROLE; // still, as it may have changed since they were let in
+    let may_manage = actor.role >= Manage::ROLE; // the role may have changed since authentication
     if may_manage && !is_below && actor.role >= new { Ok(()) } else { Err(Error::Forbidden) }
 }
 
-/// A change of a user that its caller may make: [`allow`] alone makes one.
+/// A change of a user that the caller may make. Only [`allow`] makes one.
 pub struct AllowedChange(UserInput);
 
 impl AllowedChange {
@@ -30,8 +31,8 @@ impl AllowedChange {
     }
 }
 
-/// 403 where the caller may not change the user like this: not by their rank, or because they are an API key, which changes
-/// names and limits but not what somebody may do.
+/// Checks a change of a user. Fails with 403 if the rank of the caller is too low, or if the caller is an API key and
+/// the change gives rights. API keys may change names and limits, but may not give rights.
 pub fn allow(caller: &Caller<Manage>, actor: Rank, account: &Account, input: UserInput) -> Result<AllowedChange> {
     may_change(actor, account.user.rank(), input.role)?;
     if gives_rights(&account.as_input(), &input) {
@@ -40,18 +41,18 @@ pub fn allow(caller: &Caller<Manage>, actor: Rank, account: &Account, input: Use
     Ok(AllowedChange(input))
 }
 
-/// Whether a change has the user in another role, or lets them in again. To disable somebody gives nobody anything.
+/// Whether a change gives the user another role, or enables a disabled user. To disable a user gives no rights.
 fn gives_rights(before: &UserInput, after: &UserInput) -> bool {
     before.role != after.role || (!before.is_active && after.is_active)
 }
 
-/// Whether the tenant has one active owner less afterwards.
+/// Whether the change takes an active owner from the tenant.
 pub fn loses_owner(before: &UserInput, after: Option<&UserInput>) -> bool {
     let owns = |user: &UserInput| user.role == Role::Owner && user.is_active;
     owns(before) && !after.is_some_and(owns)
 }
 
-/// Whether what the user could do with a session from before has become less.
+/// Whether the change must end the user's sessions: it does if it disables the user.
 pub fn ends_sessions(before: &UserInput, after: &UserInput) -> bool {
     before.is_active && !after.is_active
 }

@@ -1,4 +1,4 @@
-//! Users as the contract has them.
+//! The types of users in the contract of the API.
 use super::rules::Rank;
 use crate::api::list::{Filter, List, Sort};
 use crate::api::query::QueryParams;
@@ -18,7 +18,7 @@ use poem_openapi::{Enum, Object};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-/// A user, as answered and as stored; the password's hash is never part of it.
+/// A user as stored and as returned to clients. It never contains the hash of the password.
 #[derive(Debug, Clone, Object, Queryable, Selectable)]
 #[diesel(table_name = users, check_for_backend(Any))]
 pub struct User {
@@ -45,7 +45,7 @@ impl User {
 }
 
 crate::resource!(User, record, owner: id, {
-    /// `/auth/me` and `/users/me` are a different user for each caller.
+    /// The tag contains the id, because `/auth/me` and `/users/me` return a different user to each caller.
     fn tag(&self) -> String {
         format!("{}.{}", self.id, self.version)
     }
@@ -61,7 +61,7 @@ crate::record! {
     }
 }
 
-/// What is needed to make a person. The username is normalised.
+/// The data of a new person. The username must be normalised already.
 #[derive(Clone)]
 pub struct NewUser {
     pub email: Email,
@@ -73,7 +73,7 @@ pub struct NewUser {
     pub email_verified: bool,
 }
 
-/// What people write about themselves.
+/// The members of a profile that users write about themselves.
 #[derive(Debug, Clone, Object)]
 pub struct ProfileInput {
     #[oai(validator(min_length = 1, max_length = 120))]
@@ -82,7 +82,7 @@ pub struct ProfileInput {
     pub username: Option<String>,
     #[oai(validator(max_length = 254))]
     pub email: Email,
-    /// A new one; it stays as it is without.
+    /// The new password. If it is absent, the password stays as it is.
     #[oai(nullable, validator(min_length = 8, max_length = 72))]
     pub password: Option<Password>,
     /// Needed to change `email` or `password`.
@@ -106,14 +106,14 @@ impl From<&User> for ProfileInput {
     }
 }
 
-/// What admins write about others.
+/// The members that admins write about other users.
 #[derive(Debug, Clone, PartialEq, Eq, Object)]
 pub struct UserInput {
     #[oai(validator(min_length = 1, max_length = 120))]
     pub name: String,
     pub role: Role,
     pub is_active: bool,
-    /// A lower limit than the tenant's.
+    /// A limit for this user that is lower than the tenant's.
     #[oai(nullable, validator(minimum(value = "1"), maximum(value = "1000000")))]
     pub requests_per_hour: Option<i32>,
 }
@@ -124,7 +124,7 @@ impl Input for UserInput {
     }
 }
 
-/// A user as others see them; what only admins see is null for everybody else.
+/// A user as other users see them. Members that only admins may see are null for everybody else.
 #[derive(Debug, Clone, Object)]
 pub struct Member {
     pub id: UserId,
@@ -151,7 +151,7 @@ pub struct Member {
 }
 
 impl From<Account> for Member {
-    /// As admins see it.
+    /// Fills in all members, as admins see them.
     fn from(Account { user, requests_per_hour }: Account) -> Self {
         let User {
             id,
@@ -186,7 +186,7 @@ impl From<Account> for Member {
 }
 
 impl Member {
-    /// What somebody of this role may see of it.
+    /// Removes the members that a caller with this role may not see.
     pub fn redact_for(self, role: Role) -> Self {
         if role >= Role::Admin {
             return self;
@@ -209,7 +209,7 @@ impl Member {
     }
 }
 
-/// A user with what an admin sets for them, as stored.
+/// A user as stored, with the settings that only admins change.
 #[derive(Debug, Clone, Object, Queryable, Selectable)]
 #[diesel(table_name = users, check_for_backend(Any))]
 pub struct Account {
@@ -247,13 +247,13 @@ impl Owned for Account {
 }
 
 crate::resource!(Member, "/api/v1/users", {
-    /// Admins see more under the same address.
+    /// The tag depends on what is visible, because admins get a different answer under the same URL.
     fn tag(&self) -> String {
         format!("{}{}", self.version, if self.role.is_some() { ".all" } else { "" })
     }
 });
 
-/// The filters of a list of users; all of them are about what only admins see.
+/// The filters of a list of users. All of them are about members that only admins may see.
 #[derive(Debug, Clone, Object)]
 pub struct UserFilter {
     pub role: Option<Role>,
@@ -275,15 +275,15 @@ impl Filter for UserFilter {
     type Column = UserSort;
 }
 
-/// A list of users, and whether its order is one that somebody asked for.
+/// The parameters of a list of users, and whether the request named an order.
 pub struct UserList {
     list: List<UserFilter>,
     is_ordered: bool,
 }
 
 impl UserList {
-    /// The list as somebody of this role may have it: a filter or an order, and with it a cursor, would tell what the
-    /// answer hides.
+    /// The parameters as far as a caller with this role may use them. 403 if a filter or an order, and with it a
+    /// cursor, would reveal members that the answer hides.
     pub fn redact_for(self, role: Role) -> Result<List<UserFilter>> {
         let Self { mut list, is_ordered } = self;
         if role >= Role::Admin {

@@ -1,4 +1,4 @@
-//! What changed in a contract: one entry a member, written with the change.
+//! The history of a contract. It has one entry for each changed member, written together with the change.
 mod handlers;
 mod queries;
 mod types;

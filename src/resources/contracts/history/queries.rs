@@ -36,7 +36,7 @@ pub async fn list(
     Ok(list.page(entries, total))
 }
 
-/// Writes down what differs since a contract was changed.
+/// Writes an entry for each member of a contract that has changed.
 pub async fn record(tx: &mut WriteTx, before: &Contract, after: &Contract) -> Result<()> {
     let (from, to) = (&before.input.amount, &after.input.amount);
     if from != to {
@@ -76,7 +76,7 @@ fn insert(tx: &mut WriteTx, contract: ContractId, entry: Row) {
     tx.write_at_end("the contract's row tells of the change", insert);
 }
 
-/// As people read it: tags with commas between.
+/// The value as text for people. Tags are separated by commas.
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,

@@ -1,4 +1,4 @@
-//! A contract's history as the contract of the API has it.
+//! The types of a contract's history in the API.
 use crate::api::list::Filter;
 use crate::base::error::Result;
 use crate::db::schema::contract_history;
@@ -23,11 +23,11 @@ pub struct Row {
     pub to_sealed: Option<Sealed>,
 }
 
-/// The columns with the amounts of an entry, which are sealed.
+/// The columns with the sealed amounts of an entry.
 pub const FROM: SealedColumn = crate::sealed_column!(contract_history.from_sealed);
 pub const TO: SealedColumn = crate::sealed_column!(contract_history.to_sealed);
 
-/// Where an amount of an entry is sealed.
+/// The place to which a sealed amount of an entry is bound.
 pub fn place(id: HistoryId, column: SealedColumn) -> Place {
     column.of(id.0)
 }
@@ -45,14 +45,14 @@ impl Row {
     }
 }
 
-/// An entry as answered.
+/// An entry as it is returned to clients.
 #[derive(Debug, Object)]
 pub struct ContractHistoryEntry {
     pub id: HistoryId,
-    /// The version of the contract that it led to.
+    /// The version of the contract after the change.
     pub version: i64,
     pub created_at: Instant,
-    /// Null where the server did it by itself.
+    /// Null if the server made the change by itself.
     #[oai(nullable)]
     pub changed_by: Option<UserId>,
     /// The member that changed.
@@ -72,7 +72,8 @@ pub struct HistoryFilter {}
 #[derive(Debug, Default, Clone, Copy, Enum)]
 #[oai(rename_all = "snake_case")]
 pub enum HistorySort {
-    /// Not by time: of two changes at once, the one that waited may have begun first.
+    /// The order is not by time: if two changes run at the same time, the one that waits for the other may have begun
+    /// first.
     #[default]
     Version,
 }

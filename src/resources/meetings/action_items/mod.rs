@@ -1,4 +1,4 @@
-//! What somebody has to do after a meeting; a task can be made of it.
+//! Action items: work that somebody has to do after a meeting. A task can be created from an action item.
 mod handlers;
 mod queries;
 mod types;

@@ -40,7 +40,7 @@ pub async fn list(tx: &mut ReadTx, meeting: MeetingId, list: &List<ActionItemFil
     Ok(list.page(rows, total))
 }
 
-/// The next action items that a person wrote or is to do, in the order of their ids.
+/// The next action items that a person created or is assigned to, in the order of their ids.
 pub async fn about(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<ActionItem>> {
     let of_user = items::created_by.eq(user).or(items::assignee_id.eq(user));
     let rows = batch!(items::table.filter(items::tenant_id.eq(tx.tenant())), of_user, next, (items::id, ActionItemId));
@@ -78,7 +78,7 @@ pub async fn insert(tx: &mut WriteTx, meeting: MeetingId, input: ActionItemInput
     Ok(tx.changed(Change::created(item.id, &item), rows).await?.with(item))
 }
 
-/// Stores many new action items, at least one.
+/// Inserts many new action items. `new` must not be empty.
 pub async fn store(tx: &mut WriteTx, new: &[ActionItem]) -> Result<()> {
     let rows = rows(tx.tenant(), new);
     tx.changed_in_bulk::<ActionItemId>(rows).await
@@ -112,30 +112,33 @@ pub async fn update(
     save(tx, &before, ActionItem { input, ..before.clone() }).await
 }
 
-/// Makes a task of it, which is what comes back: 409 where one was made of it before.
+/// Creates a task from an action item and returns the task. Fails with 409 if a task was created from the action item
+/// before.
 pub async fn make_task(tx: &mut WriteTx, meeting: MeetingId, id: ActionItemId) -> Result<Audited<Task>> {
     let item = locked(tx, meeting, id).await?; // the second of two requests waits here
     if let Some(task) = item.task_id {
         return Err(Error::Conflict(Detail::of("task_id", task.to_string())));
     }
-    users::must_exist(tx, "assignee_id", item.input.assignee_id).await?; // they may be gone since
+    users::must_exist(tx, "assignee_id", item.input.assignee_id).await?; // the assignee may have been removed
     let task = tasks::insert(tx, item.input.as_task()).await?;
     let task_id = Some(task.get().id);
-    let _ = save(tx, &item, ActionItem { task_id, ..item.clone() }).await?; // the task has its own row
+    let _ = save(tx, &item, ActionItem { task_id, ..item.clone() }).await?; // the task has its own audit row
     Ok(task)
 }
 
-/// The task is about to be deleted: what it was made of can be made a task again.
+/// Unlinks a task that is about to be deleted from its action item, so that another task can be created from the action
+/// item.
 pub async fn unlink_task(tx: &mut WriteTx, task: TaskId) -> Result<()> {
     let made = items::table.filter(items::tenant_id.eq(tx.tenant())).filter(items::task_id.eq(task));
     let made: Option<ActionItem> = for_update(made.select(ActionItem::as_select())).get_result(tx).await.optional()?;
     if let Some(item) = made {
-        let _ = save(tx, &item, ActionItem { task_id: None, ..item.clone() }).await?; // the task's own row is last
+        // The audit row of the task comes last.
+        let _ = save(tx, &item, ActionItem { task_id: None, ..item.clone() }).await?;
     }
     Ok(())
 }
 
-/// Writes the next version.
+/// Stores the next version of an action item.
 async fn save(tx: &mut WriteTx, before: &ActionItem, after: ActionItem) -> Result<Audited<ActionItem>> {
     let item = ActionItem { version: before.version + 1, updated_at: tx.now(), ..after };
     let row = diesel::update(one(tx.tenant(), item.meeting_id, item.id)).set((

@@ -1,4 +1,4 @@
-//! Action items as the contract has them.
+//! The types of action items in the contract of the API.
 use crate::api::Input;
 use crate::api::list::Filter;
 use crate::base::error::Detail;
@@ -10,7 +10,7 @@ use crate::resources::tasks::{TaskInput, TaskPriority, TaskStatus};
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
 
-/// What people write about an action item.
+/// The members of an action item that clients write.
 #[derive(Debug, Clone, Object, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = meeting_action_items, check_for_backend(Any))]
 #[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
@@ -31,11 +31,12 @@ impl Input for ActionItemInput {
     }
 }
 
-/// So many characters a task's title has at most.
+/// The greatest length of a task's title, in characters.
 const TITLE: usize = 200;
 
 impl ActionItemInput {
-    /// The task that it makes: its first line is the title, and all of it the description where that is not the same.
+    /// The task that is created from this action item. Its title is the first line of the description. Its description
+    /// is the whole description, unless that is equal to the title.
     pub fn as_task(&self) -> TaskInput {
         let Self { description, assignee_id, due_date, done } = self.clone();
         let title: String = first_line(&description).unwrap_or("…").chars().take(TITLE).collect();
@@ -53,7 +54,7 @@ impl ActionItemInput {
     }
 }
 
-/// An action item, as answered and as stored.
+/// An action item as stored and as returned to clients.
 #[derive(Debug, Clone, Object, Queryable, Selectable)]
 #[diesel(table_name = meeting_action_items, check_for_backend(Any))]
 pub struct ActionItem {
@@ -62,7 +63,7 @@ pub struct ActionItem {
     #[oai(flatten)]
     #[diesel(embed)]
     pub input: ActionItemInput,
-    /// The task that was made of it; null again where that was deleted.
+    /// The task that was created from the action item. Null again if the task was deleted.
     #[oai(nullable)]
     pub task_id: Option<TaskId>,
     pub created_by: UserId,

@@ -1,4 +1,4 @@
-//! The people who are asked to come to a meeting: users, and people outside by their address.
+//! The people who are invited to a meeting: users of the tenant, and people outside of it by e-mail address.
 mod by_address;
 mod handlers;
 mod queries;
@@ -11,8 +11,8 @@ pub use types::{Attendee, Rsvp};
 
 crate::permissions! {
     Read(read): Viewer,
-    /// To invite, and to take back an invitation.
+    /// To invite people and to withdraw invitations.
     Write: Editor,
-    /// Users answer for themselves alone; somebody has to answer for those outside.
+    /// To answer an invitation. Users answer for themselves alone, and editors answer for people outside of the tenant.
     Answer: Viewer if own else Editor,
 }

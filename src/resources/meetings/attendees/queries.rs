@@ -17,7 +17,7 @@ use crate::{batch, paged};
 use diesel::prelude::*;
 use std::slice;
 
-/// So many can be invited to one meeting.
+/// The greatest number of attendees of one meeting.
 const MOST: i64 = 200;
 
 #[diesel::dsl::auto_type(no_type_alias)]
@@ -44,25 +44,26 @@ pub async fn list(tx: &mut ReadTx, meeting: MeetingId, list: &List<AttendeeFilte
     Ok(list.page(rows, total))
 }
 
-/// The next invitations of a person, in the order of their ids.
+/// The next invitations of a user, in the order of their ids.
 pub async fn of_user(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Attendee>> {
     let of_user = attendees::tenant_id.eq(tx.tenant()).and(attendees::user_id.eq(user));
     let rows = batch!(attendees::table, of_user, next, (attendees::id, AttendeeId));
     Ok(rows.select(Attendee::as_select()).load(tx).await?)
 }
 
-/// The same of somebody who was invited by their address: by somebody who may not see the user who has it, or before there was
-/// such a user.
+/// The next invitations to an e-mail address, in the order of their ids. A user of the tenant is invited by address if
+/// the inviter may not see users' addresses, or if there was no such user at that time.
 pub async fn of_guest(tx: &mut ReadTx, email: &Email, next: Batch) -> Result<Vec<Attendee>> {
     let of_guest = attendees::tenant_id.eq(tx.tenant()).and(attendees::email.eq_any(email.stored_forms()));
     let rows = batch!(attendees::table, of_guest, next, (attendees::id, AttendeeId));
     Ok(rows.select(Attendee::as_select()).load(tx).await?)
 }
 
-/// The user who has this address is about to be removed: guests who were invited by it stay, under an address that is nobody's.
-/// They are looked for first, as MariaDB would lock all that it looks at.
+/// Replaces the e-mail address of a user who is about to be removed, wherever it was invited as a guest's. The
+/// attendees stay, with an address that is nobody's. Their ids are selected first, because MariaDB would lock every row
+/// that an `UPDATE` reads.
 pub async fn anonymize_guest(tx: &mut WriteTx, email: &str) -> Result<()> {
-    // Not the user's id: it would tell everybody whose address it was.
+    // The new address doesn't contain the user's id, which would reveal to everybody that the address was that user's.
     let nobody = format!("{}@removed.invalid", tx.env().uuid());
     let forms = Email::of_stored(email).stored_forms();
     let of_guest = attendees::tenant_id.eq(tx.tenant()).and(attendees::email.eq_any(forms));
@@ -84,7 +85,8 @@ pub async fn find(tx: &mut ReadTx, meeting: MeetingId, id: AttendeeId) -> Result
     Ok(one(tx.tenant(), meeting, id).select(Attendee::as_select()).first(tx).await?)
 }
 
-/// The meeting is locked first, as an invitation does it, so that no two wait for each other.
+/// The attendee, locked for a change in this transaction. The meeting is locked first. An invitation locks in the same
+/// order, so that there is no deadlock.
 pub async fn find_to_change(tx: &mut WriteTx, meeting: MeetingId, id: AttendeeId) -> Result<Locked<Invited>> {
     meetings::lock(tx, meeting).await?;
     let attendee = one(tx.tenant(), meeting, id).select(Attendee::as_select());
@@ -94,9 +96,10 @@ pub async fn find_to_change(tx: &mut WriteTx, meeting: MeetingId, id: AttendeeId
     Ok(Locked::new(Invited::new(attendee, actor, &forms)))
 }
 
-/// Invites somebody. An address of a user of the tenant invites that user where the inviter sees addresses. For others it is a
-/// guest's: no user is looked for, so that neither the answer, nor a conflict, nor the time that it takes says that a user has it.
-/// The user who has proved it to be theirs can answer either way.
+/// Invites a user or an e-mail address. If the inviter may see addresses, the address of a user of the tenant invites
+/// that user. Otherwise the address is a guest's: no user is looked up, so that neither the answer, nor a conflict, nor
+/// the time that it takes reveals that a user has the address. In both cases, the user who has verified the address can
+/// answer the invitation.
 pub async fn insert(
     tx: &mut WriteTx,
     meeting: MeetingId,
@@ -135,7 +138,7 @@ pub async fn insert(
     Ok(audited.with(attendee))
 }
 
-/// 409 where this address is invited already, as a guest's.
+/// Fails with 409 if this address is invited already, as a guest's.
 async fn must_be_no_guest(tx: &mut ReadTx, meeting: MeetingId, email: &Email) -> Result<()> {
     let guest = all(tx.tenant(), meeting).filter(attendees::email.eq_any(email.stored_forms()));
     match guest.count().get_result::<i64>(tx).await? {
@@ -144,7 +147,7 @@ async fn must_be_no_guest(tx: &mut ReadTx, meeting: MeetingId, email: &Email) ->
     }
 }
 
-/// Stores many new attendees, at least one.
+/// Inserts many new attendees. `new` must not be empty.
 pub async fn store(tx: &mut WriteTx, new: &[Attendee]) -> Result<()> {
     let rows = rows(tx.tenant(), new);
     tx.changed_in_bulk::<AttendeeId>(rows).await
@@ -168,7 +171,7 @@ fn rows(tenant: TenantId, new: &[Attendee]) -> Statement<'static> {
     Statement::of(insert_many(attendees::table, new.iter().map(row)))
 }
 
-/// Whatever the role, nobody answers for another user.
+/// Changes the answer to an invitation. Fails with 403 if another user is invited, whatever the role of the actor.
 pub async fn update(tx: &mut WriteTx, before: Authorized<Invited>, input: AttendeeInput) -> Result<Audited<Attendee>> {
     let before = &before.attendee;
     if before.user_id.is_some_and(|user| user != tx.actor()) {

@@ -1,4 +1,4 @@
-//! Attendees as the contract has them.
+//! The types of attendees in the contract of the API.
 use crate::api::Input;
 use crate::api::list::Filter;
 use crate::api::scalars::Email;
@@ -10,13 +10,13 @@ use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
 
 crate::text_enum! {
-    /// Whether they will come.
+    /// Whether an attendee will come.
     #[derive(Default)]
     pub enum Rsvp {
         Yes = "yes",
         No = "no",
         Maybe = "maybe",
-        /// Not answered yet.
+        /// The attendee has not answered yet.
         #[default]
         None = "none",
     }
@@ -27,8 +27,8 @@ crate::text_enum! {
 pub struct NewAttendee {
     #[oai(nullable)]
     pub user_id: Option<UserId>,
-    /// Of somebody outside. A user's own address invites the user where the caller may see addresses, and is that of a guest
-    /// otherwise.
+    /// The e-mail address of a person outside of the tenant. The address of a user invites that user if the caller may
+    /// see addresses, and a guest otherwise.
     #[oai(nullable, validator(max_length = 254))]
     pub email: Option<Email>,
 }
@@ -43,7 +43,7 @@ impl Input for NewAttendee {
     }
 }
 
-/// What is answered to an invitation.
+/// The answer to an invitation.
 #[derive(Debug, Clone, Object)]
 pub struct AttendeeInput {
     pub rsvp: Rsvp,
@@ -51,16 +51,16 @@ pub struct AttendeeInput {
 
 impl Input for AttendeeInput {}
 
-/// An attendee, as answered and as stored.
+/// An attendee as stored and as returned to clients.
 #[derive(Debug, Clone, Object, Queryable, Selectable)]
 #[diesel(table_name = meeting_attendees, check_for_backend(Any))]
 pub struct Attendee {
     pub id: AttendeeId,
     pub meeting_id: MeetingId,
-    /// null: somebody who was invited by their address.
+    /// Null if the attendee was invited by e-mail address.
     #[oai(nullable)]
     pub user_id: Option<UserId>,
-    /// null: a user.
+    /// Null if the attendee is a user.
     #[oai(nullable)]
     pub email: Option<String>,
     pub rsvp: Rsvp,

@@ -14,7 +14,7 @@ use poem_openapi::ApiResponse;
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
 use poem_openapi::types::Type;
 
-/// 200 with the events, or 304 where the caller has them already.
+/// 200 with the events, or 304 if the caller has them already.
 pub struct CalendarFile {
     text: String,
     known: IfNoneMatch,

@@ -59,7 +59,7 @@ impl CalendarApi {
     }
 }
 
-/// Outside of `/api/v1`: it is for calendar programs, which know nothing but an address.
+/// The endpoint for calendar programs. It is outside of `/api/v1`, because these programs know only the URL of a feed.
 pub struct FeedApi {
     pub db: Db,
 }
@@ -81,8 +81,9 @@ impl FeedApi {
             return Err(Error::NotFound.into());
         };
         let limit = charge.limits().feed(token.tenant(), token.id);
-        // A secret that is known to be right pays before the database is asked. Another one pays as a guess: a visitor who
-        // knows only the feed's id must not use up its reads.
+        // A secret that is known to be right counts against the limit of the feed before the database is asked. Any
+        // other secret counts as a guess, because a visitor who knows only the id of the feed must not use up its
+        // reads.
         let is_proven = charge.is_proven(&token.hash());
         let find = async {
             if is_proven {
@@ -94,7 +95,7 @@ impl FeedApi {
         if reader.is_some() && !is_proven {
             charge.take(slice::from_ref(&limit)).await?;
         }
-        let reader = reader.ok_or(Error::NotFound)?; // whatever is wrong with it
+        let reader = reader.ok_or(Error::NotFound)?; // the same error for all reasons
         let events =
             self.db.read_at(Cost::Long, &reader, async |tx| queries::events_of(tx, reader.actor()).await).await?;
         Ok(CalendarFile::of(&events, if_none_match))

@@ -1,5 +1,5 @@
-//! iCalendar (RFC 5545), as far as meetings go. By hand, as the crate for it (`icalendar` 0.17) folds at 76 octets, takes
-//! quadratic time for long texts, and lets a quotation mark end its parameter.
+//! Writes meetings as iCalendar (RFC 5545). The crate for iCalendar (`icalendar` 0.17) is not used: it folds lines at
+//! 76 octets, takes quadratic time for long texts, and lets a quotation mark end its parameter.
 use super::types::{Event, Facts, Guest};
 use crate::base::formats::YEARS;
 use crate::db::types::{Instant, UserId};
@@ -8,13 +8,13 @@ use crate::resources::meetings::types::MeetingStatus;
 use chrono::{DateTime, Datelike, Duration, SubsecRound, Utc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// The octets of a line, its end not counted (3.1).
+/// The greatest length of a line in octets, without its end (3.1).
 const LINE: usize = 75;
 
-/// What an address shows as it is (RFC 6068).
+/// The characters of an e-mail address that are percent-encoded in a `mailto` URI (RFC 6068).
 const ADDRESS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'@').remove(b'.').remove(b'-').remove(b'_').remove(b'+');
 
-/// A calendar of these events.
+/// Returns a calendar file with these events.
 pub fn print<'a>(events: impl IntoIterator<Item = &'a Event>) -> String {
     let mut lines = Lines(String::new());
     lines.add("BEGIN:VCALENDAR");
@@ -32,7 +32,8 @@ pub fn print<'a>(events: impl IntoIterator<Item = &'a Event>) -> String {
     lines.0
 }
 
-/// A calendar has at least one component (3.6): without events, the definition of a time zone that nothing refers to.
+/// The content of a calendar without events. A calendar must have at least one component (3.6), so this one defines a
+/// time zone that nothing refers to.
 const NO_EVENTS: &str = "\
 BEGIN:VTIMEZONE
 TZID:UTC
@@ -47,7 +48,7 @@ END:VTIMEZONE";
 struct Lines(String);
 
 impl Lines {
-    /// One content line, which must hold no line break; folded between characters.
+    /// Adds one content line, which must contain no line break. A long line is folded, between characters.
     fn add(&mut self, line: &str) {
         let mut octets = 0;
         for c in line.chars() {
@@ -64,13 +65,14 @@ impl Lines {
     fn event(&mut self, Event { facts, agenda, organizer, guests }: &Event) {
         let Facts { id, title, location, status, starts_at, ends_at, version, created_at, updated_at } = facts;
         let starts_at = starts_at.0.trunc_subsecs(0);
-        let ends_at = ends_at.0.trunc_subsecs(0).max(starts_at + Duration::seconds(1)); // never an empty time
-        let ends_at = if YEARS.contains(&ends_at.year()) { ends_at } else { starts_at }; // but in the last second of all
+        let ends_at = ends_at.0.trunc_subsecs(0).max(starts_at + Duration::seconds(1)); // an event must not be empty
+        // An event that starts in the last second of the last year has no later end.
+        let ends_at = if YEARS.contains(&ends_at.year()) { ends_at } else { starts_at };
         let updated_at = guests.iter().map(|guest| &guest.updated_at).fold(updated_at, |latest, at| latest.max(at));
         self.add("BEGIN:VEVENT");
         self.add(&format!("UID:{id}@bizcenter"));
-        // When this revision was made, and not when it was asked for (3.8.7.2): the same meeting is the same file. An answer
-        // makes one, too; an invitation is a new version of the meeting.
+        // The time of the last change and not of the request (3.8.7.2), so that an unchanged meeting always gives the
+        // same file. The answer of an attendee is a change, too. An invitation makes a new version of the meeting.
         self.add(&format!("DTSTAMP:{}", time(updated_at)));
         self.add(&format!("CREATED:{}", time(created_at)));
         self.add(&format!("LAST-MODIFIED:{}", time(updated_at)));
@@ -115,17 +117,17 @@ fn time(Instant(time): &Instant) -> String {
     DateTime::<Utc>::format(time, "%Y%m%dT%H%M%SZ").to_string()
 }
 
-/// A colleague: their e-mail address is not for everybody who may read the meeting.
+/// The URI of a user of the tenant. It is not the e-mail address, which not everybody who may read the meeting may see.
 fn nobodys(user: UserId) -> String {
     format!("urn:uuid:{user}")
 }
 
-/// What some reader takes for the end of a line.
+/// Whether some programs take the character for the end of a line.
 fn breaks_line(c: char) -> bool {
     matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
-/// A text value (3.3.11). Control characters are not allowed in one, and are left out.
+/// Escapes a text value (3.3.11). Control characters are not allowed in it, and are left out.
 fn text(value: &str) -> String {
     let mut escaped = String::with_capacity(value.len());
     for c in value.replace("\r\n", "\n").chars() {
@@ -139,7 +141,7 @@ fn text(value: &str) -> String {
     escaped
 }
 
-/// A parameter's value in quotation marks, with those in it as RFC 6868 has them.
+/// Encloses the value of a parameter in quotation marks. Quotation marks in the value are written as in RFC 6868.
 fn quoted(value: &str) -> String {
     let mut quoted = String::from("\"");
     for c in value.chars() {

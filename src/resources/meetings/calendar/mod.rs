@@ -1,4 +1,5 @@
-//! Meetings as calendar programs read them: one as a file, and a person's own as a feed, found by a secret in its address.
+//! Meetings for calendar programs: one meeting as a file, and the meetings of a person as a feed. The URL of a feed
+//! contains a secret.
 mod answer;
 mod handlers;
 mod ical;
@@ -11,6 +12,6 @@ pub use types::CalendarFeed;
 
 crate::permissions! {
     Read(read): Viewer,
-    /// One's own feed.
+    /// To create and revoke one's own feed.
     Own(people): Viewer,
 }

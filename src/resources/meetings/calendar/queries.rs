@@ -14,7 +14,7 @@ use chrono::{DateTime, Duration, Utc};
 use diesel::dsl::exists;
 use diesel::prelude::*;
 
-/// How much of the past and of the future a feed shows, and of how many meetings.
+/// How far a feed reaches into the past and the future, and how many meetings it shows at most.
 const PAST: Duration = Duration::days(90);
 const AHEAD: Duration = Duration::days(366);
 const MOST: i64 = 1000;
@@ -24,7 +24,7 @@ fn of_user(tenant: TenantId, user: UserId) -> _ {
     feeds::table.filter(feeds::tenant_id.eq(tenant)).filter(feeds::user_id.eq(user))
 }
 
-/// A meeting with all who are invited.
+/// The calendar event of a meeting, with all attendees.
 pub async fn event(tx: &mut ReadTx, id: MeetingId) -> Result<Event> {
     let tenant = tx.tenant();
     let meeting = meetings::table
@@ -50,8 +50,9 @@ pub async fn event(tx: &mut ReadTx, id: MeetingId) -> Result<Event> {
     Ok(Event { facts, agenda, organizer: Some(organizer), guests: guests.into_iter().map(guest).collect() })
 }
 
-/// The meetings that a person made, or is invited to (by name, or by the address that they have proved to be theirs) and has not
-/// declined: the nearest, where they are too many.
+/// The meetings that a person made, or is invited to and has not declined. Invitations count if they name the user, or
+/// the address that the person has verified. If there are too many meetings, the nearest are returned, future ones
+/// first.
 pub async fn events_of(tx: &mut ReadTx, user: UserId) -> Result<Vec<Event>> {
     let (tenant, now) = (tx.tenant(), tx.now().0);
     let forms = accounts::verified_forms(tx, user).await?;
@@ -75,14 +76,15 @@ pub async fn events_of(tx: &mut ReadTx, user: UserId) -> Result<Vec<Event>> {
     Ok(past.into_iter().rev().chain(ahead).map(Event::from).collect())
 }
 
-/// A person's feed, if they have one.
+/// A person's feed. `None` if the person has no feed.
 pub async fn feed_of(tx: &mut ReadTx, user: UserId) -> Result<Option<CalendarFeed>> {
     let feed = of_user(tx.tenant(), user).select(Stored::as_select()).first(tx).await.optional()?;
     Ok(feed.map(CalendarFeed::from))
 }
 
-/// Makes the actor's feed, in the place of an earlier one. 401 where the actor's sessions were ended since the request was let in,
-/// which was in this epoch: a feed needs no session, and would go on.
+/// Makes the actor's feed and deletes an earlier one. `epoch` is the session epoch in which the request was
+/// authenticated. Fails with 401 if the actor's sessions were ended since then, because a feed needs no session and
+/// would stay valid.
 pub async fn make(tx: &mut WriteTx, epoch: i64) -> Result<Audited<NewCalendarFeed>> {
     let (tenant, user) = (tx.tenant(), tx.actor());
     let own = users::table.filter(users::tenant_id.eq(tenant).and(users::id.eq(user))).select(users::session_epoch);
@@ -105,13 +107,14 @@ pub async fn make(tx: &mut WriteTx, epoch: i64) -> Result<Audited<NewCalendarFee
     Ok(audited.with(NewCalendarFeed { feed, url: format!("/calendar/{}.ics", token.print()) }))
 }
 
-/// Takes back the actor's feed: 404 where there is none.
+/// Deletes the actor's feed. Fails with 404 if there is none.
 pub async fn delete(tx: &mut WriteTx) -> Result<Audited<()>> {
     let user = tx.actor();
     revoke(tx, user).await?.ok_or(Error::NotFound)
 }
 
-/// Ends a person's feed, if they have one: it is not to outlive a password that others may have known, nor them.
+/// Deletes a person's feed, if there is one. A feed ends when the person is removed. It also ends when the person gets
+/// a new password, because others may have known the old one.
 pub async fn revoke(tx: &mut WriteTx, user: UserId) -> Result<Option<Audited<()>>> {
     let Some(feed) = feed_of(tx, user).await? else { return Ok(None) };
     let row = feeds::table.filter(feeds::tenant_id.eq(tx.tenant()).and(feeds::id.eq(feed.id)));

@@ -1,4 +1,4 @@
-//! A person's feed as the contract has it, and what a calendar says of a meeting.
+//! The types of a person's calendar feed in the contract of the API, and of the events in a calendar.
 use crate::api::Resource;
 use crate::db::Any;
 use crate::db::schema::{calendar_feeds, meetings};
@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use poem_openapi::Object;
 use uuid::Uuid;
 
-/// That there is a feed, and since when; its address was shown once.
+/// A calendar feed without its URL, which is shown only once.
 #[derive(Debug, Clone, Object)]
 pub struct CalendarFeed {
     pub id: CalendarFeedId,
@@ -31,7 +31,7 @@ pub struct Stored {
 }
 
 crate::resource!(CalendarFeed, record, {
-    /// Everybody finds their own under this address, and each time a new one.
+    /// The tag is the id, because all callers get their own feeds under the same URL, and a new feed has a new id.
     fn tag(&self) -> String {
         self.id.to_string()
     }
@@ -45,12 +45,12 @@ crate::record! {
     }
 }
 
-/// A feed with its address, which is shown once.
+/// A feed with its URL, which is shown only once.
 #[derive(Debug, Clone, Object)]
 pub struct NewCalendarFeed {
     #[oai(flatten)]
     pub feed: CalendarFeed,
-    /// A path on this server. A client that knows it reads the feed.
+    /// A path on this server. Every client that knows it can read the feed.
     pub url: String,
 }
 
@@ -71,7 +71,7 @@ impl Resource for NewCalendarFeed {
     }
 }
 
-/// What a feed tells of a meeting. A client that knows its address learns no more than this.
+/// The data of a meeting in a feed. A client that knows the URL of the feed sees no more than this.
 #[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = meetings, check_for_backend(Any))]
 pub struct Facts {
@@ -91,7 +91,7 @@ pub struct Facts {
 pub struct Event {
     pub facts: Facts,
     pub agenda: Option<String>,
-    /// A user and their name.
+    /// The id and the name of a user.
     pub organizer: Option<(UserId, String)>,
     pub guests: Vec<Guest>,
 }
@@ -102,7 +102,7 @@ impl From<Facts> for Event {
     }
 }
 
-/// Somebody who is invited: a user and their name, or an address.
+/// An attendee: a user with id and name, or an e-mail address.
 #[derive(Debug)]
 pub struct Guest {
     pub user: Option<(UserId, String)>,

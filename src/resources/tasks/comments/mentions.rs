@@ -1,20 +1,21 @@
-//! The users that a text names: `@username`, as people write it among their words.
+//! Finds the users that a text mentions as `@username`.
 
-/// The most that one text can name; those after them are words like any other.
+/// The greatest number of users that one text can mention. Further mentions are ordinary text.
 pub const MOST: usize = 20;
 
-/// What usernames are made of, in whichever case they are written here.
+/// Whether a username can contain the character. A mention may be in upper or lower case.
 fn is_of_username(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
 }
 
-/// Before an `@`: it stands within a word, an e-mail address, or a path (`https://example.com/@ada`).
+/// Whether this character before an `@` makes it part of a word, an e-mail address or a path
+/// (`https://example.com/@ada`).
 fn joins_before(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '/' | '@')
 }
 
-/// After a name: the word goes on, and is no username. Scripts without case put their endings right behind a name:
-/// `@ada님` names `ada`.
+/// Whether this character after a name continues the word, so that the name is no username. In scripts without case, an
+/// ending may follow a name directly: `@ada님` mentions `ada`.
 fn joins_after(c: char) -> bool {
     c.is_lowercase() || c.is_uppercase() || c == '@'
 }

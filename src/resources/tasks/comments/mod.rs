@@ -11,7 +11,7 @@ pub use types::{Comment, CommentInput, Stored};
 crate::permissions! {
     Read(read): Viewer,
     Write: Analyst,
-    /// To change: nobody puts words into another's mouth.
+    /// To change comments, which only their authors may do.
     Change: Analyst if own else Nobody,
     Delete: Analyst if own else Admin,
 }

@@ -1,5 +1,5 @@
-//! Comments in the database. A change holds the task first, so that changes to one task's comments follow one another
-//! and none outlives it.
+//! Comments in the database. Each change locks the task first, so that changes to the comments of one task run one
+//! after another, and no comment outlives its task.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::super::queries as task;
 use super::mentions::usernames;
@@ -18,7 +18,7 @@ use diesel::prelude::*;
 use std::collections::HashMap;
 use std::slice;
 
-/// In one statement.
+/// The greatest number of rows in one statement.
 const MAX_ROWS: usize = 1000;
 
 #[diesel::dsl::auto_type(no_type_alias)]
@@ -75,7 +75,7 @@ pub async fn find(tx: &mut ReadTx, task: TaskId, id: CommentId) -> Result<Commen
     whole(tx, stored).await
 }
 
-/// The comment as it is now, for a change in this transaction.
+/// The comment, locked for a change in this transaction.
 pub async fn find_to_change(tx: &mut WriteTx, task: TaskId, id: CommentId) -> Result<Locked<Comment>> {
     task::lock(tx, task).await?;
     let stored = for_update(one(tx.tenant(), task, id).select(Stored::as_select()));
@@ -113,23 +113,23 @@ pub async fn update(tx: &mut WriteTx, before: Authorized<Comment>, input: Commen
 
 pub async fn delete(tx: &mut WriteTx, comment: Authorized<Comment>) -> Result<Audited<()>> {
     let Stored { id, task_id, .. } = comment.stored;
-    let row = diesel::delete(one(tx.tenant(), task_id, id)); // and with it whom it mentions
+    let row = diesel::delete(one(tx.tenant(), task_id, id)); // its mentions are deleted with it
     tx.changed(Change::deleted(id, &*comment), row).await
 }
 
-/// Deletes the comments of a task that is being deleted, and says how many there were: the task's audit row tells it.
+/// Deletes the comments of a task that is being deleted, and returns how many there were, for the task's audit row.
 pub async fn delete_of(tx: &mut WriteTx, task: TaskId) -> Result<usize> {
     let rows = comments::table.filter(comments::tenant_id.eq(tx.tenant())).filter(comments::task_id.eq(task));
     Ok(tx.execute_unaudited("the task's row tells how many there were", diesel::delete(rows)).await?)
 }
 
-/// Stores many new comments.
+/// Inserts many new comments.
 pub async fn store(tx: &mut WriteTx, new: &[Comment]) -> Result<()> {
     let rows = rows(tx.tenant(), new);
     tx.changed_in_bulk::<CommentId>(rows).await
 }
 
-/// The rows of new comments, and of the users whom they mention.
+/// The rows of new comments, and of their mentions of users.
 fn rows(tenant: TenantId, new: &[Comment]) -> Statements<'static> {
     let row = |comment: &Comment| (comments::tenant_id.eq(tenant), comment.stored.clone());
     let some = new.chunks(MAX_ROWS);

@@ -1,4 +1,4 @@
-//! Comments as the contract has them.
+//! The types of comments in the contract of the API.
 use crate::api::list::Filter;
 use crate::api::{Input, Owned, Record, Resource};
 use crate::base::error::Detail;
@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
 use uuid::Uuid;
 
-/// What people write.
+/// The members of a comment that clients write.
 #[derive(Debug, Clone, Object, Queryable, Selectable, Insertable)]
 #[diesel(table_name = task_comments, check_for_backend(Any))]
 pub struct CommentInput {
@@ -23,7 +23,7 @@ impl Input for CommentInput {
     }
 }
 
-/// A comment as stored: the users that it mentions stand in a table of their own.
+/// A comment as stored. The users that it mentions are in a table of their own.
 #[derive(Debug, Clone, Object, Queryable, Selectable, Insertable)]
 #[diesel(table_name = task_comments, check_for_backend(Any))]
 pub struct Stored {
@@ -38,12 +38,12 @@ pub struct Stored {
     pub updated_at: Instant,
 }
 
-/// A comment, as answered.
+/// A comment as it is returned to clients.
 #[derive(Debug, Clone, Object)]
 pub struct Comment {
     #[oai(flatten)]
     pub stored: Stored,
-    /// Users, in the order of their ids.
+    /// The mentioned users, in the order of their ids.
     pub mentions: Vec<UserId>,
 }
 
@@ -54,7 +54,7 @@ impl Comment {
         Self { stored: Stored { input, version, updated_at: now, ..self.stored.clone() }, mentions }
     }
 
-    /// The users that it mentions and the other one does not.
+    /// The users that this comment mentions and the other comment does not.
     pub fn mentions_beyond(&self, other: &Self) -> Vec<UserId> {
         self.mentions.iter().filter(|user| !other.mentions.contains(user)).copied().collect()
     }

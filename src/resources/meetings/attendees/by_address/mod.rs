@@ -1,5 +1,5 @@
-//! Attendees who are invited by an address: the user who has proved that it is theirs answers for it, and finds the meeting.
-//! Nobody else learns that it is this user's.
+//! Attendees who are invited by e-mail address. The user who has verified the address can answer the invitation and
+//! finds the meeting. Nobody else learns that the address belongs to this user.
 use super::queries;
 use super::types::Attendee;
 use crate::api::list::Batch;
@@ -11,16 +11,17 @@ use crate::resources::users;
 use poem_openapi::Object;
 use uuid::Uuid;
 
-/// An attendee who is to be changed, and the user who may answer for them.
+/// An attendee that is to be changed, and the user who may answer the invitation.
 #[derive(Debug, Clone, Object)]
 pub struct Invited {
     pub attendee: Attendee,
-    /// `None` for a guest from outside, for whom nobody answers.
+    /// `None` for a guest from outside of the tenant. Editors answer for such guests.
     answers: Option<UserId>,
 }
 
 impl Invited {
-    /// The answer is the invited user's own, or that of the `actor` whose verified address is invited, in one of its `forms`.
+    /// The invited user may answer. If one of the `forms` of the actor's verified address is invited, the `actor` may
+    /// answer.
     pub fn new(attendee: Attendee, actor: UserId, forms: &[String]) -> Self {
         let is_actors = attendee.email.as_ref().is_some_and(|email| forms.contains(email));
         Self { answers: attendee.user_id.or(is_actors.then_some(actor)), attendee }
@@ -45,8 +46,8 @@ impl Owned for Invited {
     }
 }
 
-/// The next invitations of a user by the address that they have proved to be theirs. One that they have not proved may be a
-/// stranger's.
+/// The next invitations of a user by the e-mail address that the user has verified. An address that is not verified may
+/// be a stranger's.
 pub async fn of_guest(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Attendee>> {
     match users::verified_forms(tx, user).await?.first() {
         Some(address) => queries::of_guest(tx, &Email::of_stored(address), next).await,
@@ -54,7 +55,8 @@ pub async fn of_guest(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<
     }
 }
 
-/// The forms of the address that a reader's search for an attendee is about, too: their own, where they look for themselves.
+/// The forms of the address that a filter by attendee also looks for. These are the forms of the reader's verified
+/// address if readers look for themselves. For other users there are none.
 pub async fn forms_to_find(tx: &mut ReadTx, wanted: Option<UserId>, reader: UserId) -> Result<Vec<String>> {
     match wanted {
         Some(wanted) if wanted == reader => users::verified_forms(tx, reader).await,
