@@ -1,4 +1,4 @@
-//! What is limited, what is not, and who may set other limits for users and tenants.
+//! What is limited, what is not, and which users may set other limits.
 use super::{FORWARDED, HIGH, ME, STATUS, TASKS, address, api_key, counts, limited, status, wait};
 use crate::support::fixtures::filled;
 use crate::support::rights::count;

@@ -64,7 +64,7 @@ pub struct TestDatabase {
     pub kind: Kind,
     /// The URL by which the servers of tests connect to it.
     pub url: String,
-    /// The pooler that servers reach at [`Self::url`].
+    /// The pooler that servers reach at `url`.
     pub pooler: Pooler,
     /// The URL of the database itself, without a pooler, for tests that keep something in a session.
     direct: String,

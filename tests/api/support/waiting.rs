@@ -12,7 +12,7 @@ use uuid::Uuid;
 /// The longest wait. Nothing that tests wait for takes so long.
 const LONG: Duration = Duration::from_secs(20);
 
-/// Checks a condition repeatedly until it is true. Panics after [`LONG`].
+/// Checks a condition repeatedly until it is true. Panics after `LONG`.
 pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     let began = Instant::now();
     while !is_so().await {

@@ -136,7 +136,7 @@ async fn who_operates_the_server_is_out_of_reach_of_who_does_not() {
     almighty.patch(&path_of(&operator)).json(&json!({"role": "editor", "is_active": false})).expect(200).await;
     almighty.delete(&path_of(&operator)).expect(204).await;
     almighty.patch(&path_of(&almighty)).json(&json!({"role": "admin"})).expect(200).await;
-    almighty.delete(&path_of(&almighty)).expect(204).await; // this admin themselves
+    almighty.delete(&path_of(&almighty)).expect(204).await; // people may delete themselves
 }
 
 #[tokio::test]
@@ -265,7 +265,7 @@ async fn who_is_removed_is_nobody_any_more_and_their_work_stays() {
     assert!(anew["id"] != json!(editor.id()) && anew["tenant_id"] != json!(tenant.id), "{anew}");
     assert_eq!(app.visitor().sign_in(&email).await.get(ME).expect(200).await.json()["id"], anew["id"]);
     is_over(&app, &editor).await;
-    admin.delete(&path_of(&admin)).expect(204).await; // this admin themselves
+    admin.delete(&path_of(&admin)).expect(204).await; // people may delete themselves
     is_over(&app, &admin).await;
 }
 
