@@ -284,7 +284,7 @@ async fn what_a_dead_server_had_taken_is_done_by_another_after_five_minutes() {
     let app = TestApp::alone().await;
     let replica = app.replica().await;
     let invitation = invite(&idle(&app).await).await;
-    assert_eq!(claim(&app).await.len(), 1); // and no more is heard of it
+    assert_eq!(claim(&app).await.len(), 1); // then the server that took it dies
     assert_eq!(claim(&replica).await.len(), 0);
     app.clock.advance(Duration::minutes(4));
     replica.run_jobs().await;
@@ -335,7 +335,7 @@ async fn sealing_goes_on_half_a_minute_after_a_server_has_died_in_it() {
     app.clock.advance(Duration::seconds(3));
     let jobs = app.parts.jobs.clone();
     let taken = app.by_hand(async move { jobs.claim(&jobs.recurring()).await.unwrap() }).await;
-    assert_eq!(taken.map(|job| job.kind), Some("seal_audit".into())); // and no more is heard of it
+    assert_eq!(taken.map(|job| job.kind), Some("seal_audit".into())); // then the server that took it dies
     replica.run_jobs().await;
     assert_ne!(unsealed(&app).await, 0);
     app.clock.advance(Duration::seconds(31));

@@ -40,7 +40,7 @@ async fn mailed(app: &TestApp, email: &str, prefix: &str) -> Vec<String> {
     letters.iter().filter(|letter| letter.text.contains(prefix)).map(|letter| letter.token(prefix)).collect()
 }
 
-/// A token to set a new password, for a user who had none before.
+/// A token to set a new password. The user must not have received such a token before.
 async fn reset_token(app: &TestApp, email: &str) -> String {
     forgot(app, email).await;
     let [token] = mailed(app, email, "bcp_").await.try_into().unwrap();
