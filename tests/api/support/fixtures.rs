@@ -106,7 +106,7 @@ impl<'a> Fixtures<'a> {
             "session_id" => person.get("/api/v1/auth/sessions").expect(200).await.json()["items"][0].clone(),
             // The tenant itself, because only an operator could create another one.
             "tenant_id" => json!({"id": tenant.id}),
-            // No POST creates a user: users are invited or register.
+            // No POST to the list of users creates one: users are invited or register.
             "user_id" => tenant.viewer().await.signed_in["user"].clone(),
             _ => self.created(template, list, parameter).await,
         }
