@@ -1,4 +1,5 @@
-//! Access tokens over HTTP: forged, foreign, expired, and of somebody who has changed since.
+//! Access tokens over HTTP: forged tokens, tokens of others, expired tokens, and tokens of users who have changed
+//! since.
 use crate::support::{Answer, Person, Tenant, TestApp};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -27,7 +28,7 @@ fn sign(algorithm: Algorithm, secret: &str, claims: &Value) -> String {
     jsonwebtoken::encode(&Header::new(algorithm), claims, &key).unwrap()
 }
 
-/// The person's claims with this change, signed as the server would.
+/// The person's claims with this change, signed with the server's key.
 fn resigned(app: &TestApp, person: &Person, change: impl FnOnce(&mut Value)) -> String {
     let mut claims = claims(person);
     change(&mut claims);
@@ -127,14 +128,14 @@ async fn a_token_can_not_choose_its_algorithm_or_its_key() {
     refused(&app, &sign(Algorithm::HS384, &secret(&app), &claims), "HS384").await;
     refused(&app, &sign(Algorithm::HS256, "another secret, which is long enough", &claims), "another secret").await;
     refused(&app, &sign(Algorithm::HS256, "", &claims), "an empty secret").await;
-    // A signature that is right for HS256 below a header that says otherwise.
+    // A signature that is right for HS256, with a header that names another algorithm.
     let token = tenant.owner.token.as_ref().unwrap();
     let signature = token.rsplit('.').next().unwrap();
     for name in ["RS256", "EdDSA", "none", "HS512"] {
         let header = BASE64.encode(json!({"alg": name, "typ": "JWT"}).to_string());
         refused(&app, &format!("{header}.{encoded}.{signature}"), name).await;
     }
-    // A key that comes with the token.
+    // This token contains its own key.
     let own = "the key of somebody who would like to be let in";
     let key = json!({"kty": "oct", "k": BASE64.encode(own)});
     let header = Header { jwk: Some(serde_json::from_value(key).unwrap()), ..Header::new(Algorithm::HS256) };
@@ -206,7 +207,7 @@ async fn ids_must_belong_together_even_under_a_right_signature() {
         let token = resigned(&app, owner, |claims| claims[name] = value.clone());
         refused(&app, &token, &format!("{name} is {value}")).await;
     }
-    // All but one of them somebody else's.
+    // All claims except one are those of another user.
     for kept in ["tenant_id", "sub", "sid"] {
         let token = resigned(&app, &other.owner, |theirs| theirs[kept] = claims(owner)[kept].clone());
         refused(&app, &token, &format!("only {kept} is one's own")).await;
@@ -232,7 +233,7 @@ async fn a_token_of_tomorrow_is_not_valid_today() {
     };
     for name in ["nbf", "iat"] {
         refused(&app, &later(name, 3600), name).await;
-        me(&app, &format!("Bearer {}", later(name, 20))).await.expect(200); // two machines' clocks may differ
+        me(&app, &format!("Bearer {}", later(name, 20))).await.expect(200); // the clocks of two machines may differ
     }
     refused(&app, &later("exp", -3600), "exp").await;
 }

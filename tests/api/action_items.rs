@@ -1,4 +1,4 @@
-//! Action items over HTTP, and the tasks that are made of them.
+//! Action items over HTTP, and the tasks that are created from them.
 use crate::meetings::path_of;
 use crate::support::{Person, Tenant, TestApp};
 use futures_util::future::join_all;
@@ -98,7 +98,7 @@ async fn a_task_is_made_of_it_once() {
     let again = editor.post(&format!("{path}/task")).send().await;
     assert_eq!((again.error(), again.detail()), ((409, "conflict".into()), json!({"task_id": [task["id"]]})));
 
-    // A task that is gone can be made again; one whose item is gone stays.
+    // After the task was deleted, a new one can be created. After the item was deleted, its task remains.
     tenant.owner.delete(&task_path).expect(204).await;
     let item = editor.get(&path).expect(200).await.json();
     assert_eq!((&item["task_id"], &item["version"]), (&json!(null), &json!(3)));

@@ -1,4 +1,5 @@
-//! E-mail addresses: domains in any script are one address in ASCII, and what no mail server takes is refused.
+//! E-mail addresses: a domain in any script is stored as one address in ASCII, and addresses that no mail server
+//! accepts are refused.
 use crate::support::{Answer, PASSWORD, Person, TestApp};
 use serde_json::{Value, json};
 
@@ -9,7 +10,7 @@ const INVITATIONS: &str = "/api/v1/invitations";
 const PROFILE: &str = "/api/v1/users/me";
 
 const STORED: &str = "xn--vv4b11d.example";
-/// The last is decomposed, as a Mac may type it.
+/// The last one is decomposed, as a Mac may type it.
 const SPELLINGS: [&str; 6] = [
     "예시.example",
     "xn--vv4b11d.example",
@@ -118,7 +119,7 @@ async fn what_no_mail_server_takes_is_refused() {
         (&format!("{}@example.com", "x".repeat(65)), "must have at most 64 bytes before the @"),
         (&format!("{}@example.com", "김".repeat(22)), "must have at most 64 bytes before the @"),
         (
-            // 248 characters as they are written, 255 bytes as they are sent.
+            // This has 248 characters as it is written and 255 bytes as it is sent.
             &format!("{}@{label}.{label}.{}", "x".repeat(64), "예".repeat(55)),
             "must have at most 254 bytes, with its domain in ASCII",
         ),
@@ -153,12 +154,12 @@ async fn letters_of_any_script_may_stand_before_the_at() {
     let user = register(&app, &email, json!({})).await.expect(201).json();
     let stored = user["email"].as_str().unwrap();
     assert!(stored.starts_with('김') && stored.ends_with(STORED), "{stored}");
-    app.letters_to(stored, 1).await; // by SMTPUTF8, which this mail server has
+    app.letters_to(stored, 1).await; // sent by SMTPUTF8, which this mail server supports
 }
 
 // --- addresses from before
 
-/// Gives somebody an address as it was stored before: as it was written.
+/// Gives a person an address as earlier versions stored it: unchanged.
 async fn set_former_email(app: &TestApp, person: &Person, former: &str) {
     let id = app.id(person.id());
     app.run(&format!("UPDATE users SET email = '{former}' WHERE id = {id}")).await;
@@ -179,7 +180,7 @@ async fn an_address_from_before_is_the_same_and_is_renewed_at_sign_in() {
     let (former, stored) = (format!("{name}@예시.example"), format!("{name}@{STORED}"));
     set_former_email(&app, &viewer, &former).await;
 
-    // Until then it is the user's, in both forms.
+    // Until then the user has the address in both forms.
     let renamed = viewer.patch(PROFILE).json(&json!({"name": "Kim"})).expect(200).await.json();
     assert_eq!(renamed["email"], json!(former), "a name is changed without a password");
     for email in [&former, &stored] {
@@ -201,7 +202,7 @@ async fn an_address_from_before_is_the_same_and_is_renewed_at_sign_in() {
     assert_eq!(updates(&app, &viewer).await, before + 1);
     let names = format!("SELECT name FROM logins WHERE user_id = {}", app.id(viewer.id()));
     assert_eq!(app.rows(&names).await, [[stored.clone()]]);
-    viewer.get(PROFILE).expect(200).await; // sessions go on
+    viewer.get(PROFILE).expect(200).await; // sessions continue
     let reset = json!({"token": token, "password": "another good password"});
     app.visitor().post("/api/v1/auth/password/reset").json(&reset).expect(204).await;
 }

@@ -1,4 +1,4 @@
-//! The server's tenants, as its operators make, suspend and limit them.
+//! The tenants of the server: how operators create, suspend and limit them.
 use crate::support::{Answer, PASSWORD, Person, Tenant, TestApp};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -20,20 +20,20 @@ fn path_of(tenant: &Tenant) -> String {
     format!("{TENANTS}/{}", tenant.id)
 }
 
-/// What an operator would send for a new tenant.
+/// The body with which an operator creates a tenant.
 fn newcomer(app: &TestApp) -> Value {
     let slug = app.unique();
     json!({"slug": slug, "name": format!("Company {slug}"), "owner_email": format!("{slug}@invited.example")})
 }
 
-/// Somebody new asks to get in, with these members besides.
+/// Registers a new person, with these members added to the body.
 async fn register(app: &TestApp, members: Value) -> Answer {
     let mut input = json!({"email": format!("{}@example.com", app.unique()), "password": PASSWORD, "name": "Nora New"});
     input.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
     app.visitor().post(REGISTER).json(&input).send().await
 }
 
-/// What the audit log of this person's tenant has for these parameters, the latest first.
+/// The entries of the audit log in this person's tenant for these parameters, the latest first.
 async fn entries(person: &Person, parameters: &str) -> Vec<Value> {
     person.get(&format!("{LOGS}?{parameters}")).expect(200).await.json()["items"].as_array().unwrap().clone()
 }
@@ -253,7 +253,7 @@ async fn nobody_of_a_suspended_tenant_is_served_until_it_goes_on() {
     assert_eq!(entries(&home.owner, &format!("subject_id={}", tenant.id)).await, Vec::<Value>::new());
 }
 
-/// They could not undo it.
+/// Operators who shut themselves out could not undo it.
 #[tokio::test]
 async fn operators_do_not_shut_themselves_out() {
     let app = TestApp::start().await;
@@ -277,7 +277,7 @@ async fn operators_do_not_shut_themselves_out() {
 
 #[tokio::test]
 async fn tenants_are_listed_in_any_order_page_by_page() {
-    let app = TestApp::alone().await; // where all tenants are known
+    let app = TestApp::alone().await; // no other test creates tenants on this server
     let home = app.tenant().await;
     let operator = home.operator().await;
     for (slug, name) in

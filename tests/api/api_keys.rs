@@ -1,4 +1,4 @@
-//! API keys: what programs may do with one, and when it is good no more.
+//! API keys: what programs may do with a key, and when it becomes invalid.
 use crate::support::{Answer, Call, Kind, PASSWORD, Person, TestApp};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -34,12 +34,12 @@ fn user_path(person: &Person) -> String {
     format!("{USERS}/{}", person.id())
 }
 
-/// A new key, with its secret.
+/// Creates a key and returns it with its secret.
 async fn make(by: &Person, role: &str) -> Value {
     by.post(KEYS).json(&json!({"name": "Robot", "role": role})).expect(201).await.json()
 }
 
-/// A call by a program that has this key and nothing else.
+/// A call by a program that has only this key.
 fn by_key(app: &TestApp, key: &Value, method: Method, path: &str) -> Call {
     app.visitor().call(method, path).header("x-api-key", &text(key, "key"))
 }
@@ -52,7 +52,7 @@ async fn create_task(app: &TestApp, key: &Value) -> Answer {
     by_key(app, key, Method::POST, TASKS).json(&json!({"title": "By a robot"})).send().await
 }
 
-/// Whether it is accepted; admins are told the same.
+/// Whether the key is accepted. Asserts that admins see the same state.
 async fn is_good(app: &TestApp, key: &Value, admin: &Person) -> bool {
     let answer = get(app, key, TASKS).await;
     let is_good = answer.status == 200;
@@ -61,7 +61,7 @@ async fn is_good(app: &TestApp, key: &Value, admin: &Person) -> bool {
     is_good
 }
 
-/// The tenant, the row and the secret in a key.
+/// The bytes of tenant, row and secret in a key.
 fn parts(key: &Value) -> Vec<u8> {
     BASE64.decode(text(key, "key").splitn(3, '_').nth(2).unwrap()).unwrap()
 }
@@ -182,7 +182,7 @@ async fn admins_make_keys_and_none_above_themselves() {
 async fn what_is_for_people_is_not_for_keys() {
     let app = TestApp::start().await;
     let tenant = app.tenant().await;
-    let almighty = tenant.almighty().await; // the keys of an operator don't operate the server
+    let almighty = tenant.almighty().await; // an operator's API keys have no rights of an operator
     let key = make(&almighty, "owner").await;
     let sessions = almighty.get("/api/v1/auth/sessions").expect(200).await.json();
     let own = format!("/api/v1/auth/sessions/{}", text(&sessions["items"][0], "id"));
@@ -245,7 +245,7 @@ async fn a_key_stops_when_its_maker_could_make_it_no_more() {
         owner.patch(&user_path(&admin)).json(&change).expect(200).await;
         assert!(!is_good(&app, &of_admin, owner).await, "{change}");
         assert_eq!(is_good(&app, &of_editor, owner).await, is_editors_good, "{change}");
-        owner.get(&path_of(&of_admin)).header("if-none-match", &tag).expect(200).await; // it is another answer now
+        owner.get(&path_of(&of_admin)).header("if-none-match", &tag).expect(200).await; // the answer has changed
         owner.patch(&user_path(&admin)).json(&back).expect(200).await;
         assert!(is_good(&app, &of_admin, owner).await && is_good(&app, &of_editor, owner).await);
     }
@@ -323,7 +323,7 @@ async fn what_is_no_good_key_is_refused_alike() {
     let (tenant, other) = (app.tenant().await, app.tenant().await);
     let (key, theirs) = (make(&tenant.owner, "admin").await, make(&other.owner, "admin").await);
     let print = |like: &Value, parts: [&[u8]; 3]| format!("{}_{}", text(like, "prefix"), BASE64.encode(parts.concat()));
-    let (a, b) = (parts(&key), parts(&theirs)); // tenant, row, secret
+    let (a, b) = (parts(&key), parts(&theirs)); // the bytes of tenant, row and secret
     let printed = text(&key, "key");
     assert_eq!(print(&key, [&a[..16], &a[16..32], &a[32..]]), printed, "it is put together as keys are");
     let bad = [

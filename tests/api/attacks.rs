@@ -1,7 +1,7 @@
-//! Attacks by one account or one address on a server in a process of its own: the others must not notice.
+//! Attacks by one account or one IP address on a server in a process of its own. Other users must not notice them.
 //!
-//! `scripts/prove attacks` runs them at full size against a release build and prints the figures; `scripts/test` runs them
-//! small. Counts and bounds are asserted in both; times only at full size.
+//! `scripts/prove attacks` runs them at full size against a release build and prints the figures; `scripts/test` runs
+//! them at a small size. Counts and bounds are asserted in both, times only at full size.
 use crate::cli::bizcenter;
 use crate::support::{TestDatabase, not_for_this_run, shares_redis};
 use futures_util::stream::{self, StreamExt};
@@ -19,17 +19,17 @@ mod unread;
 
 const MIB: u64 = 1024 * 1024;
 
-/// Whether this is `scripts/prove`.
+/// Whether `scripts/prove` runs the test.
 fn is_full_size() -> bool {
     std::env::var("TEST_PROVE").is_ok()
 }
 
-/// The size of an attack: here, or in `scripts/prove`.
+/// The size of an attack: `full` in `scripts/prove`, otherwise `small`.
 fn size(small: usize, full: usize) -> usize {
     if is_full_size() { full } else { small }
 }
 
-/// What is shown of a run.
+/// Prints a figure for the results.
 macro_rules! figure {
     ($($text:tt)*) => {
         eprintln!("figure: {:?}: {}", crate::support::Kind::of_this_run(), format!($($text)*))
@@ -46,7 +46,7 @@ struct Server {
     _database: TestDatabase,
 }
 
-/// An owner of a tenant on it.
+/// The owner of a tenant on this server.
 #[derive(Clone)]
 struct Account {
     token: String,
@@ -55,7 +55,7 @@ struct Account {
 }
 
 impl Server {
-    /// `None` where this run would only repeat another one's.
+    /// Starts a server with these settings. `None` if this run would only repeat another run.
     async fn start(settings: &[(&str, &str)]) -> Option<Self> {
         if shares_redis() {
             not_for_this_run("what is attacked here is the same with sessions in Redis");
@@ -96,7 +96,7 @@ impl Server {
         Some(Self { child, address, metrics, http, _database: database })
     }
 
-    /// The host and port.
+    /// The host and port of the server.
     fn authority(&self) -> &str {
         self.address.trim_start_matches("http://")
     }
@@ -114,14 +114,14 @@ impl Server {
         Account { token, url: self.address.clone(), http: self.http.clone() }
     }
 
-    /// Bytes of memory that the process has (Linux: proc(5), `VmRSS`).
+    /// How many bytes of memory the process uses (Linux: proc(5), `VmRSS`).
     fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
-    /// A number among the metrics.
+    /// The value of one of the server's metrics.
     async fn metric(&self, name: &str) -> u64 {
         let text = self.http.get(&self.metrics).send().await.unwrap().text().await.unwrap();
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -134,7 +134,7 @@ impl Account {
         self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.token).send().await.unwrap()
     }
 
-    /// Creates so many of these.
+    /// Creates this many records.
     async fn fill(&self, path: &str, body: Value, count: usize) {
         let create = |_| {
             let call = self.http.post(format!("{}{path}", self.url)).bearer_auth(&self.token).json(&body);
@@ -145,7 +145,7 @@ impl Account {
     }
 }
 
-/// The value that 99 of 100 are below.
+/// The 99th percentile.
 fn p99(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
     times[(times.len() * 99 / 100).min(times.len() - 1)]

@@ -1,4 +1,4 @@
-//! Attendees over HTTP: the people who are invited, and the users who answer for them.
+//! Attendees over HTTP: the people who are invited, and the users who may answer for them.
 use crate::meetings::path_of;
 use crate::support::{Person, Tenant, TestApp};
 use bizcenter::auth::Role;
@@ -9,7 +9,7 @@ async fn tenant() -> Tenant {
     TestApp::start().await.tenant().await
 }
 
-/// The attendees of a new meeting.
+/// The path of the attendees of a new meeting.
 async fn of_a_meeting(maker: &Person) -> String {
     format!("{}/attendees", path_of(&maker.meeting(json!({})).await))
 }
@@ -94,7 +94,7 @@ async fn addresses_are_compared_as_those_of_users_are() {
     let list = of_a_meeting(owner).await;
     let (_, outside) = invite(owner, &list, json!({"email": " Grace@Elsewhere.EXAMPLE "})).await;
     assert_eq!((&outside["email"], &outside["user_id"]), (&json!("grace@elsewhere.example"), &json!(null)));
-    // A user's own address invites the user, and is not shown.
+    // The address of a user invites that user, and is not shown.
     let (_, colleague) = invite(owner, &list, json!({"email": viewer.email().to_uppercase()})).await;
     assert_eq!((&colleague["email"], &colleague["user_id"]), (&json!(null), &json!(viewer.id())));
     for (twice, member) in [
@@ -105,7 +105,7 @@ async fn addresses_are_compared_as_those_of_users_are() {
         let answer = owner.post(&list).json(&twice).send().await;
         assert_eq!((answer.error(), answer.detail()), ((409, "conflict".into()), json!({member: ["is taken"]})));
     }
-    // Somebody of another tenant is somebody outside.
+    // A user of another tenant is invited as an external guest.
     let stranger = TestApp::start().await.tenant().await.owner;
     let (_, foreign) = invite(owner, &list, json!({"email": stranger.email()})).await;
     assert_eq!((&foreign["email"], &foreign["user_id"]), (&json!(stranger.email()), &json!(null)));

@@ -1,4 +1,4 @@
-//! The audit log: every change leaves its row, what fails leaves none, and no row tells a secret.
+//! The audit log: every change adds its row, a failed request adds none, and no row contains a secret.
 use crate::support::{Answer, Call, PASSWORD, Person, Tenant, TestApp, until};
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -6,11 +6,11 @@ use uuid::Uuid;
 
 const TASKS: &str = "/api/v1/tasks";
 
-/// An audit row. Its time and its own id don't matter here.
+/// An audit row, without its time and id.
 #[derive(Debug, Clone, PartialEq)]
 struct Row {
     action: String,
-    /// Kind and id.
+    /// The kind and the id of the record.
     subject: (String, Uuid),
     actor: Uuid,
     changes: Value,
@@ -34,14 +34,14 @@ impl Row {
         Self { changes, ..self }
     }
 
-    /// Without the members that are null before and after: a new row has them, as it has all.
+    /// The row without the members that are null before and after. A row about a new record has all members.
     fn without_nulls(&self) -> Self {
         let members = self.changes.as_object().unwrap().iter().filter(|(_, pair)| **pair != json!([null, null]));
         Self { changes: members.map(|(name, pair)| (name.clone(), pair.clone())).collect(), ..self.clone() }
     }
 }
 
-/// The tenant's rows by their ids; those of one request come in no order.
+/// The tenant's rows with their ids. The rows of one request have no defined order.
 async fn log(app: &TestApp, tenant: Uuid) -> Vec<(String, Row)> {
     let ids = ["id", "subject_id", "actor_id"].map(|column| app.id_column(column)).join(", ");
     let rows = format!("SELECT {ids}, action, subject_kind, changes, ip, request_id FROM audit_logs");
@@ -54,7 +54,7 @@ async fn log(app: &TestApp, tenant: Uuid) -> Vec<(String, Row)> {
     rows.into_iter().map(row).collect()
 }
 
-/// Sends it and gives back the answer, its request id, and the rows that the log then has more.
+/// Sends the request. Returns the answer, its request id, and the rows that were added to the log.
 async fn logged(tenant: &Tenant, call: Call) -> (Answer, String, Vec<Row>) {
     let before: HashSet<_> = log(&tenant.app, tenant.id).await.into_iter().map(|(id, _)| id).collect();
     let answer = call.send().await;
@@ -73,7 +73,7 @@ fn id(value: &Value) -> Uuid {
     value["id"].as_str().unwrap().parse().unwrap()
 }
 
-/// The ids of all open sessions of this person, the one that calls first.
+/// The ids of all open sessions of this person. The session of this call comes first.
 async fn sessions(person: &Person) -> Vec<Uuid> {
     let page = person.get("/api/v1/auth/sessions?per_page=100").expect(200).await.json();
     let mut sessions = page["items"].as_array().unwrap().clone();
@@ -85,7 +85,7 @@ fn credentials(person: &Person) -> Value {
     json!({"email": person.email(), "password": PASSWORD})
 }
 
-/// A task's change as the log tells it: every member with its value, before or after.
+/// The entry for a whole task: each member with its value, before or after the change.
 fn whole(task: &Value, after: bool) -> Value {
     let members =
         task.as_object().unwrap().iter().filter(|(name, _)| !["version", "updated_at"].contains(&name.as_str()));
@@ -153,7 +153,7 @@ async fn signing_in_logs_the_session() {
     let failed = app.visitor().post("/api/v1/auth/login").json(&wrong).expect(401).await;
     let request = failed.header("x-request-id").unwrap();
     let expected = Row::new("sign_in_failed", "user", owner.id(), owner.id(), request);
-    // It is written beside the answer, so that the time of that tells nothing.
+    // The server writes it without delaying the answer, so that the time of the answer reveals nothing.
     let is_logged = async || log(app, tenant.id).await.into_iter().any(|(_, row)| row == expected);
     until("the failure is logged", is_logged).await;
 }
@@ -290,7 +290,7 @@ async fn no_row_tells_a_password_a_hash_or_a_token() {
     owner.post("/api/v1/auth/logout-all").expect(204).await;
 
     let rows = log(app, tenant.id).await;
-    assert!(rows.len() >= 7, "{rows:?}"); // tenant, user, sign-in, password and sign-out, task twice, sign-out
+    assert!(rows.len() >= 7, "{rows:?}"); // for tenant, user, sign-in, password and sign-out, task (twice), sign-out
     let text = format!("{rows:?}");
     let signature =
         |signed_in: &Value| signed_in["access_token"].as_str().unwrap().rsplit('.').next().unwrap().to_owned();
@@ -298,5 +298,5 @@ async fn no_row_tells_a_password_a_hash_or_a_token() {
     for secret in ["horse", "staple", "$2b$", "bcr_", "eyJ", "password_hash", "token_hash", &tokens[0], &tokens[1]] {
         assert!(!text.contains(secret), "{secret} in {text}");
     }
-    assert!(text.contains("Said aloud")); // where such a thing would stand
+    assert!(text.contains("Said aloud")); // the texts were searched, so that a secret would be found, too
 }

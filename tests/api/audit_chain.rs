@@ -1,5 +1,5 @@
-//! The chain that the audit log is sealed into: an honest log is never blamed, and what was tampered with behind the
-//! server's back is named.
+//! The hash chain of the sealed audit log. A log that was not changed has no faults, and rows that were tampered with
+//! behind the server's back are reported.
 use crate::cli::{self, bizcenter};
 use crate::support::rows::run;
 use crate::support::{Kind, Tenant, TestApp, not_for_this_run};
@@ -20,7 +20,7 @@ async fn prune(app: &TestApp) {
     app.by_hand(async move { db.prune_audit(Duration::days(90), &key).await.unwrap() }).await;
 }
 
-/// As [`prune`], where it may refuse.
+/// Like [`prune`], but it may fail.
 async fn prune_or_not(app: &TestApp) {
     let (db, key) = (app.parts.db.clone(), app.parts.checkpoint_key.clone());
     let _ = app.by_hand(async move { db.prune_audit(Duration::days(90), &key).await }).await;
@@ -32,9 +32,9 @@ async fn verify(tenant: &Tenant, known: &[Head]) -> Verification {
     tenant.app.by_hand(async move { db.verify_audit(id, &known, &key).await.unwrap() }).await
 }
 
-/// A new tenant with eight sealed rows, of which the fourth is about a task; and its head.
+/// A new tenant with eight sealed rows, and the head of its chain. The fourth row is about a task.
 async fn sealed(app: &TestApp) -> (Tenant, Head) {
-    let tenant = app.tenant().await; // itself, its owner, a sign-in
+    let tenant = app.tenant().await; // three rows: the tenant, its owner, a sign-in
     for n in 0..5 {
         tenant.owner.task(json!({"title": format!("Task {n}")})).await;
     }
@@ -44,14 +44,15 @@ async fn sealed(app: &TestApp) -> (Tenant, Head) {
     (tenant, head)
 }
 
-/// The tenant's entries, as its admins see them, in the order of their time.
+/// The entries that the tenant's admins see, sorted by time.
 async fn entries(tenant: &Tenant) -> Vec<Value> {
-    let owner = tenant.app.visitor().sign_in(&tenant.owner.email()).await; // the clock may have been turned
+    // A new session, because the clock may have been advanced.
+    let owner = tenant.app.visitor().sign_in(&tenant.owner.email()).await;
     let page = owner.get("/api/v1/audit-logs?sort=created_at&per_page=100").expect(200).await.json();
     page["items"].as_array().unwrap().clone()
 }
 
-/// Bytes as this database writes them.
+/// Bytes as an SQL literal of this database.
 fn bytes(app: &TestApp, hex: &str) -> String {
     match app.database.kind {
         Kind::Postgres => format!("decode('{hex}', 'hex')"),
@@ -59,7 +60,7 @@ fn bytes(app: &TestApp, hex: &str) -> String {
     }
 }
 
-/// A time as this database writes it.
+/// A time as an SQL literal of this database.
 fn instant(app: &TestApp, time: &str) -> String {
     match app.database.kind {
         Kind::Mariadb => format!("'{}'", time.replace('T', " ").trim_end_matches('Z')),
@@ -67,8 +68,8 @@ fn instant(app: &TestApp, time: &str) -> String {
     }
 }
 
-/// Runs a statement on the tenant's rows: `{of}` stands for what is theirs, `{zeros}` and `{short}` for false hashes,
-/// `{past}` for a time long ago.
+/// Runs a statement on the tenant's rows. `{of}` is replaced by the condition on the tenant, `{zeros}` and `{short}` by
+/// false hashes, and `{past}` by a time long ago.
 async fn tamper(tenant: &Tenant, sql: &str) {
     let app = &tenant.app;
     let past = instant(app, "2020-01-01T00:00:00.000000Z");
@@ -77,7 +78,7 @@ async fn tamper(tenant: &Tenant, sql: &str) {
     app.run(&sql).await;
 }
 
-/// Adds rows to the log behind the server's back: a thousand changes would take their time.
+/// Inserts rows into the log directly, because a thousand changes would take too long.
 async fn add_rows(tenant: &Tenant, count: usize) {
     let app = &tenant.app;
     let at = instant(app, tenant.owner.signed_in["user"]["created_at"].as_str().unwrap());
@@ -101,7 +102,7 @@ async fn rows_are_sealed_in_order_and_an_honest_log_has_no_faults() {
     let app = TestApp::alone().await;
     let (tenant, first) = sealed(&app).await;
     let places = |entries: &[Value]| entries.iter().map(|entry| entry["seq"].as_i64()).collect::<Vec<_>>();
-    let shown = entries(&tenant).await; // signs in: one more
+    let shown = entries(&tenant).await; // signs in, which adds one row
     let expected: Vec<_> = (1..=8).map(Some).chain([None]).collect();
     assert_eq!(places(&shown), expected);
     let found = Verification { checked: 8, unsealed: 1, head: Some(first), problems: vec![] };
@@ -123,7 +124,7 @@ async fn rows_are_sealed_in_order_and_an_honest_log_has_no_faults() {
 async fn seal_or_lose(app: &TestApp) {
     let db = app.parts.db.clone();
     match app.by_hand(async move { db.seal_audit().await }).await {
-        Ok(()) | Err(Error::Unavailable(_)) => {} // it was in another one's way: the job is tried again
+        Ok(()) | Err(Error::Unavailable(_)) => {} // another sealing was running: the job would be tried again
         Err(error) => panic!("{error:?}"),
     }
 }
@@ -212,7 +213,7 @@ async fn where_pruning_fails_for_one_tenant_the_others_are_pruned() {
     app.clock.advance(Duration::days(91));
     for broken in &tenants {
         for tenant in &tenants {
-            add_rows(tenant, 1).await; // as old as the tenant
+            add_rows(tenant, 1).await; // a row as old as the tenant
         }
         seal(&app).await;
         app.refuse("DELETE", "audit_logs", &format!("old.tenant_id = {}", app.id(broken.id))).await;
@@ -339,7 +340,7 @@ async fn a_pruned_log_begins_at_a_signed_checkpoint() {
     assert_eq!(verify(&tenant, &[]).await.checked, 1_108, "none is old enough");
 
     app.clock.advance(Duration::days(2));
-    entries(&tenant).await; // a sign-in, not sealed yet
+    entries(&tenant).await; // adds a sign-in, which is not sealed yet
     prune(&app).await;
     let found = verify(&tenant, &[early, pruned]).await;
     assert_eq!((found.checked, found.unsealed, found.problems), (0, 1, no_problems()));

@@ -1,4 +1,5 @@
-//! The audit log over HTTP: filters, search, pages, exports, and the roles that may read it. And no secret gets into it.
+//! The audit log over HTTP: filters, search, pages, exports, and the roles that may read it. It must not contain
+//! secrets.
 use crate::support::{Answer, PASSWORD, Person, Tenant, TestApp, until};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
@@ -13,7 +14,7 @@ async fn page(person: &Person, parameters: &[(&str, &str)]) -> Value {
     person.get(&path(LOGS, parameters)).expect(200).await.json()
 }
 
-/// What these parameters find, the oldest first.
+/// The entries that these parameters find, the oldest first.
 async fn entries(person: &Person, parameters: &[(&str, &str)]) -> Vec<Value> {
     let parameters = [parameters, &[("sort", "created_at"), ("per_page", "100")]].concat();
     page(person, &parameters).await["items"].as_array().unwrap().clone()
@@ -52,7 +53,7 @@ async fn filters_leave_what_fits_all_of_them() {
     let (tenant, editor) = busy().await;
     let owner = &tenant.owner;
     let all = entries(owner, &[]).await;
-    assert!(all.len() >= 13, "{all:?}"); // 3 of the owner, 2 of the editor, 6 of tasks, 2 of the key
+    assert!(all.len() >= 13, "{all:?}"); // 3 about the owner, 2 about the editor, 6 about tasks, 2 about the key
     for filter in ["action", "subject_kind", "subject_id", "actor_id"] {
         let values: HashSet<_> = all.iter().map(|entry| text(entry, filter)).collect();
         assert!(values.len() > 1, "{filter}");
@@ -110,7 +111,7 @@ async fn a_search_finds_ids_and_text_in_the_changes() {
     assert_eq!(by_editor, Vec::<Value>::new(), "a search narrows what the filters leave");
 }
 
-/// What is stored is JSON, in which some characters are written otherwise than people type them.
+/// The stored text is JSON, which writes some characters in another way than people type them.
 #[tokio::test]
 async fn a_search_finds_what_people_type() {
     let owner = TestApp::start().await.tenant().await.owner;
@@ -170,7 +171,7 @@ async fn admins_read_their_own_tenants_log_and_nobody_else_does() {
     let other = tenant.app.tenant().await;
     let (stranger, admin) = (&other.owner, tenant.admin().await);
     let own = entries(stranger, &[]).await;
-    assert_eq!(own.len(), 3, "{own:?}"); // the tenant, its owner, a sign-in
+    assert_eq!(own.len(), 3, "{own:?}"); // entries about the tenant, its owner and a sign-in
     let theirs: HashSet<_> =
         theirs.iter().flat_map(|entry| ["id", "subject_id", "actor_id"].map(|name| text(entry, name))).collect();
     for id in &theirs {
@@ -196,7 +197,7 @@ async fn admins_read_their_own_tenants_log_and_nobody_else_does() {
 
 #[tokio::test]
 async fn both_exports_hold_what_the_list_shows() {
-    let app = TestApp::alone().await; // nobody else seals its rows meanwhile
+    let app = TestApp::alone().await; // no other test seals rows on this server
     let tenant = app.tenant().await;
     let owner = &tenant.owner;
     owner.task(json!({"title": "=1+1", "description": "two\nlines, \"quoted\"", "tags": ["a", "b"]})).await;
@@ -236,7 +237,7 @@ async fn both_exports_hold_what_the_list_shows() {
 
 // --- sign-in and secrets
 
-/// Does everything that has to do with a secret, as the tenant's owner; gives back the tokens and keys of it.
+/// Uses all features with secrets as the tenant's owner. Returns the tokens and keys that came up.
 async fn tour(tenant: &Tenant) -> Vec<String> {
     let (app, owner, visitor) = (&tenant.app, &tenant.owner, tenant.app.visitor());
     let email = owner.email();
@@ -283,7 +284,7 @@ async fn every_event_of_sign_in_is_in_the_log() {
     let tenant = TestApp::start().await.unverified_tenant().await;
     tour(&tenant).await;
     let (admin, owner) = (tenant.admin().await, tenant.owner.id().to_string());
-    // A failed sign-in is written beside the answer.
+    // The server writes a failed sign-in to the log without delaying the answer.
     let is_written = async || !entries(&admin, &[("action", "sign_in_failed")]).await.is_empty();
     until("the failed sign-in is in the log", is_written).await;
     let mut events = BTreeMap::new();

@@ -1,20 +1,21 @@
-//! A walk over all operations of the contract that change something: each leaves a row in the tenant's audit log. A new
-//! operation is walked by itself.
+//! Calls all operations of the contract that change something: each of them adds a row to the tenant's audit log. A new
+//! operation is included automatically.
 use crate::support::rights::count;
 use crate::support::{Call, Fixtures, Tenant, TestApp};
 use bizcenter::contract::{Operation, document, operations};
 use uuid::Uuid;
 
-/// Operations that leave no row, and why.
+/// Operations that add no row, and the reasons.
 const NOT_AUDITED: [(&str, &str); 2] = [
     ("auth_refresh", "happens every 15 minutes, and changes nothing that people see"),
     ("auth_password_forgot", "anybody can ask, for anybody; the reset itself is what changes something"),
 ];
 
-/// The operation as it succeeds: by somebody who may do everything, or by a visitor where it is for visitors.
+/// A successful call of the operation, by a person who may do everything, or by a visitor if the operation is for
+/// visitors.
 async fn call(tenant: &Tenant, operation: &Operation) -> Call {
     if operation.id == "tenant_delete" {
-        // By somebody else: a tenant that operators belong to stays.
+        // The caller is another person, because a tenant with operators can't be deleted.
         return tenant.owner.delete(&format!("{}?confirm={}", operation.path, tenant.slug));
     }
     let person = tenant.almighty().await;
@@ -33,11 +34,11 @@ async fn rows_of(app: &TestApp, tenant: Uuid) -> usize {
 
 #[tokio::test]
 async fn every_operation_that_changes_something_leaves_a_row() {
-    let app = TestApp::alone().await; // so that nobody else removes the rows of the tenant that is deleted
+    let app = TestApp::alone().await; // so that no other test removes the rows of the deleted tenant
     let (mut walked, mut excepted) = (0, vec![]);
     for operation in operations(document()).iter().filter(|operation| operation.method != "GET") {
         let tenant = match operation.id.as_str() {
-            "auth_email_verify" => app.unverified_tenant().await, // or there would be nothing to verify
+            "auth_email_verify" => app.unverified_tenant().await, // otherwise there would be nothing to verify
             _ => app.tenant().await,
         };
         let call = call(&tenant, operation).await;

@@ -1,4 +1,4 @@
-//! What one caller costs has bounds, and says so when it reaches them.
+//! The work that one caller can cause is limited, and the answer says so when a limit is reached.
 use crate::support::fixtures::{Everything, everything};
 use crate::support::rights::{Line, count};
 use crate::support::{Kind, Tenant, TestApp, is_for, until};
@@ -8,7 +8,7 @@ use reqwest::Response;
 use serde_json::json;
 use std::time::Duration;
 
-/// Texts that a search has to look through: 30 KB each.
+/// Creates tasks with long texts for searches: 30 KB each.
 async fn fill(tenant: &Tenant, tasks: usize) {
     let task = json!({"title": "Long", "description": "\u{d55c}".repeat(10_000)});
     for _ in 0..tasks / 50 {
@@ -27,7 +27,7 @@ async fn a_search_that_takes_too_long_says_what_to_narrow() {
         let advice = answer.detail()["q"][0].as_str().unwrap().to_owned();
         assert!(advice.contains("narrow"), "{path}: {advice}");
     }
-    tenant.owner.get("/api/v1/auth/me").expect(200).await; // what is found by its key has another deadline
+    tenant.owner.get("/api/v1/auth/me").expect(200).await; // look-ups by key have another deadline
 }
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn on_sqlite_every_list_search_export_and_feed_looks_at_its_deadline() {
     for Operation { path, .. } in operations(document).into_iter().filter(|operation| operation.method == "GET") {
         let url = match path.as_str() {
             "/calendar/{file}" => feed["url"].as_str().unwrap().to_owned(),
-            "/api/v1/users/me/export" => continue, // which is under way already when it meets its first list
+            "/api/v1/users/me/export" => continue, // this has begun its answer before it reads its first list
             path if path.ends_with("/export") => path.to_owned(),
             path if path.contains('{') => continue, // the lists below a record are read by the same macro
             path if takes(path, "q") => format!("{path}?q=nothing-has-this"),
@@ -79,7 +79,7 @@ async fn begun(tenant: &Tenant, path: &str) -> Response {
 #[tokio::test]
 async fn a_user_has_two_exports_at_a_time() {
     let tenant = TestApp::start().await.tenant().await;
-    fill(&tenant, 400).await; // 12 MB: more than a connection takes unasked
+    fill(&tenant, 400).await; // 12 MB: more than a connection accepts before the client reads
     let first = [begun(&tenant, "/api/v1/tasks/export").await, begun(&tenant, "/api/v1/tasks/export").await];
     assert!(first.iter().all(|response| response.status() == 200));
     for path in ["/api/v1/tasks/export", "/api/v1/users/me/export"] {

@@ -1,5 +1,5 @@
-//! Bodies that no honest client sends, to every operation that takes one: each is refused in the one body, and the
-//! connection goes on.
+//! Bodies that no honest client sends, for every operation with a body. Each is refused with the usual error, and the
+//! connection stays open.
 use crate::support::fixtures::encoded;
 use crate::support::{Fixtures, Tenant, TestApp};
 use bizcenter::contract::{Operation, Request, document, operations};
@@ -12,7 +12,7 @@ use raw::RawClient;
 const JSON: &str = "application/json";
 const DEEP: usize = 100_000;
 
-/// An operation with a body, and where to send it.
+/// An operation with a body, and the path to send it to.
 struct Target {
     operation: Operation,
     request: Request,
@@ -45,7 +45,7 @@ async fn targets(tenant: &Tenant) -> Vec<Target> {
 
 async fn tenant() -> Tenant {
     let tenant = TestApp::start().await.tenant().await;
-    let owner = tenant.almighty().await; // so that every operation looks at its body
+    let owner = tenant.almighty().await; // so that every operation reads its body
     Tenant { owner, ..tenant }
 }
 
@@ -57,7 +57,7 @@ fn utf16(text: &str, bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
     "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(bytes).collect()
 }
 
-/// What is no JSON, or no JSON that all parsers read alike.
+/// Bodies that are not JSON, or that JSON parsers read in different ways.
 fn unreadable(example: &str) -> Vec<Vec<u8>> {
     let nested = |open: &str, close: &str| format!("{}1{}", open.repeat(DEEP), close.repeat(DEEP));
     let mut bodies: Vec<Vec<u8>> = [
@@ -114,7 +114,7 @@ fn unreadable(example: &str) -> Vec<Vec<u8>> {
     }
     bodies.extend([utf16(example, u16::to_le_bytes), utf16(example, u16::to_be_bytes)]);
     bodies.extend([b" \r\n\t".to_vec(), vec![0; 100], b"\x1f\x8b\x08\0\0\0\0\0".to_vec(), b"title=x".to_vec()]);
-    bodies.retain(|body| !body.is_empty()); // that is another matter
+    bodies.retain(|body| !body.is_empty()); // empty bodies have a test of their own
     bodies
 }
 
@@ -238,7 +238,7 @@ async fn what_is_no_content_encoding_of_a_body_is_passed_over() {
     assert_eq!((old.kind().0, old.header("accept-encoding")), (415, Some("identity")), "by an old path, too");
 }
 
-/// A POST without anybody's token to a path that the contract does not have.
+/// A POST without a token to a path that the contract does not have.
 fn raw_post(path: &str, header: &str) -> Vec<u8> {
     let head =
         format!("POST {path} HTTP/1.1\r\nHost: x\r\n{header}\r\nContent-Type: application/json\r\nContent-Length: 2");
@@ -249,7 +249,7 @@ fn raw_post(path: &str, header: &str) -> Vec<u8> {
 async fn a_body_that_is_needed_must_be_there() {
     let tenant = tenant().await;
     let mut client = client(&tenant).await;
-    // The access token that is sent along is enough to sign out by.
+    // Signing out needs no body, because the request has an access token.
     let targets = targets(&tenant).await.into_iter().filter(|target| target.operation.id != "auth_logout");
     for target in targets {
         let reply = target.send(&mut client, target.request.media_type.as_bytes(), b"").await;

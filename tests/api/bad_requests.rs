@@ -1,4 +1,5 @@
-//! Requests that no honest client sends: paths, queries, methods and headers. Each gets an answer, in the one body.
+//! Requests that no honest client sends: paths, queries, methods and headers. Each gets an answer with the usual error
+//! body.
 use crate::bad_input::raw::{RawClient, Reply};
 use crate::support::fixtures::filled;
 use crate::support::{Fixtures, Tenant, TestApp};
@@ -11,7 +12,7 @@ async fn tenant() -> Tenant {
 }
 
 async fn client(tenant: &Tenant) -> RawClient {
-    // No operation refuses such a person, so each of them looks at what it is sent.
+    // No operation is forbidden to this person, so each of them reads its request.
     RawClient::connect(&tenant.app, tenant.almighty().await.token.as_deref()).await
 }
 
@@ -19,7 +20,7 @@ async fn get(client: &mut RawClient, target: impl AsRef<[u8]>) -> Reply {
     client.call("GET", target.as_ref(), &[], b"").await
 }
 
-/// Template → the methods that the contract gives it.
+/// The methods of each path in the contract.
 fn paths() -> BTreeMap<String, BTreeSet<String>> {
     let mut paths: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for operation in operations(document()) {
@@ -159,7 +160,7 @@ async fn ids_in_paths_have_one_form() {
         "'%20OR%201=1--".to_owned(),
         "*".to_owned(),
     ];
-    // The one parameter that is no id is the name of a calendar feed, of which any wrong one is 404.
+    // The only parameter that is not an id is the name of a calendar feed. Any wrong name gets 404.
     let has_id = |path: &str| path.contains('{') && path != "/calendar/{file}";
     for (path, methods) in paths().into_iter().filter(|(path, _)| has_id(path)) {
         let name = path.split(['{', '}']).nth(1).unwrap();
@@ -345,7 +346,7 @@ async fn a_client_that_accepts_problem_json_gets_it() {
     }
 }
 
-/// What does not even parse as HTTP, or has too large a head, is answered before any of our endpoints sees it.
+/// Requests that are not valid HTTP, or have too large a head, are answered before they reach an endpoint.
 #[tokio::test]
 async fn what_is_not_http_is_answered_and_the_server_goes_on() {
     let tenant = tenant().await;

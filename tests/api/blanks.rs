@@ -1,4 +1,5 @@
-//! A name with a blank at its end is another name, on every database: MariaDB's usual collations pass over it.
+//! A name with a blank at its end is a different name on every database. The usual collations of MariaDB ignore such
+//! blanks.
 use crate::support::fixtures::everything;
 use crate::support::rows::run;
 use crate::support::{Catalogue, Kind, TestApp};
@@ -9,8 +10,8 @@ async fn names_that_differ_by_a_blank_at_the_end_are_two_names() {
     let app = TestApp::alone().await;
     everything(&app).await;
     let parts = app.parts.clone();
-    app.by_hand(async move { parts.verify_keys().await }).await.unwrap(); // writes a check value
-    app.run_jobs().await; // the regular ones have unique keys
+    app.by_hand(async move { parts.verify_keys().await }).await.unwrap(); // this writes a check value
+    app.run_jobs().await; // recurring jobs have unique keys
     let kind = app.database.kind;
     let Catalogue { tables, unique_texts, .. } = app.catalogue().await;
     assert!(!unique_texts.is_empty(), "the catalogue tells of no unique text");
@@ -21,7 +22,7 @@ async fn names_that_differ_by_a_blank_at_the_end_are_two_names() {
             format!("FROM {table} WHERE {own} = (SELECT t.name FROM (SELECT min({own}) AS name FROM {table}) AS t)");
         let found = app.rows(&format!("SELECT '1' {oldest}")).await.len();
         assert_eq!(found, 1, "{table} has no row to copy, or several: make one in `everything`, support/fixtures.rs");
-        // Where the text is not in the primary key, the copy has another one.
+        // If the text is not part of the primary key, the copy has another primary key.
         let key = &tables[table].key;
         let id = key.last().filter(|_| !key.contains(column));
         let copy = |with: &str| {

@@ -1,4 +1,4 @@
-//! Guessing passwords: a client that has failed too often waits, longer each time, whichever way it comes.
+//! Guessing passwords: a client that has failed too often has to wait, longer each time, whichever way it signs in.
 use crate::support::{Answer, Call, PASSWORD, Person, TestApp, has_servers, redis_call, redis_url, until};
 use bizcenter::auth::limits::network;
 use bizcenter::config::{Config, RateLimitConfig};
@@ -12,7 +12,7 @@ const TOKEN: &str = "/api/v1/auth/token";
 const CHANGE: &str = "/api/v1/auth/password";
 const PROFILE: &str = "/api/v1/users/me";
 
-/// Five failures on an account, fifty from an address; no other limit is in the way.
+/// Limits of five failures for an account and fifty for an address. No other limit interferes.
 fn guarded(config: &mut Config) {
     config.rate_limit = RateLimitConfig::highest().unwrap();
     config.server.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
@@ -22,7 +22,7 @@ async fn guarded_app() -> TestApp {
     TestApp::with(guarded).await
 }
 
-/// An address that no other test has: all servers of a run may count in one Redis.
+/// An IP address that no other test uses, because all servers of a run may count in one Redis.
 struct Place {
     app: TestApp,
     address: String,
@@ -38,7 +38,7 @@ impl Place {
         call.header("x-forwarded-for", &self.address)
     }
 
-    /// Signs in by either name.
+    /// Signs in by e-mail address or username.
     fn sign_in(&self, name: &str, password: &str) -> Call {
         let form = [("grant_type", "password"), ("username", name), ("password", password)];
         self.sent_from_here(self.app.visitor().post(TOKEN).form(&form))
@@ -49,7 +49,7 @@ impl Place {
         assert_eq!(answer.error(), (401, "invalid_credentials".into()), "{name}");
     }
 
-    /// Sends it within the wait, however slow this machine is: with the clock turned back for that while.
+    /// Sends the request within the wait, however slow this machine is: the clock is set back in the meantime.
     async fn at_once(&self, call: Call) -> Answer {
         self.app.clock.advance(Duration::seconds(-20));
         let answer = call.send().await;
@@ -92,7 +92,7 @@ async fn after_five_failures_each_further_try_waits_twice_as_long_and_success_en
         let begun = Instant::now();
         place.wrong(&email).await;
         for _ in 0..2 {
-            let told = place.wait(&email).await; // what is refused makes nothing worse
+            let told = place.wait(&email).await; // a refused try does not make the wait longer
             assert!((seconds - seconds_since(begun)..=seconds).contains(&told), "{told} instead of {seconds}");
         }
         app.clock.advance(Duration::seconds(seconds));
@@ -111,7 +111,7 @@ async fn all_ways_of_a_name_count_together() {
     let (email, place) = (tenant.owner.email(), Place::somewhere(&app));
     let login = |name: &str, value: &str| {
         let call = app.visitor().post(LOGIN).json(&json!({name: value, "password": "wrong"}));
-        Place::somewhere(&app).sent_from_here(call) // from anywhere
+        Place::somewhere(&app).sent_from_here(call) // from a new address each time
     };
     login("email", &email.to_uppercase()).expect(401).await;
     login("email", &email).expect(401).await;
@@ -124,7 +124,7 @@ async fn all_ways_of_a_name_count_together() {
     place.sign_in(&colleague.email(), PASSWORD).expect(200).await;
 }
 
-/// Else who sees a username could try which address belongs to it.
+/// Otherwise anybody who sees a username could find out by trying which address belongs to it.
 #[tokio::test]
 async fn another_name_of_an_account_that_waits_is_answered_as_a_strangers() {
     let app = guarded_app().await;
@@ -149,7 +149,7 @@ async fn another_name_of_an_account_that_waits_is_answered_as_a_strangers() {
         }
         app.clock.advance(Duration::seconds(1));
         place.sign_in(other, PASSWORD).expect(200).await;
-        place.wait(locked).await; // it learns nothing of the other one's success
+        place.wait(locked).await; // the success by the other name does not show here
         app.clock.advance(Duration::minutes(16));
     }
 }
@@ -177,12 +177,12 @@ async fn guesses_of_the_current_password_wait_by_themselves() {
     owner.patch(PROFILE).json(&json!({"name": "No guess"})).expect(200).await;
     app.clock.advance(Duration::seconds(1));
     for _ in 0..5 {
-        place.wrong(&owner.email()).await; // sign-in counts failures by itself
+        place.wrong(&owner.email()).await; // sign-in has a count of its own
     }
     place.wait(&owner.email()).await;
-    change(PASSWORD).expect(204).await; // and failed sign-ins keep no user who is signed in from changing it
+    change(PASSWORD).expect(204).await; // failed sign-ins do not stop a signed-in user
     for _ in 0..4 {
-        change("wrong").expect(422).await; // all of it is forgotten
+        change("wrong").expect(422).await; // all failures are forgotten
     }
     change("another good password").expect(204).await;
     let failed = format!("SELECT action FROM audit_logs WHERE actor_id = {}", app.id(owner.id()));
@@ -221,7 +221,7 @@ async fn of_many_tries_at_once_five_are_judged() {
     let answers = join_all((0..20).map(|_| place.sign_in(&email, "wrong").send())).await;
     let judged = answers.iter().filter(|answer| answer.status == 401).count();
     answers.iter().filter(|answer| answer.status != 401).for_each(refused);
-    let most = 5 + usize::try_from(seconds_since(begun)).unwrap(); // each more has waited for a second
+    let most = 5 + usize::try_from(seconds_since(begun)).unwrap(); // each further one waited for a second
     assert!((1..=most).contains(&judged), "{judged} were judged");
     for _ in judged..5 {
         place.wrong(&email).await;
@@ -231,7 +231,7 @@ async fn of_many_tries_at_once_five_are_judged() {
 
 // --- nobody learns which names are known
 
-/// What is told of tries at a name: before, within and after the wait.
+/// The answers to tries with a name: before, during and after the wait.
 async fn story(place: &Place, name: &str) -> Vec<Value> {
     let mut answers = vec![];
     for _ in 0..5 {
@@ -284,7 +284,7 @@ async fn fifty_failures_from_an_address_make_it_wait_for_every_account() {
     for _ in 0..49 {
         place.wrong(&format!("{}@example.com", app.unique())).await;
     }
-    place.sign_in(&email, PASSWORD).expect(200).await; // no failure
+    place.sign_in(&email, PASSWORD).expect(200).await; // this is no failure
     let begun = Instant::now();
     place.wrong(&format!("{}@example.com", app.unique())).await;
     for _ in 0..6 {
@@ -292,21 +292,21 @@ async fn fifty_failures_from_an_address_make_it_wait_for_every_account() {
         assert!((1 - seconds_since(begun)..=1).contains(&told), "{told}");
     }
     let elsewhere = Place::somewhere(&app);
-    elsewhere.wrong(&email).await; // what was refused there is nothing against the account
+    elsewhere.wrong(&email).await; // refused tries there do not count against the account
     elsewhere.sign_in(&email, PASSWORD).expect(200).await;
     app.clock.advance(Duration::seconds(1));
     place.wrong(&email).await;
     assert!(place.wait(&email).await <= 2);
     app.clock.advance(Duration::minutes(16));
     for _ in 0..5 {
-        place.wrong(&format!("{}@example.com", app.unique())).await; // forgotten
+        place.wrong(&format!("{}@example.com", app.unique())).await; // the earlier failures are forgotten
     }
 }
 
-/// An office at nine in the morning.
+/// This is an office at nine in the morning.
 #[tokio::test]
 async fn twenty_people_of_one_address_sign_in_at_once() {
-    let redis = has_servers().then(|| redis_url().into()); // where counting takes several steps
+    let redis = has_servers().then(|| redis_url().into()); // with Redis, counting takes several steps
     let app = TestApp::with(move |config| {
         guarded(config);
         config.redis.url = redis;
@@ -366,7 +366,7 @@ async fn where_limits_are_off_nobody_waits() {
     place.sign_in(&owner.email(), PASSWORD).expect(200).await;
 }
 
-/// Of tries at once the first may come last, and servers' clocks differ.
+/// The first of several parallel tries may arrive last, and the clocks of servers differ.
 #[tokio::test]
 async fn a_try_that_comes_late_does_not_wait() {
     let redis = has_servers().then(|| redis_url().into());

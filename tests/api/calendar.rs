@@ -1,4 +1,4 @@
-//! Calendars as calendar programs read them: a meeting's file, and a person's feed.
+//! Calendars as calendar programs read them: the file of a meeting, and the feed of a person.
 use crate::meetings::path_of;
 use crate::support::{Answer, Person, Tenant, TestApp};
 use chrono::Duration;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 mod feed;
 
-/// A content line: its name, its parameters, its value as it stands there.
+/// A content line: its name, its parameters, and its value, still escaped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Line {
     name: String,
@@ -14,7 +14,7 @@ struct Line {
     value: String,
 }
 
-/// Reads a calendar as RFC 5545 says, and holds it to what that says of lines.
+/// Reads a calendar according to RFC 5545 and checks the form of its lines.
 fn lines(answer: &Answer) -> Vec<Line> {
     assert_eq!(answer.header("content-type"), Some("text/calendar; charset=utf-8"));
     let text = std::str::from_utf8(&answer.body).unwrap();
@@ -48,14 +48,14 @@ fn line(text: &str) -> Line {
     Line { name, parameters: parts.into_iter().map(parameter).collect(), value }
 }
 
-/// The value of the one property of this name.
+/// The value of the only property with this name.
 fn value(lines: &[Line], name: &str) -> String {
     let found: Vec<_> = lines.iter().filter(|line| line.name == name).collect();
     assert_eq!(found.len(), 1, "{name} in {lines:?}");
     found[0].value.clone()
 }
 
-/// The text that a text value stands for.
+/// The text of an escaped text value.
 fn unescaped(value: &str) -> String {
     let (mut text, mut rest) = (String::new(), value.chars());
     while let Some(c) = rest.next() {
@@ -113,7 +113,7 @@ async fn a_meeting_is_an_event() {
     }
     assert!(!first.text().contains("minutes") && !first.text().contains("ORGANIZER"), "{}", first.text());
 
-    // The same meeting is the same file; another version, another file of the same event.
+    // The same version of a meeting is the same file. Another version is another file about the same event.
     let tag = first.header("etag").unwrap();
     assert_eq!(first.header("cache-control"), Some("private, no-cache"));
     let path = format!("{}/calendar", path_of(&meeting));
@@ -137,7 +137,7 @@ async fn texts_of_any_kind_come_back_as_they_are() {
         "a".repeat(200),
         format!("x{}", " ".repeat(198) + "y"),
         "comma, semicolon; colon: backslash\\ \"quotes\" \\n".to_owned(),
-        "x\u{301}\u{200d}👩\u{200d}💻".to_owned(), // which has no composed form
+        "x\u{301}\u{200d}👩\u{200d}💻".to_owned(), // this has no composed form
     ] {
         let meeting = owner.meeting(json!({"title": title, "agenda": title.repeat(20), "location": title})).await;
         let read = lines(&file(&owner, &meeting).await);
@@ -192,7 +192,8 @@ async fn colleagues_are_named_without_their_addresses() {
         let guest = read.iter().find(|line| line.value == address).unwrap_or_else(|| panic!("{read:?}"));
         assert_eq!(guest.parameters[1], ("PARTSTAT".into(), shown.into()));
     }
-    tenant.owner.post(&attendees).json(&json!({"email": viewer.email()})).expect(201).await; // the owner may see that it is the viewer's
+    // The owner may see that this is the viewer's address.
+    tenant.owner.post(&attendees).json(&json!({"email": viewer.email()})).expect(201).await;
     let answer = file(&viewer, &meeting).await;
     let read = lines(&answer);
     let colleague = read.iter().find(|line| line.value == format!("urn:uuid:{}", viewer.id())).unwrap();

@@ -1,4 +1,4 @@
-//! The binary, started as people start it: with nothing in its environment but what a test gives it.
+//! The binary, started as users start it. Its environment contains only what a test gives it.
 use crate::support::TestDatabase;
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -11,7 +11,7 @@ pub fn bizcenter(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bizcenter"));
     command.args(arguments).current_dir(folder).env_clear().stdin(Stdio::null()).kill_on_drop(true);
     if let Ok(profile) = std::env::var("LLVM_PROFILE_FILE") {
-        command.env("LLVM_PROFILE_FILE", profile); // where coverage is measured, the binary's counts too
+        command.env("LLVM_PROFILE_FILE", profile); // coverage includes the binary
     }
     command
 }
@@ -22,14 +22,14 @@ pub async fn run(command: &mut Command) -> (i32, String, String) {
     (status.code().unwrap(), text(stdout), text(stderr))
 }
 
-/// A server on a free port, and the address that it prints.
+/// Starts a server on a free port. Returns the address that it prints as well.
 pub async fn serve(database: &TestDatabase) -> (Child, String) {
     let mut command = bizcenter(database.folder.path(), &[]);
     let (child, docs) = started(command.env("DATABASE_URL", &database.url), "Documentation at ").await;
     (child, docs.trim_end_matches("/docs").to_owned())
 }
 
-/// The server, and what its log says after these words.
+/// Starts a server. Returns it, with the text that its log has after these words.
 pub async fn started(command: &mut Command, words: &str) -> (Child, String) {
     let mut child = command.env("PORT", "0").stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -51,7 +51,7 @@ fn terminate(child: &Child) {
 #[tokio::test]
 async fn it_serves_within_a_second_and_ends_in_order() {
     let database = TestDatabase::create().await;
-    let (child, _) = serve(&database).await; // migrates
+    let (child, _) = serve(&database).await; // this migrates the database
     drop(child);
     let began = Instant::now();
     let (mut child, address) = serve(&database).await;

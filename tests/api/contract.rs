@@ -1,4 +1,4 @@
-//! The contract and the code say the same.
+//! Checks that the contract and the code agree.
 use crate::support::contract::example_problems;
 use crate::support::fixtures::{encoded, filled};
 use crate::support::{Tenant, TestApp};
@@ -28,13 +28,13 @@ fn it_keeps_the_rules_of_the_house() {
 fn every_example_fits_its_schema() {
     let (seen, problems) = example_problems(document());
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
-    // The examples of event streams are text, which has no schema.
+    // The examples of event streams are text without a schema.
     let (text, count) = (document().to_string(), |text: &str, word: &str| text.matches(word).count());
     let least = count(&text, "\"example\":") - count(&text, "\"text/event-stream\":");
     assert!(seen >= least, "{seen} examples of {least} were looked at");
 }
 
-/// Compares a file that is printed from the code with what the code says; writes it where `UPDATE` is set.
+/// Compares a file with the text that the code generates for it. Writes the file if `UPDATE` is set.
 fn assert_printed(file: &str, text: &str) {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     if std::env::var_os("UPDATE").is_some() {
@@ -44,7 +44,8 @@ fn assert_printed(file: &str, text: &str) {
     assert_eq!(written, text, "{file} is not what the code says: UPDATE=1 cargo test --test api contract");
 }
 
-/// One line an operation: id, method, path, permission. Reviewed in seconds, and held to the code here.
+/// The file has one line for each operation: id, method, path, permission. It can be reviewed in seconds, and this test
+/// compares it with the code.
 #[test]
 fn operations_txt_is_true() {
     let line = |operation: bizcenter::api::guard::OperationLine| {
@@ -56,7 +57,7 @@ fn operations_txt_is_true() {
     assert_eq!(lines.lines().count(), of_contract, "the contract has {of_contract} operations");
 }
 
-/// The permissions of each role, for people: the same facts as a table.
+/// The page shows the same permissions as a table, for human readers.
 #[test]
 fn the_page_about_access_is_true() {
     let operations = bizcenter::app::operations();
@@ -65,7 +66,7 @@ fn the_page_about_access_is_true() {
     assert_printed("docs/access.md", &page);
 }
 
-/// Clients of the releases go on working.
+/// Clients that were written for a release continue to work.
 #[test]
 fn nothing_released_is_broken() {
     assert_eq!(breaking(document(), document()), Vec::<String>::new());
@@ -82,8 +83,9 @@ fn nothing_released_is_broken() {
     }
 }
 
-/// The derive can't say `additionalProperties: false`; this proves it: each example of a request, with one member more at
-/// each place that the contract closes, is refused there. The one form that it leaves open passes over what it does not know.
+/// The derive macro can't write `additionalProperties: false`, so this test proves it. It adds an unknown member to
+/// each object in each example of a request, and the server must refuse it there. The only exception is a form that the
+/// contract leaves open.
 #[tokio::test]
 async fn closed_objects_refuse_unknown_members() {
     let tenant = TestApp::start().await.tenant().await;
@@ -100,7 +102,8 @@ async fn closed_objects_refuse_unknown_members() {
             let call = caller.call(operation.method.parse().unwrap(), &path);
             let answer = call.body(&request.media_type, encoded(&request, &probe)).send().await;
             if operation.id == "auth_token" {
-                // The contract leaves it open, as RFC 6749 wants: the parameter is passed over, and the example signs nobody in.
+                // The contract leaves this form open, as RFC 6749 requires. The unknown parameter is ignored, and the
+                // example's credentials are wrong.
                 assert_eq!(answer.error(), (401, "invalid_credentials".to_owned()));
                 continue;
             }
@@ -129,7 +132,7 @@ fn objects_in(value: &Value, at: String) -> Vec<String> {
     found
 }
 
-/// The pages and the document are served as they are written.
+/// The pages and the document are served unchanged.
 #[tokio::test]
 async fn the_contract_is_served() {
     let Tenant { app, .. } = TestApp::start().await.tenant().await;

@@ -1,5 +1,5 @@
-//! A known amount is looked for everywhere: in the answers to people who may not see it, in the log, in the database. It is
-//! also found where it should be, which proves that the search finds.
+//! Searches for known amounts everywhere: in the answers to people who may not see them, in the log, in the database.
+//! They are also found where they should be, which proves that the search works.
 use crate::cli::bizcenter;
 use crate::contracts::{CONTRACTS, change_role, path_of, with};
 use crate::item_cache::with_redis;
@@ -17,10 +17,10 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 
 const AMOUNTS: [&str; 2] = ["918273645546372.81", "817263544536271.18"];
-/// Stands in the contract's title, and is found wherever the contract is.
+/// A mark in the contract's title, which is found wherever the contract is.
 const MARK: &str = "marked-contract";
 
-/// In which forms the amounts might stand somewhere.
+/// The forms in which the amounts could be written somewhere.
 fn forms() -> Vec<String> {
     let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
     let of = |amount: &str| {
@@ -42,19 +42,19 @@ fn forms() -> Vec<String> {
     AMOUNTS.iter().flat_map(|amount| of(amount)).collect()
 }
 
-/// Those forms that stand in a text.
+/// The forms that a text contains.
 fn found_in(text: &str) -> Vec<String> {
     let text = text.to_lowercase();
     forms().into_iter().filter(|form| text.contains(form)).collect()
 }
 
-/// All that a caller gets: status, headers, body.
+/// The whole answer as text: status, headers and body.
 async fn got(call: Call) -> String {
     let answer = call.send().await;
     format!("{} {:?} {}", answer.status, answer.headers, answer.text())
 }
 
-/// Lets an admin do all that has to do with amounts; the contract is there in the end.
+/// Uses all features with amounts as an admin. The contract exists at the end.
 async fn leave_traces(tenant: &Tenant) -> String {
     let admin = tenant.admin().await;
     let input = with(json!({"title": MARK, "description": MARK, "status": "active", "amount": AMOUNTS[0]}));
@@ -80,7 +80,7 @@ async fn leave_traces(tenant: &Tenant) -> String {
     path
 }
 
-/// All operations that could show something of a contract.
+/// The paths of all operations that could show a part of a contract.
 fn reads(path: &str) -> Vec<String> {
     let mut reads = vec![path.to_owned(), format!("{path}/history"), CONTRACTS.to_owned()];
     for query in ["format=csv", "format=ndjson", "fields=amount,amount_visible,title", "format=ndjson&fields=amount"] {
@@ -106,7 +106,7 @@ async fn a_caller_who_may_not_see_amounts_gets_them_nowhere() {
         let person = tenant.person(role).await;
         let mut marked = 0;
         for read in reads(&path) {
-            // The search repeats what was asked for nowhere, but a header might.
+            // No answer repeats the search text, but a header might.
             let text = got(person.get(&read)).await;
             assert_eq!(found_in(&text), [""; 0], "{read} as {}", role.name());
             marked += usize::from(text.contains(MARK));
@@ -141,7 +141,7 @@ async fn a_caller_who_may_not_see_amounts_gets_them_nowhere() {
     }
 }
 
-/// All that Redis holds of a tenant, whatever its form.
+/// A Redis script that returns everything about a tenant, in all types of values.
 const DUMP: &str = "
 local found = {}
 for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
@@ -170,7 +170,7 @@ async fn redis_holds_no_amount() {
     assert_eq!(found_in(&text), [""; 0]);
 }
 
-/// Every row of every table as text, what is no text in hexadecimal.
+/// Every row of every table as text. Values that are not text are written in hexadecimal.
 async fn dump(app: &TestApp) -> String {
     let mut text = String::new();
     for (name, table) in app.catalogue().await.tables {
@@ -207,7 +207,7 @@ async fn the_database_holds_no_readable_amount() {
     }
     assert_eq!(found_in(&text), [""; 0]);
     if app.database.kind == Kind::Sqlite {
-        // What was overwritten is still in the files.
+        // Overwritten data is still in the files.
         for file in ["test.db", "test.db-wal"] {
             let bytes = std::fs::read(app.database.folder.path().join(file)).unwrap_or_default();
             assert_eq!(found_in(&String::from_utf8_lossy(&bytes)), [""; 0], "{file}");
@@ -222,7 +222,7 @@ async fn the_database_holds_no_readable_amount() {
     assert_eq!(seen["amount"], json!(AMOUNTS[0]), "it is there all the same");
 }
 
-/// A server that logs all that it can, and its log.
+/// Starts a server that logs everything. Returns the log as well.
 async fn talkative(app: &TestApp) -> (Child, TestApp, Arc<Mutex<Vec<String>>>) {
     let mut command = bizcenter(app.database.folder.path(), &[]);
     command.env("DATABASE_URL", &app.database.url).env("PORT", "0").env("LOG_LEVEL", "trace");

@@ -1,4 +1,4 @@
-//! Exports of contracts, and of what is held about somebody who made some.
+//! Exports of contracts, and the export of a person who created some.
 use crate::contracts::{CONTRACTS, change_role, tenant};
 use crate::support::{Person, Tenant};
 use bizcenter::auth::Role;
@@ -15,7 +15,7 @@ async fn export(person: &Person, parameters: &str) -> String {
     answer.text()
 }
 
-/// The contracts in what is held about somebody.
+/// The contracts in a person's export of their own data.
 async fn held_about(person: &Person) -> Vec<Value> {
     let text = person.get("/api/v1/users/me/export").expect(200).await.text();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -58,7 +58,8 @@ async fn what_is_held_about_somebody_shows_what_their_role_may_see() {
     assert_eq!(held_about(&admin).await, Vec::<Value>::new(), "analysts see no contracts");
 }
 
-/// Two batches, so large that the second is not read while nobody takes the first.
+/// Two batches of contracts. They are so large that the server does not read the second batch until the client takes
+/// the first.
 async fn many(tenant: &Tenant, admin: &Person) {
     let contract = json!({"description": "\u{d55c}".repeat(10_000), "amount": "918273645546372.81"});
     for _ in 0..12 {
@@ -67,7 +68,7 @@ async fn many(tenant: &Tenant, admin: &Person) {
     assert_eq!(tenant.owner.get(CONTRACTS).expect(200).await.json()["meta"]["total"], json!(600));
 }
 
-/// The answer, of which nothing but its head was read.
+/// An answer of which only the head was read.
 async fn begun(person: &Person, tenant: &Tenant, path: &str) -> Response {
     let call = tenant.app.http.get(tenant.app.url(path)).bearer_auth(person.token.as_ref().unwrap());
     let response = call.header("accept-encoding", "identity").send().await.unwrap();
@@ -75,7 +76,7 @@ async fn begun(person: &Person, tenant: &Tenant, path: &str) -> Response {
     response
 }
 
-/// All that comes, and whether it came to its end.
+/// The rest of an answer, and whether it is complete.
 async fn rest(mut response: Response) -> (String, bool) {
     let mut text = vec![];
     let is_whole = loop {

@@ -7,7 +7,7 @@ async fn page(person: &Person, contract: &Value, query: &str) -> Value {
     person.get(&format!("{}/history{query}", path_of(contract))).expect(200).await.json()
 }
 
-/// Field, from and to of all entries, the latest first; those of one change in the order of their names.
+/// Field, old value and new value of all entries, the latest first. The entries of one change are sorted by field.
 async fn changes(person: &Person, contract: &Value) -> Vec<Value> {
     let page = page(person, contract, "?per_page=100").await;
     let mut entries = page["items"].as_array().unwrap().clone();

@@ -1,4 +1,5 @@
-//! Amounts in the database: bytes that stay while the amount does, and open in their own place only.
+//! Amounts in the database: the bytes stay the same while the amount does, and can be decrypted only in their own
+//! place.
 use crate::contracts::{CONTRACTS, path_of};
 use crate::support::{Answer, Kind, Person, TestApp};
 use serde_json::{Value, json};
@@ -49,7 +50,7 @@ fn assert_broken(answer: &Answer) {
     assert!(!answer.text().contains("918273645546372"), "{}", answer.text());
 }
 
-/// A caller who may see the amount gets an error and no value; the others see what they always do.
+/// A caller who may see the amount gets an error and no value. Other callers see the same as always.
 async fn assert_hidden_from_all(admin: &Person, editor: &Person, contract: &Value) {
     let path = path_of(contract);
     for call in [
@@ -104,7 +105,7 @@ async fn a_value_that_was_changed_or_moved_does_not_open() {
     assert_eq!(admin.get(&path_of(&one)).expect(200).await.json(), one, "it was that which they noticed");
     assert_eq!(app.parts.metrics.unsealing_failures.get(), failures);
     of_one.write(&second).await;
-    owner.delete(&path_of(&one)).expect(204).await; // what is broken can be got rid of
+    owner.delete(&path_of(&one)).expect(204).await; // a broken contract can be deleted
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What contracts go through: by hand, and by themselves when their last day is over.
+//! The status of contracts: changed by users, and automatically after the last day.
 use crate::contracts::{CONTRACTS, assert_refused, path_of, tenant, with};
 use crate::support::{Person, Tenant, TestApp};
 use bizcenter::db::jobs::{Job, JobContext};
@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 
 const STATUSES: [&str; 4] = ["draft", "active", "expired", "terminated"];
 
-/// Lets all contracts expire that are over.
+/// Runs the job that lets contracts expire.
 async fn expire(app: &TestApp) {
     let db = app.parts.db.clone();
     let job = JobContext { id: app.parts.env.uuid().into(), tenant: None, is_repeat: false };
     app.by_hand(async move { ExpireContracts::default().run(job, db).await.unwrap() }).await;
 }
 
-/// A contract that has come to this status; its last day is long over.
+/// A contract with this status. Its last day was long ago.
 async fn in_status(tenant: &Tenant, status: &str) -> Value {
     let first = if status == "expired" || status == "active" { "active" } else { "draft" };
     let days = json!({"status": first, "start_date": "2020-01-01", "end_date": "2020-12-31"});
@@ -54,7 +54,7 @@ async fn status_of(person: &Person, contract: &Value) -> String {
 
 #[tokio::test]
 async fn the_whole_table_of_moves() {
-    // From its own database: others let contracts expire meanwhile.
+    // This needs a database of its own, because other tests let contracts expire meanwhile.
     let tenant = TestApp::alone().await.tenant().await;
     let table = [
         ("draft", [200, 200, 422, 200]),
@@ -122,7 +122,7 @@ async fn contracts_expire_the_day_after_their_last_one_where_the_tenant_is() {
 
     app.clock.advance(Duration::hours(25));
     app.run_jobs().await;
-    // Again, as their access tokens are over too.
+    // They sign in again, because their access tokens have expired.
     let (eastern, western) = (eastern.sign_in(&eastern.email()).await, western.sign_in(&western.email()).await);
     assert_eq!(status_of(&eastern, &last_day).await, "expired");
     assert_eq!(status_of(&western, &still_on).await, "expired");

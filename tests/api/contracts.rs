@@ -13,7 +13,7 @@ pub async fn tenant() -> Tenant {
     TestApp::start().await.tenant().await
 }
 
-/// What a contract must have, and these members.
+/// The required members of a contract, with these members added.
 pub fn with(members: Value) -> Value {
     let mut contract = json!({
         "title": "Managed SOC", "counterparty": "Acme", "start_date": "2026-01-01", "end_date": "2026-12-31",
@@ -36,7 +36,7 @@ fn written(contract: &Value) -> Value {
     full().as_object().unwrap().keys().map(|name| (name.clone(), contract[name].clone())).collect()
 }
 
-/// Gives somebody another role.
+/// Gives a person another role.
 pub async fn change_role(tenant: &Tenant, person: &Person, role: Role) {
     let path = format!("/api/v1/users/{}", person.id());
     tenant.owner.patch(&path).json(&json!({"role": role.name()})).expect(200).await;
@@ -251,7 +251,7 @@ async fn versions_differ_by_what_one_may_see() {
     owner.delete(&path).header("if-match", "W/\"3.all-gzip\"").expect(204).await;
 }
 
-/// Makes an API key, and calls with it.
+/// Creates an API key with this role.
 async fn key(tenant: &Tenant, role: &str) -> String {
     let input = json!({"name": "Robot", "role": role});
     let key = tenant.owner.post("/api/v1/api-keys").json(&input).expect(201).await.json();

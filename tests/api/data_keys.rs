@@ -1,4 +1,5 @@
-//! What is sealed for a place opens there and nowhere else; data keys follow one another and are destroyed with their tenant.
+//! A value that is sealed for one place can be opened only there. Data keys are replaced in turn and destroyed with
+//! their tenant.
 use crate::cli::{bizcenter, run};
 use crate::support::{Person, Tenant, TestApp};
 use bizcenter::base::error::{Error, Result};
@@ -59,7 +60,7 @@ async fn a_sealed_value_opens_in_its_place_only() {
     assert_ne!(sealed, again, "equal values look different");
     assert_eq!(tenant.open(place(row), &sealed).await.unwrap(), AMOUNT);
     assert_eq!(tenant.open(place(row), &again).await.unwrap(), AMOUNT);
-    other.seal(place(row)).await.unwrap(); // so that it has a key of the same number
+    other.seal(place(row)).await.unwrap(); // so that the other tenant has a key with the same number
 
     assert!(is_refused(other.open(place(row), &sealed).await), "another tenant");
     assert!(is_refused(tenant.open(place(app.parts.env.uuid()), &sealed).await), "another row");
@@ -84,7 +85,7 @@ async fn a_tenant_has_one_data_key_however_many_ask_first() {
     for sealed in join_all((0..20).map(|_| tenant.seal(place(row)))).await {
         assert_eq!(tenant.open(place(row), &sealed.unwrap()).await.unwrap(), AMOUNT);
     }
-    // format and nonce and tag around 32 bytes
+    // These are the format, the nonce and the tag around a key of 32 bytes.
     assert_eq!(tenant.data_keys().await, [["1", "default", "default", "60"]]);
     let uses = format!(
         "SELECT concat(number, ''), concat(uses, '') FROM data_key_heads WHERE tenant_id = {}",
@@ -132,7 +133,7 @@ async fn a_deleted_tenants_keys_are_destroyed_at_once() {
 const OLD_KEY: &str = "the encryption key of all the tests";
 const NEW_KEY: &str = "the second master key: 8b1d7e5f3a9c2064";
 
-/// Runs `keys rotate` as the operator does, with the old key and the new one, which is active.
+/// Runs `keys rotate` as the operator does, with the old key and the new one. The new key is active.
 async fn rotate(app: &TestApp, old: &str, options: &[&str]) -> (bool, String) {
     let folder = app.database.folder.path();
     std::fs::write(folder.join("new"), NEW_KEY).unwrap();
@@ -146,7 +147,7 @@ async fn rotate(app: &TestApp, old: &str, options: &[&str]) -> (bool, String) {
     (code == 0, out + &error)
 }
 
-/// A server that has the new master key and no other.
+/// A server that has only the new master key.
 async fn with_new_key_alone(app: &TestApp) -> TestApp {
     let new = MasterKey { id: "new".to_owned(), secret: NEW_KEY.into() };
     app.replica_with(|config| config.encryption = EncryptionConfig { keys: vec![new], active: "new".to_owned() }).await
@@ -155,7 +156,7 @@ async fn with_new_key_alone(app: &TestApp) -> TestApp {
 #[tokio::test]
 async fn the_old_master_key_can_be_taken_away_after_a_rotation() {
     let app = TestApp::alone().await;
-    let tenant = app.unverified_tenant().await; // its owner is to get a mail
+    let tenant = app.unverified_tenant().await; // so that a mail to its owner is due
     let row = app.parts.env.uuid();
     let sealed = tenant.seal(place(row)).await.unwrap();
     let task = json!({"title": "Once"});
@@ -210,7 +211,7 @@ async fn a_tenant_that_awaits_its_removal_stops_no_rotation() {
     assert_eq!(kept.data_keys().await, [["2", "new", "new", "60"]]);
 }
 
-/// The second half of a rotation, which comes upon a value that does not open, and is done once that is mended.
+/// The second half of a rotation fails at a value that can't be decrypted. It succeeds after the value was repaired.
 #[tokio::test]
 async fn a_rotation_that_stops_halfway_is_taken_up_again() {
     let app = TestApp::alone().await;
@@ -247,7 +248,7 @@ fn ring(active: &str) -> EncryptionConfig {
     EncryptionConfig { keys: vec![key("default", OLD_KEY), key("new", NEW_KEY)], active: active.to_owned() }
 }
 
-/// Reads contracts 25 times a second until it is told to stop; how many.
+/// Reads contracts 25 times a second until it is stopped. Returns how many it has read.
 async fn read_on(person: Person, known: Vec<(String, String)>, stop: CancellationToken) -> usize {
     let mut pace = tokio::time::interval(Duration::from_millis(40));
     let mut count = 0;
@@ -286,16 +287,16 @@ async fn two_hundred_reads_a_second_notice_nothing_of_a_rotation() {
         while !until.is_cancelled() {
             count += 1;
             writer.patch(&changed).json(&json!({"amount": format!("{count}.00")})).expect(200).await;
-            tokio::time::sleep(Duration::from_millis(20)).await; // its pace
+            tokio::time::sleep(Duration::from_millis(20)).await; // the pace of the writer
         }
         count
     });
-    tokio::time::sleep(Duration::from_millis(500)).await; // of reading before the rotation
+    tokio::time::sleep(Duration::from_millis(500)).await; // time to read before the rotation
     let (done, text) = rotate(&app, OLD_KEY, &["--data"]).await;
     assert!(done, "{text}");
     let (done, again) = rotate(&app, OLD_KEY, &["--data"]).await;
     assert!(done && again.starts_with("new now encrypts 0 more data keys"), "it can be done again: {again}");
-    tokio::time::sleep(Duration::from_millis(500)).await; // and after it
+    tokio::time::sleep(Duration::from_millis(500)).await; // time to read after the rotation
     stop.cancel();
     let reads: Vec<usize> = join_all(readers).await.into_iter().map(|count| count.unwrap()).collect();
     assert!(reads.iter().all(|count| *count > 10) && writer.await.unwrap() > 5, "{reads:?}");

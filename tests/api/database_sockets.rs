@@ -1,6 +1,6 @@
-//! Databases that are reached by a Unix socket, in all the ways in which people write that.
+//! Databases that are reached by a Unix socket, in all forms of such a URL.
 //!
-//! SQLite has no server: there the tests have nothing to do.
+//! SQLite has no server, so these tests do not apply to it.
 use crate::cli::{bizcenter, run};
 use crate::support::rows::text;
 use crate::support::{Kind, TestDatabase, is_for, is_pooled, not_for_this_run};
@@ -10,12 +10,12 @@ use bizcenter::db::connect::{Target, establish};
 use std::path::Path;
 use url::Url;
 
-/// A database of this run by its socket; none with SQLite.
+/// A database of this run and its socket. `None` for SQLite.
 struct Socket {
     database: TestDatabase,
-    /// PostgreSQL's folder, MariaDB's file.
+    /// The folder of PostgreSQL's sockets, or the file of MariaDB's socket.
     path: String,
-    /// By which the URL would reach it over TCP.
+    /// The URL of the database over TCP.
     url: Url,
 }
 
@@ -55,7 +55,7 @@ impl Socket {
     }
 }
 
-/// Connects as the server does, by a setting that was checked.
+/// Connects as the server does, after the setting was checked.
 async fn connect(url: &str) -> AnyConnection {
     let url = DatabaseUrl::parse(url, Path::new("/")).unwrap_or_else(|problem| panic!("{problem}"));
     let target = Target::parse(url.expose(), None).unwrap();
@@ -86,7 +86,7 @@ async fn a_socket_may_be_named_in_the_url() {
                 format!("mysql+pymysql://{user}:{password}@{encoded}/{name}?charset=utf8mb4"),
                 format!("mysql://{user}:{password}@/{name}?socket={path}&ssl-mode=REQUIRED"),
             ],
-            "SELECT user()", // over TCP there would be an address
+            "SELECT user()", // over TCP this would contain an address
             format!("{user}@localhost"),
         ),
     };

@@ -1,6 +1,6 @@
-//! The line to the database: encrypted where that is asked for, and to nobody but the right server.
+//! TLS to the database: the connection is encrypted if the settings ask for it, and only to the right server.
 //!
-//! SQLite has no line: there the tests have nothing to do.
+//! With SQLite there is no connection to a server, so these tests do not apply.
 use crate::support::proxy::Proxy;
 use crate::support::rows::{rows, text};
 use crate::support::{Kind, TestApp, is_for, not_for_this_run};
@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use url::Url;
 
-/// The database server of this run; none with SQLite.
+/// The URL of this run's database server. `None` for SQLite.
 fn server() -> Option<Url> {
     let variable = match Kind::of_this_run() {
         Kind::Sqlite => {
@@ -33,12 +33,12 @@ fn address_of(server: &Url) -> SocketAddr {
     SocketAddr::new(server.host_str().unwrap().parse().unwrap(), server.port().unwrap())
 }
 
-/// The authority that vouches for the test servers, as `localhost` and 127.0.0.1.
+/// The certificate of the authority that signed the certificates of the test servers, for `localhost` and 127.0.0.1.
 fn right_authority() -> Option<PathBuf> {
     Some(std::env::var_os("TEST_TLS_CA").unwrap().into())
 }
 
-/// An authority of the same name that has never seen them.
+/// The certificate of an authority with the same name, which did not sign them.
 fn wrong_authority(folder: &TempDir) -> Option<PathBuf> {
     let file = folder.path().join("ca.crt");
     let made = Command::new("openssl")
@@ -54,7 +54,7 @@ fn wrong_authority(folder: &TempDir) -> Option<PathBuf> {
     Some(file)
 }
 
-/// Connects with these words in the query of the URL. Neither result may tell the password.
+/// Connects with this query in the URL. Neither a connection nor an error may reveal the password.
 async fn connect(server: &Url, query: &str, ca_file: Option<PathBuf>) -> Result<AnyConnection, String> {
     let mut url = server.clone();
     url.set_query(Some(query).filter(|query| !query.is_empty()));
@@ -68,7 +68,7 @@ async fn connect(server: &Url, query: &str, ca_file: Option<PathBuf>) -> Result<
     result
 }
 
-/// What the server says of this very session.
+/// Whether this session is encrypted, according to the server.
 async fn is_encrypted(conn: &mut AnyConnection) -> bool {
     match conn {
         AnyConnection::Pg(_) => {
@@ -92,7 +92,7 @@ async fn a_connection_is_encrypted_when_it_is_asked_for_and_not_otherwise() {
     let mut by_name = server.clone();
     by_name.set_host(Some("localhost")).unwrap();
     let right = right_authority();
-    let on_its_own = Kind::of_this_run() == Kind::Postgres; // MariaDB's own clients don't ask for it
+    let on_its_own = Kind::of_this_run() == Kind::Postgres; // MariaDB's own clients do not ask for TLS by default
     for (query, ca_file, encrypted) in [
         ("sslmode=require", None, true),
         ("ssl-mode=REQUIRED", None, true),
@@ -128,7 +128,7 @@ async fn a_server_that_the_authority_does_not_know_is_refused() {
         ("sslmode=verify-full", wrong.clone()),
         ("sslmode=require", wrong.clone()),
         ("", wrong.clone()),
-        ("sslmode=verify-full", None), // the machine's own authorities do not know it either
+        ("sslmode=verify-full", None), // nor do the authorities that the machine trusts know the server
         ("verify_ca=true", wrong.clone()),
         ("require_ssl=true&verify_identity=true", wrong.clone()),
         ("verify_ca=true", None),
@@ -151,7 +151,7 @@ async fn a_certificate_for_another_address_is_refused() {
     let refused = connect(&server, "verify_identity=true", right_authority()).await.err().unwrap();
     assert!(refused.to_lowercase().contains("name"), "{refused}");
     for query in ["sslmode=require", "require_ssl=true"] {
-        let mut conn = connect(&server, query, None).await.unwrap(); // asks for no proof
+        let mut conn = connect(&server, query, None).await.unwrap(); // this does not check the certificate
         assert!(is_encrypted(&mut conn).await);
     }
     let by_authority = connect(&server, "sslmode=verify-ca", right_authority()).await;
@@ -190,11 +190,12 @@ async fn settings_that_mean_nothing_are_refused() {
     }
 }
 
-/// The first words of a MariaDB server that knows no TLS (the capability 0x0800 is missing).
+/// The first packet of a MariaDB server without TLS (the capability 0x0800 is missing).
 fn greeting_without_tls() -> Vec<u8> {
     let mut packet = b"\x0a5.5.5-10.11.0-MariaDB\0".to_vec();
     packet.extend(*b"\x01\0\0\0abcdefgh\0"); // connection, first half of the challenge
-    packet.extend(*b"\xff\xf7\x2d\x02\0\xff\x81\x15"); // capabilities, collation, state, capabilities, length of challenge
+    // Capabilities, collation, state, more capabilities, length of challenge.
+    packet.extend(*b"\xff\xf7\x2d\x02\0\xff\x81\x15");
     packet.extend(*b"\0\0\0\0\0\0\0\0\0\0ijklmnopqrst\0mysql_native_password\0");
     let length = u8::try_from(packet.len()).unwrap();
     [&[length, 0, 0, 0], packet.as_slice()].concat()

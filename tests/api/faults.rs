@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 const TASKS: &str = "/api/v1/tasks";
 
-/// A server whose line to its database can be pulled; none with SQLite, whose database is a file of its own.
+/// A server with a proxy to its database that a test can interrupt. `None` with SQLite, whose database is a file.
 async fn on_a_line(change: impl FnOnce(&mut Config) + Send + 'static) -> Option<(TestApp, Proxy)> {
     let Some(server) = database_server() else {
         not_for_this_run("SQLite has no line that could break");
@@ -34,14 +34,14 @@ fn titled(title: &str) -> Value {
     json!({"title": title})
 }
 
-/// Many requests at once, so that the pool is full of connections.
+/// Sends many requests at once, so that the pool is full of connections.
 async fn fill_pool(person: &Person) {
     for answer in join_all((0..20).map(|_| person.get(TASKS).send())).await {
         answer.expect(200);
     }
 }
 
-/// Every request succeeds again, soon: ten in a row.
+/// Waits until ten requests in a row succeed, which must happen soon.
 async fn assert_recovered(person: &Person) {
     let start = Instant::now();
     let mut in_a_row = 0;
@@ -54,11 +54,11 @@ async fn assert_recovered(person: &Person) {
             assert_unavailable(failed);
         }
     }
-    tokio::time::sleep(Duration::from_millis(1050)).await; // a probe's result is good for a second
+    tokio::time::sleep(Duration::from_millis(1050)).await; // the result of a probe is kept for a second
     person.get("/readyz").expect(200).await;
 }
 
-/// The one body, which says nothing about what is behind.
+/// Asserts that the answer is the usual 503, which reveals nothing about the cause.
 #[track_caller]
 fn assert_unavailable(answer: &Answer) {
     let id = answer.header("x-request-id").unwrap();
@@ -128,7 +128,7 @@ async fn after_its_connections_were_cut_the_server_makes_new_ones() {
 #[tokio::test]
 async fn a_server_starts_while_its_database_is_away() {
     let Some((app, proxy)) = on_a_line(|_| {}).await else { return };
-    proxy.refuse(); // nothing has connected yet: the pool does when it is first used
+    proxy.refuse(); // the pool has no connections yet: it opens them at its first use
     app.visitor().get("/readyz").expect(503).await;
     proxy.restore();
     let owner = app.tenant().await.owner;
@@ -143,7 +143,7 @@ async fn a_stalled_database_keeps_nobody_beyond_the_deadline() {
     let owner = app.tenant().await.owner;
     fill_pool(&owner).await;
     for _ in 0..2 {
-        tokio::time::sleep(Duration::from_millis(1050)).await; // or the probe would still be of before
+        tokio::time::sleep(Duration::from_millis(1050)).await; // otherwise the probe would repeat an earlier result
         proxy.stall();
         let start = Instant::now();
         let calls = (0..12).map(|n| match n % 3 {
@@ -167,7 +167,8 @@ async fn wherever_the_line_breaks_a_change_is_made_once() {
     let Some((app, proxy)) = on_a_line(|config| config.database.pool_size = 1).await else { return };
     let owner = app.tenant().await.owner;
     let (mut made, mut refused, mut replayed) = (0, 0, 0);
-    // What is one message to the driver may be two to the line, or half a one: a sweep can miss the answer to the commit.
+    // A message of the driver may arrive in two parts or together with another, so one sweep can miss the answer to the
+    // commit.
     for sweep in 0..10 {
         for place in [Break::Request, Break::Answer] {
             for n in 0.. {
@@ -188,7 +189,7 @@ async fn wherever_the_line_breaks_a_change_is_made_once() {
                 assert_eq!(list["items"][0]["title"], json!(key));
                 assert_eq!(list["meta"]["total"], json!(made), "{key}");
                 if !has_broken {
-                    break; // the change was through before the line would have broken
+                    break; // the change was complete before the planned break
                 }
                 assert!(n < 60, "that many things to say for one task?");
             }
@@ -213,7 +214,8 @@ async fn clients_that_hang_up_in_the_middle_of_a_change_leave_nothing_behind() {
         let patient = Duration::from_millis(round * 5);
         let change = owner.clone().patch(&path).json(&titled("Lost")).send();
         assert!(timeout(patient, change).await.is_err(), "it can't be through: the task is locked");
-        // It is given up at any moment, often before it waits for the lock: this is the time that the server has to notice.
+        // The client gives up at any moment, often before the server waits for the lock. The server has this time to
+        // notice it.
         tokio::time::sleep(Duration::from_millis(20)).await;
         held.roll_back().await;
         let now = owner.get(&path).expect(200).await.json();

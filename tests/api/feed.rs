@@ -1,5 +1,5 @@
-//! The change feed, with subscribers that a test makes up: when they are called, what they see, and that a change stands or
-//! falls with them.
+//! The change feed, with subscribers that a test defines: when they are called, what they see, and that a change is
+//! rolled back if they fail.
 #![expect(clippy::disallowed_methods, reason = "changes as slices make them, and subscribers that write")]
 use crate::support::{Tenant, TestApp};
 use bizcenter::auth::Actor;
@@ -18,19 +18,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// What a subscriber does at a moment of a change.
+/// What a subscriber does before or after a change.
 type Moment = for<'a> fn(&'a Subscriber, &'a mut WriteTx, &'a Change<'_>) -> BoxFuture<'a, Result<()>>;
 
-/// A moment, and how many rows of the record and of the audit log there were.
+/// The moment, and how many tasks and audit rows there were.
 type Seen = (&'static str, i64, i64);
 
 #[derive(Clone)]
 struct Subscriber {
     before: Moment,
     after: Moment,
-    /// What was seen: the moment, how many tasks there were, and how many audit rows.
+    /// What the subscriber saw at each moment.
     seen: Arc<Mutex<Vec<Seen>>>,
-    /// A name to sign in by that nobody has.
+    /// A unique name for signing in, which no user has.
     name: String,
 }
 
@@ -47,7 +47,7 @@ impl Subscriber {
         Ok(())
     }
 
-    /// A row that can be written once.
+    /// A statement that inserts a row. A second insert of this row fails, because the name is taken.
     fn name_once(&self, tx: &WriteTx) -> Statement<'static> {
         let row =
             (logins::name.eq(self.name.clone()), logins::tenant_id.eq(tx.tenant()), logins::user_id.eq(tx.actor()));
@@ -78,7 +78,7 @@ fn fails<'a>(_: &'a Subscriber, _: &'a mut WriteTx, _: &'a Change<'_>) -> BoxFut
     async { Err(Error::Forbidden) }.boxed()
 }
 
-/// The database of an app, with this subscriber alone.
+/// The database of an app, with this subscriber only.
 fn database(app: &TestApp, subscriber: Subscriber) -> Db {
     let (encryption, env, metrics) = (&app.config.encryption, app.parts.env.clone(), Metrics::default());
     let keys = KeyRing::new(&encryption.active, &encryption.keys, env.clone(), metrics.clone()).unwrap();
@@ -113,7 +113,7 @@ async fn insert(tx: &mut WriteTx) -> Result<bizcenter::db::Audited<TaskId>> {
     Ok(tx.changed(Change::created(task.id, &task), row).await?.with(task.id))
 }
 
-/// The owner of a tenant, as their access token proves.
+/// The owner of a tenant, authenticated by their access token.
 async fn owner(tenant: &Tenant) -> Actor {
     let (authenticator, token) = (tenant.app.parts.authenticator.clone(), tenant.owner.token.clone().unwrap());
     let prove = async move { authenticator.session_of(&token, Origin::default()).await.unwrap() };
@@ -121,7 +121,7 @@ async fn owner(tenant: &Tenant) -> Actor {
     actor
 }
 
-/// Makes a task with this subscriber.
+/// Creates a task on a database with this subscriber.
 async fn make(tenant: &Tenant, subscriber: &Subscriber) -> Result<TaskId> {
     let (app, subscriber) = (tenant.app.clone(), subscriber.clone());
     let actor = owner(tenant).await;
@@ -130,7 +130,7 @@ async fn make(tenant: &Tenant, subscriber: &Subscriber) -> Result<TaskId> {
     tenant.app.by_hand(write).await
 }
 
-/// How many tasks a tenant has, how many audit rows tell of them, and how many names are the subscriber's.
+/// How many tasks a tenant has, how many audit rows are about them, and how many names the subscriber has inserted.
 async fn stored(tenant: &Tenant, subscriber: &Subscriber) -> [String; 3] {
     let (app, id) = (&tenant.app, tenant.app.id(tenant.id));
     let count = async |table: &str, condition: &str| {
@@ -154,7 +154,7 @@ async fn a_subscriber_that_fails_undoes_the_change() {
         assert_eq!(stored(&tenant, &subscriber).await, ["0", "0", "0"]);
     }
     let subscriber = Subscriber::new(&tenant.app, nothing, nothing);
-    make(&tenant, &subscriber).await.unwrap(); // it was the subscriber's doing
+    make(&tenant, &subscriber).await.unwrap(); // without the failing subscriber, the change succeeds
     assert_eq!(stored(&tenant, &subscriber).await, ["1", "1", "0"]);
 }
 
@@ -196,7 +196,7 @@ async fn what_waits_for_the_end_is_written_with_the_change() {
 #[tokio::test]
 async fn a_failure_at_the_end_means_what_its_statement_says_and_undoes_everything() {
     let tenant = TestApp::start().await.tenant().await;
-    // The first is written and the second is refused, so that they came in their order.
+    // The first statement succeeds and the second is refused, which shows that they run in their order.
     let taken = Subscriber::new(&tenant.app, nothing, |own, tx, _| {
         let (name, again) = (own.name_once(tx), own.name_once(tx).taken("name"));
         for statement in [name, again] {
@@ -219,7 +219,7 @@ async fn a_failure_at_the_end_means_what_its_statement_says_and_undoes_everythin
     assert_eq!(stored(&tenant, &dangling).await, ["0", "0", "0"]);
 }
 
-/// Statements of one change run in their order, and one that finds no row can be refused.
+/// The statements of a change run in their order. A statement can be declared to fail if it finds no row.
 #[tokio::test]
 async fn several_statements_make_one_change() {
     let tenant = TestApp::start().await.tenant().await;

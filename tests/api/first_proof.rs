@@ -1,5 +1,5 @@
-//! Somebody registers with another person's address. Once that person proves that it is theirs, nothing goes on that was made
-//! before.
+//! Somebody registers with another person's address. After that person has proved that the address is theirs, nothing
+//! that was created before works any more.
 use crate::support::{Answer, PASSWORD, Person, TestApp};
 use chrono::Duration;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ const TASKS: &str = "/api/v1/tasks";
 const FEED: &str = "/api/v1/users/me/calendar";
 const NEW: &str = "another good password";
 
-/// All that an account can make which outlives its sessions.
+/// Everything that an account can create and that outlives its sessions.
 struct Made {
     key: Value,
     invitation: Value,
@@ -31,7 +31,7 @@ impl Made {
         Self { key, invitation, feed }
     }
 
-    /// Whether the key, the invitation and the feed are good.
+    /// Whether the key, the invitation and the feed work.
     async fn are_good(&self, app: &TestApp) -> [bool; 3] {
         let by_key = app.visitor().get(TASKS).header("x-api-key", self.key["key"].as_str().unwrap()).send().await;
         let join = json!({
@@ -46,15 +46,16 @@ impl Made {
     }
 }
 
-/// Two servers on one database: without mail, where anybody makes keys and invitations, and with it. So it is where mail was set
-/// up later, or where somebody registered with a server of an earlier version.
+/// Two servers on one database. The first has no mail, so that users with an unverified address can create keys and
+/// invitations; the second has mail. This happens if mail is set up later, or if somebody registered with an earlier
+/// version of the server.
 async fn servers() -> [TestApp; 2] {
     let without_mail = TestApp::with(|config| config.mail.smtp_url = None).await;
     let app = without_mail.replica().await;
     [without_mail, app]
 }
 
-/// Somebody whose address nobody has verified, who owns a tenant.
+/// Registers a user with an unverified address, who owns a tenant.
 async fn newcomer(app: &TestApp) -> Person {
     let email = format!("{}@example.com", app.unique());
     let input = json!({"email": email, "password": PASSWORD, "name": "Mallory"});
@@ -78,7 +79,7 @@ async fn goes_on(person: &Person) -> bool {
     answer.status == 200
 }
 
-/// What the audit log says that a user did, without what they made.
+/// What a user did according to the audit log, except signing in and creating things.
 async fn ends_in_the_log(app: &TestApp, person: &Person) -> Vec<String> {
     let of = format!("actor_id = {} AND action NOT IN ('create', 'sign_in')", app.id(person.id()));
     let rows = app.rows(&format!("SELECT action, subject_kind FROM audit_logs WHERE {of}")).await;
@@ -192,7 +193,8 @@ async fn a_token_alone_verifies_nothing_and_is_not_used_up() {
     assert_eq!(by_refresh_token.json(&json!({"token": token})).send().await.error(), (401, "invalid_token".into()));
     assert_eq!(person.get(ME).expect(200).await.json()["email_verified"], json!(false));
 
-    // With the password a token that is over does no harm: programs send theirs along with everything.
+    // If the password is given, the token of an ended session does no harm: some clients send their token with every
+    // request.
     verify(&elsewhere, json!({"token": token, "password": PASSWORD})).await.expect(204);
     let again = verify(&app.visitor(), json!({"token": token, "password": PASSWORD})).await;
     assert_eq!(again.detail(), json!({"token": ["is not valid, was used, or has expired"]}));
@@ -201,7 +203,7 @@ async fn a_token_alone_verifies_nothing_and_is_not_used_up() {
 #[tokio::test]
 async fn guesses_of_the_password_have_to_wait_as_those_at_the_door_do() {
     let app = TestApp::with(|config| {
-        config.redis.url = None; // all servers of a run may count in one
+        config.redis.url = None; // all servers of a run may count in one Redis
         config.rate_limit.enabled = true;
         config.rate_limit.anonymous_per_hour = 1_000_000;
     })
@@ -218,7 +220,7 @@ async fn guesses_of_the_password_have_to_wait_as_those_at_the_door_do() {
     let login = json!({"email": person.email(), "password": PASSWORD});
     assert_eq!(app.visitor().post(LOGIN).json(&login).send().await.error(), (429, "rate_limited".into()));
     app.clock.advance(Duration::seconds(20));
-    verify(&person, json!({"token": token})).await.expect(204); // a session guesses nothing
+    verify(&person, json!({"token": token})).await.expect(204); // a request with a session needs no password
     app.clock.advance(Duration::seconds(2));
     app.visitor().post(LOGIN).json(&login).expect(200).await;
 }
@@ -239,7 +241,8 @@ async fn a_new_address_that_its_holder_verifies_ends_nothing() {
     assert_eq!(made.are_good(&app).await, [true; 3]);
 }
 
-/// With an address of their own they made keys, then took another person's address: that person's reset comes from somebody else.
+/// The stranger created keys while they had an address of their own, and then changed it to another person's address.
+/// That other person asks for the reset.
 #[tokio::test]
 async fn a_reset_of_a_new_address_that_nobody_verified_ends_all_too() {
     let app = TestApp::alone().await;
@@ -254,7 +257,8 @@ async fn a_reset_of_a_new_address_that_nobody_verified_ends_all_too() {
 
 // --- what is under way
 
-/// The request was let in before the sessions were ended, and its change comes after: a feed needs no session.
+/// The request is authenticated before the sessions end, and makes its change after that. The change creates a feed,
+/// which needs no session later.
 #[tokio::test]
 async fn a_request_that_waits_while_its_session_ends_changes_nothing() {
     let app = TestApp::alone().await;

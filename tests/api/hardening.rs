@@ -1,4 +1,4 @@
-//! What once went wrong, or would have: each of these was found by attacking the server.
+//! Faults of the past, and faults that were avoided. Each was found by attacking the server.
 use crate::support::rights::count;
 use crate::support::{Kind, TestApp, is_for, until};
 use bizcenter::base::password::Password;
@@ -116,7 +116,7 @@ async fn a_new_secret_does_not_sign_anybody_out_while_the_old_one_is_named() {
     owner.at(&new).get("/api/v1/auth/me").expect(200).await;
     let refresh = |token: &str| new.visitor().post("/api/v1/auth/refresh").json(&json!({"refresh_token": token}));
     let first = refresh(&owner.refresh_token()).expect(200).await.json();
-    let again = refresh(&owner.refresh_token()).expect(200).await.json(); // within the grace
+    let again = refresh(&owner.refresh_token()).expect(200).await.json(); // within the time of grace
     assert_eq!(first["refresh_token"], again["refresh_token"]);
     refresh(first["refresh_token"].as_str().unwrap()).expect(200).await;
 }
@@ -218,10 +218,11 @@ async fn a_storm_of_sign_ins_is_turned_away_at_once_and_readers_go_on() {
     let of = |status: u16| answers.iter().filter(|answer| answer.status == status).count();
     assert_eq!(of(401) + of(503), 300);
     assert!(of(503) > 0 && of(401) > 0, "{} turned away, {} answered", of(503), of(401));
-    assert!(reading < Duration::from_secs(5), "a reader waited for {reading:?}"); // on two busy cores; alone it is milliseconds
+    // On two busy cores; otherwise milliseconds.
+    assert!(reading < Duration::from_secs(5), "a reader waited for {reading:?}");
 }
 
-/// PostgreSQL would go on with the statement of a client that has gone: the server has to stop it.
+/// PostgreSQL would continue the statement of a client that has disconnected, so the server has to stop it.
 #[tokio::test]
 async fn a_request_that_is_given_up_leaves_no_statement_running() {
     if !is_for(Kind::Postgres, "MariaDB and SQLite stop by themselves, at their time-outs") {
@@ -238,7 +239,7 @@ async fn a_request_that_is_given_up_leaves_no_statement_running() {
             answer = owner.patch(&path).json(&json!({"title": "Never"})).send() => panic!("the task is locked: {answer:?}"),
             () = app.until_waiting_for_lock(1) => {}
         }
-        app.until_nothing_waits_for_lock().await; // or the statement goes on for nobody
+        app.until_nothing_waits_for_lock().await; // otherwise the statement runs on without a client
     }
     held.roll_back().await;
     owner.patch(&path).json(&json!({"title": "At last"})).expect(200).await;
@@ -275,7 +276,7 @@ async fn answers_with_a_token_or_a_key_are_not_stored() {
 #[tokio::test]
 async fn what_is_refused_for_its_parameters_has_its_price() {
     let app = TestApp::with(|config| {
-        config.redis.url = None; // all servers of a run would share its counts of this machine's address
+        config.redis.url = None; // in Redis, all servers of a run would share the count of this machine's address
         config.rate_limit.enabled = true;
         config.rate_limit.anonymous_per_hour = 2;
         config.rate_limit.register_per_minute = 2;

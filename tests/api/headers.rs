@@ -1,5 +1,5 @@
-//! Headers as they really come: with the bytes of others beside what is ours, changed by proxies, over HTTP/1.1 and HTTP/2. And
-//! those of our answers, as far as pages of other origins may read them.
+//! Headers as they really arrive: next to headers of other programs, changed by proxies, over HTTP/1.1 and HTTP/2. Also
+//! the headers of answers that pages of other origins may read.
 use crate::bad_input::raw::RawClient;
 use crate::support::{PASSWORD, Person, Tenant, TestApp};
 use bizcenter::config::{Config, Origins};
@@ -16,7 +16,7 @@ async fn tenant() -> Tenant {
     TestApp::start().await.tenant().await
 }
 
-/// A client that speaks HTTP/2 from its first byte.
+/// A client that uses HTTP/2 from its first byte.
 fn http2() -> reqwest::Client {
     reqwest::Client::builder().http2_prior_knowledge().build().unwrap()
 }

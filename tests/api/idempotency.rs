@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: the same change sent twice is made once.
+//! `Idempotency-Key`: a change that is sent twice is made once.
 use crate::support::{Answer, Person, TestApp, rows};
 use bizcenter::auth::Role;
 use chrono::Duration;
@@ -145,7 +145,7 @@ async fn a_day_later_a_key_stands_for_a_new_request() {
     let owner = app.tenant().await.owner;
     let first = create(&owner, "k", &json!({"title": "x"})).await.expect(201);
     app.clock.advance(Duration::hours(24) - Duration::minutes(1));
-    let owner = app.visitor().sign_in(&owner.email()).await; // access tokens are over sooner
+    let owner = app.visitor().sign_in(&owner.email()).await; // access tokens expire sooner
     assert_eq!(create(&owner, "k", &json!({"title": "x"})).await.expect(201).body, first.body);
     assert_eq!(create(&owner, "k", &json!({"title": "y"})).await.error(), (422, "idempotency_mismatch".into()));
     app.clock.advance(Duration::minutes(2));

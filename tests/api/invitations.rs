@@ -1,4 +1,4 @@
-//! Invitations: the roles that may invite, what the token is good for, and when it is no more.
+//! Invitations: the roles that may invite, what a token is valid for, and when it becomes invalid.
 use crate::support::{Answer, Kind, PASSWORD, Person, TestApp};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -27,7 +27,7 @@ fn user_path(person: &Person) -> String {
     format!("/api/v1/users/{}", person.id())
 }
 
-/// An address that nobody has yet.
+/// A new e-mail address, which no user has.
 fn address(app: &TestApp) -> String {
     format!("{}@invited.example", app.unique())
 }
@@ -36,7 +36,7 @@ async fn invite(by: &Person, email: &str, role: &str) -> Answer {
     by.post(INVITATIONS).json(&json!({"email": email, "role": role})).send().await
 }
 
-/// The address and the token of somebody new who is invited.
+/// Invites a new person. Returns the address and the token.
 async fn guest(app: &TestApp, by: &Person, role: &str) -> (String, String) {
     let email = address(app);
     let token = text(&invite(by, &email, role).await.expect(201).json(), "token");
@@ -47,7 +47,7 @@ async fn listed(person: &Person) -> Vec<Value> {
     person.get(INVITATIONS).expect(200).await.json()["items"].as_array().unwrap().clone()
 }
 
-/// Registers with a token, and these members besides.
+/// Registers with a token, with these members added to the body.
 async fn join_with(app: &TestApp, email: &str, token: &str, members: Value) -> Answer {
     let mut input = json!({"email": email, "password": PASSWORD, "name": "Nora New", "invitation_token": token});
     input.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
@@ -58,7 +58,7 @@ async fn join(app: &TestApp, (email, token): &(String, String)) -> Answer {
     join_with(app, email, token, json!({})).await
 }
 
-/// Whatever is wrong with a token, the answer is the same.
+/// Asserts that a token was refused. The answer is the same for all reasons.
 #[track_caller]
 fn is_refused(answer: &Answer) {
     assert_eq!(answer.error(), error(422, "unprocessable"));
@@ -137,14 +137,15 @@ async fn members_and_those_who_are_invited_already_are_a_conflict() {
     let (owner, disabled, removed) = (&tenant.owner, tenant.viewer().await, tenant.viewer().await);
     owner.patch(&user_path(&disabled)).json(&json!({"is_active": false})).expect(200).await;
     owner.delete(&user_path(&removed)).expect(204).await;
-    let wide = |email: &str| email.replacen('r', "\u{ff52}", 1); // a full-width R
+    let wide = |email: &str| email.replacen('r', "\u{ff52}", 1); // a full-width `R`
     for email in [owner.email(), owner.email().to_uppercase(), wide(&owner.email()), disabled.email()] {
         let answer = invite(owner, &email, "viewer").await;
         assert_eq!(answer.error(), error(409, "conflict"), "{email}");
         assert_eq!(answer.detail(), json!({"email": ["already belongs to a user of the tenant"]}), "{email}");
     }
     invite(owner, &removed.email(), "viewer").await.expect(201);
-    invite(owner, &other.owner.email(), "viewer").await.expect(201); // that the address is a user's of another tenant is not told
+    // Nothing reveals that a user of another tenant has this address.
+    invite(owner, &other.owner.email(), "viewer").await.expect(201);
 
     let email = format!("r-{}", address(&app));
     let first = invite(owner, &email, "viewer").await.expect(201).json();
@@ -222,7 +223,7 @@ async fn a_token_is_good_for_its_address_alone_and_once() {
     assert_eq!((answer.error(), answer.detail()), (error(409, "conflict"), json!({"username": ["is taken"]})));
     assert_eq!(listed(&tenant.owner).await.len(), 1, "what fails uses nothing up");
 
-    let wide = email.replacen('u', "\u{ff35}", 1); // a full-width U
+    let wide = email.replacen('u', "\u{ff35}", 1); // a full-width `U`
     let user = join_with(&app, &format!(" {wide} "), &token, json!({})).await.expect(201).json();
     assert_eq!([&user["email"], &user["role"]], [&json!(email), &json!("editor")]);
     is_refused(&join(&app, &(email, token.clone())).await);
@@ -283,7 +284,7 @@ async fn withdrawn_and_forged_tokens_are_refused() {
     let theirs = text(&invite(&other.owner, &email, "owner").await.expect(201).json(), "token");
     let bytes = |token: &str| BASE64.decode(token.strip_prefix("bci_").unwrap()).unwrap();
     let print = |parts: [&[u8]; 3]| format!("bci_{}", BASE64.encode(parts.concat()));
-    let (a, b) = (bytes(&ours), bytes(&theirs)); // tenant, row, secret
+    let (a, b) = (bytes(&ours), bytes(&theirs)); // the bytes of tenant, row and secret
     let forged = [
         print([&b[..16], &a[16..32], &a[32..]]),
         print([&a[..16], &b[16..32], &a[32..]]),
@@ -301,7 +302,7 @@ async fn withdrawn_and_forged_tokens_are_refused() {
     assert_eq!([&user["tenant_id"], &user["role"]], [&json!(tenant.id), &json!("viewer")]);
 }
 
-/// Whether somebody in this role may invite somebody as that.
+/// Whether a user with the first role may invite a user with the second role.
 fn could_invite(inviter: Role, role: Role) -> bool {
     inviter >= Role::Admin && inviter >= role
 }
@@ -324,7 +325,7 @@ async fn an_invitation_is_good_while_its_inviter_could_make_it() {
         }
         tenant.owner.patch(&user_path(&inviter)).json(&json!({"role": "owner"})).expect(200).await;
         for (_, guest) in guests.iter().filter(|(role, _)| !could_invite(now, *role)) {
-            join(&app, guest).await.expect(201); // what was refused was not used up
+            join(&app, guest).await.expect(201); // the refused tries did not use up the tokens
         }
     }
 }
@@ -363,7 +364,8 @@ async fn nobody_withdraws_what_they_could_not_make() {
     assert_eq!(admin.get(&deleted).expect(200).await.json()["meta"]["total"], 1);
 }
 
-/// Keys don't invite. An admin who is demoted must not get back in by what their API key invited while keys still did.
+/// API keys may not create invitations, but they could in earlier versions. An admin who was demoted must not get
+/// access again by an invitation that their key created at that time.
 #[tokio::test]
 async fn what_an_api_key_invited_is_worth_what_the_key_is() {
     let app = TestApp::start().await;

@@ -1,5 +1,5 @@
-//! An address of a colleague, given by somebody who can't see that it is the colleague's: it stays a guest's for them, and is
-//! answered by the user who has proved it to be theirs.
+//! A user invites a colleague's address, but may not see that it belongs to the colleague. For this user it remains a
+//! guest's address, and the colleague who has verified the address can answer.
 use crate::meetings::path_of;
 use crate::support::{Answer, PASSWORD, Person, Tenant, TestApp};
 use bizcenter::auth::Role;
@@ -12,7 +12,7 @@ async fn tenant() -> Tenant {
     TestApp::start().await.tenant().await
 }
 
-/// The attendees of a new meeting, tomorrow.
+/// The path of the attendees of a new meeting, which is tomorrow.
 async fn of_a_meeting(tenant: &Tenant, maker: &Person, title: &str) -> String {
     let starts = tenant.app.parts.env.now() + Duration::days(1);
     let (starts_at, ends_at) = (starts.to_rfc3339(), (starts + Duration::hours(1)).to_rfc3339());
@@ -24,7 +24,7 @@ async fn invite(by: &Person, list: &str, email: &str) -> Answer {
     by.post(list).json(&json!({"email": email})).send().await
 }
 
-/// What an answer tells, but for what differs from row to row.
+/// What an answer contains, without the members that differ in each row.
 fn told(answer: &Answer, email: &str) -> (u16, Value) {
     let mut body = answer.json();
     for member in ["id", "created_at", "updated_at"] {
@@ -34,7 +34,7 @@ fn told(answer: &Answer, email: &str) -> (u16, Value) {
     (answer.status.as_u16(), body.to_string().replace(email, "the address").into())
 }
 
-/// The meetings that a person's feed shows.
+/// The feed of a person's meetings.
 async fn fed(tenant: &Tenant, person: &Person) -> String {
     let url = person.post(&format!("{ME}/calendar")).expect(201).await.json()["url"].as_str().unwrap().to_owned();
     tenant.app.visitor().get(&url).expect(200).await.text()
@@ -65,7 +65,7 @@ async fn an_editor_can_not_find_out_whose_an_address_is() {
     expected.sort_by_key(|(_, email)| email.to_string());
     assert_eq!(rows, expected);
 
-    // Not by a conflict with the user either, nor by a filter, nor by a right to answer for the user.
+    // A conflict with the user must not reveal it either, nor a filter, nor the right to answer for the user.
     let again = of_a_meeting(&tenant, &editor, "Guess again").await;
     editor.post(&again).json(&json!({"user_id": viewer.id()})).expect(201).await;
     let made = invite(&editor, &again, &known).await.expect(201);

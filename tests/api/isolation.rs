@@ -1,5 +1,5 @@
-//! A walk over all operations of the contract: with no token, with another tenant's ids, with each role, with a key of each
-//! role. A new operation is walked by itself.
+//! Calls all operations of the contract: without a token, with another tenant's ids, with each role, and with an API
+//! key of each role. A new operation is included automatically.
 use crate::support::fixtures::filled;
 use crate::support::rights::{Line, count, lines, rights};
 use crate::support::{Answer, Fixtures, Tenant, TestApp};
@@ -33,12 +33,12 @@ async fn without_credentials_an_operation_that_needs_some_answers_401() {
 async fn an_operation_that_is_public_in_the_contract_needs_no_credentials() {
     let tenant = TestApp::start().await.tenant().await;
     let (viewer, visitor) = (tenant.viewer().await, tenant.app.visitor());
-    let fixtures = Fixtures::of_person(&tenant, &viewer); // signing out by the owner's refresh token is among them
+    let fixtures = Fixtures::of_person(&tenant, &viewer); // not the owner, because signing out is one of the operations
     let (mut walked, mut with_credential_in_body) = (0, vec![]);
     for operation in operations(document()).iter().filter(|operation| !operation.secured) {
         let stated = &document()["paths"][&operation.path][operation.method.to_lowercase()]["security"];
         let answer = if *stated == json!([]) {
-            // Without a body: that of a registration would register somebody.
+            // The call has no body, because the body of a registration would register somebody.
             visitor.call(operation.method.parse().unwrap(), &fixtures.path(operation).await).send().await
         } else {
             with_credential_in_body.push(operation.id.clone());
@@ -81,7 +81,7 @@ async fn ids_of_another_tenant_are_answered_like_ids_that_never_existed() {
         let never = filled(&operation.path, |_| app.parts.env.uuid().to_string());
         assert_eq!(of_theirs, answered(&never).await, "{}", operation.id);
         if all.iter().any(|other| (other.method.as_str(), &other.path) == ("GET", &operation.path)) {
-            theirs.owner.get(&theirs_path).expect(200).await; // it is still there
+            theirs.owner.get(&theirs_path).expect(200).await; // the record still exists
         }
         walked += 1;
     }
@@ -89,7 +89,7 @@ async fn ids_of_another_tenant_are_answered_like_ids_that_never_existed() {
     theirs.owner.get("/api/v1/auth/me").expect(200).await;
 }
 
-/// Answers other than success to callers who may call the operation, and why.
+/// Operations that do not succeed for callers who may call them, with the status and the reason.
 const NO_SUCCESS: [(&str, u16, &str); 4] = [
     ("auth_session_end", 404, "only the user of a session ends it"),
     ("calendar_feed_get", 404, "the caller has no feed"),
@@ -97,7 +97,7 @@ const NO_SUCCESS: [(&str, u16, &str); 4] = [
     ("tenant_delete", 422, "another tenant is named"),
 ];
 
-/// The operation was done, or is an exception, which is then noted.
+/// Asserts that the operation succeeded or is an exception. Records the exceptions that occurred.
 #[track_caller]
 fn assert_done(operation: &Operation, answer: &Answer, exceptions: &mut BTreeSet<&'static str>) {
     if answer.status.is_success() {
@@ -117,7 +117,7 @@ async fn every_role_may_do_what_the_table_says_and_no_more() {
     for operation in operations(document()) {
         let Some(needed) = rights[operation.id.as_str()] else { continue };
         for role in Role::ALL {
-            let person = tenant.person(role).await; // anew, as signing out is among the operations
+            let person = tenant.person(role).await; // a new person, because signing out is one of the operations
             let answer = Fixtures::of(&tenant).call(&person, &operation).await.send().await;
             let is_about_one = operation.path.contains('{');
             let least = if is_about_one { needed.others } else { Some(needed.own) };
@@ -175,7 +175,7 @@ async fn a_key_of_every_role_may_do_what_the_table_says_and_nothing_that_is_for_
 async fn operators_reach_the_operations_for_operators_and_no_tenants_records() {
     let app = TestApp::start().await;
     let (home, other) = (app.tenant().await, app.tenant().await);
-    let operator = home.operator().await; // a viewer at home
+    let operator = home.operator().await; // a viewer in their own tenant
     let fixtures = Fixtures::of(&other);
     let (mut allowed, mut refused) = (0, 0);
     for line in lines().iter().filter(|line| line.rights.is_some()) {

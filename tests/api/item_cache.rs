@@ -1,4 +1,4 @@
-//! The cache of lists of items: it answers what was answered before, and never what is not true any more, on any server.
+//! The cache of lists of items: it repeats earlier answers, but on no server an answer that is no longer true.
 use crate::items::{ITEMS, path_of};
 use crate::support::proxy::Proxy;
 use crate::support::{Person, Tenant, TestApp, has_servers, redis_url};
@@ -20,13 +20,13 @@ fn without_redis(config: &mut Config) {
     config.redis.url = None;
 }
 
-/// Sessions stay in the database, so that only the cache is about Redis.
+/// Settings with Redis for the cache only: sessions stay in the database.
 pub fn with_redis(config: &mut Config) {
     config.redis.url = Some(redis_url().into());
     config.auth.session_store = SessionStore::Database;
 }
 
-/// Two servers on one database: each with a cache of its own, and where there is a Redis, two with that one.
+/// Pairs of servers on one database: two with a cache of their own and, if there is a Redis, two that share it.
 async fn pairs() -> Vec<[TestApp; 2]> {
     let mut pairs = vec![];
     let mut settings: Vec<fn(&mut Config)> = vec![without_redis];
@@ -39,7 +39,7 @@ async fn pairs() -> Vec<[TestApp; 2]> {
     pairs
 }
 
-/// Hits and misses so far.
+/// The numbers of hits and misses so far.
 fn lookups(app: &TestApp) -> (u64, u64) {
     let count = |result| app.parts.metrics.cache_lookups.get_or_create(&CacheLookup { cache: "item", result }).get();
     (count("hit"), count("miss"))
@@ -134,7 +134,7 @@ async fn what_did_not_happen_and_what_others_do_outdates_nothing() {
     }
 }
 
-/// `bizcenter seed` writes no audit row for each record, and somebody may look on meanwhile.
+/// `bizcenter seed` does not write an audit row for each record, and users may read lists while it runs.
 #[tokio::test]
 async fn what_is_stored_in_bulk_is_seen_at_once() {
     for [app, _] in pairs().await {
@@ -177,7 +177,8 @@ async fn no_two_tenants_share_an_answer() {
     }
 }
 
-/// One writer's rounds: what was made is there as soon as it was answered, and what was deleted is not.
+/// The rounds of one writer. A created record is visible as soon as the request was answered, and a deleted one no
+/// longer is.
 async fn writes(tenant: &Tenant, apps: &[TestApp; 2], writer: usize, rounds: usize) {
     let editor = tenant.person(Role::Editor).await;
     for round in 0..rounds {
@@ -308,7 +309,7 @@ async fn a_redis_that_is_away_or_silent_is_passed_over() {
         while lookups(&app).0 == hits {
             assert!(since.elapsed() < Duration::from_secs(5), "it is not used again");
             titles(&owner).await;
-            tokio::time::sleep(Duration::from_millis(20)).await; // between two looks
+            tokio::time::sleep(Duration::from_millis(20)).await; // between two tries
         }
         for item in list(&owner, "q=b").await["items"].as_array().unwrap() {
             owner.delete(&path_of(item)).expect(204).await;

@@ -19,7 +19,7 @@ fn full() -> Value {
     json!({"title": "Server rack", "description": "Delivered and mounted", "price": 129900, "currency": "EUR"})
 }
 
-/// The members of `item` that people write, but for the owner.
+/// The members of `item` that people write, except the owner.
 fn written(item: &Value) -> Value {
     ["title", "description", "price", "currency"].into_iter().map(|name| (name, item[name].clone())).collect()
 }
@@ -223,7 +223,7 @@ async fn a_repeat_makes_nothing_new() {
     assert_eq!(owner.get(ITEMS).expect(200).await.json()["meta"]["total"], json!(1));
 }
 
-/// Whether each role may make items, change and delete its own, and those of others.
+/// For each role: whether it may create items and change its own, and whether it may change those of others.
 #[tokio::test]
 async fn each_role_has_its_rights() {
     let tenant = tenant().await;
@@ -258,7 +258,7 @@ async fn each_role_has_its_rights() {
         }
     }
     let unread = tenant.viewer().await.post(ITEMS).body("application/json", "not even JSON").send().await;
-    assert_forbidden(&unread); // before the body is read
+    assert_forbidden(&unread); // refused before the body is read
 }
 
 #[tokio::test]
@@ -356,7 +356,7 @@ async fn every_change_tells_the_audit_log_what_it_was() {
     assert_eq!(entries["items"][1]["changes"], changes);
 }
 
-/// Any people's items, for tests of lists.
+/// Creates items as this person, for tests of lists.
 pub async fn made(person: &Person, inputs: Vec<Value>) -> Vec<Value> {
     let mut items = vec![];
     for input in inputs {

@@ -1,4 +1,5 @@
-//! Jobs: work that follows a commit. None is lost, whatever dies or fails; none is done for a change that was undone.
+//! Jobs: work that follows a commit. No job is lost, whatever crashes or fails, and none is done for a change that was
+//! rolled back.
 mod loops;
 
 use crate::support::{Kind, Tenant, TestApp};
@@ -23,26 +24,26 @@ async fn without_mail_server() -> TestApp {
     TestApp::with(|config| config.mail.smtp_url = Some("smtp://127.0.0.1:1".into())).await
 }
 
-/// A new tenant for whom there is nothing to be done.
+/// A new tenant. All jobs are deleted, so that none is waiting.
 async fn idle(app: &TestApp) -> Tenant {
     let tenant = app.tenant().await;
     app.run("DELETE FROM jobs").await;
     tenant
 }
 
-/// Invites somebody, who is to get a mail. Gives the invitation with its token.
+/// Invites somebody, for which a mail is due. Returns the invitation with its token.
 async fn invite(tenant: &Tenant) -> Value {
     let input = json!({"email": format!("{}@invited.example", tenant.app.unique()), "role": "viewer"});
     tenant.owner.post(INVITATIONS).json(&input).expect(201).await.json()
 }
 
-/// Jobs that are not recurring.
+/// The number of jobs that are not recurring.
 async fn count(app: &TestApp) -> i64 {
     let db = app.parts.db.clone();
     app.by_hand(async move { db.count_jobs().await.unwrap() }).await
 }
 
-/// Takes the mails that are to be sent, as a server does.
+/// Claims the jobs of mails that are due, as a server does.
 async fn claim(app: &TestApp) -> Vec<Claimed> {
     let jobs = app.parts.jobs.clone();
     let claim = async move {
@@ -55,13 +56,13 @@ async fn claim(app: &TestApp) -> Vec<Claimed> {
     app.by_hand(claim).await
 }
 
-/// Says that a job is done.
+/// Marks a job as done by deleting it.
 async fn done(app: &TestApp, job: Claimed) {
     let db = app.parts.db.clone();
     app.by_hand(async move { db.delete_job(&job).await.unwrap() }).await;
 }
 
-/// How often the one mail that waits was tried.
+/// How often the only waiting mail was tried.
 async fn attempts(app: &TestApp) -> String {
     let attempts = match app.database.kind {
         Kind::Postgres => "attempts::text",
@@ -86,7 +87,7 @@ async fn what_was_undone_leaves_no_job() {
     assert_eq!(count(&app).await, 0, "there is nobody to verify");
     register("ada@example.com", "ada").expect(201).await;
     assert_eq!(count(&app).await, 1);
-    register("eda@example.com", "ada").expect(409).await; // refused when its job was written already
+    register("eda@example.com", "ada").expect(409).await; // refused after its job was written
     let member = json!({"email": tenant.owner.email(), "role": "viewer"});
     tenant.owner.post(INVITATIONS).json(&member).expect(409).await;
     assert_eq!(count(&app).await, 1);
@@ -116,7 +117,7 @@ async fn what_fails_is_tried_twelve_times_with_growing_pauses() {
         assert_eq!(attempts(&app).await, attempt.to_string());
         let pause = Duration::seconds(5_i64 << (attempt - 1));
         if attempt > 3 {
-            // The machine's own time goes on as well, so that short pauses can't be looked into.
+            // Real time passes as well, so that the middle of short pauses can't be tested.
             app.clock.advance(pause / 2);
             app.run_jobs().await;
             assert_eq!(attempts(&app).await, attempt.to_string(), "it was tried too early");
@@ -148,7 +149,7 @@ async fn mail_goes_out_when_the_mail_server_is_back() {
 async fn mail_with_a_token_goes_out_too_when_the_mail_server_is_back() {
     let down = without_mail_server().await;
     let up = down.replica_with(|_| {}).await;
-    let tenant = down.unverified_tenant().await; // the owner's address is to be verified
+    let tenant = down.unverified_tenant().await; // a mail to verify the owner's address is due
     let email = tenant.owner.email();
     down.visitor().post(FORGOT).json(&json!({"email": email})).expect(202).await;
     down.run_jobs().await;
@@ -183,7 +184,7 @@ async fn a_job_whose_end_can_not_be_written_down_is_in_nobodys_way() {
 async fn a_job_that_ends_its_server_each_time_is_given_up_too() {
     let app = TestApp::alone().await;
     let invitation = invite(&idle(&app).await).await;
-    app.run("UPDATE jobs SET attempts = 12").await; // none of them came to an end
+    app.run("UPDATE jobs SET attempts = 12").await; // as if the server had crashed in all of them
     app.run_jobs().await;
     assert_eq!((app.mailbox.to(&email(&invitation)).len(), count(&app).await), (0, 0));
 }
@@ -215,7 +216,7 @@ async fn remove_expired(app: &TestApp) -> Result<(), Error> {
 
 // --- several servers
 
-/// While a new version takes the place of an old one.
+/// This happens while a new version of the server replaces an old one.
 #[tokio::test]
 async fn a_job_of_a_kind_that_nobody_knows_yet_waits_untouched() {
     let app = TestApp::alone().await;
@@ -238,7 +239,7 @@ async fn a_job_of_a_kind_that_nobody_knows_yet_waits_untouched() {
     assert_eq!((done.load(Ordering::SeqCst), app.rows(rows).await.len()), (1, 0));
 }
 
-/// Counts how often it is done.
+/// A job that counts how often it was done.
 #[derive(Serialize, Deserialize)]
 struct OfTomorrow {}
 
@@ -253,7 +254,7 @@ impl Job for OfTomorrow {
     }
 }
 
-/// Two types of one kind would take one another's jobs for their own.
+/// Two types of one kind would each take the jobs of the other.
 #[tokio::test]
 #[should_panic(expected = "two types of jobs are of the kind of_tomorrow")]
 async fn a_kind_belongs_to_one_type() {
@@ -283,7 +284,7 @@ async fn what_a_dead_server_had_taken_is_done_by_another_after_five_minutes() {
     let app = TestApp::alone().await;
     let replica = app.replica().await;
     let invitation = invite(&idle(&app).await).await;
-    assert_eq!(claim(&app).await.len(), 1); // and no more is heard of it
+    assert_eq!(claim(&app).await.len(), 1); // then the server that took it dies
     assert_eq!(claim(&replica).await.len(), 0);
     app.clock.advance(Duration::minutes(4));
     replica.run_jobs().await;
@@ -320,7 +321,7 @@ async fn recurring_jobs_are_there_once_for_all_servers_and_stay() {
         assert_eq!(app.rows(kinds).await.concat(), all, "round {round}");
         assert_eq!(app.rows(&sealed).await.len(), 2 + round, "it was done in round {round}");
         app.clock.advance(Duration::seconds(3));
-        tenant.app.visitor().sign_in(&tenant.owner.email()).await; // one more to seal
+        tenant.app.visitor().sign_in(&tenant.owner.email()).await; // one more row to seal
     }
     assert_eq!(count(&app).await, 0, "they are not counted among those that pass");
 }
@@ -334,7 +335,7 @@ async fn sealing_goes_on_half_a_minute_after_a_server_has_died_in_it() {
     app.clock.advance(Duration::seconds(3));
     let jobs = app.parts.jobs.clone();
     let taken = app.by_hand(async move { jobs.claim(&jobs.recurring()).await.unwrap() }).await;
-    assert_eq!(taken.map(|job| job.kind), Some("seal_audit".into())); // and no more is heard of it
+    assert_eq!(taken.map(|job| job.kind), Some("seal_audit".into())); // then the server that took it dies
     replica.run_jobs().await;
     assert_ne!(unsealed(&app).await, 0);
     app.clock.advance(Duration::seconds(31));
@@ -342,7 +343,7 @@ async fn sealing_goes_on_half_a_minute_after_a_server_has_died_in_it() {
     assert_eq!(unsealed(&app).await, 0);
 }
 
-/// How many rows of the audit log wait to be sealed.
+/// How many rows of the audit log are not sealed yet.
 async fn unsealed(app: &TestApp) -> usize {
     app.rows("SELECT action FROM audit_logs WHERE seq IS NULL").await.len()
 }

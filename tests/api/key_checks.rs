@@ -1,4 +1,5 @@
-//! Another encryption key than yesterday's: it is noticed before anything is encrypted under it, and by the id.
+//! An encryption key that differs from the earlier one with the same id: the server notices this before it encrypts
+//! anything with the new key.
 use crate::cli::{bizcenter, run, serve};
 use crate::support::rows::{rows, run as run_sql};
 use crate::support::{TestApp, TestDatabase};
@@ -12,7 +13,7 @@ const KEY: &str = "the encryption key of all the tests";
 const OTHER: &str = "not the key of yesterday: 8b1d7e5f3a9c2064";
 const NEW: &str = "the second master key: 5f3a9c20648b1d7e";
 
-/// Master keys of the settings: ids and secrets, the first one active.
+/// Settings with these master keys, as ids and secrets. The first one is active.
 fn ring(keys: &[(&str, &str)]) -> EncryptionConfig {
     let key = |(id, secret): &(&str, &str)| MasterKey { id: (*id).to_owned(), secret: (*secret).into() };
     EncryptionConfig { keys: keys.iter().map(key).collect(), active: keys[0].0.to_owned() }
@@ -24,13 +25,13 @@ async fn with_keys(app: &TestApp, keys: &[(&str, &str)]) -> TestApp {
     app.replica_with(|config| config.encryption = encryption).await
 }
 
-/// What the server says of its keys when it starts.
+/// Runs the check of the keys that a server runs when it starts.
 async fn verify(app: &TestApp) -> anyhow::Result<()> {
     let parts = app.parts.clone();
     app.by_hand(async move { parts.verify_keys().await }).await
 }
 
-/// The ids that have a check value.
+/// The ids of the master keys with a check value.
 async fn known(database: &TestDatabase) -> Vec<String> {
     rows(&mut database.connect().await, "SELECT master_key_id FROM key_checks ORDER BY 1").await.concat()
 }
@@ -51,7 +52,7 @@ fn assert_refused((code, out, error): (i32, String, String), id: &str, setting: 
     }
 }
 
-/// What the operator sees: a data folder that has lost its secrets beside a database that has not.
+/// What the operator sees if the data folder has lost its secrets, but the database has not.
 #[tokio::test]
 async fn the_server_does_not_start_with_another_key_than_yesterdays() {
     let database = TestDatabase::create().await;
@@ -82,7 +83,7 @@ async fn the_server_does_not_start_with_another_key_than_yesterdays() {
     let (code, out, error) = run(&mut command(&database, &["keys", "status"])).await;
     assert_eq!((code, out.trim_end()), (0, "default  active         1 data key  opens"), "{error}");
 
-    // The new key beside the earlier one, under an id of its own.
+    // The new key together with the earlier one, under an id of its own.
     std::fs::write(database.folder.path().join("new"), &todays).unwrap();
     let mut both = command(&database, &["keys", "status"]);
     both.env("BIZCENTER_ENCRYPTION__KEYS", r#"[{"id": "new", "key_file": "new"}]"#)
@@ -92,7 +93,7 @@ async fn the_server_does_not_start_with_another_key_than_yesterdays() {
     assert!(code == 0 && out.contains("unknown: nothing was encrypted under it yet"), "{out}{error}");
 }
 
-/// A database of before there were check values: the first start after the update may bring the wrong key.
+/// A database from before check values were introduced. The first start after the update may have the wrong key.
 #[tokio::test]
 async fn a_wrong_key_is_never_taken_for_the_right_one() {
     let app = TestApp::alone().await;
@@ -165,7 +166,7 @@ async fn a_look_at_the_keys_costs_the_database_little() {
     let app = TestApp::alone().await;
     verify(&app).await.unwrap();
     app.readiness().await.expect(200);
-    // The keys in use are asked for once a minute: a row that comes by another way is not seen at once.
+    // The server looks up the keys in use once a minute, so it does not see at once what another program changes.
     let tenant = app.tenant().await;
     tenant.owner.contract(json!({"amount": "1"})).await;
     app.run("UPDATE data_keys SET master_key_id = 'gone'").await;
@@ -177,7 +178,7 @@ async fn a_look_at_the_keys_costs_the_database_little() {
     app.readiness().await.expect(503);
 }
 
-/// `keys` with the first key under `default` and the second as `new`, which is active.
+/// The command `keys`, with the first key as `default` and the second one as `new`, which is active.
 fn keys(app: &TestApp, old: &str, what: &[&str]) -> Command {
     let folder: &Path = app.database.folder.path();
     std::fs::write(folder.join("new"), NEW).unwrap();
@@ -214,13 +215,13 @@ async fn the_state_of_all_keys_is_listed() {
     assert!(code == 1 && error.contains("data keys under gone") && out.is_empty(), "{out}{error}");
 }
 
-/// A tenant with a data key, as this database writes its id.
+/// The id of a tenant with a data key, as an SQL literal.
 async fn first_tenant(app: &TestApp) -> String {
     let id = format!("SELECT {} FROM data_keys ORDER BY 1", app.id_column("tenant_id"));
     app.id(app.rows(&id).await[0][0].parse().unwrap())
 }
 
-/// Two keys under one id, from before they were verified: a rotation must not pass over those that don't open.
+/// Two keys with one id, from before keys were verified. A rotation must not skip the data keys that do not decrypt.
 #[tokio::test]
 async fn a_rotation_fails_on_keys_that_do_not_open() {
     let app = TestApp::alone().await;
@@ -229,7 +230,7 @@ async fn a_rotation_fails_on_keys_that_do_not_open() {
     let wrong = with_keys(&app, &[("default", OTHER)]).await;
     let other = wrong.tenant().await;
     other.owner.contract(json!({"amount": "2"})).await;
-    verify(&app).await.unwrap(); // one of them opens
+    verify(&app).await.unwrap(); // one of the data keys decrypts
     let mut same = command(&app.database, &["keys", "rotate"]);
     for rotate in [same.env("CONTRACT_ENCRYPTION_KEY", KEY), &mut keys(&app, KEY, &["rotate"])] {
         let (code, out, error) = run(rotate).await;

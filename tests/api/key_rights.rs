@@ -1,4 +1,4 @@
-//! An API key makes no lasting rights: what it gave would still be there when the key is deleted, or found to be stolen.
+//! An API key can't create lasting rights, because these would remain after the key was deleted or found to be stolen.
 use crate::support::rights::{Line, lines};
 use crate::support::rows::run;
 use crate::support::{Call, Person, Tenant, TestApp};
@@ -18,7 +18,7 @@ fn path_in(list: &str, made: &Value) -> String {
     format!("{list}/{}", made["id"].as_str().unwrap())
 }
 
-/// A key of the owner's, with all rights that a key can have.
+/// Creates a key of the owner with all rights that a key can have.
 async fn mighty_key(tenant: &Tenant) -> Value {
     tenant.owner.post(KEYS).json(&json!({"name": "Robot", "role": "owner"})).expect(201).await.json()
 }
@@ -31,7 +31,7 @@ async fn member(owner: &Person, path: &str, name: &str) -> Value {
     owner.get(path).expect(200).await.json()[name].clone()
 }
 
-/// Earlier versions let keys make keys, which outlived both the key that made them and its maker.
+/// In earlier versions keys could create keys. These outlived the key that created them and the maker of that key.
 #[tokio::test]
 async fn a_key_that_a_key_made_is_good_no_more() {
     let app = TestApp::alone().await;
@@ -81,7 +81,7 @@ async fn a_key_gives_nobody_rights_that_outlive_it() {
     }
 }
 
-/// Scripts may tidy up, and lock out: that is what one wants of them at night.
+/// Scripts may delete things and lock users out, because that is useful at night.
 #[tokio::test]
 async fn a_key_changes_what_is_no_right_and_takes_rights_away() {
     let tenant = TestApp::start().await.tenant().await;
@@ -89,7 +89,7 @@ async fn a_key_changes_what_is_no_right_and_takes_rights_away() {
     let editor = user_path(tenant.editor().await.id());
     for change in [
         json!({"name": "Renamed"}),
-        json!({"name": "Renamed again", "role": "editor", "is_active": true}), // as they are
+        json!({"name": "Renamed again", "role": "editor", "is_active": true}), // with the present values
         json!({"requests_per_hour": 10}),
         json!({"is_active": false}),
     ] {
@@ -112,7 +112,7 @@ async fn a_key_changes_what_is_no_right_and_takes_rights_away() {
     assert_eq!(member(owner, TENANT, "open_registration").await, false);
 }
 
-/// Where the table of operations says `people`, the contract does not offer an API key; elsewhere it does.
+/// The contract offers an API key for an operation, unless the table of operations says `people`.
 #[test]
 fn the_contract_offers_a_key_where_one_is_taken() {
     let declared = |id: &str| {

@@ -1,4 +1,4 @@
-//! A server in Korea: names, titles and mails in Hangul arrive whole, however they are typed.
+//! A server in Korea: names, titles and mails in Hangul stay complete, in whatever form they are typed.
 use crate::support::{Mailbox, PASSWORD, TestApp};
 use bizcenter::db::jobs::JobContext;
 use bizcenter::services::mail::{Mail, Mailer};
@@ -9,7 +9,7 @@ use uuid::Uuid;
 const REGISTER: &str = "/api/v1/auth/register";
 const FROM: &str = "비즈센터 고객 지원 <no-reply@예시.example>";
 
-/// As a Mac may type it, and as its file names are.
+/// The decomposed form of a text, in which a Mac may type it and in which it stores file names.
 fn decomposed(text: &str) -> String {
     let typed: String = text.nfd().collect();
     assert_ne!(typed, text);
@@ -25,7 +25,8 @@ fn job() -> JobContext {
 }
 
 fn mail(to: &str, subject: &str, text: &str) -> Mail {
-    serde_json::from_value(json!({"to": to, "subject": subject, "text": text})).unwrap() // as a job holds it
+    // In the form in which a job has it.
+    serde_json::from_value(json!({"to": to, "subject": subject, "text": text})).unwrap()
 }
 
 // --- texts
@@ -99,7 +100,7 @@ async fn a_mail_in_hangul_arrives_whole_in_short_lines_of_ascii() {
     let mailer = Mailer::new(Some(&url), FROM, false).unwrap();
     let subject = format!("{}Reset 비밀번호, \"끝\"", "비밀번호를 다시 정하십시오: ".repeat(12));
     let paragraph = "가나다라마바사아자차카타파하".repeat(200); // one line of 8,400 bytes
-    let latin = format!("{} 김철수.", "An English line. ".repeat(100)); // which is quoted-printable
+    let latin = format!("{} 김철수.", "An English line. ".repeat(100)); // this is sent as quoted-printable
     for text in [format!("안녕하세요.\n\n{paragraph}\n\n감사합니다.\n"), format!("Hello,\n\n{latin}\n")] {
         mailer.send(job(), mail("kim@예시.example", &subject, &text)).await.unwrap();
         let letter = mailbox.to("kim@xn--vv4b11d.example").pop().unwrap();
@@ -116,7 +117,8 @@ async fn a_mail_in_hangul_arrives_whole_in_short_lines_of_ascii() {
     }
 }
 
-/// A mail server without SMTPUTF8 never takes it; one without anything else is asked again later.
+/// A mail server without SMTPUTF8 will never accept this mail. If the server lacks something else, the mail is tried
+/// again later.
 #[tokio::test]
 async fn an_address_that_the_mail_server_can_not_write_is_given_up() {
     let (mailbox, url) = Mailbox::start_with(b"250-test\r\n250 8BITMIME\r\n").await;

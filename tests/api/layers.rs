@@ -1,19 +1,20 @@
-//! The layers of `src`: each uses only those below it, and no module uses one that uses it back.
+//! Checks the layers of `src`: each layer uses only the layers below it, and no two modules use each other, directly or
+//! through others.
 //!
-//! Every file is read token by token, so that imports, paths in code and paths in macros are all found. Code for tests does not
-//! count: a test may use whatever it needs.
+//! Every file is read token by token, so that imports, paths in code and paths in macros are all found. Code for tests
+//! is left out, because a test may use whatever it needs.
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// From the bottom up; what each holds stands in `lib.rs`. A layer may use those before it.
+/// From the bottom up. `lib.rs` says what each layer contains. A layer may use those before it.
 const ORDER: [&str; 11] =
     ["base", "contract", "config", "server", "db", "services", "auth", "api", "resources", "app", "cli"];
 
 /// A module of a layer, such as `["db", "lease"]`.
 type Module = [String; 2];
 
-/// One use of one module by another: which file has it, and the path that it writes.
+/// One use of a module by another: the file that has it, and the path that is written there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Arrow {
     from: Module,
@@ -25,7 +26,7 @@ struct Arrow {
 struct Reader {
     /// The path of the module that is being read, such as `["db", "lease"]`.
     module: Vec<String>,
-    /// Each from the crate on, such as `["db", "lease", "ReadTx"]`.
+    /// Each path from the root of the crate, such as `["db", "lease", "ReadTx"]`.
     paths: Vec<Vec<String>>,
 }
 
@@ -64,7 +65,7 @@ impl Reader {
         }
     }
 
-    /// `name { … }`, whose paths start one module deeper; `name;` is a file of its own.
+    /// Reads `name { … }`, whose paths start one module deeper. Skips `name;`, which is in a file of its own.
     fn read_module<'a>(&mut self, rest: &'a [TokenTree]) -> &'a [TokenTree] {
         if let [TokenTree::Ident(name), TokenTree::Group(body), ..] = rest {
             self.module.push(name.to_string());
@@ -75,7 +76,7 @@ impl Reader {
         rest
     }
 
-    /// A path, or the tree of an import: `a::b`, `a::{b, c::d}`, `a::*`, `a as b`. Gives back what follows it.
+    /// Reads a path, or the tree of an import: `a::b`, `a::{b, c::d}`, `a::*`, `a as b`. Returns the tokens after it.
     fn read_path<'a>(&mut self, before: &[String], mut rest: &'a [TokenTree]) -> &'a [TokenTree] {
         let mut path = before.to_vec();
         loop {
@@ -102,7 +103,7 @@ impl Reader {
         rest
     }
 
-    /// A path as it is written; one that names another crate, or something within the module itself, is of no concern.
+    /// Adds a path as it is written. Paths into other crates and within the module itself are ignored.
     fn add(&mut self, written: &[String]) {
         let mut at = self.module.clone();
         let mut rest = written;
@@ -130,7 +131,7 @@ fn is_for_tests(rest: &[TokenTree]) -> bool {
     hash.as_char() == '#' && attribute.stream().to_string().replace(' ', "") == "cfg(test)"
 }
 
-/// What follows the item that begins here: after its `;` or its braces.
+/// The tokens after the item that begins here, which ends with a `;` or braces.
 fn after_item(rest: &[TokenTree]) -> &[TokenTree] {
     let is_end = |token: &TokenTree| match token {
         TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
@@ -165,7 +166,7 @@ fn sources() -> Vec<Source> {
     }
     let mut sources = vec![];
     read(Path::new("src"), &[], &mut sources);
-    // `lib.rs` and `main.rs` hold no code of their own, and files of tests may use anything.
+    // `lib.rs` and `main.rs` have no code of their own, and files of tests may use anything.
     let is_of_tests = |name: &str| name.ends_with("tests") || name == "testing" || name == "test_log";
     sources.retain(|source| {
         !matches!(source.module[0].as_str(), "lib" | "main") && !source.module.iter().any(|name| is_of_tests(name))
@@ -173,7 +174,7 @@ fn sources() -> Vec<Source> {
     sources
 }
 
-/// What a layer's own `mod.rs` re-exports: the name, and where it comes from.
+/// The names that the `mod.rs` of a layer re-exports, and where they come from.
 fn reexports(sources: &[Source]) -> BTreeMap<Vec<String>, Vec<String>> {
     let mut found = BTreeMap::new();
     for source in sources.iter().filter(|source| source.module.len() == 1) {
@@ -213,7 +214,7 @@ fn arrows(sources: &[Source]) -> BTreeSet<Arrow> {
         };
         for path in reader.paths {
             if path.is_empty() || !ORDER.contains(&path[0].as_str()) {
-                continue; // a macro of ours, which stands at the root of the crate
+                continue; // one of our macros, which are at the root of the crate
             }
             let target = match path.len() {
                 1 => path.clone(),
@@ -240,8 +241,8 @@ fn upwards(arrows: &BTreeSet<Arrow>) -> Vec<&Arrow> {
     arrows.iter().filter(|arrow| rank(&arrow.to) > rank(&arrow.from)).collect()
 }
 
-/// The modules that are in a circle: those that are left once modules without a use of another, or not used by another, are
-/// taken away, again and again.
+/// The uses among modules in circles. Modules that use no other module, or that no other module uses, are removed again
+/// and again. The rest are in a circle or between two circles.
 fn circles(arrows: &BTreeSet<Arrow>) -> BTreeSet<(Module, Module)> {
     let is_module = |module: &Module| !module[1].is_empty();
     let named = arrows.iter().filter(|arrow| is_module(&arrow.from) && is_module(&arrow.to));
@@ -275,7 +276,8 @@ fn no_layer_uses_one_above_it() {
     assert!(upwards.is_empty(), "these use a layer above their own:{}", printed(&upwards));
 }
 
-/// Modules that are parts of one thing, and stand for one module here. Each has to be in a circle with the others of its knot.
+/// Groups of modules that count as one module here, because together they are one thing. Each module has to be in a
+/// circle with the others of its group.
 const KNOTS: [(&str, &[&str], &str); 3] = [
     (
         "db",
@@ -333,7 +335,7 @@ fn no_module_uses_one_that_uses_it_back() {
     assert!(places.is_empty(), "these modules use one another in a circle:{}", printed(&places));
 }
 
-/// An import that is turned up, and a circle, are found in whatever way they are written.
+/// An import of a layer above and a circle are found in whatever form they are written.
 #[test]
 fn an_arrow_upwards_and_a_circle_are_found() {
     let source = |module: &[&str], text: &str| Source {

@@ -1,4 +1,4 @@
-//! Rate limits: the parties whose turns are counted, what clients are told of them, and what counts against nothing.
+//! Rate limits: the parties whose requests are counted, what clients learn about the limits, and what is not counted.
 mod credentials;
 mod in_redis;
 mod rules;
@@ -16,16 +16,17 @@ const TASKS: &str = "/api/v1/tasks";
 const REFRESH: &str = "/api/v1/auth/refresh";
 const FORWARDED: &str = "x-forwarded-for";
 
-/// Limits that are on, and in nobody's way.
+/// Limits that are on, but too high for any test to reach.
 static HIGH: LazyLock<RateLimitConfig> = LazyLock::new(|| RateLimitConfig::highest().unwrap());
 
-/// Tests come from addresses of their own, as all servers of a run may count in one Redis.
+/// Settings with these limits. Each test has IP addresses of its own, because all servers of a run may count in one
+/// Redis.
 fn settings(limits: RateLimitConfig) -> impl FnOnce(&mut Config) + Send + 'static {
     move |config: &mut Config| {
-        config.redis.url = None; // all servers of a run would share its counts of 127.0.0.1
+        config.redis.url = None; // in Redis, all servers of a run would share the count of 127.0.0.1
         config.rate_limit = limits;
         config.server.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
-        config.auth.access_lifetime = std::time::Duration::from_secs(864_000); // tests turn the clock by hours
+        config.auth.access_lifetime = std::time::Duration::from_secs(864_000); // tests advance the clock by hours
     }
 }
 
@@ -33,20 +34,21 @@ async fn limited(limits: RateLimitConfig) -> TestApp {
     TestApp::with(settings(limits)).await
 }
 
-/// An address that no other test has.
+/// An IP address that no other test uses.
 fn address(app: &TestApp) -> String {
     let [a, b, c, d] = app.parts.env.random_bytes();
     format!("2001:db8:{a:02x}{b:02x}:{c:02x}{d:02x}::1")
 }
 
-/// `"user";q=5;w=3600` is `("user", [5, 3600])`.
+/// Parses `"user";q=5;w=3600` as `("user", [5, 3600])`.
 fn item(text: &str, names: [&str; 2]) -> (String, [i64; 2]) {
     let [name, first, second] = text.split(';').collect::<Vec<_>>().try_into().unwrap();
     let number = |text: &str, name: &str| -> i64 { text.strip_prefix(name).unwrap().parse().unwrap() };
     (name.trim_matches('"').to_owned(), [number(first, names[0]), number(second, names[1])])
 }
 
-/// What an answer tells of each limit: its name, quota, window, what remains, and the seconds until all of it is back.
+/// What the headers of an answer say about each limit: its name, quota, window, the remaining requests, and the seconds
+/// until the whole quota is available again.
 #[track_caller]
 fn told(answer: &Answer) -> Vec<(String, [i64; 4])> {
     let items = |name: &str, parts| {
@@ -64,7 +66,7 @@ fn told(answer: &Answer) -> Vec<(String, [i64; 4])> {
         .collect()
 }
 
-/// `user 5/3600: 4`, for each limit.
+/// Each limit in the headers of an answer, in the form `user 5/3600: 4`.
 #[track_caller]
 fn counts(answer: &Answer) -> Vec<String> {
     let limits = told(answer).into_iter();
@@ -112,7 +114,7 @@ async fn a_user_has_so_many_requests_an_hour_on_all_devices_together() {
     }
     colleague.get(ME).expect(200).await;
     app.clock.advance(Duration::seconds(720));
-    owner.get(ME).expect(200).await; // one is back, and the refused ones cost nothing
+    owner.get(ME).expect(200).await; // one request is available again, and the refused ones were not counted
     wait(&owner.get(ME).send().await);
     app.clock.advance(Duration::hours(1));
     for _ in 0..5 {
@@ -136,7 +138,7 @@ async fn who_waits_as_long_as_they_are_told_is_served() {
     let answer = owner.get(ME).expect(200).await;
     app.clock.advance(Duration::seconds(told(&answer)[0].1[3]));
     for _ in 0..7 {
-        owner.get(ME).expect(200).await; // all of it is back
+        owner.get(ME).expect(200).await; // the whole quota is available again
     }
 }
 
@@ -151,7 +153,8 @@ async fn an_api_key_has_turns_of_its_own() {
     assert_eq!(counts(&create.expect(201).await), ["api-key 2/3600: 0", "writes 7/60: 6"]);
     assert!(wait(&list(&first).send().await) <= 1800);
     list(&second).expect(200).await;
-    assert_eq!(counts(&owner.get(ME).expect(200).await), ["user 10/3600: 7"]); // two keys made, and this
+    // Three requests: two to create keys, and this one.
+    assert_eq!(counts(&owner.get(ME).expect(200).await), ["user 10/3600: 7"]);
     app.clock.advance(Duration::seconds(1800));
     list(&first).expect(200).await;
     wait(&list(&first).send().await);
@@ -181,7 +184,7 @@ async fn who_can_not_prove_who_they_are_is_counted_by_address() {
     for call in calls() {
         assert!(wait(&call.send().await) <= 600);
     }
-    wait(&status(&app, &here.replace("::1", ":ffff::2")).await); // the same subscriber's network
+    wait(&status(&app, &here.replace("::1", ":ffff::2")).await); // an address in the network of the same subscriber
     status(&app, &elsewhere).await.expect(200);
     let signed_in = owner.get(ME).header(FORWARDED, &here).expect(200).await;
     assert_eq!(counts(&signed_in), ["user 1000000/3600: 999999"]);
@@ -195,7 +198,7 @@ async fn a_forwarded_address_is_believed_of_trusted_proxies_alone() {
     let limits = RateLimitConfig { anonymous_per_hour: 2, ..*HIGH };
     let app = TestApp::with(move |config| {
         config.rate_limit = limits;
-        config.redis.url = None; // where the address of this machine is everybody's
+        config.redis.url = None; // in Redis, all servers of a run would share the count of 127.0.0.1
     })
     .await;
     for remaining in ["1", "0"] {
@@ -206,7 +209,7 @@ async fn a_forwarded_address_is_believed_of_trusted_proxies_alone() {
     let trusting = app.replica_with(settings(limits)).await;
     let (client, other) = (address(&app), address(&app));
     for expected in [200, 200, 429, 429] {
-        let claims = format!("{}, {client}", address(&app)); // what the client itself says comes first
+        let claims = format!("{}, {client}", address(&app)); // the address that the client itself sent comes first
         status(&trusting, &claims).await.expect(expected);
     }
     status(&trusting, &format!("{client}, {other}, 127.0.0.1")).await.expect(200);

@@ -1,4 +1,4 @@
-//! What others can have us mail: names of one line, and so many mails to one address.
+//! Mails that users can make the server send: names in them have one line, and their number for one address is limited.
 use crate::support::{Answer, PASSWORD, Person, TestApp};
 use bizcenter::config::Config;
 use chrono::Duration;
@@ -50,7 +50,7 @@ async fn a_name_is_one_line_wherever_one_is_given() {
 
 // --- how many there are
 
-/// Five mails of a kind to one address, twenty to one mailbox; no other limit is in the way.
+/// Settings with limits of five mails of a kind to one address and twenty to one mailbox. No other limit interferes.
 fn capped(config: &mut Config) {
     let limits = &mut config.rate_limit;
     limits.enabled = true;
@@ -72,7 +72,7 @@ async fn invite(by: &Person, email: &str) -> Answer {
     by.post(INVITATIONS).json(&json!({"email": email, "role": "viewer"})).send().await
 }
 
-/// Invites somebody, and takes it back.
+/// Invites somebody and withdraws the invitation.
 async fn invite_in_vain(by: &Person, email: &str) {
     let invitation = invite(by, email).await.expect(201).json();
     by.delete(&format!("{INVITATIONS}/{}", text(&invitation, "id"))).expect(204).await;
@@ -125,7 +125,8 @@ async fn an_address_is_invited_five_times_an_hour_whoever_does_it() {
         assert_eq!(by.get(INVITATIONS).expect(200).await.json()["items"], json!([]), "{spelling}");
     }
     invite(&tenant.owner, &format!("{}@invited.example", app.unique())).await.expect(201);
-    invite(&other.owner, &format!("{unique}+more@invited.example")).await.expect(201); // until its mailbox has enough
+    // Allowed until its mailbox has reached its limit.
+    invite(&other.owner, &format!("{unique}+more@invited.example")).await.expect(201);
     app.clock.advance(Duration::minutes(12));
     let token = text(&invite(&other.owner, &email).await.expect(201).json(), "token");
     app.run_jobs().await;
@@ -136,7 +137,7 @@ async fn an_address_is_invited_five_times_an_hour_whoever_does_it() {
     assert_eq!(tokens(&app, &email, "bcv_").len(), 1, "other mail is not kept away by it");
 }
 
-/// A repeat and a conflict send no mail.
+/// A repeated and a conflicting invitation send no mail.
 #[tokio::test]
 async fn an_invitation_that_is_repeated_or_refused_uses_nothing_up() {
     let app = TestApp::with(|config| {
@@ -193,11 +194,12 @@ async fn a_tenant_invites_so_many_a_day() {
     assert_eq!(invite(&admin, &new()).await.error(), (429, "rate_limited".into()));
 }
 
-/// As [`capped`], counted in this server alone: in a Redis, the limits of an address and of all are one for all tests of a run.
+/// Like [`capped`], but counted in this server alone. In Redis, the limits for one IP address and for the whole server
+/// would be shared by all tests of a run.
 fn counted_here(config: &mut Config) {
     capped(config);
     config.redis.url = None;
-    config.auth.access_lifetime = std::time::Duration::from_secs(864_000); // tests turn the clock by days
+    config.auth.access_lifetime = std::time::Duration::from_secs(864_000); // tests advance the clock by days
     config.server.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
 }
 
@@ -237,7 +239,8 @@ async fn a_tenant_invites_fewer_people_in_its_first_week() {
     assert!(hours > 5.0 && hours <= 6.0, "{hours}");
 }
 
-/// Many tenants are soon registered; and what is refused costs the tenant nothing.
+/// One person could soon register many tenants, so the limit is for the IP address. Refused invitations do not count
+/// for the tenant.
 #[tokio::test]
 async fn so_many_people_are_invited_from_one_address_in_a_day() {
     let app = TestApp::with(|config| {
@@ -273,7 +276,8 @@ async fn the_server_invites_so_many_in_all_and_sends_other_mail_all_the_same() {
     for by in [&tenant.owner, &other.owner] {
         invite_from("192.0.2.1", by, &app).await.expect(201);
     }
-    wait(&invite_from("192.0.2.2", &app.tenant().await.owner, &app).await); // new tenants have half of it
+    // New tenants may use only half of the limit.
+    wait(&invite_from("192.0.2.2", &app.tenant().await.owner, &app).await);
     for _ in 0..2 {
         invite_from("192.0.2.3", &old.owner, &app).await.expect(201);
     }
@@ -308,7 +312,7 @@ async fn of_invitations_that_conflict_only_the_one_that_is_made_counts() {
     wait(&invite_from("192.0.2.1", &owner, &app).await);
 }
 
-/// A person without a verified address.
+/// Registers a person with an unverified address.
 async fn register(app: &TestApp, email: &str) {
     let input = json!({"email": email, "password": PASSWORD, "name": "Nora"});
     app.visitor().post(REGISTER).json(&input).expect(201).await;
@@ -366,7 +370,7 @@ async fn addresses_of_one_mailbox_that_nobody_verified_share_what_it_gets() {
     wait(&invite(&owner, &format!("{guest}+3@invited.example")).await);
 }
 
-/// Each of them gets a letter, and taken ones tell that they are.
+/// Each new address gets a mail, and the answer reveals whether an address is taken.
 #[tokio::test]
 async fn a_user_has_five_new_addresses_an_hour_and_only_verified_ones_are_told() {
     let app = TestApp::with(capped).await;
@@ -379,7 +383,7 @@ async fn a_user_has_five_new_addresses_an_hour_and_only_verified_ones_are_told()
     let strangers = [0; 4].map(|_| format!("{}@stranger.example", app.unique()));
     for stranger in &strangers {
         change(stranger).await.expect(200);
-        change(stranger).await.expect(200); // no change
+        change(stranger).await.expect(200); // the address stays the same
     }
     assert_eq!(change(&taken).await.error(), (409, "conflict".into()));
     for email in [&taken, &format!("{}@stranger.example", app.unique())] {

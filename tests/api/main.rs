@@ -1,5 +1,5 @@
-//! The integration tests: a real server on a real database, called over HTTP. Which database is in `TEST_DATABASE`
-//! (sqlite, postgres, mariadb; `scripts/test` runs all three); every answer that any test receives is held to the API
+//! The integration tests: a real server on a real database, called over HTTP. `TEST_DATABASE` selects the database
+//! (sqlite, postgres, mariadb; `scripts/test` runs all three). Every answer in any test is checked against the API
 //! contract.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on stops")]
 mod access_tokens;

@@ -8,7 +8,7 @@ async fn owner_in(timezone: &str) -> Person {
     owner
 }
 
-/// The titles that these parameters find, in the order of their time unless they say another.
+/// The titles that these parameters find. They are in the order of time, unless the parameters say otherwise.
 async fn titles(person: &Person, parameters: &str) -> String {
     let sort = if parameters.contains("sort=") { "" } else { "&sort=starts_at" };
     let page = person.get(&format!("/api/v1/meetings?per_page=100&{parameters}{sort}")).expect(200).await.json();
@@ -17,7 +17,7 @@ async fn titles(person: &Person, parameters: &str) -> String {
     items.iter().map(|item| item["title"].as_str().unwrap()).collect::<Vec<_>>().join(" ")
 }
 
-/// Makes meetings that start at these times, each of a microsecond.
+/// Creates meetings that start at these times. Each takes a microsecond.
 async fn make(owner: &Person, times: &[(&str, &str)]) {
     for (title, starts_at) in times {
         let time: chrono::DateTime<chrono::Utc> = starts_at.parse().unwrap();
@@ -56,7 +56,7 @@ async fn days_are_the_tenants_whole_and_inclusive() {
 #[tokio::test]
 async fn days_of_23_and_25_hours_are_whole_too() {
     for (timezone, day, inside, outside) in [
-        // Clocks go forward: 23 hours.
+        // The clocks go forward, so the day has 23 hours.
         (
             "America/New_York",
             "2026-03-08",
@@ -69,7 +69,7 @@ async fn days_of_23_and_25_hours_are_whole_too() {
             ["2026-09-26T12:00:00Z", "2026-09-27T10:30:00Z"],
             ["2026-09-26T11:59:59Z", "2026-09-27T11:00:00Z"],
         ),
-        // Back: 25 hours.
+        // The clocks go back, so the day has 25 hours.
         (
             "America/New_York",
             "2026-11-01",
@@ -82,7 +82,7 @@ async fn days_of_23_and_25_hours_are_whole_too() {
             ["2026-04-04T11:00:00Z", "2026-04-05T11:30:00Z"],
             ["2026-04-04T10:59:59Z", "2026-04-05T12:00:00Z"],
         ),
-        // No midnight: the day began at 01:00.
+        // The day has no midnight: it began at 01:00.
         (
             "America/Sao_Paulo",
             "2018-11-04",

@@ -49,7 +49,7 @@ async fn a_meeting_lives_and_ends() {
             json!({"attendees": {"user_id": editor.id()}, "action-items": {"description": "Go on"}})[list].clone();
         editor.post(&format!("{path}/{list}")).json(&input).expect(201).await;
     }
-    editor.delete(&path).header("if-match", "\"1\"").expect(412).await; // a change of its attendees makes another version
+    editor.delete(&path).header("if-match", "\"1\"").expect(412).await; // a change of the attendees changes the version
     editor.delete(&path).header("if-match", "\"2\"").expect(204).await;
     for call in [editor.get(&path), editor.delete(&path), editor.patch(&path).json(&json!({}))] {
         assert_eq!(call.send().await.error(), (404, "not_found".into()));
@@ -149,7 +149,7 @@ async fn a_meeting_ends_after_it_starts() {
         assert_refused(&owner.post(MEETINGS).json(&input).send().await, 422, after.clone());
         assert_refused(&owner.put(&path).json(&input).send().await, 422, after.clone());
     }
-    // One of the two alone is held against the other, as it is kept.
+    // If only one of the two times is given, it is compared with the stored one.
     assert_refused(
         &owner.patch(&path).json(&json!({"ends_at": "2026-05-18T09:00:00Z"})).send().await,
         422,

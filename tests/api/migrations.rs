@@ -1,4 +1,4 @@
-//! Migrations: there and back on each kind of database, and with several servers at once.
+//! Migrations: up and down on each kind of database, and by several servers at once.
 use crate::schema::declared;
 use crate::support::rows::{rows, run, text};
 use crate::support::{Kind, TestApp, TestDatabase, shares_redis, until};
@@ -14,7 +14,7 @@ mod tables;
 
 const FOLDERS: [&str; 3] = ["mysql", "postgres", "sqlite"];
 
-/// The names of the steps in a folder, oldest first.
+/// The names of the migrations in a folder, the oldest first.
 fn steps_of(folder: &str) -> Vec<String> {
     let entries = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(folder).read_dir().unwrap();
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -27,12 +27,12 @@ fn sql_of(folder: &str, step: &str, direction: &str) -> String {
     std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-/// All steps, applied or not.
+/// All migrations, as applied or as not applied.
 fn all(applied: bool) -> Vec<Step> {
     steps_of("sqlite").into_iter().map(|name| Step { name, applied }).collect()
 }
 
-/// The tables of a database, but diesel's own.
+/// The tables of a database, except diesel's own.
 async fn tables(conn: &mut AnyConnection) -> Vec<String> {
     let found = rows(
         conn,
@@ -47,7 +47,7 @@ async fn tables(conn: &mut AnyConnection) -> Vec<String> {
     found.await.concat().into_iter().filter(|name| name != "__diesel_schema_migrations").collect()
 }
 
-/// Everything that the steps have made: tables, columns, keys, indexes, policies.
+/// Everything that the migrations have created: tables, columns, keys, indexes, policies.
 async fn structure(conn: &mut AnyConnection) -> Vec<Vec<String>> {
     match conn {
         AnyConnection::Pg(_) => {
@@ -78,7 +78,7 @@ async fn structure(conn: &mut AnyConnection) -> Vec<Vec<String>> {
     }
 }
 
-/// What the steps of each folder have made so far.
+/// Asserts that the migrations of all folders have created the same tables so far.
 fn assert_alike(made: &[Tables; 3], step: &str, direction: &str) {
     let [mysql, postgres, sqlite] = made;
     let mut differences = mysql.differences("MariaDB", postgres, "PostgreSQL");
@@ -172,7 +172,7 @@ async fn a_server_that_dies_over_its_migrations_lets_the_others_go_on() {
     let target = database.target();
     let other = tokio::spawn(async move { migrations::up(&target).await });
     match database.kind {
-        // Nothing tells of those that wait for SQLite's file, so it gets the time in which it would be done.
+        // SQLite does not show which statements wait for its file, so this gives the statement enough time to finish.
         Kind::Sqlite => tokio::time::sleep(Duration::from_millis(300)).await,
         Kind::Postgres | Kind::Mariadb => until("it waits", async || database.lock_waits().await > 0).await,
     }
@@ -188,7 +188,7 @@ async fn a_server_is_ready_when_its_database_is_migrated() {
     let app = TestApp::with(move |config| config.database.url = url).await;
     for has_diesels_table in [false, true] {
         if has_diesels_table {
-            migrations::status(&target).await.unwrap(); // makes it, and leaves it empty
+            migrations::status(&target).await.unwrap(); // this creates the table, without rows
         }
         let answer = app.readiness().await;
         assert_eq!(answer.error(), (503, "unavailable".to_owned()));

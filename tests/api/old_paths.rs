@@ -1,5 +1,5 @@
-//! Paths of earlier systems: served in place, with a word about the new ones. The harness knows the contract's paths
-//! alone, so that these calls go past it.
+//! Paths of earlier systems: they are served without a redirect, with headers about the new paths. The test harness
+//! knows only the contract's paths, so these calls are made without it.
 use crate::support::{PASSWORD, Person, TestApp};
 use reqwest::header::{self, HeaderMap};
 use reqwest::{Method, StatusCode};
@@ -9,11 +9,11 @@ const REGISTER: &str = "/api/v1/auth/register";
 const ME: &str = "/api/v1/users/me";
 const TASKS: &str = "/api/v1/tasks";
 
-/// An answer as it came.
+/// An answer that is not checked against the contract.
 struct Reply {
     status: StatusCode,
     headers: HeaderMap,
-    /// Null where it is empty.
+    /// Null if it is empty.
     body: Value,
 }
 
@@ -22,7 +22,7 @@ impl Reply {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// Whether it says that the path is old, and which is the new one.
+    /// Asserts that the headers say that the path is old and name the new one.
     #[track_caller]
     fn names(&self, new: &str) {
         let link = format!("<{new}>; rel=\"successor-version\"");
@@ -36,7 +36,7 @@ impl Reply {
     }
 }
 
-/// Asks a path of this server, with these headers; null is no body.
+/// Calls a path of this server. Null means no body.
 async fn ask(app: &TestApp, person: &Person, method: Method, path: &str, body: &Value) -> Reply {
     ask_with(app, person, method, path, body, HeaderMap::new()).await
 }
@@ -113,7 +113,7 @@ async fn old_paths_answer_as_the_new_ones_do_and_name_them() {
     faulty.names("/api/v1/users");
 }
 
-/// A browser that keeps to the old paths sends a cookie nowhere else.
+/// A browser that calls only the old paths would not send a cookie that is for the new paths.
 #[tokio::test]
 async fn the_cookie_of_sign_in_is_for_the_old_paths_too() {
     let app = TestApp::start().await;
@@ -307,7 +307,7 @@ async fn a_slash_at_the_end_is_dropped_and_makes_no_path_old() {
     login.is_current();
 }
 
-/// It is the same request with a slash at its end or without one.
+/// A path with a slash at its end counts as the same request.
 #[tokio::test]
 async fn a_repeat_with_a_slash_gets_the_first_answer() {
     let app = TestApp::start().await;

@@ -1,4 +1,4 @@
-//! The files of the docs pages, as browsers ask for them: compressed, and kept.
+//! The files of the docs pages, as browsers request them: compressed and cached.
 use crate::support::{Answer, TestApp};
 use std::io::Read;
 

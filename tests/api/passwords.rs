@@ -1,4 +1,4 @@
-//! Passwords are the same however their letters are typed: a Mac may take 한 apart into its three letters.
+//! Passwords are equal in whatever form their letters are typed. A Mac may split 한 into its three letters.
 use crate::support::{Answer, PASSWORD, Person, TestApp};
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
@@ -10,10 +10,10 @@ const REGISTER: &str = "/api/v1/auth/register";
 const CHANGE: &str = "/api/v1/auth/password";
 const PROFILE: &str = "/api/v1/users/me";
 
-/// 24 syllables, which are 72 bytes; typed on a Mac they may be 63 letters.
+/// 24 syllables in 72 bytes. Typed on a Mac, they may be 63 letters.
 const COMPOSED: &str = "한글로된비밀번호스물네글자를꼭채워서적어봅니다요";
 
-/// As a Mac may type it.
+/// The decomposed form of a text, in which a Mac may type it.
 fn decomposed(text: &str) -> String {
     let typed: String = text.nfd().collect();
     assert_ne!(typed, text);
@@ -29,7 +29,7 @@ async fn hash_of(app: &TestApp, person: &Person) -> String {
     found.concat().concat()
 }
 
-/// Gives somebody the hash of a password as servers made it before: of what was typed.
+/// Gives a person a password hash as earlier servers made it: of the password as it was typed.
 async fn set_old_hash(app: &TestApp, person: &Person, typed: &str) -> String {
     let hash = bcrypt::hash(typed, 4).unwrap();
     app.run(&format!("UPDATE users SET password_hash = '{hash}' WHERE id = {}", app.id(person.id()))).await;
@@ -96,7 +96,7 @@ async fn what_counts_are_the_characters_that_people_see() {
     for long in [long.clone(), decomposed(&long)] {
         refused(&long, (422, "unprocessable"), "must have at most 72 bytes in UTF-8").await;
     }
-    let wide = "１２３４５６７８ｘｙ".repeat(3); // 90 bytes as it is typed
+    let wide = "１２３４５６７８ｘｙ".repeat(3); // 90 bytes as typed
     let newcomer = json!({"email": format!("{}@example.com", app.unique()), "password": wide, "name": "Kim"});
     app.visitor().post(REGISTER).json(&newcomer).expect(201).await;
     login(&app, newcomer["email"].as_str().unwrap(), &"12345678xy".repeat(3)).await.expect(200);
@@ -141,7 +141,7 @@ async fn a_hash_from_before_allows_what_needs_the_current_password() {
     login(&app, moved["email"].as_str().unwrap(), PASSWORD).await.expect(200);
 }
 
-/// A password that gets two tries gets them from everybody.
+/// A password that is checked in two forms is checked in both for every name.
 #[tokio::test]
 async fn an_unknown_name_takes_as_long_however_the_password_is_typed() {
     let app = TestApp::with(|config| config.auth.bcrypt_cost = 8).await;

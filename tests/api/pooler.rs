@@ -1,5 +1,5 @@
-//! Servers behind PgBouncer in transaction mode, which lends each of PostgreSQL's sessions to one transaction after another:
-//! of this server, of that one, of a command. Whatever one left in a session, another would find there.
+//! Servers behind PgBouncer in transaction mode. PgBouncer uses each session of PostgreSQL for one transaction after
+//! another, of several servers and commands. What one of them leaves in a session, another one would find there.
 use crate::cli::{bizcenter, run, started};
 use crate::schema::declared;
 use crate::support::rows::rows;
@@ -18,7 +18,8 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 const ME: &str = "/api/v1/auth/me";
 const TASKS: &str = "/api/v1/tasks";
 
-/// An empty database behind PgBouncer; none where this run is about another database, or would only repeat itself.
+/// An empty database behind PgBouncer. `None` if this run tests another kind of database, or would only repeat another
+/// run.
 async fn pooled_database() -> Option<TestDatabase> {
     if shares_redis() {
         not_for_this_run("sessions in Redis change nothing between the server and the pooler");
@@ -30,12 +31,13 @@ async fn pooled_database() -> Option<TestDatabase> {
     Some(TestDatabase::create_behind(Pooler::Transaction, "").await)
 }
 
-/// How many sessions PgBouncer has at most for one database and role.
+/// The limit of PgBouncer's sessions for one database and role.
 fn pool_size() -> usize {
     std::env::var("TEST_PGBOUNCER_SESSIONS").unwrap().parse().unwrap()
 }
 
-/// All sessions that PgBouncer has for a database: as many transactions at once, so that each has one of its own.
+/// All sessions that PgBouncer has for a database. Each is held by a transaction, and all these transactions are open
+/// at once.
 struct Sessions(Vec<Client>);
 
 impl Sessions {
@@ -55,7 +57,8 @@ impl Sessions {
         sessions
     }
 
-    /// The text that a query finds in each. It is not prepared: it looks for what is.
+    /// The text that a query finds in each session. The query is not prepared, because it looks for prepared
+    /// statements.
     async fn texts(&self, sql: &str) -> Vec<String> {
         let mut texts = vec![];
         for client in &self.0 {
@@ -69,7 +72,7 @@ impl Sessions {
         texts
     }
 
-    /// Gives all of them back.
+    /// Ends the transactions, so that the sessions are free again.
     async fn give_back(self) {
         for client in &self.0 {
             client.simple_query("COMMIT").await.unwrap();
@@ -77,9 +80,10 @@ impl Sessions {
     }
 }
 
-/// Nothing of ours is left in any session: no setting, no statement, no lock, and whatever else a session can keep.
+/// Asserts that the servers left nothing in any session: no setting, no statement, no lock, nor anything else that a
+/// session can keep.
 async fn assert_nothing_is_left(database: &TestDatabase) {
-    // What a client says when it connects, PgBouncer sets in the session for it.
+    // PgBouncer itself sets the settings that a client sends when it connects.
     let set =
         "SELECT coalesce(string_agg(name || ' = ' || setting, ', '), '') FROM pg_settings WHERE source = 'session'
                AND name NOT IN ('application_name', 'client_encoding', 'DateStyle', 'TimeZone',
@@ -106,7 +110,7 @@ async fn assert_nothing_is_left(database: &TestDatabase) {
     sessions.give_back().await;
 }
 
-/// A server in a process of its own: the driver's statements have the same names in each.
+/// A server in a process of its own. The names of the driver's statements are the same in each process.
 async fn server(app: &TestApp) -> (Child, TestApp) {
     let mut command = bizcenter(app.database.folder.path(), &[]);
     command
@@ -123,13 +127,13 @@ async fn server(app: &TestApp) -> (Child, TestApp) {
     (child, app)
 }
 
-/// Runs a command as an operator who has set this does.
+/// Runs a command with this setting for the pooler.
 async fn command(database: &TestDatabase, pooler: &str, arguments: &[&str]) -> (i32, String, String) {
     let mut command: Command = bizcenter(database.folder.path(), arguments);
     run(command.env("DATABASE_URL", &database.url).env("DATABASE_POOLER", pooler)).await
 }
 
-/// What people do all day, half of it here and half of it there.
+/// Ordinary requests: half of them go to one server, half to the other.
 async fn a_round(here: &Person, there: &Person, name: &str) {
     let create = |person: &Person| {
         person.post(TASKS).header("idempotency-key", name).json(&json!({"title": name, "tags": ["a", "b"]}))
@@ -151,7 +155,7 @@ async fn a_round(here: &Person, there: &Person, name: &str) {
     there.get(&path).expect(404).await;
 }
 
-/// One after the other: a user may have two under way.
+/// Exports run one after the other, because a user may have only two at once.
 async fn exports(here: &Person, there: &Person) {
     for _ in 0..10 {
         let export = here.get(&format!("{TASKS}/export?format=ndjson")).expect(200).await.text();
@@ -160,7 +164,7 @@ async fn exports(here: &Person, there: &Person) {
     }
 }
 
-/// Clients that don't wait for their answers, so that statements are stopped in the middle.
+/// Sends requests from clients that do not wait for the answers, so that statements are stopped midway.
 async fn hang_up(person: &Person) {
     for timeouts in 0..25 {
         let change = person.clone().post(TASKS).json(&json!({"title": "Given up"})).send();
@@ -210,7 +214,7 @@ async fn two_servers_share_its_sessions_and_leave_nothing_in_them() {
     assert_nothing_is_left(&app.database).await;
 }
 
-/// Mail was sent, and the audit log is sealed, which looks into all tenants.
+/// Waits until mail was sent and the audit log is sealed. Sealing reads the rows of all tenants.
 async fn jobs_are_done(app: &TestApp, tenants: &[Tenant], server: &TestApp) {
     let forgot = "/api/v1/auth/password/forgot";
     for tenant in tenants {
@@ -222,7 +226,7 @@ async fn jobs_are_done(app: &TestApp, tenants: &[Tenant], server: &TestApp) {
     until("the jobs are done", are_done).await;
 }
 
-/// A pooler passes it on that a statement is to stop, and does not end by it.
+/// The pooler forwards the request to cancel a statement, and continues to work after that.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_is_given_up_leaves_no_statement_running() {
     let Some(database) = pooled_database().await else { return };
@@ -237,14 +241,14 @@ async fn a_request_that_is_given_up_leaves_no_statement_running() {
             answers = join_all((0..3).map(|_| owner.patch(&path).json(&change).send())) => panic!("the task is locked: {answers:?}"),
             () = app.until_waiting_for_lock(3) => {}
         }
-        app.until_nothing_waits_for_lock().await; // or statements go on for nobody
+        app.until_nothing_waits_for_lock().await; // otherwise statements run on without a client
     }
     held.roll_back().await;
     owner.patch(&path).json(&change).expect(200).await;
     assert_nothing_is_left(&app.database).await;
 }
 
-/// Nobody need have told the command that there is a pooler.
+/// The operator may have forgotten to tell the command that there is a pooler.
 #[tokio::test(flavor = "multi_thread")]
 async fn migrating_leaves_nothing_in_a_session_whatever_is_set() {
     let Some(database) = pooled_database().await else { return };
@@ -257,7 +261,7 @@ async fn migrating_leaves_nothing_in_a_session_whatever_is_set() {
         let (code, _, _) = command(&database, pooler, &["migrate", "up"]).await;
         assert_eq!(code, 0);
         while command(&database, pooler, &["migrate", "down", "--yes"]).await.0 == 0 {}
-        assert_nothing_is_left(&database).await; // the last one failed
+        assert_nothing_is_left(&database).await; // the last command failed
     }
 }
 
@@ -277,12 +281,12 @@ async fn what_other_programs_left_in_a_session_is_no_obstacle() {
     let (tenant, other) = (server.tenant().await, server.tenant().await);
     join_all((0..30).map(|n| tenant.owner.task(json!({"title": format!("{n}")})))).await;
     for n in 0..30 {
-        // Row-level security is on guard, though the session says that it need not be.
+        // Row-level security applies, although `app.system` was left on in the session.
         assert_eq!(visible_tasks(&app, [&tenant, &other][n % 2]).await, [30, 0][n % 2]);
     }
 }
 
-/// How many tasks the database shows to a query in a tenant's name that forgets to ask for its own.
+/// How many tasks the database shows to a query for a tenant that has no condition on the tenant.
 async fn visible_tasks(app: &TestApp, tenant: &Tenant) -> i64 {
     let reader = System::of(tenant.id.into());
     let count = async move |tx: &mut ReadTx| {
@@ -295,7 +299,7 @@ async fn visible_tasks(app: &TestApp, tenant: &Tenant) -> i64 {
     app.by_hand(async move { db.read(&reader, count).await.unwrap() }).await
 }
 
-/// All sessions are in use by others, and none is given back.
+/// All sessions are in use by other clients, and none becomes free.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_gets_no_session_is_told_in_time() {
     let Some(database) = pooled_database().await else { return };
@@ -314,13 +318,13 @@ async fn a_request_that_gets_no_session_is_told_in_time() {
     assert_nothing_is_left(&app.database).await;
 }
 
-/// The driver would look up any other type by a statement that it keeps for as long as its connection.
+/// The driver looks up any other type by a prepared statement, which it keeps as long as its connection.
 #[tokio::test]
 async fn no_column_has_a_type_that_the_driver_must_look_up() {
     if !is_for(Kind::Postgres, "this is about PostgreSQL's driver") {
         return;
     }
-    const FIRST_OF_NO_CATALOGUE: u32 = 10_000; // PostgreSQL's own types are numbered by hand, below this
+    const FIRST_OF_NO_CATALOGUE: u32 = 10_000; // below this are the types that PostgreSQL assigns by hand
     let sql = format!(
         "SELECT attrelid::regclass::text, attname::text, (atttypid >= {FIRST_OF_NO_CATALOGUE})::text
          FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid

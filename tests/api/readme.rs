@@ -1,9 +1,9 @@
-//! The README's walk, as a new user copies it, and the statuses that it promises.
+//! Runs the walkthrough of the README as a new user copies it, and checks the statuses that it promises.
 use crate::support::TestApp;
 use std::process::Stdio;
 use tokio::process::Command;
 
-/// Notes the status of each call, and is curl otherwise.
+/// A `curl` that also records the status of each call.
 const NOTING_CURL: &str = r#"
 curl() {
     local answer

@@ -1,4 +1,5 @@
-//! What follows from the declarations of records: references to them, and that they agree with the contract.
+//! Tests of what is derived from the declarations of records: references to records. The declarations must also agree
+//! with the contract.
 use crate::support::{Answer, Tenant, TestApp};
 use bizcenter::api::record::Reference;
 use bizcenter::auth::Role;
@@ -14,14 +15,15 @@ fn id(thing: &Value) -> Uuid {
 }
 
 impl Tenant {
-    /// What a reader of this role in this tenant is told of these records.
+    /// The references that a reader with this role in this tenant gets for these records.
     async fn references(&self, role: Role, wanted: &[(&'static str, Uuid)]) -> Vec<Reference> {
         let (db, system, wanted) = (self.app.parts.db.clone(), System::of(self.id.into()), wanted.to_vec());
         let read = async move |tx: &mut ReadTx| RECORDS.references(tx, role, &wanted).await;
         self.app.by_hand(async move { db.read(&system, read).await.unwrap() }).await
     }
 
-    /// One record of each kind that something can refer to, as the answer to the request that made it, by kind; and what it is called.
+    /// One record of each kind that can be referred to: the kind, the answer to the request that created the record,
+    /// and the record's title.
     async fn records(&self) -> Vec<(&'static str, Answer, &'static str)> {
         let owner = &self.owner;
         let post = async |path: &str, input: Value| owner.post(path).json(&input).expect(201).await;
@@ -107,7 +109,7 @@ async fn a_reader_learns_only_of_what_their_role_reads() {
     ] {
         let expected: BTreeSet<_> = everybody.iter().chain(more).copied().collect();
         assert_eq!(kinds(tenant.references(role, &all).await), expected, "{}", role.name());
-        // The same as by its address.
+        // The result is the same as with the address of the record.
         let person = tenant.person(role).await;
         for reference in tenant.references(Role::Owner, &all).await {
             let status = if expected.contains(reference.kind) { 200 } else { 403 };
@@ -170,7 +172,7 @@ fn each_record_that_is_referred_to_has_an_operation_at_its_address() {
     }
 }
 
-/// Path parameters that are no ids of records, and why.
+/// Path parameters that are not ids of records, and the reasons.
 const NO_RECORDS: [(&str, &str); 1] = [("file", "the secret name of a calendar feed")];
 
 #[test]

@@ -1,4 +1,5 @@
-//! What goes by mail: a new password for a user who forgot theirs, and the proof that an address is the user's.
+//! Tokens that are sent by mail: for a new password after the user forgot the old one, and to verify the user's
+//! address.
 use crate::support::{Answer, PASSWORD, Person, TestApp};
 use chrono::Duration;
 use futures_util::future::join_all;
@@ -31,14 +32,15 @@ async fn login(app: &TestApp, email: &str, password: &str) -> Answer {
     post(app, "/api/v1/auth/login", &json!({"email": email, "password": password})).await
 }
 
-/// The tokens of one kind that were mailed to an address, once all that is due is done. No other test's jobs are here.
+/// Runs all jobs that are due, and returns the tokens of one kind that were mailed to an address. No other test has
+/// jobs on this server.
 async fn mailed(app: &TestApp, email: &str, prefix: &str) -> Vec<String> {
     app.run_jobs().await;
     let letters = app.mailbox.to(email);
     letters.iter().filter(|letter| letter.text.contains(prefix)).map(|letter| letter.token(prefix)).collect()
 }
 
-/// The token that lets somebody who had none yet set a new password.
+/// A token to set a new password. The user must not have received such a token before.
 async fn reset_token(app: &TestApp, email: &str) -> String {
     forgot(app, email).await;
     let [token] = mailed(app, email, "bcp_").await.try_into().unwrap();
@@ -51,7 +53,7 @@ fn no_good(answer: &Answer) {
     assert_eq!(answer.detail(), json!({"token": ["is not valid, was used, or has expired"]}));
 }
 
-/// Registers somebody whose address nobody has verified yet.
+/// Registers a user with an unverified address.
 async fn newcomer(app: &TestApp) -> String {
     let email = format!("{}@example.com", app.unique());
     let input = json!({"email": email, "password": PASSWORD, "name": "Nora New"});
@@ -74,7 +76,7 @@ async fn a_mailed_token_sets_a_new_password_once_and_ends_all_sessions() {
     forgot(&app, &format!(" {}", email.to_uppercase())).await;
     let [token] = mailed(&app, &email, "bcp_").await.try_into().unwrap();
     assert_eq!(app.mailbox.to(&email)[0].subject, "Reset your password");
-    viewer.get(ME).expect(200).await; // asking changes nothing
+    viewer.get(ME).expect(200).await; // a request for a token changes nothing
     reset(&app, &token).await.expect(204);
     no_good(&reset(&app, &token).await);
     for person in [&viewer, &elsewhere] {
@@ -125,7 +127,8 @@ async fn asking_tells_nobody_who_is_known() {
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(mailed(&app, &known, "bcp_").await.len(), 1);
     assert_eq!(mailed(&app, &unknown, "").await.len() + mailed(&app, &disabled.email(), "").await.len(), 0);
-    assert_eq!(mailed(&app, &removed.email(), "bcp_").await, std::slice::from_ref(&token)); // from when they were somebody
+    // From before the user was removed.
+    assert_eq!(mailed(&app, &removed.email(), "bcp_").await, std::slice::from_ref(&token));
     no_good(&reset(&app, &token).await);
     for email in ["", "nobody", "a b@example.com"] {
         let answer = post(&app, FORGOT, &json!({"email": email})).await;
@@ -162,7 +165,7 @@ async fn a_token_is_good_for_half_an_hour_and_the_latest_alone() {
     for _ in 0..3 {
         forgot(&app, &again.email()).await;
     }
-    assert_eq!(mailed(&app, &again.email(), "bcp_").await, std::slice::from_ref(&first)); // one a minute
+    assert_eq!(mailed(&app, &again.email(), "bcp_").await, std::slice::from_ref(&first)); // only one mail a minute
     app.clock.advance(Duration::seconds(61));
     forgot(&app, &again.email()).await;
     let [_, second] = mailed(&app, &again.email(), "bcp_").await.try_into().unwrap();
@@ -176,7 +179,8 @@ async fn a_token_is_good_for_half_an_hour_and_the_latest_alone() {
     login(&app, &late.email(), PASSWORD).await.expect(200);
 }
 
-/// A reader of a former mailbox must get nowhere, nor must a token that was asked for before the password was changed.
+/// A person who reads the user's former mailbox must not get access. A token that was asked for before the password was
+/// changed must not work, either.
 #[tokio::test]
 async fn a_token_is_no_good_once_the_address_or_the_password_was_changed() {
     let app = TestApp::alone().await;
@@ -221,7 +225,8 @@ async fn a_token_is_mailed_to_the_address_that_its_user_has_when_it_is_made() {
     assert_eq!((mailed(&app, &former, "bcp_").await.len(), mailed(&app, &email, "bcp_").await.len()), (0, 1));
 }
 
-/// The change gets the lock first, and voids the token that the reset uses. Neither waits for a lock that the other holds.
+/// The change gets the lock first, and revokes the token that the reset uses. Neither waits for a lock that the other
+/// holds.
 #[tokio::test]
 async fn a_change_of_the_password_and_a_reset_at_once_are_both_answered() {
     let app = TestApp::alone().await;
@@ -275,7 +280,7 @@ async fn a_token_is_good_for_its_own_purpose_alone() {
     }
     assert_eq!(reset(&app, &"x".repeat(1001)).await.error(), (400, "validation_error".into()));
     assert_eq!(is_verified(owner).await, json!(false));
-    owner.post(VERIFY).json(&json!({"token": verify_by})).expect(204).await; // none of this used them up
+    owner.post(VERIFY).json(&json!({"token": verify_by})).expect(204).await; // none of this used up the tokens
     assert_eq!(is_verified(owner).await, json!(true));
     reset(&app, &reset_by).await.expect(204);
 }
@@ -318,7 +323,7 @@ async fn the_commonest_passwords_are_refused_wherever_one_is_set() {
     }
     viewer.get(ME).expect(200).await;
     reset(&app, &token).await.expect(204); // it was not used up
-    let app = TestApp::start().await; // where they are not refused
+    let app = TestApp::start().await; // a server that accepts unverified addresses
     let input = json!({"email": format!("{}@example.com", app.unique()), "password": "password1", "name": "Nora"});
     post(&app, "/api/v1/auth/register", &input).await.expect(201);
 }
@@ -336,7 +341,7 @@ async fn where_it_is_a_must_nobody_signs_in_before_the_address_is_verified() {
     closed(&email).await;
     let form = [("grant_type", "password"), ("username", email.as_str()), ("password", PASSWORD)];
     app.visitor().post("/api/v1/auth/token").form(&form).expect(403).await;
-    let [first] = mailed(&app, &email, "bcv_").await.try_into().unwrap(); // not one for each try
+    let [first] = mailed(&app, &email, "bcv_").await.try_into().unwrap(); // only one mail for all tries
     app.clock.advance(Duration::seconds(61));
     assert_eq!(login(&app, &email, "wrong").await.error(), (401, "invalid_credentials".into()));
     assert_eq!(mailed(&app, &email, "bcv_").await, std::slice::from_ref(&first));
@@ -357,7 +362,7 @@ async fn where_it_is_a_must_nobody_signs_in_before_the_address_is_verified() {
     no_good(&verify(&app, &token).await);
     closed(&late).await;
     let token = reset_token(&app, &late).await;
-    reset(&app, &token).await.expect(204); // which proves that they read its mail
+    reset(&app, &token).await.expect(204); // which proves that they read the mail of this address
     login(&app, &late, NEW).await.expect(200);
 }
 
@@ -370,7 +375,7 @@ async fn a_token_verifies_the_address_that_it_was_mailed_to() {
     assert_eq!(is_verified(&person).await, json!(false));
     let change = json!({"email": email, "current_password": PASSWORD});
     person.patch(PROFILE).json(&change).expect(200).await;
-    let _ = verify(&app, &token).await; // whatever it says to that
+    let _ = verify(&app, &token).await; // the answer does not matter here
     assert_eq!(is_verified(&person).await, json!(false));
     let [token] = mailed(&app, &email, "bcv_").await.try_into().unwrap();
     let is_told = |address: &str| {

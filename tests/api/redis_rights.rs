@@ -1,4 +1,5 @@
-//! A Redis user that may do less than the server needs is found out, and named; the README says what it needs.
+//! The server detects a Redis user with too few rights and says which are missing. The README lists the rights that it
+//! needs.
 use crate::support::{TestApp, has_servers, redis_call, redis_url};
 use bizcenter::base::env::Env;
 use bizcenter::config::{Config, SessionStore};
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 const PASSWORD: &str = "a-password-of-this-test";
 
-/// A user of the run's Redis with a name of its own.
+/// A new user of this run's Redis.
 struct RedisUser {
     name: String,
     url: String,
@@ -23,7 +24,7 @@ impl RedisUser {
         user
     }
 
-    /// These rights, and no others.
+    /// Gives the user exactly these rights.
     async fn grant(&self, rights: &[&str]) {
         let password = format!(">{PASSWORD}");
         let words = [&["ACL", "SETUSER", &self.name, "reset", "on", &password][..], rights].concat();
@@ -38,7 +39,7 @@ impl RedisUser {
         Redis::new(&self.url, RedisOptions { pool_size: 1, timeout: Duration::from_secs(5) }).unwrap()
     }
 
-    /// The settings of a server that is this user, and keeps its sessions there.
+    /// The settings of a server that uses Redis as this user and keeps its sessions in this store.
     fn settings(&self, session_store: SessionStore) -> impl FnOnce(&mut Config) + Send + use<> {
         let url = self.url.clone();
         move |config| {
@@ -48,7 +49,7 @@ impl RedisUser {
     }
 }
 
-/// What the README says that is needed.
+/// The rights that the README lists.
 fn documented() -> Vec<&'static str> {
     let line = include_str!("../../README.md").lines().find(|line| line.starts_with("~bc:*"));
     line.expect("the README names the rights").split(' ').collect()

@@ -1,4 +1,4 @@
-//! Refresh tokens: rotation, the ten seconds of grace, reuse, theft, many at once.
+//! Refresh tokens: rotation, the ten seconds of grace, reuse, theft, and many refreshes at once.
 use crate::support::{Answer, Kind, Person, TestApp, shares_redis};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -16,7 +16,7 @@ async fn refresh(app: &TestApp, token: &str) -> Answer {
     app.visitor().post(REFRESH).json(&json!({"refresh_token": token})).send().await
 }
 
-/// The person after a refresh with this token.
+/// Refreshes with this token and returns the person with the new tokens.
 async fn refreshed(app: &TestApp, token: &str) -> Person {
     app.visitor().with_tokens(refresh(app, token).await.expect(200).json())
 }
@@ -27,20 +27,21 @@ async fn refused(app: &TestApp, token: &str) {
     assert_eq!(answer.header("set-cookie"), None);
 }
 
-/// The session that an access token is of.
+/// The id of the session in an access token.
 fn session(signed_in: &Value) -> Uuid {
     let claims = signed_in["access_token"].as_str().unwrap().split('.').nth(1).unwrap();
     let claims: Value = serde_json::from_slice(&BASE64.decode(claims).unwrap()).unwrap();
     claims["sid"].as_str().unwrap().parse().unwrap()
 }
 
-/// Nothing of this session is served any more.
+/// Asserts that neither token of this session is accepted any more.
 async fn is_over(app: &TestApp, person: &Person) {
     assert_eq!(person.get(ME).send().await.error(), (401, "invalid_token".into()));
     refused(app, &person.refresh_token()).await;
 }
 
-/// How often the session was ended because of a token that was used twice: in the log, and in its row.
+/// How often the session was ended because a token was used twice: according to the audit log, and to the session's
+/// row.
 async fn reuses(app: &TestApp, person: &Person) -> [usize; 2] {
     let id = app.id(session(&person.signed_in));
     let logged = format!(
@@ -48,7 +49,8 @@ async fn reuses(app: &TestApp, person: &Person) -> [usize; 2] {
     );
     let row = format!("SELECT end_reason FROM sessions WHERE id = {id} AND end_reason = 'token_reused'");
     let logged = app.rows(&logged).await.len();
-    [logged, if shares_redis() { logged } else { app.rows(&row).await.len() }] // in Redis nothing is left of it
+    // In Redis, nothing is left of the session.
+    [logged, if shares_redis() { logged } else { app.rows(&row).await.len() }]
 }
 
 fn cookie(token: &str) -> String {
@@ -111,7 +113,7 @@ async fn the_body_goes_before_authorization_and_that_before_the_cookie() {
     let second = call(false).expect(200).await;
     assert_eq!(session(&second.json()), session(&in_authorization.signed_in));
     assert_eq!((first.header("set-cookie"), second.header("set-cookie")), (None, None));
-    refreshed(app, &in_cookie.refresh_token()).await; // nobody has used it
+    refreshed(app, &in_cookie.refresh_token()).await; // nobody has used this token yet
 }
 
 #[tokio::test]
@@ -169,7 +171,7 @@ async fn a_changed_token_is_refused_and_harms_nobody() {
     let token = owner.refresh_token();
     let bytes = BASE64.decode(token.strip_prefix("bcr_").unwrap()).unwrap();
     assert_eq!(bytes.len(), 72);
-    // The first and the last byte of tenant, session, generation and MAC.
+    // These are the first and the last byte of the tenant, the session, the generation and the MAC.
     for index in [0, 15, 16, 31, 32, 39, 40, 71] {
         let mut changed = bytes.clone();
         changed[index] ^= 1;
@@ -213,7 +215,7 @@ async fn a_token_of_ours_for_what_is_not_there_is_refused() {
         let next = refreshed(&app, &tenant.owner.refresh_token()).await;
         next.get(ME).expect(200).await;
     }
-    // One that was never given out: somebody else can sign, so nothing of this session is to be trusted.
+    // A token that the server never issued: somebody else can sign tokens, so nothing in this session can be trusted.
     for generation in [1, 7, i64::MAX, i64::MIN] {
         let person = app.visitor().sign_in(&mine.owner.email()).await;
         refused(&app, &print(RefreshToken { session: session(&person), generation, ..mixed })).await;
@@ -338,7 +340,7 @@ async fn a_session_that_is_used_daily_goes_on() {
 
 // --- many at once
 
-/// Refreshes 20 times at once, at these servers in turn, and goes on from there.
+/// Sends 20 refreshes at once, to these servers in turn, and continues with the tokens that they return.
 async fn leaves_one_chain(servers: &[&TestApp]) {
     let app = servers[0];
     let owner = app.tenant().await.owner;

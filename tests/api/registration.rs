@@ -1,4 +1,4 @@
-//! Registration: the people who get in, with which role, and into which tenant.
+//! Registration: the people who may register, their roles and their tenants.
 use crate::support::{Answer, PASSWORD, Tenant, TestApp};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -9,14 +9,14 @@ async fn register(app: &TestApp, input: &Value) -> Answer {
     app.visitor().post(REGISTER).json(input).send().await
 }
 
-/// What somebody new would send, with these members besides.
+/// The body of a registration by a new person, with these members added.
 fn newcomer(app: &TestApp, members: Value) -> Value {
     let mut input = json!({"email": format!("{}@example.com", app.unique()), "password": PASSWORD, "name": "Nora New"});
     input.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
     input
 }
 
-/// Slug, name and settings of the tenant of this user.
+/// Slug, name and settings of this user's tenant.
 async fn tenant_of(app: &TestApp, user: &Value) -> Vec<String> {
     let id = app.id(user["tenant_id"].as_str().unwrap().parse().unwrap());
     let door = "CASE WHEN open_registration THEN 'open' ELSE 'closed' END";
@@ -29,7 +29,7 @@ async fn slug_of(app: &TestApp, user: &Value) -> String {
     tenant_of(app, user).await.swap_remove(0)
 }
 
-/// An open tenant's slug.
+/// The slug of a new tenant that is open for registration.
 async fn open_tenant(app: &TestApp) -> String {
     let tenant = app.tenant().await;
     app.run(&format!("UPDATE tenants SET open_registration = TRUE WHERE slug = '{}'", tenant.slug)).await;
@@ -167,7 +167,8 @@ async fn a_tenant_that_exists_can_not_be_named_anew() {
     assert_eq!(answer.detail(), json!({"tenant_name": ["is only for a new tenant, but this tenant exists"]}));
 }
 
-/// Registers while another transaction changes the tenant. It commits when the registration waits for it.
+/// Registers while another transaction changes the tenant. That transaction commits as soon as the registration waits
+/// for it.
 async fn register_during(change: &str, tenant: &Tenant, input: &Value) -> Answer {
     let app = &tenant.app;
     let open = app.begin(&format!("UPDATE tenants SET {change} WHERE slug = '{}'", tenant.slug)).await;
@@ -262,7 +263,7 @@ async fn a_username_is_taken_on_the_whole_server() {
     assert_eq!(answer.error(), (409, "conflict".into()));
     assert_eq!(answer.detail(), json!({"username": ["is taken"]}));
     let without = newcomer(&app, json!({"email": input["email"]}));
-    register(&app, &without).await.expect(201); // nothing is left of the failed one
+    register(&app, &without).await.expect(201); // nothing is left of the failed registration
 }
 
 #[tokio::test]
@@ -284,7 +285,7 @@ async fn one_address_registered_20_times_at_once_is_one_user() {
 
 // --- what is refused
 
-/// Sends it and expects a refusal that names exactly these members.
+/// Sends a registration and expects a refusal that names exactly these members.
 async fn refused(app: &TestApp, members: Value, status: u16, named: &[&str]) {
     let input = newcomer(app, members);
     let answer = register(app, &input).await;
@@ -356,14 +357,14 @@ async fn what_is_no_email_address_is_refused() {
 #[tokio::test]
 async fn an_address_is_judged_in_the_form_that_is_kept() {
     let app = TestApp::start().await;
-    let second_at = "ada\u{ff20}home@example.com"; // NFKC makes an `@` of it
-    let spaces = "ada\u{fdfa}@example.com"; // NFKC makes four words of it
-    let expands = format!("{}@example.com", "\u{fdfa}".repeat(20)); // and 360 characters of these
+    let second_at = "ada\u{ff20}home@example.com"; // NFKC turns this into an `@`
+    let spaces = "ada\u{fdfa}@example.com"; // NFKC turns this into four words
+    let expands = format!("{}@example.com", "\u{fdfa}".repeat(20)); // NFKC turns these into 360 characters
     let comma = "ada\u{ff0c}b@example.com";
     for email in [second_at, spaces, expands.as_str(), comma] {
         refused(&app, json!({"email": email}), 400, &["email"]).await;
     }
-    refused(&app, json!({"email": "Ada <ada@example.com>"}), 400, &["email"]).await; // an address with a name to it
+    refused(&app, json!({"email": "Ada <ada@example.com>"}), 400, &["email"]).await; // an address with a display name
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
-//! Several servers on one database and one Redis: what one is told holds on the other at once. And Redis going away: no
-//! caller who should not be let in is let in, nobody waits for long, and all is well when it is back.
+//! Several servers on one database and one Redis: what one server was told takes effect on the others at once. Other
+//! tests interrupt Redis: nobody gets access who should not, nobody waits for long, and everything works when Redis is
+//! back.
 mod failover;
 
 use crate::support::{Person, TestApp, has_servers, redis_call, redis_url};
@@ -20,7 +21,7 @@ fn with_redis(config: &mut Config, url: &str) {
     config.auth.session_store = SessionStore::Redis;
 }
 
-/// Two servers with everything shared; none where the run has no Redis.
+/// Two servers that share everything. `None` if the run has no Redis.
 async fn two(change: impl Fn(&mut Config) + Clone + Send + 'static) -> Option<(TestApp, TestApp)> {
     if !has_servers() {
         return None;
@@ -92,7 +93,7 @@ async fn a_limit_is_used_up_on_both_together() {
     }
 }
 
-/// A Redis of one's own, which keeps its data when it is stopped.
+/// A Redis for one test, which keeps its data when it is stopped.
 struct OwnRedis {
     folder: TempDir,
     port: u16,
@@ -136,7 +137,7 @@ impl OwnRedis {
         }
     }
 
-    /// Lets it hang, or go on.
+    /// Sends a signal to the process, such as `STOP` to let it hang and `CONT` to let it continue.
     fn signal(&self, name: &str) {
         let pid = self.process.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
@@ -155,7 +156,7 @@ async fn is_unavailable_at_once(person: &Person, path: &str) {
     assert!(asked.elapsed() < Duration::from_secs(1), "{path} took {:?}", asked.elapsed());
 }
 
-/// Within two seconds it is served again.
+/// Asserts that requests are served again within two seconds.
 async fn is_back(person: &Person) {
     let since = Instant::now();
     while person.get(ME).send().await.status != 200 {
@@ -202,7 +203,7 @@ async fn without_redis_sessions_in_it_answer_503_at_once_and_are_back_with_it() 
         is_back(owner).await;
         app.visitor().post(LOGIN).json(&login).expect(200).await;
     }
-    redis.signal("STOP"); // it is there, and says nothing
+    redis.signal("STOP"); // it accepts connections, but does not answer
     for _ in 0..3 {
         is_unavailable_at_once(owner, ME).await;
     }
@@ -211,7 +212,7 @@ async fn without_redis_sessions_in_it_answer_503_at_once_and_are_back_with_it() 
     tenant.person(Role::Viewer).await.get(ME).expect(200).await;
 }
 
-/// With the limits on, it is asked several times.
+/// With limits, a sign-in asks Redis several times.
 #[tokio::test]
 async fn a_sign_in_does_not_wait_for_a_redis_that_hangs() {
     if !has_servers() {
@@ -242,7 +243,7 @@ async fn a_sign_in_does_not_wait_for_a_redis_that_hangs() {
     app.visitor().post(LOGIN).json(&login).expect(200).await;
 }
 
-/// Redis goes once the password was looked at.
+/// Redis fails after the password was checked.
 #[tokio::test]
 async fn a_session_that_redis_does_not_take_is_over_in_the_audit_log_too() {
     if !has_servers() {
@@ -252,7 +253,7 @@ async fn a_session_that_redis_does_not_take_is_over_in_the_audit_log_too() {
     let url = redis.url();
     let app = TestApp::with(move |config| with_redis(config, &url)).await;
     let owner = app.tenant().await.owner;
-    // Where the sessions of a user are there is a text, which no session is added to.
+    // The key for the user's sessions has a text, to which no session can be added.
     let index: Vec<String> = redis.call(&["KEYS", "bc:*:sessions:*"]).await;
     let _: () = redis.call(&["SET", &index[0], "in the way"]).await;
     let login = json!({"email": owner.email(), "password": "correct horse battery"});
@@ -265,7 +266,7 @@ async fn a_session_that_redis_does_not_take_is_over_in_the_audit_log_too() {
     assert_eq!([sign_ins(&app).await, sign_outs(&app).await], [before + 2, out_before + 1]);
 }
 
-/// Session, user and limits are one script.
+/// One script checks session, user and limits.
 #[tokio::test]
 async fn a_request_is_one_command_to_redis() {
     if !has_servers() {
@@ -295,7 +296,7 @@ async fn a_request_is_one_command_to_redis() {
     assert_eq!((calls("evalsha"), others), (15, [0; 5]), "{stats}");
 }
 
-/// Redis for limits, and the sessions in the database.
+/// Settings with Redis for limits, and the database for sessions.
 fn with_limits(config: &mut Config, url: &str) {
     config.redis.url = Some(url.to_owned().into());
     config.auth.session_store = SessionStore::Database;
@@ -316,7 +317,7 @@ async fn without_redis_failures_are_counted_here() {
     for _ in 0..5 {
         assert_eq!(login("wrong").await.error(), (401, "invalid_credentials".into()));
     }
-    app.clock.advance(chrono::Duration::seconds(-20)); // it is at once, however slow this machine is
+    app.clock.advance(chrono::Duration::seconds(-20)); // within the wait, however slow this machine is
     assert_eq!(login("correct horse battery").await.error(), (429, "rate_limited".into()));
     app.clock.advance(chrono::Duration::seconds(21));
     login("correct horse battery").await.expect(200);
@@ -360,5 +361,5 @@ async fn without_redis_sessions_in_the_database_go_on_and_limits_are_counted_her
     app.readiness().await.expect(200);
     redis.restart();
     tokio::time::sleep(Duration::from_secs(1)).await; // until Redis is asked again
-    owner.post("/api/v1/tasks").json(&json!({"title": "x"})).expect(201).await; // Redis knows of none yet
+    owner.post("/api/v1/tasks").json(&json!({"title": "x"})).expect(201).await; // Redis has no counts yet
 }

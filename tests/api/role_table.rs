@@ -1,6 +1,6 @@
-//! What each role may do, written by hand: the code can't be its own proof. Each row has what the product's table says, the least
-//! role (for one's own/for what others made, as in `operations.txt`) and the operations that it is about. A new operation
-//! belongs to a row.
+//! The rights of each role, written by hand, because code can't prove itself. Each row has the rule in the product's
+//! table, the lowest role (for the caller's own records/for those of others, as in `operations.txt`) and the operations
+//! that the rule is about. A new operation must be added to a row.
 use std::collections::BTreeMap;
 
 const TABLE: [(&str, &str, &str); 17] = [

@@ -1,11 +1,11 @@
-//! What `src/db/schema.rs` says, held against the catalogue of a freshly migrated database; and the walls between tenants
-//! that the tables themselves must have.
+//! Compares `src/db/schema.rs` with the catalogue of a freshly migrated database, and checks that the tables themselves
+//! isolate tenants.
 use crate::support::catalogue::{OUTLIVES_TENANT, Reference, Table, Tables, WITHOUT_ROW_SECURITY, with_null};
 use crate::support::{Catalogue, Kind, is_for};
 use bizcenter::db::schema::TABLES;
 use std::collections::BTreeSet;
 
-/// Tables whose key does not start with the tenant, and why.
+/// Tables with a primary key that does not start with the tenant, and the reasons.
 const WITHOUT_TENANT_IN_KEY: [(&str, &str); 4] = [
     ("jobs", "every server takes the next one, of whichever tenant"),
     ("key_checks", OF_THE_SERVER),
@@ -13,7 +13,7 @@ const WITHOUT_TENANT_IN_KEY: [(&str, &str); 4] = [
     ("tenants", OF_TENANTS),
 ];
 
-/// Tables with rows that name no tenant, and why.
+/// Tables with rows that name no tenant, and the reasons.
 const WITHOUT_TENANT: [(&str, &str); 3] = [
     (OUTLIVES_TENANT, "what is left to do about a tenant that is gone"),
     ("key_checks", OF_THE_SERVER),
@@ -23,7 +23,8 @@ const WITHOUT_TENANT: [(&str, &str); 3] = [
 const OF_THE_SERVER: &str = "by it the server recognises its own keys";
 const OF_TENANTS: &str = "its rows are the tenants";
 
-/// How PostgreSQL, MariaDB and SQLite call each type of the schema; for `Uid` and its like see `src/db/types.rs`.
+/// The name of each type of the schema in PostgreSQL, MariaDB and SQLite. `Uid` and similar types are defined in
+/// `src/db/types.rs`.
 const TYPES: [(&str, [&str; 3]); 10] = [
     ("Uid", ["uuid", "binary(16)", "BLOB"]),
     ("UtcInstant", ["timestamptz", "datetime(6)", "TEXT"]),
@@ -37,7 +38,7 @@ const TYPES: [(&str, [&str; 3]); 10] = [
     ("Date", ["date", "date", "TEXT"]),
 ];
 
-/// What the schema says of its tables, in the words of this run's database.
+/// The tables that the schema declares, with the types of this run's database.
 pub fn declared(kind: Kind) -> Tables {
     let table = |declared: &bizcenter::db::Table| {
         let key = declared.key.iter().map(|column| (*column).to_owned()).collect();
@@ -97,7 +98,7 @@ async fn every_key_starts_with_the_tenant() {
 async fn no_foreign_key_can_leave_the_tenant() {
     let catalogue = Catalogue::of_a_new_database().await;
     let (tables, references) = (&catalogue.tables, &catalogue.references);
-    let mut bound = BTreeSet::new(); // tables whose tenant_id must be a tenant's
+    let mut bound = BTreeSet::new(); // tables with a foreign key to the tenant
     for (name, reference) in references {
         let Reference { from, table, to } = reference;
         assert_eq!((from[0].as_str(), from.len()), ("tenant_id", to.len()), "{name}: {reference:?}");
@@ -130,7 +131,8 @@ async fn postgres_hides_every_tenant_from_the_others() {
         .await;
     let mut hidden = BTreeSet::new();
     for policy in policies.iter().filter(|policy| policy[1] == "true") {
-        // In subselects, which PostgreSQL evaluates once for a statement rather than once for each row.
+        // The settings are read in subselects, because PostgreSQL evaluates them once for a statement and not for each
+        // row.
         let expression = "((tenant_id = ( SELECT (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::uuid AS \"nullif\")) \
                           OR ( SELECT (current_setting('app.system'::text, true) = 'on'::text)))";
         assert_eq!(policy[2..], ["true", "*", "true", expression, "as for reading"], "{}", policy[0]);
@@ -155,10 +157,10 @@ async fn mariadb_compares_text_to_the_letter_and_keeps_transactions() {
     let tables = catalogue.rows(tables).await;
     assert_eq!(tables.len(), declared(Kind::Mariadb).len());
     for table in tables {
-        // Without `nopad`, blanks at the end would not count: see `blanks.rs`.
+        // Without `nopad`, comparisons would ignore blanks at the end: see `blanks.rs`.
         assert_eq!(table[1..], ["InnoDB", "utf8mb4_nopad_bin"], "{}", table[0]);
     }
-    // A column that is JSON has a collation of its own, whatever its table says; the functions of JSON compare to the letter.
+    // A JSON column has a collation of its own, whatever the table's is. The JSON functions compare exactly.
     let columns = "SELECT c.table_name, c.column_name, if(j.check_clause IS NULL, c.collation_name, 'json')
                    FROM information_schema.columns c
                    LEFT JOIN information_schema.check_constraints j
@@ -192,7 +194,7 @@ async fn sqlite_is_strict_about_types() {
     }
 }
 
-/// The removal of a tenant goes by what the schema says of them, and so does what is known of people.
+/// The code that removes tenants and collects what is stored about a person relies on the foreign keys in the schema.
 #[tokio::test]
 async fn the_schema_names_every_foreign_key() {
     let found = Catalogue::of_a_new_database().await.references;

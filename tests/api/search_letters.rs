@@ -1,4 +1,4 @@
-//! Searches find the letters of all scripts in either case, also where PostgreSQL's own folding knows only ASCII.
+//! Searches ignore case in all scripts, even where PostgreSQL's own folding knows only ASCII.
 use crate::support::{Kind, Person, TestApp, TestDatabase, is_for};
 use bizcenter::config::DatabaseUrl;
 use bizcenter::db::migrations;
@@ -7,12 +7,12 @@ use serde_json::json;
 
 const SMALL: &str = "%D0%BF%D1%80%D0%B8%D0%B2%D0%B5%D1%82"; // привет
 
-/// How many a list finds.
+/// The number of records that a list finds.
 async fn found(person: &Person, path: &str) -> i64 {
     person.get(path).expect(200).await.json()["meta"]["total"].as_i64().unwrap()
 }
 
-/// Every list and filter that searches.
+/// Asserts that every list and filter with a search finds the letters.
 async fn assert_found(app: &TestApp) {
     let tenant = app.tenant().await;
     let owner = &tenant.owner;
@@ -61,6 +61,6 @@ async fn large_letters_are_found_where_postgres_knows_only_ascii() {
     migrations::up(&database.target()).await.unwrap();
     let url = DatabaseUrl::parse(&database.url, database.folder.path()).unwrap();
     let app = TestApp::with(move |config| config.database.url = url).await;
-    assert_found(&app).await; // the first search asks the database by itself
+    assert_found(&app).await; // the first search finds out by itself how the database folds case
     assert!(matches!(folding(&app).await, Folding::By(_)));
 }

@@ -1,4 +1,4 @@
-//! `bizcenter seed`, run as people run it, and looked at over HTTP.
+//! Runs `bizcenter seed` as users run it, and checks the result over HTTP.
 use crate::cli::{bizcenter, run, serve};
 use crate::support::{Kind, TestDatabase, is_for};
 use reqwest::Client;
@@ -14,7 +14,7 @@ fn seed(database: &TestDatabase, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it, and says the password and the slugs that it printed.
+/// Runs the command. Returns the password and the slugs that it printed.
 async fn seeded(database: &TestDatabase, arguments: &[&str]) -> (String, Vec<String>) {
     let (code, out, error) = run(&mut seed(database, arguments)).await;
     assert_eq!((code, error.as_str()), (0, ""), "{out}");
@@ -43,7 +43,7 @@ impl Person {
         answer.json().await.unwrap()
     }
 
-    /// All titles, in the order in which they were made.
+    /// All titles, in the order in which the tasks were created.
     async fn titles(&self) -> Vec<Value> {
         let tasks = self.get("tasks?sort=created_at&per_page=100").await;
         tasks["items"].as_array().unwrap().iter().map(|task| task["title"].clone()).collect()

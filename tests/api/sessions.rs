@@ -1,4 +1,4 @@
-//! Sessions: signing out, the list of one's devices, and what a new password does to them.
+//! Sessions: signing out, the list of the user's devices, and what a new password does to them.
 use crate::support::{Answer, PASSWORD, Person, TestApp};
 use chrono::Duration;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ fn ids(page: &Value) -> Vec<Uuid> {
     page["items"].as_array().unwrap().iter().map(|session| session["id"].as_str().unwrap().parse().unwrap()).collect()
 }
 
-/// The session that this person calls from.
+/// The session of this person.
 async fn current(person: &Person) -> Value {
     let page = list(person, "?per_page=100").await;
     let mut current = page["items"].as_array().unwrap().iter().filter(|session| session["is_current"] == true);
@@ -178,7 +178,7 @@ async fn only_ones_own_open_sessions_are_listed() {
     assert_eq!(list(&kept, "").await["meta"]["total"], json!(2));
     app.clock.advance(Duration::days(13));
     let kept = app.visitor().with_tokens(refresh(&app, &kept).await.expect(200).json());
-    app.clock.advance(Duration::days(2)); // the owner's first one has expired
+    app.clock.advance(Duration::days(2)); // the owner's first session has expired
     let kept = app.visitor().with_tokens(refresh(&app, &kept).await.expect(200).json());
     let page = list(&kept, "").await;
     assert_eq!((ids(&page).len(), &page["meta"]["total"]), (1, &json!(1)));
@@ -195,7 +195,7 @@ async fn an_ended_session_is_out_at_once() {
     owner.delete(&path).expect(204).await;
     is_over(app, &stolen).await;
     assert_eq!(owner.delete(&path).send().await.error(), (404, "not_found".into()));
-    owner.delete(&path_of(&current(owner).await)).expect(204).await; // this one too
+    owner.delete(&path_of(&current(owner).await)).expect(204).await; // the caller's own session, too
     is_over(app, owner).await;
 }
 

@@ -1,4 +1,4 @@
-//! Settings as operators bring them: what `serve` refuses, `config check` refuses too, with the setting's name.
+//! Settings as operators give them: `config check` refuses what `serve` refuses, and names the setting.
 use crate::cli::{bizcenter, run, started};
 use crate::support::TestDatabase;
 

@@ -1,4 +1,4 @@
-//! Signing in: by password, by the OAuth2 form, and what a sign-in gives. Access tokens have tests of their own.
+//! Signing in: by password, by the OAuth2 form, and what a sign-in returns. Access tokens have tests of their own.
 use crate::support::{Answer, PASSWORD, Tenant, TestApp, is_pooled, until};
 use bizcenter::auth::credentials::MAX_CONCURRENT_LOGIN_AUDITS;
 use bizcenter::auth::passwords::Passwords;
@@ -111,7 +111,7 @@ async fn an_unknown_name_is_told_the_same_as_a_wrong_password() {
     assert_eq!(refuse(json!({"email": tenant.owner.email(), "password": "비".repeat(100)})).await, wrong);
 }
 
-/// Sign-ins with a wrong password: how long the middle one of some takes for each of these addresses, tried in turn.
+/// Signs in with a wrong password for each of these addresses, in turn. Returns the median time for each address.
 async fn medians<const N: usize>(app: &TestApp, emails: [&str; N]) -> [f64; N] {
     let now = || -> DateTime<Utc> { app.parts.env.now() };
     let mut times = [const { vec![] }; N];
@@ -134,7 +134,7 @@ async fn an_unknown_name_takes_as_long_as_a_wrong_password() {
     let tenant = app.tenant().await;
     let without_password = tenant.viewer().await;
     app.run(&format!("UPDATE users SET password_hash = NULL WHERE id = {}", app.id(without_password.id()))).await;
-    let from_before = tenant.viewer().await; // when hashes were cheaper
+    let from_before = tenant.viewer().await; // a user from before the cost of hashes was raised
     let cheap = Passwords::new(5, app.parts.env.clone(), Metrics::default().queue("passwords"));
     let cheap = cheap.hash(Claimant::server(), &Password::new(PASSWORD)).await.unwrap();
     app.run(&format!("UPDATE users SET password_hash = '{cheap}' WHERE id = {}", app.id(from_before.id()))).await;
@@ -198,7 +198,7 @@ async fn only_so_many_failures_wait_to_be_written_to_the_audit_log() {
     }
     let tenant = TestApp::alone().await.tenant().await;
     let app = &tenant.app;
-    let held = app.lock_row("tenants", tenant.id).await; // nothing of the tenant can be written down
+    let held = app.lock_row("tenants", tenant.id).await; // nothing about the tenant can be logged
     let (known, unknown) = (tenant.owner.email(), format!("{}@example.com", app.unique()));
     let wrong = |email: &str| json!({"email": email, "password": "wrong"});
     for _ in 0..MAX_CONCURRENT_LOGIN_AUDITS {
@@ -208,7 +208,7 @@ async fn only_so_many_failures_wait_to_be_written_to_the_audit_log() {
     let places = app.parts.metrics.queue("failed_sign_ins");
     tokio::select! {
         answers = async { tokio::join!(login(app, &known), login(app, &unknown)) } => panic!("{answers:?}"),
-        // Both, or the wait would tell which address is a user's.
+        // Both must wait. Otherwise the wait would reveal which address a user has.
         () = until("both wait", async || places.waiting.get() == 2) => {}
     }
     tenant.owner.get(ME).expect(200).await;
@@ -235,7 +235,7 @@ async fn a_hash_of_another_cost_is_renewed_by_who_signs_in() {
     }
     assert!(hash(viewer.id()).await.starts_with("$2b$05$"));
     assert!(hash(idle.id()).await.starts_with("$2b$04$"));
-    viewer.get(ME).expect(200).await; // other sessions go on
+    viewer.get(ME).expect(200).await; // other sessions continue
     login(&app, &json!({"email": idle.email(), "password": "wrong"})).await.expect(401);
     assert!(hash(idle.id()).await.starts_with("$2b$04$"));
 }
@@ -314,7 +314,7 @@ async fn me_is_answered_with_an_etag_and_not_twice() {
     let (app, owner) = (&tenant.app, &tenant.owner);
     let me = owner.get(ME).expect(200).await;
     let etag = me.header("etag").unwrap();
-    assert!(etag.starts_with('"') && etag.ends_with('"'), "{etag}"); // strong
+    assert!(etag.starts_with('"') && etag.ends_with('"'), "{etag}"); // a strong tag
     assert_eq!(me.header("cache-control"), Some("private, no-cache"));
     assert_eq!((&me.json()["email"], &me.json()["tenant_id"]), (&json!(owner.email()), &json!(tenant.id)));
     for known in [etag, &format!("W/{etag}"), &format!("\"other\", {etag}"), "*"] {
@@ -322,7 +322,7 @@ async fn me_is_answered_with_an_etag_and_not_twice() {
         assert_eq!((answer.header("etag"), answer.body.len()), (Some(etag), 0), "{known}");
     }
     owner.get(ME).header("if-none-match", "\"other\"").expect(200).await;
-    tenant.viewer().await.get(ME).header("if-none-match", etag).expect(200).await; // somebody else's
+    tenant.viewer().await.get(ME).header("if-none-match", etag).expect(200).await; // another user's tag
     app.run(&format!("UPDATE users SET name = 'Anew', version = 2 WHERE id = {}", app.id(owner.id()))).await;
     let anew = owner.get(ME).header("if-none-match", etag).expect(200).await;
     assert_ne!(anew.header("etag"), Some(etag));
@@ -385,5 +385,5 @@ async fn each_operation_takes_its_own_media_type() {
     assert_eq!(to_login.error(), (415, "unsupported_media_type".into()));
     let text = json!({"email": email, "password": PASSWORD}).to_string();
     let as_text = app.visitor().post(LOGIN).body("text/plain", text).send().await;
-    assert_eq!(as_text.error(), (415, "unsupported_media_type".into())); // what a form of another site could send
+    assert_eq!(as_text.error(), (415, "unsupported_media_type".into())); // a form on another site could send this
 }

@@ -1,5 +1,5 @@
-//! Signing out: by the access token, by a refresh token in the body, by the cookie alone; what is not good; the limits of it are in
-//! `limits`.
+//! Signing out: by the access token, by a refresh token in the body, by the cookie alone, and with invalid credentials.
+//! The limits for it are tested in `limits`.
 use crate::support::{Answer, Call, Person, Tenant, TestApp};
 use bizcenter::auth::refresh_token::RefreshToken;
 use chrono::Duration;
@@ -23,13 +23,13 @@ fn body(token: &str) -> Value {
     json!({"refresh_token": token})
 }
 
-/// 204, and the cookie is taken back.
+/// Asserts a 204 that deletes the cookie.
 #[track_caller]
 fn is_out(answer: Answer) {
     assert_eq!(answer.expect(204).header("set-cookie"), Some(TAKEN_BACK));
 }
 
-/// 401 of this type, and the cookie is taken back.
+/// Asserts a 401 of this type that deletes the cookie.
 #[track_caller]
 fn is_refused(answer: &Answer, kind: &str) {
     assert_eq!(answer.error(), (401, kind.into()));
@@ -50,7 +50,7 @@ async fn is_over(app: &TestApp, person: &Person) {
     assert_eq!(refresh(app, &person.refresh_token()).await.error(), (401, "invalid_token".into()));
 }
 
-/// So many people who are the owner, each on a device.
+/// Signs the owner in on this many devices.
 async fn devices<const N: usize>(tenant: &Tenant) -> [Person; N] {
     let mut people = vec![];
     for _ in 0..N {
@@ -59,14 +59,14 @@ async fn devices<const N: usize>(tenant: &Tenant) -> [Person; N] {
     people.try_into().ok().unwrap()
 }
 
-/// The session that this person calls from.
+/// The id of the session of this person.
 async fn session(person: &Person) -> Uuid {
     let page = person.get("/api/v1/auth/sessions?per_page=100").expect(200).await.json();
     let current = page["items"].as_array().unwrap().iter().find(|session| session["is_current"] == true).unwrap();
     current["id"].as_str().unwrap().parse().unwrap()
 }
 
-/// How often the audit log tells that a session was signed out.
+/// How many sign-outs of a session are in the audit log.
 async fn sign_outs(app: &TestApp, session: Uuid) -> usize {
     let about = format!("subject_id = {} AND action = 'sign_out'", app.id(session));
     app.rows(&format!("SELECT action FROM audit_logs WHERE {about}")).await.len()

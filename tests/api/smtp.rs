@@ -1,4 +1,4 @@
-//! Mail through a real SMTP server (aiosmtpd): what it puts into its Maildir is what people would get.
+//! Mail through a real SMTP server (aiosmtpd). Its Maildir contains what people would receive.
 use crate::support::{TestApp, has_servers};
 use bizcenter::db::jobs::JobContext;
 use bizcenter::services::mail::{Mail, Mailer};
@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use uuid::Uuid;
 
-/// The mails in a Maildir that are to this address.
+/// The mails in a Maildir to this address.
 fn mails_to(maildir: &Path, address: &str) -> Vec<String> {
     let files = std::fs::read_dir(maildir.join("new")).unwrap();
     let mails = files.map(|file| String::from_utf8_lossy(&std::fs::read(file.unwrap().path()).unwrap()).into_owned());
@@ -17,7 +17,7 @@ fn mails_to(maildir: &Path, address: &str) -> Vec<String> {
 #[tokio::test]
 async fn a_real_server_takes_our_mail() {
     if !has_servers() {
-        return; // nor a mail server
+        return; // then there is no mail server, either
     }
     let [url, maildir] = ["TEST_SMTP_URL", "TEST_SMTP_MAILDIR"].map(|name| std::env::var(name).unwrap());
     let app = TestApp::with(move |config| {
@@ -38,7 +38,7 @@ async fn a_real_server_takes_our_mail() {
     assert!(mail.contains("Message-ID: <") && mail.contains("Subject: You are invited to"), "{mail}");
 }
 
-/// What another MIME library reads in a mail: Python's, which the mail server runs on.
+/// A script that reads a mail with another MIME library: Python's, because the mail server runs on Python.
 const READ: &str = r"
 import email, email.policy, json, sys
 mail = email.message_from_bytes(open(sys.argv[1], 'rb').read(), policy=email.policy.default)
@@ -61,7 +61,7 @@ async fn another_library_reads_our_hangul() {
     let subject = "비밀번호를 다시 정하십시오: ".repeat(8) + "끝";
     let text = format!("안녕하세요, 김철수님.\n\n{}\n\n감사합니다.\n", "가나다라마바사아자차카타파하".repeat(200));
     let mail = json!({"to": format!("{name}@예시.example"), "subject": subject, "text": text});
-    let mail: Mail = serde_json::from_value(mail).unwrap(); // as a job holds it
+    let mail: Mail = serde_json::from_value(mail).unwrap(); // in the form in which a job has it
     let job = JobContext { id: Uuid::from_u128(1).into(), tenant: None, is_repeat: false };
     mailer.send(job, mail).await.unwrap();
 

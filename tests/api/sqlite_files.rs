@@ -1,4 +1,4 @@
-//! The modes of what the server writes, whatever the umask of the user who starts it.
+//! The modes of the files that the server writes, whatever the umask of the user who starts it.
 use crate::cli::run;
 use crate::support::{Kind, TestDatabase, is_for};
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +13,7 @@ fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// The binary with this umask, in a folder where nothing is set.
+/// Runs the binary with this umask, in a folder without settings.
 async fn migrate(folder: &Path, umask: &str) {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", &format!("umask {umask} && exec \"$0\" migrate up"), env!("CARGO_BIN_EXE_bizcenter")]);
@@ -39,7 +39,7 @@ async fn data_and_secrets_are_private_whatever_the_umask() {
         ] {
             assert_eq!(mode(&path), expected, "{} with umask {umask}", path.display());
         }
-        // What an earlier version has left open is closed.
+        // Files that an earlier version left readable by others become private.
         set_mode(&data, 0o755);
         set_mode(&data.join("bizcenter.db"), 0o644);
         set_mode(&data.join("secrets"), 0o755);
@@ -64,7 +64,7 @@ async fn a_default_folder_with_something_else_in_it_stays_shared() {
     assert_eq!((mode(&data), mode(&data.join("bizcenter.db"))), (0o755, 0o600));
 }
 
-/// The files that are there while a server runs, and a second process beside it.
+/// The files of a running server, while a second process uses the database.
 #[tokio::test]
 async fn the_files_of_a_running_server_are_private_too() {
     let database = TestDatabase::create().await;

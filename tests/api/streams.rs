@@ -1,10 +1,11 @@
-//! Answers that take their time end with the session that they were asked for by.
+//! Long answers end with the session of their request.
 use crate::support::{Person, Tenant, TestApp};
 use futures_util::future::join_all;
 use reqwest::Response;
 use serde_json::json;
 
-/// Two batches of an export, so large (15 MB each) that the second is not read while nobody takes the first.
+/// Two batches of an export. They are so large (15 MB each) that the server does not read the second batch until the
+/// client takes the first.
 const TASKS: usize = 600;
 
 async fn tenant_with_much_to_export() -> Tenant {
@@ -16,13 +17,14 @@ async fn tenant_with_much_to_export() -> Tenant {
     tenant
 }
 
-/// The answer, of which nothing but its head was read.
+/// An answer of which only the head was read.
 async fn begun(tenant: &Tenant, path: &str) -> Response {
     begun_by(&tenant.owner, tenant, path).await
 }
 
 async fn begun_by(person: &Person, tenant: &Tenant, path: &str) -> Response {
-    // On a connection of its own: for one that was much read from, the system takes in a whole batch unasked.
+    // This uses a connection of its own. If a connection was read from a lot, the system accepts a whole batch before
+    // anybody reads it.
     let call = reqwest::Client::new().get(tenant.app.url(path)).bearer_auth(person.token.as_ref().unwrap());
     let response = call.header("accept-encoding", "identity").send().await.unwrap();
     assert_eq!(response.status(), 200);
@@ -45,7 +47,7 @@ async fn an_export_is_cut_when_its_session_ends() {
         let whole = lines(begun(&tenant, path).await).await.unwrap();
         assert!(whole >= TASKS, "{path}: only {whole} lines");
     }
-    // Each is begun just before its end: what the network holds on the way can't be called back.
+    // Each export starts shortly before its session ends, because data that is already in the network can't be stopped.
     let export = begun(&tenant, "/api/v1/tasks/export").await;
     let personal = begun(&tenant, "/api/v1/users/me/export").await;
     tenant.owner.post("/api/v1/auth/logout-all").expect(204).await;

@@ -1,4 +1,5 @@
-//! Comments on tasks over HTTP: what each role may do with them, the users that they mention, and what ends with a task.
+//! Comments on tasks over HTTP: what each role may do with them, the users that they mention, and what is deleted with
+//! a task.
 use crate::support::{Answer, Person, Tenant, TestApp};
 use bizcenter::auth::Role;
 use futures_util::future::join_all;
@@ -8,7 +9,7 @@ async fn tenant() -> Tenant {
     TestApp::start().await.tenant().await
 }
 
-/// Where the comments on a new task are.
+/// The path of the comments on a new task.
 async fn comments_of_new(maker: &Person) -> String {
     let task = maker.task(json!({"title": "Commented on"})).await;
     format!("/api/v1/tasks/{}/comments", task["id"].as_str().unwrap())
@@ -23,7 +24,7 @@ fn path_of(comment: &Value) -> String {
     format!("/api/v1/tasks/{}/comments/{}", id("task_id"), id("id"))
 }
 
-/// Gives a person a username that nobody else has.
+/// Gives a person a unique username.
 async fn name(app: &TestApp, person: &Person) -> String {
     let username = app.unique();
     person.patch("/api/v1/users/me").json(&json!({"username": username})).expect(200).await;
@@ -36,7 +37,7 @@ fn ids(people: &[&Person]) -> Value {
     json!(ids)
 }
 
-/// What the audit log says of a comment or a task, the latest first.
+/// The entries about a comment or a task in the audit log, the latest first.
 async fn audited(admin: &Person, id: &Value) -> Vec<Value> {
     let path = format!("/api/v1/audit-logs?subject_id={}", id.as_str().unwrap());
     admin.get(&path).expect(200).await.json()["items"].as_array().unwrap().clone()
@@ -117,7 +118,7 @@ async fn a_body_has_something_to_read_and_an_end() {
         let comment = say(&tenant.owner, &comments, &body).await;
         assert_eq!(tenant.owner.get(&path_of(&comment)).expect(200).await.json()["body"], json!(body));
         let turned = json!({"body": body.replace('a', "b")});
-        tenant.owner.patch(&path_of(&comment)).json(&turned).expect(200).await; // both fit into one audit row
+        tenant.owner.patch(&path_of(&comment)).json(&turned).expect(200).await; // both bodies fit into one audit row
     }
 }
 
@@ -144,7 +145,7 @@ async fn authors_change_their_words_and_nobody_elses() {
         assert_eq!(person.patch(&own).json(&input).expect(200).await.json()["body"], "y");
         person.delete(&own).expect(204).await;
     }
-    // What one was does not count.
+    // A former role does not count.
     let author = tenant.person(Role::Analyst).await;
     let own = path_of(&say(&author, &comments, "own").await);
     let user = format!("/api/v1/users/{}", author.id());

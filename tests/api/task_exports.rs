@@ -20,7 +20,7 @@ fn export_path(parameters: &[(&str, &str)]) -> String {
     format!("/api/v1/tasks/export?{}", serde_urlencoded::to_string(parameters).unwrap())
 }
 
-/// The records of a CSV file, the header among them.
+/// The records of a CSV file, including the header.
 fn records(answer: &Answer) -> Vec<Vec<String>> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(answer.body.as_slice());
     reader.records().map(|record| record.unwrap().iter().map(str::to_owned).collect()).collect()
@@ -186,7 +186,7 @@ async fn a_long_export_holds_every_row_once_and_in_order() {
         assert_eq!(rows.len(), ROWS, "{sort}");
         assert_eq!(rows.iter().map(|row| row[1].clone()).collect::<HashSet<_>>(), ids, "{sort}");
         for row in rows.iter_mut().filter(|row| row[0].is_empty()) {
-            row[0] = "9999-12-31".to_owned(); // no date stands last
+            row[0] = "9999-12-31".to_owned(); // tasks without a date come last
         }
         let ordered =
             if sort.starts_with('-') { rows.is_sorted_by(|a, b| a > b) } else { rows.is_sorted_by(|a, b| a < b) };

@@ -180,7 +180,8 @@ async fn search_is_for_the_text_as_typed_in_either_case() {
 
 diesel::table! { tasks (title) { title -> Text } }
 
-/// A driver that keeps statements beside Diesel closes them behind its back: then a connection fails for good.
+/// If a driver cached statements next to Diesel's cache, it would close statements that Diesel still uses. The
+/// connection would then fail for good.
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "one connection is needed, and not the server's")]
 async fn a_connection_outlives_any_number_of_different_queries() {

@@ -6,7 +6,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use serde_json::{Value, json};
 use std::cmp::Ordering;
 
-/// Tasks with ties in every column, and some without a due date; all of them, as a list answers them.
+/// Creates tasks with equal values in every column, some without a due date. Returns all of them, as a list shows them.
 async fn many(owner: &Person) -> Vec<Value> {
     let of = |choices: &[&str], n: usize| choices[n % choices.len()].to_owned();
     for n in 0..23 {
@@ -61,7 +61,7 @@ async fn every_order_is_total_and_every_walk_sees_each_task_once() {
     assert_eq!(page(&owner, &[]).await["items"], newest_first["items"]);
 }
 
-/// The ids that a walk by cursor meets.
+/// The ids on all pages, followed by cursor.
 async fn walk(owner: &Person, sort: &str, per_page: &str) -> Vec<String> {
     let (mut ids, mut cursor) = (vec![], None::<String>);
     loop {
@@ -96,7 +96,7 @@ async fn an_empty_cursor_begins_a_walk_without_a_count() {
     assert_invalid(&both, json!({"page": ["must be absent with `cursor`"]}));
 }
 
-/// The ids that a walk by page number meets.
+/// The ids on all pages, followed by page number.
 async fn leaf(owner: &Person, sort: &str, per_page: usize) -> Vec<String> {
     let mut ids = vec![];
     let per_page = per_page.to_string();
@@ -126,7 +126,7 @@ async fn a_walk_misses_nothing_while_others_insert_and_delete() {
         while let Some(at) = cursor {
             let next = page(&owner, &[("sort", sort), ("per_page", "1"), ("cursor", &at)]).await;
             seen.extend(texts(&next, "title"));
-            // The row that the cursor names may go: its place stays.
+            // A cursor stays valid if its row is deleted.
             for item in next["items"].as_array().unwrap().iter().filter(|item| item["title"] == gone) {
                 owner.delete(&format!("/api/v1/tasks/{}", item["id"].as_str().unwrap())).expect(204).await;
             }

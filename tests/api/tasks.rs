@@ -23,7 +23,7 @@ fn full(assigned_to: &Person) -> Value {
     })
 }
 
-/// What people write about a task, when only its title is given.
+/// The members of a task that people write, if they give only its title.
 fn defaults(title: &str) -> Value {
     json!({
         "title": title, "description": null, "status": "todo", "priority": "medium", "week_number": null,
@@ -385,7 +385,7 @@ async fn editors_change_any_task_and_delete_their_own() {
     let [first, second] = [editor.task(json!({"title": "a"})).await, editor.task(json!({"title": "b"})).await];
     other.patch(&path_of(&first)).json(&json!({"title": "c", "assigned_to": other.id()})).expect(200).await;
     other.put(&path_of(&first)).json(&json!({"title": "d", "assigned_to": other.id()})).expect(200).await;
-    let refused = other.delete(&path_of(&first)).send().await; // its maker may delete it, not its assignee
+    let refused = other.delete(&path_of(&first)).send().await; // the maker may delete a task, its assignee may not
     assert_eq!(refused.error(), (403, "forbidden".into()));
     editor.delete(&path_of(&first)).expect(204).await;
     admin.delete(&path_of(&second)).expect(204).await;

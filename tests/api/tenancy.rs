@@ -1,4 +1,4 @@
-//! The walls between tenants, tried from below with raw SQL and from outside over HTTP.
+//! The isolation of tenants, tested in the database with raw SQL and from outside over HTTP.
 use crate::support::catalogue::{Reference, WITHOUT_ROW_SECURITY};
 use crate::support::fixtures::{Everything, everything};
 use crate::support::rows::{rows, run, text};
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 // --- from below
 
-/// A connection as the server has it, before it is bound to a tenant.
+/// A connection like the server's, before it is bound to a tenant.
 async fn plain(app: &TestApp) -> AnyConnection {
     let mut conn = app.database.connect_unbound().await;
     let role = "SELECT concat_ws(' ', rolsuper, rolbypassrls) FROM pg_roles WHERE rolname = current_user";
@@ -27,10 +27,10 @@ async fn bound_to(app: &TestApp, tenant: &Tenant) -> AnyConnection {
     conn
 }
 
-/// The tables that row-level security is on guard for.
+/// The tables that row-level security protects.
 async fn guarded_tables(app: &TestApp) -> Vec<String> {
     let mut tables = app.catalogue().await.tables;
-    // The sessions of such a run are in Redis.
+    // In a run with sessions in Redis, the table has no rows.
     tables.retain(|name, table| table.has_tenant() && (name != "sessions" || !shares_redis()));
     for exception in WITHOUT_ROW_SECURITY {
         assert!(tables.remove(exception).is_some(), "{exception} is no table with tenants");
@@ -42,12 +42,12 @@ async fn count(conn: &mut AnyConnection, from: &str) -> usize {
     text(conn, &format!("SELECT count(*)::text FROM {from}")).await.parse().unwrap()
 }
 
-/// How many rows a statement with `RETURNING` touches.
+/// How many rows a statement changes. It is run with `RETURNING`.
 async fn touched(conn: &mut AnyConnection, statement: &str) -> usize {
     text(conn, &format!("WITH t AS ({statement} RETURNING 1) SELECT count(*)::text FROM t")).await.parse().unwrap()
 }
 
-/// A statement that writes one of this tenant's rows a second time.
+/// A statement that inserts a copy of one of this tenant's rows.
 async fn copy_of_a_row(system: &mut AnyConnection, table: &str, tenant: &Tenant) -> String {
     let row = format!("SELECT row_to_json(t)::text FROM {table} t WHERE tenant_id = '{}' LIMIT 1", tenant.id);
     let row = text(system, &row).await.replace('\'', "''");
@@ -85,7 +85,7 @@ async fn without_a_tenant_postgres_shows_no_row_and_takes_none() {
     let (mut system, mut nobody) = (app.database.connect().await, plain(&app).await);
     for given_back in [false, true] {
         if given_back {
-            // As a lease leaves it in the pool: the setting is there, and empty.
+            // A lease leaves a connection like this in the pool: the setting exists and is empty.
             let lease = format!("BEGIN; SET LOCAL app.tenant_id = '{}'; COMMIT", tenant.id);
             run(&mut nobody, &lease).await.unwrap();
             assert_eq!(text(&mut nobody, "SELECT current_setting('app.tenant_id')").await, "");
@@ -126,7 +126,7 @@ async fn with_a_tenant_postgres_shows_and_takes_that_tenants_rows_alone() {
         assert_eq!(touched(&mut conn, &format!("DELETE FROM {table} WHERE {of_b}")).await, 0, "{table}");
         assert_eq!(count(&mut system, &format!("{table} WHERE {of_b}")).await, all_of_b, "{table}");
     }
-    // That nothing was touched above was the policy's doing: what is one's own can be deleted.
+    // It was the policy that protected the other rows above, because the tenant's own rows can be deleted.
     run(&mut conn, "BEGIN").await.unwrap();
     let own = count(&mut conn, "task_comments").await;
     assert_eq!((own > 0, touched(&mut conn, "DELETE FROM task_comments").await), (true, own));
@@ -145,13 +145,13 @@ async fn no_database_stores_a_reference_to_another_tenants_row() {
         let found = app.rows(&sql).await;
         id(found.first().unwrap_or_else(|| panic!("{table} has no row: make one in `everything`"))[0].parse().unwrap())
     };
-    // References to the tenant itself are of one column, and `schema.rs` looks at them.
+    // References to the tenant itself have one column. `schema.rs` checks them.
     let references = app.catalogue().await.references;
     for (table, Reference { from, table: other, to }) in
         references.iter().filter(|(_, reference)| reference.to.len() > 1)
     {
         if table == "sessions" && shares_redis() {
-            continue; // there is none in the database
+            continue; // the database has no sessions
         }
         assert_eq!((from.len(), to[1].as_str()), (2, "id"), "{table}: say here how to refer to a row of {other}");
         let (column, ours, theirs) = (&from[1], row_of(&a, other).await, row_of(&b, other).await);
@@ -190,7 +190,8 @@ fn refusal(result: diesel::QueryResult<()>) -> Option<&'static str> {
 
 // --- from outside
 
-/// The server of this run; and where row-level security would hide a missing filter, one whose role it does not bind.
+/// The servers to test: that of this run and, with PostgreSQL, one with a role that row-level security does not bind.
+/// Otherwise row-level security would hide a missing filter.
 async fn servers() -> Vec<TestApp> {
     let app = TestApp::start().await;
     if app.database.kind != Kind::Postgres {
@@ -212,7 +213,7 @@ fn path_of(task: &Value) -> String {
     format!("/api/v1/tasks/{}", task["id"].as_str().unwrap())
 }
 
-/// All that an answer tells, but for what is new in each.
+/// Everything that an answer reveals, without the headers that differ in each answer.
 fn told(answer: &Answer) -> (u16, Vec<(String, String)>, Value) {
     let is_told = |name: &str| !matches!(name, "x-request-id" | "x-process-time" | "date");
     let headers = answer.headers.iter().filter(|(name, _)| is_told(name.as_str()));

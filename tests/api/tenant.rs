@@ -1,4 +1,4 @@
-//! One's own tenant: its settings, who may join it, and its end.
+//! The caller's own tenant: its settings, who may join it, and its deletion.
 use crate::support::fixtures::{Everything, everything};
 use crate::support::{Answer, PASSWORD, Person, TestApp, shares_redis};
 use bizcenter::auth::Role;
@@ -14,7 +14,7 @@ fn error(status: u16, kind: &str) -> (u16, String) {
     (status, kind.to_owned())
 }
 
-/// Somebody new asks to get in, with these members besides.
+/// Registers a new person, with these members added to the body.
 async fn register(app: &TestApp, members: Value) -> Answer {
     let mut input = json!({"email": format!("{}@example.com", app.unique()), "password": PASSWORD, "name": "Nora New"});
     input.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
@@ -34,7 +34,7 @@ async fn everybody_reads_the_settings_and_the_owner_writes_them() {
     let expected = [json!(tenant.id), json!(tenant.slug), json!("UTC"), json!("USD"), json!(false), json!(1)];
     assert_eq!(members.map(|member| before[member].clone()), expected);
     viewer.get(TENANT).header("if-none-match", tag).expect(304).await;
-    other.owner.get(TENANT).header("if-none-match", tag).expect(200).await; // theirs is another one
+    other.owner.get(TENANT).header("if-none-match", tag).expect(200).await; // the other tenant has another tag
 
     let all = json!({"name": "Engines", "timezone": "Asia/Seoul", "currency": "KRW", "open_registration": true});
     for role in [Role::Viewer, Role::Analyst, Role::Editor, Role::Admin] {
@@ -99,12 +99,13 @@ async fn the_owner_opens_the_door_to_visitors_and_closes_it() {
     assert_eq!(newcomer.get(TENANT).expect(200).await.json()["slug"], json!(tenant.slug));
     tenant.owner.patch(TENANT).json(&json!({"open_registration": false})).expect(200).await;
     assert_eq!(knock().await.error(), error(403, "registration_closed"));
-    newcomer.get(TENANT).expect(200).await; // a member stays a member
+    newcomer.get(TENANT).expect(200).await; // users who have joined stay in the tenant
 }
 
 // --- the end
 
-/// How many rows of this tenant each table has: every one whose rows go with their tenant, and that of the tenants.
+/// How many rows of this tenant each table has: all tables with rows that are deleted with their tenant, and the table
+/// of tenants.
 async fn rows_of(app: &TestApp, tenant: Uuid) -> BTreeMap<String, usize> {
     let catalogue = app.catalogue().await;
     let of_tenants = catalogue.tables_of_tenants().filter(|table| *table != "sessions" || !shares_redis());
@@ -146,7 +147,7 @@ async fn a_tenant_is_deleted_only_by_its_owner_who_names_it() {
     }
 }
 
-/// By deleting their tenant, owners would remove operators, over whom they have no power.
+/// Otherwise owners could remove operators by deleting the tenant, although owners have no power over operators.
 #[tokio::test]
 async fn a_tenant_that_operators_belong_to_stays() {
     let tenant = TestApp::start().await.tenant().await;
@@ -187,7 +188,7 @@ async fn a_deleted_tenant_is_gone_at_once_and_its_rows_soon() {
     assert_eq!(by_key().send().await.error(), error(401, "invalid_token"));
     let invited = register(&app, json!({"invitation_token": invitation})).await;
     assert_eq!(invited.error(), error(422, "unprocessable"));
-    // Slug and address are free, and lead to nothing of what was.
+    // Slug and address are free again, and give no access to what was deleted.
     let (email, slug) = (tenant.owner.email(), &tenant.slug);
     let anew = register(&app, json!({"email": email, "tenant_id": slug})).await.expect(201).json();
     assert_eq!(anew["role"], "owner");
@@ -226,7 +227,7 @@ async fn a_tenant_that_is_deleted_several_times_at_once_is_deleted() {
 async fn nobody_can_take_the_name_that_a_deleted_tenant_gets() {
     let app = TestApp::start().await;
     let tenant = app.tenant().await;
-    let slug = format!("deleted-{}", tenant.id.simple()); // every colleague knows the id
+    let slug = format!("deleted-{}", tenant.id.simple()); // all users of the tenant know its id
     register(&app, json!({"tenant_id": slug})).await.expect(201);
     tenant.owner.delete(&format!("{TENANT}?confirm={}", tenant.slug)).expect(204).await;
     is_out(&app, &tenant.owner).await;

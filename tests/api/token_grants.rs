@@ -1,4 +1,4 @@
-//! The token endpoint as OAuth 2.0 has it (RFC 6749): which parameters count, and the grant of a refresh token.
+//! The token endpoint according to OAuth 2.0 (RFC 6749): which parameters count, and the grant of a refresh token.
 use crate::support::{Answer, Call, PASSWORD, Person, TestApp};
 use chrono::Duration;
 use serde_json::{Value, json};
@@ -16,14 +16,14 @@ fn by_refresh_token(app: &TestApp, token: &str) -> Call {
     app.visitor().post(TOKEN).form(&[("grant_type", "refresh_token"), ("refresh_token", token)])
 }
 
-/// The person after a refresh at the token endpoint.
+/// Refreshes at the token endpoint and returns the person with the new tokens.
 async fn refreshed(app: &TestApp, token: &str) -> Person {
     let answer = by_refresh_token(app, token).expect(200).await;
     assert_eq!((answer.header("set-cookie"), answer.header("cache-control")), (None, Some("no-store")));
     app.visitor().with_tokens(answer.json())
 }
 
-/// 400 that names these members, each with this.
+/// Asserts a 400 that names these members, each with this message.
 #[track_caller]
 fn is_faulty(answer: &Answer, members: &[&str], message: &str) {
     assert_eq!(answer.error(), (400, "validation_error".into()));
@@ -43,7 +43,7 @@ async fn parameters_that_are_not_known_are_ignored() {
     let more =
         [("audience", "api"), ("resource", "https://example.com/"), ("device_name", ""), ("a\0", "\0"), ("b", &long)];
     ask(&app, &[&sound[..], &more].concat()).await.expect(200);
-    // Whatever the client calls itself: no client is registered.
+    // The client may use any id and secret, because clients are not registered.
     let clients = [("scope", "openid profile"), ("client_id", "docs"), ("client_secret", "any")];
     ask(&app, &[&sound[..], &clients].concat()).await.expect(200);
     let basic = app.visitor().post(TOKEN).header("authorization", "Basic ZG9jczphbnk=").form(&sound);
@@ -121,7 +121,7 @@ async fn a_refresh_token_gives_the_next_tokens_of_its_session() {
     next.get(ME).expect(200).await;
     let listed = next.get("/api/v1/auth/sessions").expect(200).await.json();
     assert_eq!(listed["meta"]["total"], json!(1), "it is no other session");
-    // It goes on at either operation.
+    // The token can be refreshed at either operation.
     let refresh = json!({"refresh_token": next.refresh_token()});
     let third = app.visitor().post(REFRESH).json(&refresh).expect(200).await.json();
     let fourth = refreshed(&app, third["refresh_token"].as_str().unwrap()).await;

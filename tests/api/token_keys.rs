@@ -1,4 +1,4 @@
-//! Access tokens signed by a key pair: its public half for everybody, and what becomes of them when it changes.
+//! Access tokens that are signed by a key pair: everybody can get the public key, and keys can be rotated.
 use crate::support::{Person, Tenant, TestApp};
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD as BASE64};
@@ -18,7 +18,7 @@ const OTHER_ED25519: &str = include_str!("../../src/auth/testdata/other_ed25519.
 const RSA: &str = include_str!("../../src/auth/testdata/rsa2048.pem");
 const SHORT_RSA: &str = include_str!("../../src/auth/testdata/rsa1024.pem");
 
-/// The settings of a server that signs by this key.
+/// The settings of a server that signs with this key.
 fn signing(
     algorithm: JwtAlgorithm,
     key: &'static str,
@@ -45,7 +45,7 @@ fn token(person: &Person) -> String {
     person.token.clone().unwrap()
 }
 
-/// The key that signed the person's token, by its name.
+/// The id of the key that signed the person's token.
 fn kid(person: &Person) -> Value {
     part(&token(person), 0)["kid"].clone()
 }
@@ -118,16 +118,16 @@ async fn a_new_key_signs_nobody_out_while_the_old_one_is_named() {
     anew.get(ME).expect(200).await;
     assert_ne!(kid(&anew), kid(owner));
     let kids: Vec<_> = keys(&new).await.iter().map(|key| key["kid"].clone()).collect();
-    assert_eq!(kids, [kid(&anew), kid(owner)]); // both are for others to verify by
+    assert_eq!(kids, [kid(&anew), kid(owner)]); // others can verify with both
     assert_eq!(keys(&old).await[0]["kid"], kid(owner));
     refused(&old, &token(&anew), "a key that this server does not know yet").await;
 
-    // The last step: the old one is named no more.
+    // The last step: the settings no longer have the old key.
     let last = old.replica_with(signing(JwtAlgorithm::EdDsa, OTHER_ED25519, None)).await;
     refused(&last, &token(owner), "the former key").await;
     anew.at(&last).get(ME).expect(200).await;
     let input = json!({"refresh_token": owner.refresh_token()});
-    let refreshed = last.visitor().post(REFRESH).json(&input).expect(200).await.json(); // sessions go on
+    let refreshed = last.visitor().post(REFRESH).json(&input).expect(200).await.json(); // sessions continue
     let refreshed = last.visitor().with_tokens(refreshed);
     refreshed.get(ME).expect(200).await;
     assert_eq!(kid(&refreshed), kid(&anew));
@@ -170,7 +170,7 @@ async fn a_public_key_is_not_taken_for_a_secret() {
             public.to_string().into_bytes(),
             public["kid"].as_str().unwrap().as_bytes().to_vec(),
             vec![],
-            secret.into_bytes(), // refresh tokens are still derived from it
+            secret.into_bytes(), // the key for refresh tokens is still derived from it
         ];
         for guess in guesses {
             for kid in [public["kid"].as_str(), None] {
@@ -199,7 +199,7 @@ async fn forged_tokens_are_refused_whatever_key_they_name() {
     }
     refused(&app, &sign(Algorithm::EdDSA, named, &foreign, &claims), "another key under our name").await;
     refused(&app, &sign(Algorithm::RS256, named, &rsa, &claims), "RS256 under our name").await;
-    // A key that comes with the token.
+    // This token contains its own key.
     let other = app.replica_with(signing(JwtAlgorithm::EdDsa, OTHER_ED25519, None)).await;
     let jwk = keys(&other).await.swap_remove(0);
     let kids = [named.map(str::to_owned), jwk["kid"].as_str().map(str::to_owned)];

@@ -1,4 +1,4 @@
-//! Users: one's own profile, and what colleagues and admins see of each other. What admins do is in `managed`.
+//! Users: the caller's own profile, and what colleagues and admins see of each other. `managed` tests what admins do.
 mod former_rights;
 mod managed;
 
@@ -42,7 +42,7 @@ fn ids(page: &Value) -> Vec<Value> {
     page["items"].as_array().unwrap().iter().map(|user| user["id"].clone()).collect()
 }
 
-/// Ways to write an address that are all the same one.
+/// Different spellings of the same address.
 fn spellings(email: &str) -> [String; 4] {
     let wide = |c: char| if c.is_ascii_alphanumeric() { char::from_u32(u32::from(c) + 0xfee0).unwrap() } else { c };
     let (local, domain) = email.split_once('@').unwrap();
@@ -82,7 +82,7 @@ async fn people_change_and_replace_their_profile() {
     let members = [&replaced["name"], &replaced["username"], &replaced["version"], &replaced["email_verified"]];
     assert_eq!(members, [&json!("Vera Viewer"), &json!(null), &json!(3), &json!(true)]);
     login(app, "username", &username, PASSWORD).await.expect(401);
-    tenant.owner.patch(ME).json(&json!({"username": username})).expect(200).await; // it is free again
+    tenant.owner.patch(ME).json(&json!({"username": username})).expect(200).await; // the former one is free again
     for (input, member) in [(json!({"name": "Vera"}), "email"), (json!({"email": viewer.email()}), "name")] {
         let answer = viewer.put(ME).json(&input).expect(400).await;
         assert_eq!(answer.detail(), json!({member: ["is required"]}));
@@ -108,7 +108,8 @@ async fn what_is_taken_is_taken_in_all_its_spellings() {
     let unchanged = viewer.get(ME).expect(200).await.json();
     assert_eq!(unchanged, viewer.signed_in["user"]);
     for spelling in spellings(&viewer.email()) {
-        let same = viewer.patch(ME).json(&json!({"email": spelling})).expect(200).await.json(); // needs no password
+        // This needs no password.
+        let same = viewer.patch(ME).json(&json!({"email": spelling})).expect(200).await.json();
         assert_eq!((&same["email"], &same["email_verified"]), (&unchanged["email"], &json!(true)), "{spelling}");
     }
 }
@@ -140,7 +141,7 @@ async fn a_new_address_needs_the_password_and_is_to_be_verified() {
     assert_eq!(login(app, "email", &former, PASSWORD).await.error(), error(401, "invalid_credentials"));
     login(app, "email", &new, PASSWORD).await.expect(200);
     let input = json!({"email": former, "current_password": PASSWORD});
-    tenant.owner.patch(ME).json(&input).expect(200).await; // it is free again
+    tenant.owner.patch(ME).json(&input).expect(200).await; // the former one is free again
 }
 
 #[tokio::test]
@@ -186,7 +187,7 @@ async fn a_new_password_in_the_profile_keeps_this_session_alone() {
     refresh(app, owner).await.expect(200);
     login(app, "email", &email, PASSWORD).await.expect(401);
     login(app, "email", &email, NEW_PASSWORD).await.expect(200);
-    let letters = app.letters_to(&email, 2).await; // beside the one from registration
+    let letters = app.letters_to(&email, 2).await; // one of them is from the registration
     assert!(letters.iter().any(|letter| letter.subject == "Your password was changed"), "{letters:?}");
 }
 
@@ -306,7 +307,7 @@ async fn an_order_tells_nobody_what_the_answer_hides() {
         let of_admin = list(&admin, &format!("sort={sort}&per_page=1")).await;
         let cursor = of_admin["meta"]["next_cursor"].as_str().unwrap();
         viewer.get(&format!("{USERS}?sort={sort}&cursor={cursor}")).expect(403).await;
-        viewer.get(&format!("{USERS}?cursor={cursor}")).expect(400).await; // it is of another order
+        viewer.get(&format!("{USERS}?cursor={cursor}")).expect(400).await; // the cursor is for another order
     }
     let by_name = ids(&list(&viewer, "sort=name").await);
     let (mut walked, mut query) = (vec![], "per_page=1".to_owned());

@@ -1,5 +1,5 @@
-//! Where mail is set up, only people with a verified address have the server write to strangers, make API keys and let others in;
-//! and no name makes a message of its owner out of our mail.
+//! If mail is set up, only users with a verified address may make the server write to strangers, create API keys and
+//! open their tenant. Names that users choose must not turn a mail into their own message.
 use crate::support::{Answer, PASSWORD, Person, TestApp};
 use chrono::Duration;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ const TENANT: &str = "/api/v1/tenant";
 const VERIFY: &str = "/api/v1/auth/email/verify";
 const REGISTER: &str = "/api/v1/auth/register";
 
-/// An address that nobody has yet.
+/// A new e-mail address, which no user has.
 fn address(app: &TestApp) -> String {
     format!("{}@invited.example", app.unique())
 }
@@ -34,7 +34,8 @@ fn needs_verification(answer: &Answer) {
     assert!(message.starts_with("Your e-mail address has to be verified first"), "{message}");
 }
 
-/// The last token that was mailed for an address to be verified, once so many were.
+/// Waits until this many mails have come to the address, and returns the token of the last one, which verifies the
+/// address.
 async fn verification(app: &TestApp, email: &str, count: usize) -> String {
     app.letters_to(email, count).await.pop().unwrap().token("bcv_")
 }
@@ -52,7 +53,7 @@ async fn to_reach_others_takes_a_verified_address() {
     }
     assert_eq!(owner.get(TENANT).expect(200).await.json()["open_registration"], json!(false));
     let other = json!({"name": "Engines", "open_registration": false});
-    owner.patch(TENANT).json(&other).expect(200).await; // which lets nobody in
+    owner.patch(TENANT).json(&other).expect(200).await; // this does not let other people register
 
     let token = json!({"token": verification(&app, &owner.email(), 1).await});
     assert_eq!(app.mailbox.to(&guest).len(), 0);
@@ -72,7 +73,7 @@ async fn without_mail_there_is_nothing_to_verify() {
     open_registration(&owner).await.expect(200);
 }
 
-/// The first mail may be long expired.
+/// The token in the first mail may have expired.
 #[tokio::test]
 async fn a_caller_who_is_refused_gets_the_verification_once_more() {
     let app = TestApp::alone().await;
@@ -92,7 +93,7 @@ async fn a_caller_who_is_refused_gets_the_verification_once_more() {
     make_key(&owner).await.expect(201);
 }
 
-/// The person who invites is shown the token too.
+/// The token of an invitation proves no address, because the person who invites also sees it.
 #[tokio::test]
 async fn to_accept_an_invitation_proves_no_address() {
     let app = TestApp::start().await;
@@ -105,7 +106,7 @@ async fn to_accept_an_invitation_proves_no_address() {
     assert_eq!((&joined["role"], &joined["email_verified"]), (&json!("admin"), &json!(false)));
     let admin = app.visitor().sign_in(&email).await;
     needs_verification(&invite(&admin, &address(&app)).await);
-    invite(&tenant.admin().await, &address(&app)).await.expect(201); // an operator answers for this one
+    invite(&tenant.admin().await, &address(&app)).await.expect(201); // the test made this admin with a verified address
 }
 
 #[tokio::test]
@@ -125,7 +126,7 @@ async fn a_new_address_has_to_be_verified_before_others_are_reached_again() {
 
 // --- the words of others
 
-/// The parts of a text that a mail reader could make a link of.
+/// The parts of a text that a mail program could display as links.
 fn links(text: &str) -> Vec<&str> {
     let marks = ['.', ':', '/', '@', '\\'];
     let is_inside = |word: &&str| word.trim_matches([',', '"']).trim_matches(marks).contains(marks);

@@ -1,4 +1,4 @@
-//! Connections that are kept and not used.
+//! Connections that are kept open and not used.
 use super::{Server, figure};
 use futures_util::future::join_all;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
-/// A connection from this address of the machine, after one request.
+/// Opens a connection from this address of the machine and makes one request.
 async fn idle(server: &Server, from: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
@@ -18,7 +18,7 @@ async fn idle(server: &Server, from: &str) -> TcpStream {
     stream
 }
 
-/// How long somebody from this address waits for an answer on a new connection.
+/// How long a client at this address waits for an answer on a new connection.
 async fn newcomer(server: &Server, from: &str) -> Duration {
     let began = Instant::now();
     drop(idle(server, from).await);
@@ -31,7 +31,7 @@ async fn are_open(connections: &mut [TcpStream]) -> usize {
         let read = stream.try_read(&mut byte);
         matches!(read, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
     };
-    tokio::time::sleep(Duration::from_millis(200)).await; // the time that the ends of others need to come here
+    tokio::time::sleep(Duration::from_millis(200)).await; // time for closed connections to be noticed here
     connections.iter_mut().map(|stream| usize::from(is_open(stream))).sum()
 }
 

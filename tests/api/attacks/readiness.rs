@@ -1,4 +1,4 @@
-//! A burst of probes, which have no limit.
+//! A burst of probes, which are not rate-limited.
 use super::{Server, figure, size};
 use futures_util::stream::{self, StreamExt};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ async fn a_burst_of_probes_asks_the_database_once_a_second() {
         let mut statuses = vec![];
         while !is_over.load(Ordering::Relaxed) {
             statuses.push(reader.get("/api/v1/tasks").await.status());
-            sleep(Duration::from_millis(10)).await; // a reader's pace
+            sleep(Duration::from_millis(10)).await; // the pace of a reader
         }
         statuses
     };

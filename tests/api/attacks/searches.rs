@@ -1,4 +1,4 @@
-//! Searches that cost the database most, by one tenant.
+//! The most expensive searches for the database, by one tenant.
 use super::{Account, Server, figure, is_full_size, p99, size};
 use crate::support::{Kind, is_for, until};
 use futures_util::future::join_all;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// Compares nearly all of it at each place of the texts below.
+/// A search for which the database compares nearly the whole pattern at each position of the texts below.
 fn worst_query() -> String {
     format!("/api/v1/tasks?q={}b", "a".repeat(198))
 }
@@ -19,7 +19,7 @@ async fn attacker(server: &Server, tasks: usize) -> Account {
     account
 }
 
-/// How the others fare for so long: the times of their answers, and how many were errors of the server.
+/// What other users experience in this time: how long their answers took, and how many were errors of the server.
 async fn bystanders(accounts: &[Account], lasting: Duration) -> (Vec<Duration>, usize) {
     let until = Instant::now() + lasting;
     let reader = |account: &Account| {
@@ -34,7 +34,7 @@ async fn bystanders(accounts: &[Account], lasting: Duration) -> (Vec<Duration>, 
                     response.bytes().await.unwrap();
                     times.push(began.elapsed());
                 }
-                sleep(Duration::from_millis(5)).await; // a reader's pace
+                sleep(Duration::from_millis(5)).await; // the pace of a reader
             }
             (times, errors)
         }
@@ -65,7 +65,7 @@ async fn searches_of_one_tenant_take_nothing_from_the_others() {
             match status {
                 200 => {}
                 503 if body["error"]["detail"]["q"].is_array() => drop(slow.fetch_add(1, Ordering::Relaxed)),
-                503 => {} // waited for its turn for too long
+                503 => {} // the search waited too long for its turn
                 status => panic!("{status}: {body}"),
             }
             answered.fetch_add(1, Ordering::Relaxed);
@@ -76,7 +76,7 @@ async fn searches_of_one_tenant_take_nothing_from_the_others() {
         while !is_over.load(Ordering::Relaxed) {
             most.0 = most.0.max(server.metric("bizcenter_queue_turns{queue=\"long_reads\"}").await);
             most.1 = most.1.max(server.metric("bizcenter_queue_turns_of_one{queue=\"long_reads\"}").await);
-            sleep(Duration::from_millis(20)).await; // between two looks
+            sleep(Duration::from_millis(20)).await; // between two measurements
         }
         most
     };
@@ -123,7 +123,7 @@ async fn on_sqlite_slow_searches_end_with_their_requests() {
     assert_eq!(attacker.get("/api/v1/auth/me").await.status(), 200);
     assert!(began.elapsed() < Duration::from_secs(1), "a statement went on after its request");
 
-    // A client that leaves ends its statement, long before the deadline.
+    // If a client disconnects, its statement ends long before the deadline.
     let left = tokio::time::timeout(Duration::from_millis(300), attacker.get(&worst_query())).await;
     assert!(left.is_err(), "the search was too fast to be left");
     let began = Instant::now();

@@ -1,4 +1,4 @@
-//! Clients that ask for much and read nothing.
+//! Clients that request large answers and do not read them.
 use super::{Account, MIB, Server, figure, is_full_size, size};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
@@ -11,26 +11,26 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-/// For how long frames may wait: in `scripts/prove` as by default.
+/// How long frames may wait to be sent. In `scripts/prove` this is the default.
 fn write_timeout() -> (&'static str, &'static str) {
     ("BIZCENTER_SERVER__WRITE_TIMEOUT_SECONDS", if is_full_size() { "30" } else { "3" })
 }
 
-/// When all of it has to be cut off.
+/// The time after which all connections must be closed.
 fn cut_within() -> Duration {
     Duration::from_secs(size(6, 45) as u64)
 }
 
-/// How many requests wait for the head of their answer at the same time.
+/// How many requests wait at once for the head of their answer.
 const AT_A_TIME: usize = 16;
 
-/// An answer that nobody reads, and the connection that it is on.
+/// An answer that nobody reads, and its connection.
 struct Stalled {
     body: Incoming,
     _connection: SendRequest<Empty<Bytes>>,
 }
 
-/// Asks over HTTP/2, with a window of next to nothing. `None` where the server refuses.
+/// Sends a request over HTTP/2 with a tiny window. `None` if the server refuses it.
 async fn stall(server: &Server, account: &Account, path: &str) -> Option<Stalled> {
     let io = TokioIo::new(TcpStream::connect(server.authority()).await.unwrap());
     let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -60,9 +60,10 @@ async fn accounts(server: &Server, count: usize, meetings: usize) -> Vec<Account
     accounts
 }
 
-/// Stalls so many requests by turns of these accounts; looks at the memory meanwhile, and at the end of all.
+/// Stalls this many requests, by these accounts in turn. Measures the memory meanwhile and after all have ended.
 async fn attack(server: &Server, accounts: &[Account], path: &str, count: usize) -> (usize, u64) {
-    // As many at a time as the attack has: what reading costs, such as SQLite's page cache of each connection, the server has by now.
+    // These requests run as many at once as in the attack. Afterwards the server has allocated what reading needs, such
+    // as SQLite's page cache for each connection.
     let whole = async |account: &Account| account.get(path).await.bytes().await.unwrap().len();
     let lengths: Vec<usize> = stream::iter(accounts).map(whole).buffer_unordered(AT_A_TIME).collect().await;
     assert!(lengths.iter().all(|length| *length > 512 * 1024), "{lengths:?}: nothing to stall on");
@@ -74,7 +75,7 @@ async fn attack(server: &Server, accounts: &[Account], path: &str, count: usize)
     let asked = Instant::now();
     let mut most = server.memory();
     for _ in 0..20 {
-        sleep(Duration::from_millis(100)).await; // between two looks
+        sleep(Duration::from_millis(100)).await; // between two measurements
         most = most.max(server.memory());
     }
     let grown = most.saturating_sub(before);

@@ -1,4 +1,4 @@
-//! A client that says exactly what a test wants it to, on one connection for as long as the server keeps it.
+//! A client that sends exactly the bytes of a test, on one connection for as long as the server keeps it open.
 use crate::support::TestApp;
 use crate::support::contract::CONTRACT;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Nothing in these tests takes so long, unless it hangs.
+/// A time that nothing in these tests takes, unless it hangs.
 const LONG: Duration = Duration::from_secs(30);
 
 pub struct RawClient {
@@ -27,7 +27,7 @@ impl RawClient {
         Self { stream, token: token.map(str::to_owned) }
     }
 
-    /// Sends a request with these header lines, as they are. The answer must fit the contract.
+    /// Sends a request with these header lines, unchanged. The answer must match the contract.
     pub async fn call(&mut self, method: &str, target: &[u8], headers: &[&[u8]], body: &[u8]) -> Reply {
         let authorization = self.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n"));
         let mut request = [method.as_bytes(), b" ", target, b" HTTP/1.1\r\nHost: x\r\n"].concat();
@@ -44,7 +44,7 @@ impl RawClient {
         reply
     }
 
-    /// A body with its length.
+    /// Sends a body with its length.
     pub async fn send_body(&mut self, method: &str, target: &str, content_type: &[u8], body: &[u8]) -> Reply {
         let length = format!("Content-Length: {}", body.len());
         let content_type = [b"Content-Type: ", content_type].concat();
@@ -53,7 +53,7 @@ impl RawClient {
         self.call(method, target.as_bytes(), headers, body).await
     }
 
-    /// Sends these bytes, all of them before it reads, and reads one answer.
+    /// Sends all of these bytes, and then reads one answer.
     pub async fn send(&mut self, request: &[u8], without_body: bool) -> Reply {
         timeout(LONG, self.stream.write_all(request)).await.expect("the server reads").expect("all of it is taken");
         timeout(LONG, self.read(without_body)).await.expect("there is an answer")
@@ -95,7 +95,7 @@ impl Reply {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The type and the detail of the error, which must have the one body.
+    /// The status, type and detail of the error, which must have the usual body.
     #[track_caller]
     pub fn error(&self) -> (u16, String, Value) {
         assert!((400..500).contains(&self.status), "{}: {}", self.status, self.text());
@@ -107,7 +107,7 @@ impl Reply {
         (self.status, error["type"].as_str().unwrap().to_owned(), error["detail"].clone())
     }
 
-    /// Status and type of the error.
+    /// The status and the type of the error.
     #[track_caller]
     pub fn kind(&self) -> (u16, String) {
         let (status, kind, _) = self.error();

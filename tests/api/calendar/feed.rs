@@ -9,14 +9,14 @@ use bizcenter::resources::meetings::{Meeting, MeetingInput, MeetingStatus};
 
 const OWN: &str = "/api/v1/users/me/calendar";
 
-/// Makes a person's feed, and gives its address.
+/// Creates a person's feed and returns its address.
 async fn make(person: &Person) -> String {
     let made = person.post(OWN).expect(201).await;
     assert_eq!((made.header("location"), made.header("cache-control")), (Some(OWN), Some("no-store")));
     made.json()["url"].as_str().unwrap().to_owned()
 }
 
-/// What the feed at this address shows, by title.
+/// The titles that the feed at this address shows.
 async fn titles(app: &TestApp, url: &str) -> String {
     let read = lines(&app.visitor().get(url).expect(200).await);
     let is = |line: &&Line, name: &str, value: &str| line.name == name && line.value == value;
@@ -181,7 +181,8 @@ async fn it_ends_with_the_password_and_the_person() {
     app.visitor().post("/api/v1/auth/password/reset").json(&reset).expect(204).await;
     is_gone(app, &url).await;
 
-    // A disabled user is not served meanwhile; a removed one, never again.
+    // The feed of a disabled user is not served until the user is enabled again. The feed of a removed user is never
+    // served again.
     let person = tenant.viewer().await;
     let url = make(&person).await;
     let path = format!("/api/v1/users/{}", person.id());
@@ -218,14 +219,14 @@ async fn an_api_key_has_none() {
 #[tokio::test]
 async fn a_wrong_secret_counts_for_the_visitor_and_a_right_one_for_the_feed() {
     let app = TestApp::with(|config| {
-        config.redis.url = None; // all servers of a run would share its counts of 127.0.0.1
+        config.redis.url = None; // in Redis, all servers of a run would share the count of 127.0.0.1
         config.rate_limit =
             RateLimitConfig { enabled: true, anonymous_per_hour: 2, feed_per_hour: 3, ..config.rate_limit };
     })
     .await;
     let owner = app.tenant().await.owner;
     let url = make(&owner).await;
-    app.visitor().get(&url).expect(200).await; // proven: guesses from the same address stop it no more
+    app.visitor().get(&url).expect(200).await; // the feed is now known: guesses from the same address no longer stop it
     for expected in [404, 404, 429, 429] {
         app.visitor().get("/calendar/bcf_x.ics").expect(expected).await;
     }
@@ -235,7 +236,7 @@ async fn a_wrong_secret_counts_for_the_visitor_and_a_right_one_for_the_feed() {
     for expected in [200, 200, 429] {
         app.visitor().get(&url).expect(expected).await;
     }
-    owner.get(OWN).expect(200).await; // the owner has another limit
+    owner.get(OWN).expect(200).await; // another limit applies to the owner
 }
 
 #[tokio::test]

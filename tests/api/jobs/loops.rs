@@ -1,4 +1,5 @@
-//! The loops that work off jobs: nothing slow, hanging or failing holds up the rest, and they stop when the server does.
+//! The loops that run jobs: a job that is slow, hangs or fails does not delay the others, and the loops stop with the
+//! server.
 use super::{count, idle, invite, unsealed};
 use crate::support::TestApp;
 use bizcenter::base::error::Result;
@@ -20,7 +21,7 @@ const POLL: Duration = Duration::from_millis(50);
 const DRAIN: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(300);
 
-/// Takes a while.
+/// A job that takes this long.
 #[derive(Serialize, Deserialize)]
 struct Nap(Duration);
 
@@ -34,7 +35,7 @@ impl Job for Nap {
     }
 }
 
-/// How many of some jobs were begun, and how many came to their end.
+/// Counts how many jobs were started and how many of them finished.
 #[derive(Clone, Default)]
 struct Tally {
     begun: Arc<AtomicUsize>,
@@ -53,13 +54,13 @@ impl Tally {
         Ok(())
     }
 
-    /// Jobs of which these are counted.
+    /// A job runner that counts its naps in this tally.
     fn naps(&self, app: &TestApp) -> Jobs {
         Jobs::new(app.parts.db.clone()).register::<Nap>(self.clone())
     }
 }
 
-/// Works off jobs as a server does.
+/// A loop that runs jobs, as in a server.
 struct AtWork {
     stop: CancellationToken,
     running: JoinHandle<()>,
@@ -74,7 +75,7 @@ fn at_work(app: &TestApp, jobs: Jobs, poll: Duration, drain: Duration) -> AtWork
 }
 
 impl AtWork {
-    /// Ends it, and says how long that took.
+    /// Stops the loop. Returns how long that took.
     async fn end(self) -> Duration {
         let began = Instant::now();
         self.stop.cancel();
@@ -88,7 +89,8 @@ async fn enqueue<J: Job>(app: &TestApp, job: J) {
     app.by_hand(async move { db.enqueue(job, &Origin::default()).await.unwrap() }).await;
 }
 
-/// It is so within five seconds: of real time, which is what these tests are about.
+/// Waits until a condition is true, for at most five seconds. This is real time, because these tests are about real
+/// time.
 async fn soon(what: &str, is_so: impl AsyncFn() -> bool) {
     let began = Instant::now();
     while !is_so().await {
@@ -128,7 +130,7 @@ async fn idle_loops_stop_at_once() {
     let Queue::Recurring(kinds) = app.parts.jobs.recurring() else { panic!("another queue") };
     let working = at_work(&app, app.parts.jobs.clone(), Duration::from_secs(60), DRAIN);
     soon("they have done what was due", async || app.rows("SELECT kind FROM jobs").await.len() == kinds.len()).await;
-    sleep(SHORT).await; // they go idle, of which nothing tells
+    sleep(SHORT).await; // time to become idle, which can't be observed
     let took = working.end().await;
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
@@ -149,7 +151,7 @@ async fn what_is_begun_when_they_stop_is_finished_and_the_rest_is_left_to_others
     soon("another does the rest at once", async || tally.get() == (20, 20)).await;
 }
 
-/// Never comes to an end.
+/// A job that never finishes.
 #[derive(Serialize, Deserialize)]
 struct Hang {}
 

@@ -1,4 +1,4 @@
-//! What tokens and keys cost their address that let nobody in.
+//! How invalid tokens and keys count against the address that sends them.
 use super::{FORWARDED, HIGH, ME, REFRESH, TASKS, address, api_key, counts, limited, settings, status, wait};
 use crate::support::{Answer, Person, TestApp, has_servers};
 use bizcenter::auth::Role;
@@ -16,7 +16,7 @@ async fn by_key(app: &TestApp, key: &str, address: &str) -> Answer {
     app.visitor().get(TASKS).header("x-api-key", key).header(FORWARDED, address).send().await
 }
 
-/// An office comes back from lunch, or somebody signs out with tabs open.
+/// This happens when an office comes back from lunch, or when somebody signs out with other tabs open.
 #[tokio::test]
 async fn tokens_of_ours_that_are_over_cost_their_address_nothing() {
     let app = limited(RateLimitConfig { anonymous_per_hour: 2, ..*HIGH }).await;
@@ -48,7 +48,7 @@ async fn tokens_of_ours_that_are_over_cost_their_address_nothing() {
     assert_eq!(me(expired, &here).await.error(), (401, "invalid_token".into()), "however used up that is");
 }
 
-/// The token of a session that is over is good for look-ups until it expires.
+/// An access token of an ended session can still cause look-ups until it expires.
 #[tokio::test]
 async fn a_session_that_is_over_has_so_many_requests_and_takes_none_of_its_users() {
     let app = limited(RateLimitConfig { user_per_hour: 4, ..*HIGH }).await;
@@ -65,7 +65,7 @@ async fn a_session_that_is_over_has_so_many_requests_and_takes_none_of_its_users
     app.run("ALTER TABLE gone RENAME TO users").await;
     for remaining in [2, 1, 0] {
         let answer = me(&owner, "::1").await.expect(200);
-        assert_eq!(counts(&answer), [format!("user 4/3600: {remaining}")]); // one turn was for signing out
+        assert_eq!(counts(&answer), [format!("user 4/3600: {remaining}")]); // one request was for signing out
     }
     app.clock.advance(Duration::seconds(900));
     assert_eq!(me(&ended, "::1").await.error(), (401, "invalid_token".into()));
@@ -85,7 +85,7 @@ async fn an_expired_token_is_looked_up_nowhere() {
     }
     let app = TestApp::with(|config| {
         settings(*HIGH)(config);
-        config.redis.url = Some("redis://127.0.0.1:1/0".to_owned().into()); // where nobody is
+        config.redis.url = Some("redis://127.0.0.1:1/0".to_owned().into()); // no Redis runs there
         config.auth.session_store = SessionStore::Redis;
     })
     .await;
@@ -113,7 +113,7 @@ async fn who_guesses_keys_is_refused_before_the_database_is_asked() {
         let refused = by_key(&app, &guess(), &here).await.expect(401);
         assert_eq!(counts(&refused), [format!("anonymous 2/3600: {remaining}")]);
     }
-    by_key(&app, &known, &here).await.expect(200); // a key in use is not stopped by others who guess
+    by_key(&app, &known, &here).await.expect(200); // wrong guesses by others do not stop a key in use
     assert!(wait(&by_key(&app, &unknown, &here).await) <= 1800);
     by_key(&app, &unknown, &address(&app)).await.expect(200);
     by_key(&app, &unknown, &here).await.expect(200);
@@ -125,7 +125,7 @@ async fn who_guesses_keys_is_refused_before_the_database_is_asked() {
     assert_eq!(counts(&refused), ["anonymous 2/3600: 0"]);
     app.run("ALTER TABLE gone RENAME TO api_keys").await;
 
-    // Once it is good no more it is as good as a guess: the first time a query tells, and then no more.
+    // A deleted key counts as a guess. The first request finds this out with a query, and the next ones need no query.
     let keys = tenant.owner.get("/api/v1/api-keys").expect(200).await.json()["items"].clone();
     for key in keys.as_array().unwrap() {
         tenant.owner.delete(&format!("/api/v1/api-keys/{}", key["id"].as_str().unwrap())).expect(204).await;
@@ -195,5 +195,5 @@ async fn signing_out_costs_the_one_that_the_credential_is_of() {
     assert_eq!(counts(&logout(&app.visitor()).expect(401).await), ["anonymous 3/3600: 1"]);
     let both =
         logout(&app.visitor()).header("authorization", "Bearer a.b.c").header("cookie", "refresh_token=bcr_forged");
-    wait(&both.send().await); // two guesses, of which the second is one too many
+    wait(&both.send().await); // two guesses, and the second exceeds the limit
 }

@@ -1,4 +1,4 @@
-//! Limits that replicas share in Redis are those that a server by itself keeps.
+//! Limits that replicas share in Redis give the same results as the limits of a single server.
 use super::{HIGH, ME, TASKS, counts, settings};
 use crate::support::{TestApp, has_servers, redis_url};
 use bizcenter::auth::limits::{Limit, Limits};
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 const SECOND: i64 = 1_000_000;
 
-/// Any calls at any times, by a clock that stands still in between, and now and then is turned back.
+/// Makes random calls at random times. The clock stands still in between and is sometimes set back.
 #[tokio::test]
 async fn any_turns_are_taken_alike() {
     if !has_servers() {
@@ -34,7 +34,7 @@ async fn any_turns_are_taken_alike() {
                 let window = std::time::Duration::from_secs(seconds);
                 Limit { policy, key: key.clone(), quota, window }
             };
-            let quota = [7, 1, 60, 13][usize::from(byte >> 6)]; // as if somebody set it anew
+            let quota = [7, 1, 60, 13][usize::from(byte >> 6)]; // as if the quota was changed
             let mut limits = vec![limit("requests", &requests, quota, 3600)];
             if byte & 1 == 1 {
                 limits.push(limit("writes", &writes, 3, 600));
@@ -72,7 +72,7 @@ async fn a_server_with_redis_limits_its_users_as_one_without() {
     let people = [apps[0].tenant().await.owner, apps[1].tenant().await.owner];
     let (mut statuses, mut story) = (vec![], vec![]);
     for byte in apps[0].parts.env.random_bytes::<60>() {
-        // A minute and a half at least, so that it does not matter how fast the two are.
+        // At least 90 seconds, so that the speed of the two servers does not matter.
         let pause = [0, 0, 0, 0, 90, 360, 810, 3600][usize::from(byte & 7)];
         let mut told = vec![];
         for (app, person) in apps.iter().zip(&people) {

@@ -1,4 +1,4 @@
-//! What is limited and what is not, and the people who set other limits.
+//! What is limited, what is not, and which users may set other limits.
 use super::{FORWARDED, HIGH, ME, STATUS, TASKS, address, api_key, counts, limited, status, wait};
 use crate::support::fixtures::filled;
 use crate::support::rights::count;
@@ -9,7 +9,7 @@ use chrono::Duration;
 use reqwest::Method;
 use serde_json::json;
 
-/// The names of the limits that an answer tells of.
+/// The names of the limits in the headers of an answer.
 #[track_caller]
 fn names(answer: &Answer) -> Vec<String> {
     super::told(answer).into_iter().map(|(name, _)| name).collect()
@@ -25,7 +25,7 @@ async fn probes_pages_and_the_contract_are_exempt_and_say_nothing_of_limits() {
     let here = address(&app);
     status(&app, &here).await.expect(200);
     for path in [STATUS, "/status"] {
-        wait(&app.visitor().get(path).header(FORWARDED, &here).send().await); // and its old path
+        wait(&app.visitor().get(path).header(FORWARDED, &here).send().await); // the old path is limited, too
     }
     let probes = ["/", "/health", "/api/v1/health", "/livez", "/readyz", "/.well-known/jwks.json"];
     let pages = ["/openapi.json", "/openapi.yaml", "/docs", "/redoc", "/scalar"];
@@ -67,7 +67,8 @@ async fn every_operation_of_the_api_tells_its_limits() {
             public += 1;
             continue;
         }
-        let caller = app.visitor().sign_in(&person.email()).await; // anew, as signing out is among the operations
+        // A new session, because signing out is one of the operations.
+        let caller = app.visitor().sign_in(&person.email()).await;
         let answer = caller.call(method.clone(), &path).send().await;
         let of_users = if method == Method::GET { &["user"][..] } else { &["user", "writes"] };
         assert_eq!(names(&answer), of_users, "{}: {answer:?}", operation.id);
@@ -86,7 +87,7 @@ async fn what_an_operator_sets_for_a_tenant_holds_at_the_next_request() {
     let by_key = || app.visitor().get(TASKS).header("x-api-key", &key);
     assert_eq!(counts(&by_key().expect(200).await), ["api-key 1000000/3600: 999999"]);
     assert_eq!(counts(&viewer.get(ME).expect(200).await), ["user 1000000/3600: 999999"]);
-    app.clock.advance(Duration::seconds(1)); // those turns are back
+    app.clock.advance(Duration::seconds(1)); // the quota is full again
     let path = format!("/api/v1/admin/tenants/{}", tenant.id);
     let lower = json!({"user_requests_per_hour": 2, "api_key_requests_per_hour": 1, "user_writes_per_minute": 1});
     operator.patch(&path).json(&lower).expect(200).await;
@@ -122,7 +123,7 @@ async fn an_admin_lowers_a_users_limit_and_nobody_raises_it_above_the_tenants() 
     lower(Some(3)).await;
     assert_eq!(counts(&viewer.get(ME).expect(200).await), ["user 3/3600: 2"]);
     let raise = json!({"requests_per_hour": 1_000_000});
-    viewer.patch("/api/v1/users/me").json(&raise).expect(400).await; // there is no such thing in a profile
+    viewer.patch("/api/v1/users/me").json(&raise).expect(400).await; // a profile has no such member
     viewer.patch(&of_viewer).json(&raise).expect(403).await;
     wait(&viewer.get(ME).send().await);
     app.clock.advance(Duration::hours(2));

@@ -1,4 +1,4 @@
-//! Usernames are unique on the whole server, so that each try tells whether somebody has one.
+//! Usernames are unique on the whole server, so each try reveals whether a user has that name.
 use super::{HIGH, limited, wait};
 use crate::support::{Answer, Person};
 use bizcenter::config::RateLimitConfig;
@@ -22,7 +22,7 @@ async fn a_user_tries_so_many_usernames_an_hour_taken_or_not() {
     let own = json!(app.unique());
     try_name(&viewer, &own).await.expect(200);
     for _ in 0..10 {
-        try_name(&viewer, &own).await.expect(200); // no change
+        try_name(&viewer, &own).await.expect(200); // the username stays the same
         viewer.patch(PROFILE).json(&json!({"name": "No new username"})).expect(200).await;
     }
     assert_eq!(try_name(&viewer, &theirs).await.error(), (409, "conflict".into()));
@@ -36,8 +36,8 @@ async fn a_user_tries_so_many_usernames_an_hour_taken_or_not() {
         let refused = try_name(&viewer, name).await;
         assert!((1..=1200).contains(&wait(&refused)), "who waits is told nothing of {name}: {refused:?}");
     }
-    try_name(&viewer, &json!(null)).await.expect(200); // nothing is learned by having none
-    try_name(&tenant.owner, &free).await.expect(200); // others have tries of their own
+    try_name(&viewer, &json!(null)).await.expect(200); // removing the username reveals nothing
+    try_name(&tenant.owner, &free).await.expect(200); // each user has a limit of their own
     app.clock.advance(Duration::minutes(21));
     assert_eq!(try_name(&viewer, &theirs).await.error(), (409, "conflict".into()));
     wait(&try_name(&viewer, &theirs).await);

@@ -1,9 +1,11 @@
-//! What tables a list of migrations makes, read from their SQL: enough of three dialects to compare them without a database.
+//! The tables that a list of migrations creates, read from their SQL. It knows enough of three dialects to compare them
+//! without a database.
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// By name: whether it may be null. The types are each database's own; the catalogue tests hold them to `src/db/schema.rs`.
+    /// Whether each column may be null, by its name. The types differ by database. The catalogue tests compare them
+    /// with `src/db/schema.rs`.
     columns: BTreeMap<String, bool>,
     /// Keys and constraints, as they are written.
     constraints: BTreeSet<String>,
@@ -11,7 +13,7 @@ pub struct Table {
     indexes: BTreeSet<String>,
 }
 
-/// The tables of one database, as its migrations leave them.
+/// The tables of one database after its migrations.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Tables(BTreeMap<String, Table>);
 
@@ -24,8 +26,8 @@ impl Tables {
         self.0.values().map(|table| table.columns.len()).sum()
     }
 
-    /// Applies a file of statements. A statement about a table that this reader does not know is a failure, or the
-    /// comparison would pass over it.
+    /// Applies a file of statements. Panics on a statement that this reader does not know, because the comparison would
+    /// otherwise ignore it.
     pub fn apply(&mut self, sql: &str) {
         for statement in statements(sql) {
             let words: Vec<_> = statement.split(' ').collect();
@@ -35,7 +37,7 @@ impl Tables {
                     self.0.remove(name).unwrap_or_else(|| panic!("{statement}: there is no such table"));
                 }
                 ["CREATE", "INDEX", _, "ON", table, ..] | ["CREATE", "UNIQUE", "INDEX", _, "ON", table, ..] => {
-                    // MariaDB has no index on an expression.
+                    // MariaDB has no indexes on expressions.
                     if statement.matches('(').count() == 1 {
                         self.table(table, &statement).indexes.insert(statement.clone());
                     }
@@ -45,7 +47,8 @@ impl Tables {
                     self.0.values_mut().for_each(|table| table.indexes.retain(|index| !index.contains(&name)));
                 }
                 ["ALTER", "TABLE", table, ..] => self.alter(table, &statement),
-                // What fills tables, or exists in one of the databases alone: policies, and blocks of statements.
+                // These statements fill tables, or exist in only one of the databases, such as policies and blocks of
+                // statements.
                 ["INSERT" | "UPDATE" | "DELETE" | "SELECT" | "DO" | "BEGIN" | "END", ..]
                 | ["CREATE" | "ALTER" | "DROP", "POLICY", ..] => {}
                 _ => panic!("tests/api/migrations/tables.rs does not know this statement, teach it: {statement}"),
@@ -119,7 +122,7 @@ impl Tables {
         assert!(known.is_some(), "{statement}: there is no such column");
     }
 
-    /// In words, where the others differ from this one; nothing where they are alike.
+    /// Describes how the other tables differ from these. Empty if they are equal.
     pub fn differences(&self, own: &str, others: &Self, other: &str) -> Vec<String> {
         let mut found = vec![];
         let names: BTreeSet<_> = self.0.keys().chain(others.0.keys()).collect();
@@ -171,7 +174,8 @@ fn statements(sql: &str) -> Vec<String> {
     split_at(&text, ';')
 }
 
-/// Splits where the character stands in no brackets, no text and no `$$` block; empty parts are left out, blanks joined.
+/// Splits at the character where it is not in brackets, in a text or in a `$$` block. Empty parts are left out, and
+/// several blanks become one.
 fn split_at(text: &str, separator: char) -> Vec<String> {
     let (mut parts, mut depth, mut is_text, mut is_block) = (vec![String::new()], 0, false, false);
     let mut characters = text.chars().peekable();
@@ -246,7 +250,7 @@ fn keys_and_indexes_are_compared_as_they_are_written() {
     );
 }
 
-/// As SQLite has to, where it can't change a column.
+/// Migrations of SQLite have to do this, because SQLite can't change a column.
 #[test]
 fn a_table_that_is_built_anew_is_the_same_table() {
     let mut tables = made_by(NOTES);

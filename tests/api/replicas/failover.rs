@@ -1,4 +1,4 @@
-//! A Redis that loses what it knew, or its place, and what the database keeps against that.
+//! A Redis that loses its data or its role as the primary, and what the database stores to be safe against that.
 use super::{ME, OwnRedis, is_back, with_redis};
 use crate::support::proxy::Proxy;
 use crate::support::{Answer, Person, TestApp, has_servers};
@@ -25,7 +25,7 @@ fn claim(person: &Person, name: &str) -> Uuid {
     claims[name].as_str().unwrap().parse().unwrap()
 }
 
-/// Where the person's session is.
+/// The key of the person's session in Redis.
 fn key_of(person: &Person) -> String {
     format!("bc:{{{}}}:session:{}", claim(person, "tenant_id"), claim(person, "sid"))
 }
@@ -38,7 +38,7 @@ async fn refresh(app: &TestApp, person: &Person) -> Answer {
     app.visitor().post("/api/v1/auth/refresh").json(&json!({"refresh_token": person.refresh_token()})).send().await
 }
 
-/// How often the end of a session is in the audit log, and among those that are noted.
+/// How often the end of a session is in the audit log and in `ended_sessions`.
 async fn ends(app: &TestApp, person: &Person) -> [usize; 2] {
     let id = app.id(claim(person, "sid"));
     let audited = format!("SELECT action FROM audit_logs WHERE subject_id = {id} AND action <> 'sign_in'");
@@ -108,7 +108,7 @@ async fn an_end_that_redis_does_not_take_is_finished_by_a_repeat() {
     let app = on(&redis).await;
     let owner = app.tenant().await.owner;
     let other = app.visitor().sign_in(&owner.email()).await;
-    owner.get(ME).expect(200).await; // from now on this takes no write
+    owner.get(ME).expect(200).await; // from now on, this request writes nothing to Redis
     let _: () = redis.call(&["REPLICAOF", "127.0.0.1", "1"]).await;
     owner.delete(&path_of(&other)).expect(503).await;
     assert_eq!(ends(&app, &other).await, [1, 1]);
@@ -121,7 +121,7 @@ async fn an_end_that_redis_does_not_take_is_finished_by_a_repeat() {
     assert_eq!(ends(&app, &other).await, [1, 1]);
 }
 
-/// The old primary lives on as a replica, and what leads to it leads to the new one by now.
+/// The old primary continues as a replica. New connections to the same address reach the new primary.
 #[tokio::test]
 async fn a_redis_that_became_a_replica_is_left_for_the_new_one() {
     if !has_servers() {
@@ -140,7 +140,7 @@ async fn a_redis_that_became_a_replica_is_left_for_the_new_one() {
     let since = Instant::now();
     while new.call::<i64>(&["EXISTS", &key_of(&owner)]).await == 0 {
         assert!(since.elapsed() < std::time::Duration::from_secs(20), "the replica does not come up");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await; // between two looks
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await; // between two tries
     }
     let _: () = new.call(&["REPLICAOF", "NO", "ONE"]).await;
     let _: () = old.call(&["REPLICAOF", "127.0.0.1", &new.port.to_string()]).await;
@@ -149,7 +149,7 @@ async fn a_redis_that_became_a_replica_is_left_for_the_new_one() {
     let login = json!({"email": owner.email(), "password": "correct horse battery"});
     while app.visitor().post("/api/v1/auth/login").json(&login).send().await.status != 200 {
         assert!(since.elapsed() < std::time::Duration::from_secs(3), "it stays with the old one");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await; // between two looks
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await; // between two tries
     }
     owner.get(ME).expect(200).await;
     refresh(&app, &owner).await.expect(200);
@@ -198,7 +198,7 @@ async fn who_signs_in_once_too_often_loses_their_oldest_session_whole() {
     assert_eq!((count, hash), (1000, 0));
 }
 
-/// What is kept of a session says from where and by what somebody signed in.
+/// A session's data includes the client's address and program, so it must be deleted with the user.
 #[tokio::test]
 async fn who_is_removed_leaves_no_session_in_redis() {
     if !has_servers() {
@@ -229,7 +229,7 @@ async fn who_is_removed_leaves_no_session_in_redis() {
 
     let before = keys(&of_other).await;
     tenant.owner.delete(&format!("/api/v1/tenant?confirm={}", tenant.slug)).expect(204).await;
-    redis.call::<()>(&["REPLICAOF", "127.0.0.1", "1"]).await; // it takes no writes for a while
+    redis.call::<()>(&["REPLICAOF", "127.0.0.1", "1"]).await; // Redis takes no writes for a while
     app.run_jobs().await;
     let rows = format!("SELECT name FROM tenants WHERE id = {}", app.id(tenant.id));
     assert_eq!(app.rows(&rows).await.len(), 1, "it is not done yet");
@@ -241,7 +241,7 @@ async fn who_is_removed_leaves_no_session_in_redis() {
     assert_eq!(keys(&of_other).await, before);
 }
 
-/// Requests may take long: nothing is remembered before a change can be over, even where nobody tells that it is.
+/// Requests may take long. While a change may still be running, nothing is cached, even if its end is never reported.
 #[tokio::test]
 async fn a_fence_outlasts_the_longest_request() {
     if !has_servers() {
@@ -270,7 +270,7 @@ async fn a_fence_outlasts_the_longest_request() {
         app.clock.advance(Duration::minutes(59));
     }
     app.clock.advance(Duration::minutes(4));
-    create().expect(201).await; // it is over: this is remembered
+    create().expect(201).await; // the fence has expired: this result is cached
     role("1").await;
     create().expect(201).await;
 }

@@ -1,4 +1,5 @@
-//! Servers to test: one that all tests of a run share, and ones of their own for tests that turn the clock or pull plugs.
+//! The servers that tests call: one that all tests of a run share, and separate ones for tests that advance the clock
+//! or interrupt connections.
 use super::catalogue::Catalogue;
 use super::database::TestDatabase;
 use super::mailbox::{Letter, Mailbox};
@@ -18,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// The real time, turned forward by as much as a test likes.
+/// The real time plus an offset that tests can increase.
 #[derive(Clone, Default)]
 pub struct TestClock(Arc<AtomicI64>);
 
@@ -41,24 +42,24 @@ pub struct TestApp {
     pub parts: Parts,
     pub config: Arc<Config>,
     pub http: reqwest::Client,
-    /// Where this server's mail goes.
+    /// Receives the mail of this server, unless the test sets another mail server.
     pub mailbox: Mailbox,
     _stop: Arc<DropGuard>,
 }
 
 impl TestApp {
-    /// The server of this run. Tests share it and its database, and keep apart by tenants.
+    /// The server that all tests of this run share, with its database. Each test has tenants of its own.
     pub async fn start() -> Self {
         static SHARED: OnceCell<TestApp> = OnceCell::const_new();
         let shared = SHARED.get_or_init(|| async {
-            // On a runtime of its own: that of the first test ends with that test.
+            // The server needs a runtime of its own, because the runtime of the first test ends with that test.
             runtime().spawn(Self::launch(|_| {})).await.unwrap()
         });
         let shared = shared.await.clone();
         Self { http: client(), ..shared } // reqwest's connections belong to the test's own runtime
     }
 
-    /// A server of one's own, with a database and a clock of its own.
+    /// A server for one test, with its own database and clock.
     pub async fn alone() -> Self {
         Self::with(|_| {}).await
     }
@@ -73,7 +74,7 @@ impl TestApp {
         Self::launch_with(TestDatabase::create().await, change).await
     }
 
-    /// A server with this empty database.
+    /// A server on this empty database, which is migrated first.
     pub async fn on(database: TestDatabase, change: impl FnOnce(&mut Config) + Send + 'static) -> Self {
         let app = runtime().spawn(Self::launch_with(database, change)).await.unwrap();
         Self { http: client(), ..app }
@@ -84,7 +85,7 @@ impl TestApp {
         Self::launch_on(Arc::new(database), TestClock::default(), change).await
     }
 
-    /// A second server on the same database: what one does holds on the other.
+    /// A second server with the same database and clock. Changes made through one server take effect on the other.
     pub async fn replica(&self) -> Self {
         self.replica_with(|_| {}).await
     }
@@ -128,13 +129,14 @@ impl TestApp {
         Self { address, clock, database, parts, config, http: client(), mailbox, _stop: stop }
     }
 
-    /// Does all jobs that are due; the servers of tests do none by themselves.
+    /// Runs all jobs that are due. The servers of tests run no jobs by themselves.
     pub async fn run_jobs(&self) {
         let jobs = self.parts.jobs.clone();
         self.by_hand(async move { jobs.run_due().await.unwrap() }).await;
     }
 
-    /// The mail to somebody, once there are so many. Another test may be doing the job that sends it.
+    /// Waits until this many mails have come to the address, and returns all of them. Another test may be running the
+    /// job that sends one of them, so they may come later.
     pub async fn letters_to(&self, address: &str, count: usize) -> Vec<Letter> {
         let has_come = async || {
             self.run_jobs().await;
@@ -144,7 +146,7 @@ impl TestApp {
         self.mailbox.to(address)
     }
 
-    /// The latest token of this kind that was mailed to somebody, once there is one.
+    /// Waits for a mail to this address with a token of this prefix, and returns the latest such token.
     pub async fn mailed(&self, address: &str, prefix: &str) -> String {
         for count in 1.. {
             let letters = self.letters_to(address, count).await;
@@ -155,13 +157,13 @@ impl TestApp {
         unreachable!()
     }
 
-    /// What its database says of its own tables.
+    /// The tables, keys and references of this server's database.
     pub async fn catalogue(&self) -> Catalogue {
         Catalogue::of(self.database.clone()).await
     }
 
-    /// Runs what uses the server's parts by hand where the server runs: a connection to SQLite belongs to the runtime
-    /// that opened it, and that of a test ends with the test.
+    /// Runs code that uses the server's parts directly, on the runtime of the servers. A connection to SQLite belongs
+    /// to the runtime that opened it, and the runtime of a test ends with the test.
     pub async fn by_hand<R: Send + 'static>(&self, work: impl Future<Output = R> + Send + 'static) -> R {
         runtime().spawn(work).await.unwrap()
     }
@@ -170,27 +172,27 @@ impl TestApp {
         format!("http://{}{path}", self.address)
     }
 
-    /// Somebody who has not signed in.
+    /// A caller who has not signed in.
     pub fn visitor(&self) -> Person {
         Person::visitor(self)
     }
 
-    /// A new tenant with its owner.
+    /// A new tenant with an owner. The owner's address is verified.
     pub async fn tenant(&self) -> Tenant {
         Tenant::register(self).await
     }
 
-    /// A new tenant with an owner whose address nobody has verified.
+    /// A new tenant with an owner. The owner's address is not verified.
     pub async fn unverified_tenant(&self) -> Tenant {
         Tenant::register_unverified(self).await
     }
 }
 
-/// The servers' log on standard error, for an engineer who looks for a fault: `TEST_LOG=debug`.
+/// Writes the servers' log to standard error at the level in `TEST_LOG`, such as `TEST_LOG=debug`.
 fn start_logging() {
     if let Ok(level) = std::env::var("TEST_LOG") {
         let log = tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr);
-        let _ = log.try_init(); // the second server finds it started
+        let _ = log.try_init(); // this fails from the second server on, because the log is already started
     }
 }
 
@@ -198,13 +200,13 @@ fn client() -> reqwest::Client {
     reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
 }
 
-/// The Redis of this run; `scripts/test` starts one, but not for `--fast`.
+/// The URL of this run's Redis. `scripts/test` starts one, except with `--fast`.
 pub fn redis_url() -> String {
     std::env::var("TEST_REDIS_URL").expect("TEST_REDIS_URL is not set: run scripts/test")
 }
 
-/// Whether there are servers to test with besides the database; all but the quick runs on SQLite have them. Where there
-/// are none, the test counts as skipped.
+/// Whether this run has a Redis and a mail server. Only the quick runs on SQLite have none. Without them, the test
+/// counts as skipped.
 #[track_caller]
 pub fn has_servers() -> bool {
     let has = std::env::var("TEST_REDIS_URL").is_ok() && std::env::var("TEST_SMTP_URL").is_ok();
@@ -219,7 +221,7 @@ pub fn shares_redis() -> bool {
     std::env::var("TEST_SESSIONS").is_ok_and(|store| store == "redis")
 }
 
-/// Where the servers run.
+/// The runtime of the servers.
 fn runtime() -> &'static tokio::runtime::Runtime {
     static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap())

@@ -1,4 +1,4 @@
-//! A look at the rows behind the answers, and a hand on them.
+//! Reads and changes the database directly, to check and to prepare what the API does not show.
 use super::app::TestApp;
 use super::database::Kind;
 use super::people::Answer;
@@ -6,7 +6,7 @@ use super::rows::run;
 use uuid::Uuid;
 
 impl TestApp {
-    /// The rows of all tenants that a query finds, as [`rows`](super::rows::rows) reads them.
+    /// The result of a query on the rows of all tenants, as [`rows`](super::rows::rows) reads it.
     pub async fn rows(&self, sql: &str) -> Vec<Vec<String>> {
         self.database.rows(sql).await
     }
@@ -17,7 +17,8 @@ impl TestApp {
         result.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
-    /// Has the database refuse a statement (`DELETE`, `UPDATE`) on the rows of a table for which a condition on `old` holds.
+    /// Makes the database refuse a statement (`DELETE`, `UPDATE`) on those rows of a table that fulfil a condition on
+    /// `old`.
     pub async fn refuse(&self, statement: &str, table: &str, condition: &str) {
         let (before, when) = match self.database.kind {
             Kind::Sqlite => ("", format!("WHEN {condition} BEGIN SELECT RAISE(ABORT, 'refused'); END")),
@@ -32,20 +33,21 @@ impl TestApp {
         self.run(&format!("{before}{trigger}")).await;
     }
 
-    /// Lifts [`Self::refuse`].
+    /// Removes the trigger that [`Self::refuse`] created.
     pub async fn allow(&self, table: &str) {
         let of = if self.database.kind == Kind::Postgres { format!(" ON {table}") } else { String::new() };
         self.run(&format!("DROP TRIGGER refuse_{table}{of}")).await;
     }
 
-    /// Notes the end of a session that is kept in Redis, wherever this run keeps its own.
+    /// Inserts the row that records the end of a session in Redis. It does so in all runs, even if this run keeps
+    /// sessions elsewhere.
     pub async fn note_an_end(&self, tenant: Uuid) {
         let (tenant, session) = (self.id(tenant), self.id(self.parts.env.uuid()));
         let row = format!("({tenant}, {session}, '2099-01-01 00:00:00')");
         self.run(&format!("INSERT INTO ended_sessions (tenant_id, id, expires_at) VALUES {row}")).await;
     }
 
-    /// An id as this database writes it.
+    /// An id as an SQL literal of this database.
     pub fn id(&self, id: Uuid) -> String {
         match self.database.kind {
             Kind::Postgres => format!("'{id}'"),
@@ -53,7 +55,7 @@ impl TestApp {
         }
     }
 
-    /// A column of ids as text that [`Uuid`] parses.
+    /// An SQL expression that reads a column of ids as text that [`Uuid`] parses.
     pub fn id_column(&self, column: &str) -> String {
         match self.database.kind {
             Kind::Postgres => format!("{column}::text"),
@@ -61,14 +63,14 @@ impl TestApp {
         }
     }
 
-    /// What `/readyz` finds now, rather than what it found within the last second.
+    /// The answer of `/readyz` as of now. Waits first, because the server may repeat the result of the last second.
     pub async fn readiness(&self) -> Answer {
-        // What a look found is good for a second of real time.
+        // The server keeps the result of a check for a second of real time.
         tokio::time::sleep(std::time::Duration::from_millis(1050)).await;
         self.visitor().get("/readyz").send().await
     }
 
-    /// Text that no other test has, for e-mail addresses and names: letters and digits, the first a letter.
+    /// Unique text for e-mail addresses and names. It consists of letters and digits and starts with a letter.
     pub fn unique(&self) -> String {
         format!("u{}", self.parts.env.uuid().simple())
     }

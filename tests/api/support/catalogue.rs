@@ -1,23 +1,23 @@
-//! What a database says of its own tables, keys and references. Tests take their lists of tables and columns from here, so
-//! that a new table is in all of them.
+//! The tables, keys and references of a database, read from its catalogue. Tests take their lists of tables and columns
+//! from here, so that a new table is included in all of them.
 use super::database::{Kind, TestDatabase};
 use bizcenter::db::migrations;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The one table with a column for the tenant whose rows need no tenant and outlive it: what is left to do about a tenant
-/// that is gone.
+/// The only table with a tenant column in which rows can exist without a tenant: jobs can remain to be done after their
+/// tenant was deleted.
 pub const OUTLIVES_TENANT: &str = "jobs";
 
-/// The tables with tenants that row-level security leaves open: `logins` is searched before a tenant is known, and `jobs`
-/// are taken by every server for whichever tenant.
+/// The tables with a tenant column that have no row-level security. `logins` is searched before a tenant is known, and
+/// each server takes `jobs` of all tenants.
 pub const WITHOUT_ROW_SECURITY: [&str; 2] = ["jobs", "logins"];
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Table {
     /// The columns of the primary key, in their order.
     pub key: Vec<String>,
-    /// Name to `text` or `text null`, in the words of this run's database.
+    /// The type of each column by its name, such as `text` or `text null`, as this run's database writes types.
     pub columns: BTreeMap<String, String>,
 }
 
@@ -29,7 +29,7 @@ impl Table {
 
 pub type Tables = BTreeMap<String, Table>;
 
-/// A foreign key: the columns here, and those that they refer to.
+/// A foreign key: its columns, and the table and columns that they refer to.
 #[derive(Debug, Default, Clone)]
 pub struct Reference {
     pub from: Vec<String>,
@@ -37,13 +37,13 @@ pub struct Reference {
     pub to: Vec<String>,
 }
 
-/// All tables but diesel's own, and what is known of them.
+/// All tables except diesel's own, with their foreign keys and unique texts.
 pub struct Catalogue {
     pub database: Arc<TestDatabase>,
     pub tables: Tables,
-    /// By the table that they belong to.
+    /// Each foreign key, with the table that has it.
     pub references: Vec<(String, Reference)>,
-    /// Table and column of each text that is in a unique key.
+    /// Table and column of each text column that is part of a unique key.
     pub unique_texts: BTreeSet<(String, String)>,
 }
 
@@ -71,19 +71,20 @@ impl Catalogue {
         self.database.rows(sql).await
     }
 
-    /// The tables whose rows belong to a tenant and go with it. `tenants` is not among them.
+    /// The tables whose rows belong to a tenant and are deleted with it. `tenants` is not among them.
     pub fn tables_of_tenants(&self) -> impl Iterator<Item = &str> {
         let of_tenants = self.tables.iter().filter(|(name, table)| table.has_tenant() && *name != OUTLIVES_TENANT);
         of_tenants.map(|(name, _)| name.as_str())
     }
 }
 
-/// As a type of a column is written that may be null or not.
+/// The name of a column's type, with ` null` at its end if the column may be null.
 pub fn with_null(name: &str, nullable: bool) -> String {
     if nullable { format!("{name} null") } else { name.to_owned() }
 }
 
-/// A size is the contract's business, not the schema's, except where it makes the type: `binary(16)`, `datetime(6)`.
+/// Removes the size of a text or blob, because the contract limits it and not the schema. Other sizes are part of the
+/// type and stay: `binary(16)`, `datetime(6)`.
 fn without_size(of_type: &str) -> &str {
     match of_type.split('(').next().unwrap() {
         "varchar" | "text" | "mediumtext" => "text",
@@ -92,7 +93,8 @@ fn without_size(of_type: &str) -> &str {
     }
 }
 
-/// The rows of the query for this kind of database; their first column is a table, and never diesel's own.
+/// Runs the query for this kind of database. The first column must name a table, and rows about diesel's own table are
+/// left out.
 async fn rows_of(database: &TestDatabase, [postgres, mariadb, sqlite]: [&str; 3]) -> Vec<Vec<String>> {
     let sql = match database.kind {
         Kind::Postgres => postgres,
@@ -103,7 +105,7 @@ async fn rows_of(database: &TestDatabase, [postgres, mariadb, sqlite]: [&str; 3]
 }
 
 async fn tables(database: &TestDatabase) -> Tables {
-    // Table, column, type, whether it may be null, and its place in the primary key, which may be none.
+    // Table, column, type, whether the column may be null, and its place in the primary key, if it has one.
     let found = rows_of(
         database,
         [
@@ -144,7 +146,8 @@ async fn tables(database: &TestDatabase) -> Tables {
 }
 
 async fn references(database: &TestDatabase) -> Vec<(String, Reference)> {
-    // Table, name of the key, column, the table and the column that it refers to; columns in their order.
+    // Table, name of the key, column, and the table and column that it refers to. The columns of a key are in their
+    // order.
     let found = rows_of(
         database,
         [

@@ -1,11 +1,11 @@
-//! Holds every answer of the tests to the contract.
+//! Checks every answer that a test gets against the contract.
 use bizcenter::contract::document;
 use jsonschema::{Draft, Registry, Validator};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-/// The contract, ready to check answers.
+/// The contract, compiled for checking answers.
 pub struct Contract {
     operations: Vec<Operation>,
 }
@@ -52,7 +52,8 @@ impl Contract {
         Self { operations }
     }
 
-    /// `path` may carry a query. What the contract says nothing of (pages, preflight requests) is not checked.
+    /// Checks an answer against the contract. `path` may have a query. Answers that the contract does not describe
+    /// (pages, preflight requests) are not checked.
     pub fn check_response(
         &self,
         method: &str,
@@ -73,7 +74,8 @@ impl Contract {
         operation.check(status, headers, body).map_err(|problem| format!("{} {status}: {problem}", operation.name))
     }
 
-    /// The path of the contract that fits; of two, the one with fewer parameters (`/tasks/export`, `/tasks/{id}`).
+    /// The path of the contract that matches. If two match, returns the one with fewer parameters: `/tasks/export` and
+    /// not `/tasks/{id}`.
     fn template(&self, path: &str) -> Option<&str> {
         let templates = self.operations.iter().map(|operation| operation.path.as_str());
         templates.filter(|template| fits(template, path)).min_by_key(|template| template.matches('{').count())
@@ -97,7 +99,7 @@ impl Operation {
         response.check_headers(headers)?;
         let media_type = value_of("content-type", headers).map(bare_media_type);
         match (media_type.as_deref(), body.is_empty()) {
-            // The facts of an error in the form of RFC 9457, for those who ask for it.
+            // Clients may ask for errors in the format of RFC 9457. Such bodies are not checked.
             (Some("application/problem+json"), _) if status >= 400 => Ok(()),
             (_, true) if response.content.is_empty() => Ok(()),
             (None, _) => Err("there is no content-type".to_owned()),
@@ -137,7 +139,7 @@ fn value_of<'a>(name: &str, headers: &'a [(String, String)]) -> Option<&'a str> 
     headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
-/// A header is text; where its schema wants a number or a flag, that is what it is compared as.
+/// A header is text. If its schema is of a number or a boolean, the text is parsed, so that it can be checked as such.
 fn header_value(kind: &str, text: &str) -> Value {
     let parsed = matches!(kind, "integer" | "number" | "boolean").then(|| serde_json::from_str(text).ok());
     parsed.flatten().unwrap_or_else(|| json!(text))
@@ -198,7 +200,7 @@ fn members(map: &Value) -> impl Iterator<Item = (&String, &Value)> {
     map.as_object().into_iter().flat_map(Map::iter)
 }
 
-/// What a reference within the document points at; anything else as it is.
+/// Follows a reference within the document to its target. Returns any other value as it is.
 pub fn dereference<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     let pointer = value["$ref"].as_str().and_then(|reference| reference.strip_prefix('#'));
     match pointer.and_then(|pointer| document.pointer(pointer)) {
@@ -210,7 +212,7 @@ pub fn dereference<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
 /// The components of a document as JSON Schema.
 pub struct Schemas(Registry<'static>);
 
-/// What the document is called in references.
+/// The URI of the document in references.
 const BASE: &str = "urn:contract";
 
 impl Schemas {
@@ -223,7 +225,7 @@ impl Schemas {
         Self(registry.unwrap_or_else(|error| panic!("the schemas can't be referred to: {error}")))
     }
 
-    /// Where no schema is given, everything fits.
+    /// Compiles a schema. If it is null, the validator accepts everything.
     pub fn validator(&self, schema: &Value) -> Validator {
         let options = jsonschema::options().with_draft(Draft::Draft202012).with_registry(&self.0);
         let schema = if schema.is_null() { json!(true) } else { json_schema(schema) };
@@ -231,7 +233,7 @@ impl Schemas {
     }
 }
 
-/// A schema of OpenAPI 3.0 as one of JSON Schema 2020-12.
+/// Converts a schema of OpenAPI 3.0 to JSON Schema 2020-12.
 fn json_schema(schema: &Value) -> Value {
     let Value::Object(members) = schema else { return schema.clone() };
     let mut out: Map<_, _> = members.iter().map(|(key, value)| (key.clone(), keyword(key, value))).collect();
@@ -263,8 +265,8 @@ fn keyword(key: &str, value: &Value) -> Value {
     }
 }
 
-/// Holds every example of media types, parameters, headers and schemas to its schema. Gives how many there were, and
-/// those that don't fit.
+/// Checks every example of media types, parameters, headers and schemas against its schema. Returns the number of
+/// examples and the problems of those that do not match.
 pub fn example_problems(document: &Value) -> (usize, Vec<String>) {
     let mut examples = Examples { document, schemas: Schemas::of(document), checked: 0, problems: Vec::new() };
     examples.walk("", document);
@@ -279,9 +281,10 @@ struct Examples<'a> {
 }
 
 impl Examples<'_> {
-    /// Through an object whose keys are words of the specification.
+    /// Walks through an object whose keys are keywords of OpenAPI.
     fn walk(&mut self, at: &str, value: &Value) {
-        // Within `schema` or beside it: what has no schema of its own is one.
+        // An example is beside a `schema` or within a schema. A value without the key `schema` is therefore a schema
+        // itself.
         let schema = value.get("schema").unwrap_or(value);
         if let Some(example) = value.get("example") {
             self.check(at, schema, example);
@@ -303,7 +306,7 @@ impl Examples<'_> {
         }
     }
 
-    /// Through an object whose keys are names, one of which may be `example`.
+    /// Walks through an object whose keys are names. One of the names may be `example`.
     fn walk_named(&mut self, at: &str, map: &Value) {
         // An example of an event stream is text, while its schema describes one event.
         for (name, inner) in members(map).filter(|(name, _)| *name != "text/event-stream") {

@@ -1,4 +1,4 @@
-//! The checker itself: what passes, and what it finds.
+//! Tests of the checker itself: what it accepts and what it reports.
 use super::*;
 
 fn sample() -> Value {

@@ -1,4 +1,4 @@
-//! Databases to test on: an empty one for each that asks.
+//! Creates empty databases for tests.
 #![expect(clippy::disallowed_methods, reason = "tests look behind the queries")]
 use super::rows::rows;
 use super::skips::not_for_this_run;
@@ -17,7 +17,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The one that this run is about.
+    /// The kind of database that this run tests.
     pub fn of_this_run() -> Self {
         match std::env::var("TEST_DATABASE").as_deref() {
             Err(_) | Ok("sqlite") => Self::Sqlite,
@@ -28,7 +28,7 @@ impl Kind {
     }
 }
 
-/// What stands between the servers of this run and their databases: `scripts/prove pooler` puts PgBouncer there.
+/// The pooler between the servers of this run and their databases. `scripts/prove pooler` puts PgBouncer there.
 fn pooler() -> Pooler {
     match std::env::var("TEST_POOLER") {
         Err(_) => Pooler::None,
@@ -36,7 +36,8 @@ fn pooler() -> Pooler {
     }
 }
 
-/// Whether the servers of this run share a pooler's few sessions, so that a test has nothing to show. It says then why.
+/// Whether the servers of this run share the few sessions of a pooler. If so, reports why the test does not apply to
+/// this run.
 #[track_caller]
 pub fn is_pooled(why: &str) -> bool {
     let is_pooled = pooler() == Pooler::Transaction;
@@ -46,7 +47,7 @@ pub fn is_pooled(why: &str) -> bool {
     is_pooled
 }
 
-/// The database server of this run, as the servers of tests reach it; none with SQLite, which has none.
+/// The URL by which the servers of tests reach the database server of this run. `None` for SQLite, which has no server.
 pub fn database_server() -> Option<String> {
     let variable = match (Kind::of_this_run(), pooler()) {
         (Kind::Sqlite, _) => return None,
@@ -57,16 +58,17 @@ pub fn database_server() -> Option<String> {
     Some(variable_of_this_run(variable))
 }
 
-/// A database of its own. SQLite's goes with its folder; the servers' go with the servers.
+/// A database for one test. A file of SQLite is deleted with its folder. A database on a server stays until that server
+/// is removed.
 pub struct TestDatabase {
     pub kind: Kind,
-    /// Where servers find it.
+    /// The URL by which the servers of tests connect to it.
     pub url: String,
-    /// What they find there.
+    /// The pooler that servers reach at `url`.
     pub pooler: Pooler,
-    /// Where it is itself, for tests that keep something in a session.
+    /// The URL of the database itself, without a pooler, for tests that keep something in a session.
     direct: String,
-    /// For whatever else needs a place on disk.
+    /// The folder for SQLite's file and for other files of the test.
     pub folder: TempDir,
 }
 
@@ -75,12 +77,13 @@ impl TestDatabase {
         Self::create_behind(pooler(), "").await
     }
 
-    /// As [`Self::create`], with these words after `CREATE DATABASE` where there is a server.
+    /// Like [`Self::create`], but with these options after `CREATE DATABASE` if there is a database server.
     pub async fn create_with(options: &str) -> Self {
         Self::create_behind(pooler(), options).await
     }
 
-    /// One of PostgreSQL's that servers reach through such a pooler, whatever the others of this run are behind.
+    /// A database that servers reach through this pooler, whatever the other databases of this run use. A pooler needs
+    /// PostgreSQL.
     pub async fn create_behind(pooler: Pooler, options: &str) -> Self {
         let (kind, folder) = (Kind::of_this_run(), tempfile::tempdir().unwrap());
         let direct = match kind {
@@ -91,7 +94,7 @@ impl TestDatabase {
         let mut url = direct.clone();
         if pooler == Pooler::Transaction {
             url = beside(&variable_of_this_run("TEST_PGBOUNCER_URL"), direct.rsplit('/').next().unwrap());
-            // For the commands that are run in this folder, which are told the URL.
+            // Commands that run in this folder get the URL from the test, and read the pooler from this file.
             std::fs::write(folder.path().join("bizcenter.toml"), "[database]\npooler = 'transaction'\n").unwrap();
         }
         Self { kind, url, pooler, direct, folder }
@@ -101,17 +104,17 @@ impl TestDatabase {
         Target::parse(&self.url, None).unwrap().behind(self.pooler)
     }
 
-    /// What the server calls it.
+    /// The name of the database on its server.
     pub fn name(&self) -> &str {
         self.direct.rsplit('/').next().unwrap()
     }
 
-    /// A connection as the servers have them where no pooler is, before it is bound to a tenant.
+    /// A direct connection that is not bound to a tenant, such as servers without a pooler have before they bind it.
     pub async fn connect_unbound(&self) -> AnyConnection {
         establish(&Target::parse(&self.direct, None).unwrap()).await.unwrap()
     }
 
-    /// The rows of all tenants that a query finds, as [`rows`] reads them.
+    /// The result of a query on the rows of all tenants, as [`rows`] reads it.
     pub async fn rows(&self, sql: &str) -> Vec<Vec<String>> {
         rows(&mut self.connect().await, sql).await
     }
@@ -126,7 +129,7 @@ impl TestDatabase {
     }
 }
 
-/// Makes a database beside the one that the variable names.
+/// Creates a database on the server that the environment variable names. Returns its URL.
 async fn create_on(variable: &str, options: &str) -> String {
     let server = variable_of_this_run(variable);
     let name = format!("bizcenter_{}", Env::real().uuid().simple());
@@ -135,7 +138,7 @@ async fn create_on(variable: &str, options: &str) -> String {
     beside(&server, &name)
 }
 
-/// Another database of the same server.
+/// The URL of another database on the same server.
 fn beside(url: &str, name: &str) -> String {
     let (server, _) = url.rsplit_once('/').unwrap();
     format!("{server}/{name}")

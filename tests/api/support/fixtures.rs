@@ -1,8 +1,9 @@
-//! What the walks over all operations need: something real in the place of each path parameter, and for each operation a body
-//! with which it succeeds.
+//! Prepares requests for the tests that walk over all operations: a real record for each path parameter, and a body
+//! with which each operation succeeds.
 //!
-//! Nearly all of it follows from the contract: what `{task_id}` names in `/tasks/{task_id}` is made by a POST to `/tasks` with
-//! the contract's example. What does not follow is said in [`Fixtures::thing`] and [`Fixtures::members`], and only there.
+//! Nearly all of it is derived from the contract: the record that `{task_id}` names in `/tasks/{task_id}` is created by
+//! a POST to `/tasks` with the contract's example. Exceptions for parameters are in [`Fixtures::thing`], and those for
+//! bodies in [`Fixtures::members`].
 use super::contract::dereference;
 use super::{Call, PASSWORD, Person, Tenant, TestApp};
 use bizcenter::contract::{Operation, Request, document, operations};
@@ -11,33 +12,33 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// Makes things in a tenant.
+/// Creates records in a tenant.
 pub struct Fixtures<'a> {
     tenant: &'a Tenant,
     person: &'a Person,
 }
 
-/// A thing that was made, and where it is.
+/// A record that was created, and its path.
 pub struct Made {
     pub path: String,
-    /// As it was answered when it was made.
+    /// The record as the server returned it when it was created.
     pub thing: Value,
 }
 
 const SAY_HOW: &str = "say in `Fixtures::thing`, tests/api/support/fixtures.rs, how such a thing is made";
 
-/// A path of the contract with these values in the places of its parameters.
+/// A path of the contract with its parameters replaced by these values.
 pub fn filled(path: &str, value_of: impl Fn(&str) -> String) -> String {
     let segment = |segment: &str| parameter(segment).map_or_else(|| segment.to_owned(), &value_of);
     path.split('/').map(segment).collect::<Vec<_>>().join("/")
 }
 
-/// The name of the parameter that a segment of a path is.
+/// The name of the parameter, if this segment of a path is one.
 fn parameter(segment: &str) -> Option<&str> {
     segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'))
 }
 
-/// A body as its media type writes it.
+/// The body in the media type of the request.
 pub fn encoded(request: &Request, body: &Value) -> String {
     match request.media_type.as_str() {
         "application/json" => body.to_string(),
@@ -46,7 +47,7 @@ pub fn encoded(request: &Request, body: &Value) -> String {
     }
 }
 
-/// The query that an operation can't be called without, with texts that fit nothing.
+/// The query with all required parameters of an operation. Their values match nothing.
 fn required_query(operation: &Operation) -> String {
     let item = &document()["paths"][&operation.path];
     let all = [&item["parameters"], &item[operation.method.to_lowercase()]["parameters"]];
@@ -58,22 +59,23 @@ fn required_query(operation: &Operation) -> String {
 }
 
 impl<'a> Fixtures<'a> {
-    /// Things that the owner of the tenant made.
+    /// Creates records as the owner of the tenant.
     pub fn of(tenant: &'a Tenant) -> Self {
         Self::of_person(tenant, &tenant.owner)
     }
 
-    /// Things that this person made, or that the owner made for them where they may not make such things.
+    /// Creates records as this person. Where the person may not create them, the owner does.
     pub fn of_person(tenant: &'a Tenant, person: &'a Person) -> Self {
         Self { tenant, person }
     }
 
-    /// The path of an operation about things that are made for it.
+    /// The path of an operation. Creates the records that its parameters name.
     pub async fn path(&self, operation: &Operation) -> String {
         self.make(&operation.path).await.path
     }
 
-    /// Makes what a path is about, with its parents: a new task and a comment on it for `/tasks/{task_id}/comments/{comment_id}`.
+    /// Creates the record that a path names, with its parents: a new task and a comment on it for
+    /// `/tasks/{task_id}/comments/{comment_id}`.
     pub async fn make(&self, template: &str) -> Made {
         let (mut list, mut path, mut thing) = (vec![], vec![], Value::Null);
         for segment in template.split('/') {
@@ -90,26 +92,27 @@ impl<'a> Fixtures<'a> {
         Made { path: path.join("/"), thing }
     }
 
-    /// What a path parameter names in this list, whose path in the contract is `template`.
+    /// A record that the path parameter can name. `list` is the path of its list, and `template` is the same path in
+    /// the contract.
     async fn thing(&self, template: &str, list: &str, parameter: &str) -> Value {
         let Self { tenant, person } = self;
         match parameter {
-            // Each person has one feed, which is called by a name that only its maker is told.
+            // Each person has one feed. Its secret name is returned only to the person who creates it.
             "file" => {
                 let feed = person.post("/api/v1/users/me/calendar").expect(201).await.json();
                 json!({"id": feed["url"].as_str().unwrap().rsplit('/').next()})
             }
-            // A session is made by signing in.
+            // A session is created by signing in.
             "session_id" => person.get("/api/v1/auth/sessions").expect(200).await.json()["items"][0].clone(),
-            // The tenant itself: only an operator could make another.
+            // The tenant itself, because only an operator could create another one.
             "tenant_id" => json!({"id": tenant.id}),
-            // Users are invited, or register.
+            // No POST to the list of users creates one: users are invited or register.
             "user_id" => tenant.viewer().await.signed_in["user"].clone(),
             _ => self.created(template, list, parameter).await,
         }
     }
 
-    /// What a POST to the list makes, with the contract's example.
+    /// Creates a record by a POST to the list, with the contract's example.
     async fn created(&self, template: &str, list: &str, parameter: &str) -> Value {
         let create = operations(document()).into_iter().find(|it| it.method == "POST" && it.path == template);
         let create = create.unwrap_or_else(|| {
@@ -119,7 +122,7 @@ impl<'a> Fixtures<'a> {
             )
         });
         let mut body = self.body(&create).await.unwrap_or_default();
-        // Other than the example, so that a change to the example is a change.
+        // These differ from the example, so that a later change to the example's values changes something.
         for text in ["title", "name", "description", "body"] {
             if body[text].is_string() {
                 body[text] = json!("Walked over");
@@ -132,20 +135,20 @@ impl<'a> Fixtures<'a> {
         let mut answer = post(self.person, &body).await;
         if answer.status == 403 {
             if create.id == "attendee_create" {
-                body = json!({"user_id": self.person.id()}); // an invitation is the guest's own, too
+                body = json!({"user_id": self.person.id()}); // an invitation belongs to its guest, too
             }
             answer = post(&self.tenant.owner, &body).await;
         }
         answer.expect(201).json()
     }
 
-    /// The operation as this caller calls it, about things that are made for it, with a body that succeeds.
+    /// A call of the operation by this caller, on records that are created for it, with a body with which it succeeds.
     pub async fn call(&self, caller: &Person, operation: &Operation) -> Call {
         let path = self.path(operation).await;
         self.call_at(caller, operation, &path).await
     }
 
-    /// The same at a path that is made already.
+    /// Like [`Self::call`], but at a path with records that exist already.
     pub async fn call_at(&self, caller: &Person, operation: &Operation, path: &str) -> Call {
         let url = format!("{path}{}", required_query(operation));
         let call = caller.call(operation.method.parse().unwrap(), &url);
@@ -155,7 +158,7 @@ impl<'a> Fixtures<'a> {
         }
     }
 
-    /// The contract's example of a body, changed so that the person may send it and succeeds.
+    /// The contract's example of the body, adapted so that the person may send it and the operation succeeds.
     pub async fn body(&self, operation: &Operation) -> Option<Value> {
         let example = operation.request.as_ref()?.example.clone();
         let mut body = example.unwrap_or_else(|| panic!("the contract has no example of {}'s body", operation.id));
@@ -170,7 +173,8 @@ impl<'a> Fixtures<'a> {
         Some(body)
     }
 
-    /// An id in an example is a user's, an address is one that nobody has yet, and the role is the least one.
+    /// Adapts a member of an example. An id becomes that of the person, an address or a name becomes a new one, and a
+    /// role becomes the lowest one.
     fn adapt(&self, name: &str, value: &mut Value) {
         let Some(text) = value.as_str() else { return };
         let unique = || self.tenant.app.unique();
@@ -183,12 +187,13 @@ impl<'a> Fixtures<'a> {
         };
     }
 
-    /// Members that stand in the body instead of those of the example, and why; null: none.
+    /// Members that replace those of the example, with the reasons. Null removes a member.
     async fn members(&self, operation: &Operation) -> Map<String, Value> {
         let Self { tenant: Tenant { app, owner, .. }, .. } = self;
         let members = match operation.id.as_str() {
-            "api_key_create" => json!({"expires_at": null}), // the example's will be over one day
-            "tenant_change" => json!({"open_registration": null}), // what a key may not open: see `key_rights.rs`
+            "api_key_create" => json!({"expires_at": null}), // one day, the date in the example will be in the past
+            // API keys may not open the registration: see `key_rights.rs`.
+            "tenant_change" => json!({"open_registration": null}),
             "auth_login" => json!({"email": owner.email(), "password": PASSWORD}),
             "auth_token" => json!({"username": owner.email(), "password": PASSWORD}),
             "auth_refresh" | "auth_logout" => json!({"refresh_token": owner.refresh_token()}),
@@ -219,11 +224,11 @@ impl<'a> Fixtures<'a> {
 /// A tenant with a row in every table.
 pub struct Everything {
     pub tenant: Tenant,
-    /// By the last parameter of their path: one of each thing that has an address.
+    /// One of each kind of record that has a path, by the last parameter of that path.
     pub made: BTreeMap<String, Made>,
 }
 
-/// Makes a tenant with a row in every table that has rows of tenants.
+/// Creates a tenant with a row in every table that has rows of tenants.
 pub async fn everything(app: &TestApp) -> Everything {
     let tenant = app.tenant().await;
     let (owner, fixtures) = (&tenant.owner, Fixtures::of(&tenant));
@@ -234,7 +239,7 @@ pub async fn everything(app: &TestApp) -> Everything {
             made.insert(name.to_owned(), fixtures.make(&path).await);
         }
     }
-    // What has no address of its own.
+    // The other tables have rows without a path of their own.
     let path = |name: &str| made[name].path.as_str();
     let list_of = |name: &str| path(name).rsplit_once('/').unwrap().0;
     owner.patch(path("contract_id")).json(&json!({"amount": "6"})).expect(200).await;

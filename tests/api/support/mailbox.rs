@@ -1,5 +1,5 @@
-//! A mail server that keeps what it is handed: enough of SMTP (RFC 5321) for tests to read what was sent. One test talks to
-//! a real one.
+//! A mail server that keeps the mails that it receives. It knows enough of SMTP (RFC 5321) for tests to read what was
+//! sent. One test uses a real mail server instead.
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use std::sync::{Arc, Mutex};
@@ -15,12 +15,12 @@ pub struct Letter {
     pub subject: String,
     pub id: String,
     pub text: String,
-    /// As they arrived.
+    /// The lines of the mail, not decoded.
     pub lines: Vec<String>,
 }
 
 impl Letter {
-    /// The token of one of our kinds in it: `bcr_…`.
+    /// The first token with this prefix in the text, such as `bcr_…`.
     pub fn token(&self, prefix: &str) -> String {
         let is_token = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         let start = self.text.find(prefix).unwrap_or_else(|| panic!("no {prefix} in {}", self.text));
@@ -28,17 +28,17 @@ impl Letter {
     }
 }
 
-/// What arrived so far.
+/// The mails that have arrived so far.
 #[derive(Clone, Default)]
 pub struct Mailbox(Arc<Mutex<Vec<Letter>>>);
 
 impl Mailbox {
-    /// Starts to listen, and says where.
+    /// Starts a server. Returns its URL as well.
     pub async fn start() -> (Self, String) {
         Self::start_with(b"250-test\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n").await
     }
 
-    /// The same, for a server that greets in this way.
+    /// Like [`Self::start`], but with this answer to `EHLO`.
     pub async fn start_with(greeting: &'static [u8]) -> (Self, String) {
         let (mailbox, listener) = (Self::default(), TcpListener::bind("127.0.0.1:0").await.unwrap());
         let url = format!("smtp://{}", listener.local_addr().unwrap());
@@ -75,7 +75,7 @@ impl Mailbox {
                     while let Some(line) = lines.next_line().await.ok()?.filter(|line| line != ".") {
                         data.push(line.strip_prefix('.').map_or(line.clone(), str::to_owned)); // RFC 5321, 4.5.2
                     }
-                    let arrived = letter(&to, &data); // what can't be read stops this before the lock is taken
+                    let arrived = letter(&to, &data); // before the lock, because it panics on a mail that it can't read
                     self.0.lock().unwrap().push(arrived);
                     b"250 kept\r\n"
                 }
@@ -105,12 +105,12 @@ fn letter(to: &str, data: &[String]) -> Letter {
     Letter { to: to.to_owned(), from, subject, id, text, lines: data.to_vec() }
 }
 
-/// What has to be whole characters: an encoded word may not be cut within one (RFC 2047, 5).
+/// Decodes base64 to text. It must be whole characters, because an encoded word may not split one (RFC 2047, 5).
 fn from_base64(text: &str) -> String {
     String::from_utf8(BASE64.decode(text).unwrap()).unwrap()
 }
 
-/// A header with its encoded words read (RFC 2047). Blanks between two of them are none.
+/// A header with its encoded words decoded (RFC 2047). Blanks between two encoded words are dropped.
 fn decoded(header: &str) -> String {
     let mut text = String::new();
     let (mut rest, mut is_after_word) = (header, false);
@@ -125,7 +125,7 @@ fn decoded(header: &str) -> String {
     text + rest
 }
 
-/// Quoted-printable (RFC 2045, 6.7), read back.
+/// Decodes quoted-printable text (RFC 2045, 6.7).
 fn unquoted(text: &str) -> String {
     let text = text.replace("=\n", "");
     let mut bytes = vec![];

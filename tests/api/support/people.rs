@@ -1,4 +1,4 @@
-//! People who call the server, and what they get back.
+//! People who call the server, and the answers that they get.
 use super::app::TestApp;
 use super::contract::CONTRACT;
 use bizcenter::auth::Role;
@@ -22,12 +22,13 @@ pub struct Tenant {
 }
 
 impl Tenant {
-    /// A tenant whose owner has a verified address: only such people invite others and make keys.
+    /// A tenant with an owner whose address is verified. Only users with a verified address may invite others and
+    /// create API keys.
     pub async fn register(app: &TestApp) -> Self {
         Self::register_with(app, true).await
     }
 
-    /// A tenant as it is right after registration: nobody has verified the owner's address.
+    /// A tenant as it is after registration: the owner's address is not verified.
     pub async fn register_unverified(app: &TestApp) -> Self {
         Self::register_with(app, false).await
     }
@@ -46,17 +47,17 @@ impl Tenant {
         Self { app: app.clone(), id, slug, owner }
     }
 
-    /// Somebody new in this tenant.
+    /// A new user of this tenant with this role.
     pub async fn person(&self, role: Role) -> Person {
         self.somebody(role, false).await
     }
 
-    /// Somebody of this tenant who operates the server, and is a mere viewer at home.
+    /// A new user who is an operator of the server and a viewer in this tenant.
     pub async fn operator(&self) -> Person {
         self.somebody(Role::Viewer, true).await
     }
 
-    /// An owner who operates the server too: there is no operation that refuses them.
+    /// A new owner who is an operator of the server, too, so that no operation is forbidden to them.
     pub async fn almighty(&self) -> Person {
         self.somebody(Role::Owner, true).await
     }
@@ -95,12 +96,12 @@ impl Tenant {
     }
 }
 
-/// Somebody who calls the server: a visitor, or a user with an access token.
+/// A caller of the server: a visitor, or a user with an access token.
 #[derive(Clone)]
 pub struct Person {
     app: TestApp,
     pub token: Option<String>,
-    /// What the sign-in answered, with the refresh token; null for a visitor.
+    /// The answer to the sign-in, with the refresh token. Null for a visitor.
     pub signed_in: Value,
 }
 
@@ -109,7 +110,7 @@ impl Person {
         Self { app: app.clone(), token: None, signed_in: Value::Null }
     }
 
-    /// The person that signing in with this address makes.
+    /// Signs in with this address and returns the user.
     pub async fn sign_in(&self, email: &str) -> Self {
         let input = json!({"email": email, "password": PASSWORD, "return_refresh_in_body": true});
         let answer = self.post("/api/v1/auth/login").json(&input).expect(200).await.json();
@@ -121,7 +122,7 @@ impl Person {
         Self { app: self.app.clone(), token, signed_in }
     }
 
-    /// The same person at another server.
+    /// The same person, as a caller of another server.
     pub fn at(&self, app: &TestApp) -> Self {
         Self { app: app.clone(), ..self.clone() }
     }
@@ -159,7 +160,7 @@ impl Person {
         self.call(Method::DELETE, path)
     }
 
-    /// Creates a contract and gives it back; what it must have is made up where it is not given.
+    /// Creates a contract and returns it. Required members that are not given have default values.
     pub async fn contract(&self, input: Value) -> Value {
         let mut contract = json!({
             "title": "Managed SOC", "counterparty": "Acme", "start_date": "2026-01-01", "end_date": "2026-12-31",
@@ -168,17 +169,17 @@ impl Person {
         self.post("/api/v1/contracts").json(&contract).expect(201).await.json()
     }
 
-    /// Creates an item and gives it back.
+    /// Creates an item and returns it.
     pub async fn item(&self, input: Value) -> Value {
         self.post("/api/v1/items").json(&input).expect(201).await.json()
     }
 
-    /// Creates a task and gives it back.
+    /// Creates a task and returns it.
     pub async fn task(&self, input: Value) -> Value {
         self.post("/api/v1/tasks").json(&input).expect(201).await.json()
     }
 
-    /// Creates a meeting, of an hour if nothing else is said, and gives it back.
+    /// Creates a meeting and returns it. It takes an hour unless other times are given.
     pub async fn meeting(&self, input: Value) -> Value {
         let mut whole =
             json!({"title": "Meeting", "starts_at": "2026-05-18T09:00:00Z", "ends_at": "2026-05-18T10:00:00Z"});
@@ -187,7 +188,7 @@ impl Person {
     }
 }
 
-/// A request in the making.
+/// A request that has not been sent yet.
 #[must_use]
 pub struct Call {
     method: Method,
@@ -214,7 +215,7 @@ impl Call {
         self
     }
 
-    /// Sends it, and holds the answer to the contract.
+    /// Sends the request and checks the answer against the contract.
     pub async fn send(self) -> Answer {
         let Self { method, path, request } = self;
         let response = request.send().await.unwrap_or_else(|error| panic!("{method} {path}: {error:?}"));
@@ -231,13 +232,13 @@ impl Call {
         Answer { call: format!("{method} {path}"), status, headers, body }
     }
 
-    /// Sends it, and expects this status.
+    /// Sends the request and expects this status.
     pub async fn expect(self, status: u16) -> Answer {
         self.send().await.expect(status)
     }
 }
 
-/// An answer, which fits the contract.
+/// An answer that matches the contract.
 #[derive(Debug)]
 pub struct Answer {
     call: String,

@@ -1,4 +1,5 @@
-//! A line to a database server that tests can pull, hold, give back, and lead elsewhere.
+//! A proxy in front of a server. Tests can make it cut, stall and refuse connections, restore them, and lead new ones
+//! to another server.
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,30 +10,30 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line {
     Open,
-    /// Takes connections, and passes nothing.
+    /// Accepts connections, but passes no data.
     Stalled,
-    /// Takes none.
+    /// Accepts no connections.
     Refused,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct State {
     line: Line,
-    /// Connections of an earlier age are cut.
+    /// Connections from an earlier age are closed.
     age: u32,
     server: SocketAddr,
 }
 
-/// Where the line is to break by itself.
+/// The point at which a connection breaks as planned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Break {
-    /// The server does not get what the client says.
+    /// The server does not receive the client's message.
     Request,
-    /// The server gets and does it, but the client does not hear.
+    /// The server receives the message and acts on it, but the client does not receive the answer.
     Answer,
 }
 
-/// Counts down what clients say, until the line breaks.
+/// How many messages of clients still pass before the break, and the kind of break.
 type Plan = Arc<Mutex<Option<(usize, Break)>>>;
 
 pub struct Proxy {
@@ -46,7 +47,7 @@ impl Proxy {
         Self::at(Ipv4Addr::LOCALHOST, server).await
     }
 
-    /// A line that starts at this address.
+    /// Like [`Self::to`], but listens on this address.
     pub async fn at(address: Ipv4Addr, server: SocketAddr) -> Self {
         let listener = TcpListener::bind((address, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -56,12 +57,12 @@ impl Proxy {
         Self { address, state, plan }
     }
 
-    /// Ends all connections; new ones are welcome.
+    /// Closes all connections. New ones are still accepted.
     pub fn cut(&self) {
         cut(&self.state);
     }
 
-    /// Ends all connections, and takes no others.
+    /// Closes all connections and accepts no new ones.
     pub fn refuse(&self) {
         self.set(Line::Refused);
         self.cut();
@@ -71,7 +72,7 @@ impl Proxy {
         self.set(Line::Stalled);
     }
 
-    /// New connections lead to this server; those that there are stay.
+    /// Leads new connections to this server. Existing connections stay as they are.
     pub fn lead_to(&self, server: SocketAddr) {
         self.state.send_modify(|state| state.server = server);
     }
@@ -84,12 +85,12 @@ impl Proxy {
         self.state.send_modify(|state| state.line = line);
     }
 
-    /// Breaks the line at the n-th thing that clients say from now on, counted from 0.
+    /// Breaks the connection at the n-th message that clients send from now on, counted from 0.
     pub fn break_at(&self, n: usize, place: Break) {
         *self.plan.lock().unwrap() = Some((n, place));
     }
 
-    /// Whether the line broke as planned. If not, it will not do so any more.
+    /// Whether the planned break has happened. If not, the plan is dropped.
     pub fn has_broken(&self) -> bool {
         self.plan.lock().unwrap().take().is_none()
     }
@@ -121,7 +122,7 @@ async fn accept(listener: TcpListener, state: Arc<watch::Sender<State>>, plan: P
     }
 }
 
-/// Passes on what the two say to each other, for as long as the line is up.
+/// Passes data between a client and the server until one of them leaves or the connection is cut.
 async fn pass(client: TcpStream, state: Arc<watch::Sender<State>>, plan: Plan) {
     let mut changes = state.subscribe();
     let State { age, server, .. } = *changes.borrow();
@@ -153,7 +154,7 @@ async fn pass(client: TcpStream, state: Arc<watch::Sender<State>>, plan: Plan) {
     }
 }
 
-/// Until one side has gone; true if `may_pass` has stopped it.
+/// Copies data until one side has closed the connection. Returns true if `may_pass` has stopped it.
 async fn copy(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,

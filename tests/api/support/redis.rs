@@ -1,7 +1,7 @@
-//! What a Redis has in it.
+//! Sends commands to a Redis, for tests that check what is in it.
 use redis::FromRedisValue;
 
-/// Sends one command, and reads what it answers.
+/// Sends one command and returns the answer.
 pub async fn redis_call<T: FromRedisValue>(url: &str, words: &[&str]) -> T {
     let client = redis::Client::open(url).unwrap();
     let mut conn = client.get_multiplexed_async_connection().await.unwrap();

@@ -1,4 +1,4 @@
-//! `openapi/operations.txt`, read: the roles that may call each operation.
+//! Reads `openapi/operations.txt`: the roles that may call each operation.
 use bizcenter::auth::Role;
 use std::collections::BTreeMap;
 
@@ -7,15 +7,15 @@ pub struct Line {
     pub id: &'static str,
     pub method: &'static str,
     pub path: &'static str,
-    /// None where the operation is public.
+    /// `None` if the operation is public.
     pub rights: Option<Rights>,
 }
 
 #[derive(Clone, Copy)]
 pub struct Rights {
-    /// The least role for what the caller made.
+    /// The lowest role that may call it on records that the caller created.
     pub own: Role,
-    /// The least role for what others made; none where nobody may.
+    /// The lowest role that may call it on records that others created. `None` if no role may.
     pub others: Option<Role>,
     /// Only an operator of the server may call it, whatever the role.
     pub is_for_operators: bool,
@@ -24,7 +24,7 @@ pub struct Rights {
 }
 
 impl Line {
-    /// Whether it is about one record, which its path names.
+    /// Whether the operation is about one record, which its path names.
     pub fn is_about_one(&self) -> bool {
         self.path.contains('{')
     }
@@ -38,17 +38,18 @@ pub fn lines() -> Vec<Line> {
     include_str!("../../../openapi/operations.txt").lines().map(line).collect()
 }
 
-/// By the operation's id.
+/// The rights of each operation, by its id.
 pub fn rights() -> BTreeMap<&'static str, Option<Rights>> {
     lines().into_iter().map(|line| (line.id, line.rights)).collect()
 }
 
-/// How many operations there are for which this holds. A walk that reads the contract compares its own count with it.
+/// How many operations fulfil this condition. A test that walks over the contract compares its own count with this one.
 pub fn count(holds: impl Fn(&Line) -> bool) -> usize {
     lines().iter().filter(|line| holds(line)).count()
 }
 
-/// `task_delete DELETE /api/v1/tasks/{task_id} tasks::Delete Editor/Admin`, perhaps with ` people` at its end.
+/// Parses a line such as `task_delete DELETE /api/v1/tasks/{task_id} tasks::Delete Editor/Admin`, which may end with `
+/// people`.
 fn line(text: &'static str) -> Line {
     let words: Vec<_> = text.split(' ').collect();
     let role = |name: &str| Role::ALL.into_iter().find(|role| role.name() == name.to_lowercase()).unwrap();

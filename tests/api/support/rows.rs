@@ -8,7 +8,7 @@ use diesel::sql_types::{Nullable, Text};
 use diesel_async::{AsyncConnectionCore, SimpleAsyncConnection};
 use futures_util::{StreamExt, TryStreamExt};
 
-/// The rows of a query whose columns are all text; null reads as `NULL`.
+/// The rows of a query with text columns only. Null is returned as the text `NULL`.
 pub async fn rows(conn: &mut AnyConnection, sql: &str) -> Vec<Vec<String>> {
     let found = AsyncConnectionCore::load(conn, diesel::sql_query(sql)).await;
     let found = found.unwrap_or_else(|error| panic!("{sql}: {error}"));
@@ -19,14 +19,14 @@ pub async fn rows(conn: &mut AnyConnection, sql: &str) -> Vec<Vec<String>> {
     found.map(|row| row.map(texts)).try_collect().await.unwrap_or_else(|error| panic!("{sql}: {error}"))
 }
 
-/// The one text that a query finds.
+/// The only text that a query finds.
 pub async fn text(conn: &mut AnyConnection, sql: &str) -> String {
     let found = rows(conn, sql).await;
     assert_eq!((found.len(), found.first().map(Vec::len)), (1, Some(1)), "{sql}");
     found.concat().concat()
 }
 
-/// Runs statements that are expected to fail, or not.
+/// Runs statements and returns the result, because some tests expect them to fail.
 pub async fn run(conn: &mut AnyConnection, sql: &str) -> QueryResult<()> {
     conn.batch_execute(sql).await
 }

@@ -1,4 +1,4 @@
-//! Tests of races wait for what they race with: for a lock that somebody holds, or for anything else that becomes so.
+//! Helps tests of races to wait: for a lock that another transaction holds, or for any other condition.
 use super::app::TestApp;
 use super::database::{Kind, TestDatabase, variable_of_this_run};
 use super::rows::{run, text};
@@ -9,10 +9,10 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-/// Nothing that tests wait for takes so long.
+/// The longest wait. Nothing that tests wait for takes so long.
 const LONG: Duration = Duration::from_secs(20);
 
-/// Looks again and again until it is so.
+/// Checks a condition repeatedly until it is true. Panics after `LONG`.
 pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     let began = Instant::now();
     while !is_so().await {
@@ -21,7 +21,7 @@ pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     }
 }
 
-/// A transaction of another program, which keeps its locks until it ends.
+/// A transaction that a test keeps open, as another program might. It keeps its locks until it ends.
 pub struct OpenTransaction(AnyConnection);
 
 impl OpenTransaction {
@@ -42,7 +42,7 @@ impl TestApp {
         OpenTransaction(conn)
     }
 
-    /// Keeps a row from being changed; with SQLite, the whole file.
+    /// Locks a row against changes. With SQLite, locks the whole file.
     pub async fn lock_row(&self, table: &str, id: Uuid) -> OpenTransaction {
         self.begin(&match self.database.kind {
             Kind::Sqlite => String::new(),
@@ -51,8 +51,8 @@ impl TestApp {
         .await
     }
 
-    /// How many statements wait for a lock in this server's database; with SQLite, how many of this server's changes have
-    /// or await the turn of the only writer, while another program holds the file.
+    /// How many statements wait for a lock in this server's database. With SQLite, counts this server's changes that
+    /// have the turn of the only writer or wait for it, while another program holds the file.
     async fn lock_waits(&self) -> usize {
         match self.database.kind {
             Kind::Sqlite => {
@@ -63,19 +63,20 @@ impl TestApp {
         }
     }
 
-    /// Returns when so many wait for a lock that an [`OpenTransaction`] holds.
+    /// Waits until this many statements wait for a lock that an [`OpenTransaction`] holds.
     pub async fn until_waiting_for_lock(&self, count: usize) {
         until(&format!("{count} wait for a lock"), async || self.lock_waits().await >= count).await;
     }
 
-    /// Returns when nothing waits for a lock any more.
+    /// Waits until no statement waits for a lock.
     pub async fn until_nothing_waits_for_lock(&self) {
         until("nothing waits for a lock", async || self.lock_waits().await == 0).await;
     }
 }
 
 impl TestDatabase {
-    /// How many statements wait for a lock in this database. Nothing tells of those that wait for SQLite's file.
+    /// How many statements wait for a lock in this database. Panics for SQLite, which does not show the statements that
+    /// wait for its file.
     pub async fn lock_waits(&self) -> usize {
         let count = match self.kind {
             Kind::Sqlite => panic!("SQLite has no catalogue of locks"),
@@ -91,8 +92,8 @@ impl TestDatabase {
 
     async fn lock_waits_of_mariadb(&self) -> String {
         static LOOK: Mutex<()> = Mutex::const_new(());
-        // Only the watcher sees transactions. InnoDB shows again what it showed last, until for a tenth of a second nobody
-        // has looked: so one looks at a time, and not at once.
+        // Only the user in this URL may see other transactions. InnoDB repeats its last result until nobody has asked
+        // for a tenth of a second. Queries therefore run one at a time, each after a pause.
         let watcher = Target::parse(&variable_of_this_run("TEST_MARIADB_WATCHER_URL"), None).unwrap();
         let mut conn = establish(&watcher).await.unwrap();
         let _look = LOOK.lock().await;

@@ -1,4 +1,4 @@
-//! The export of somebody who once had more rights: what they may read today, and no more.
+//! The export of a person who had more rights in the past: it contains only what they may read now.
 use super::{KEYS, ME, path_of};
 use crate::support::{Person, TestApp};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Users: what admins decide about them, the users out of their reach, what is left of a removed user; the export.
+//! Users: what admins may change, whom they may not change, what remains of a removed user, and the export.
 use super::{KEYS, ME, NEW_PASSWORD, PASSWORD, USERS, error, ids, is_over, list, login, path_of};
 use crate::support::{Person, TestApp};
 use bizcenter::auth::Role;
@@ -33,13 +33,14 @@ async fn nobody_reaches_above_themselves() {
             assert_eq!(person.delete(&path_of(whom)).send().await.error(), forbidden, "{}", role.name());
         }
     }
-    admin.patch(&path_of(&editor)).json(&json!({"role": "admin"})).expect(200).await; // as high as oneself
+    // The admin's own role is the highest they can give.
+    admin.patch(&path_of(&editor)).json(&json!({"role": "admin"})).expect(200).await;
     admin.patch(&path_of(&editor)).json(&json!({"role": "analyst"})).expect(200).await;
     admin.patch(&path_of(&admin)).json(&json!({"role": "viewer"})).expect(200).await;
     assert_eq!(admin.patch(&path_of(&admin)).json(&json!({"role": "admin"})).send().await.error(), forbidden);
 }
 
-/// All that would leave the tenant with one owner less is refused.
+/// Asserts that everything is refused that would leave the tenant with one owner less.
 async fn must_stay(owner: &Person) {
     let path = path_of(owner);
     let (demotion, disabling) = (json!({"role": "admin"}), json!({"is_active": false}));
@@ -89,7 +90,8 @@ async fn of_two_owners_who_demote_each_other_at_once_one_stays() {
     }
 }
 
-/// What an actor may do is looked at when their turn has come: an actor who was disabled or removed meanwhile does nothing more.
+/// The rights of an actor are checked when the change gets its lock. An actor who was disabled or removed in the
+/// meantime can't change anything.
 #[tokio::test]
 async fn of_two_admins_who_shut_each_other_out_at_once_one_is_shut_out() {
     let app = TestApp::start().await;
@@ -134,7 +136,7 @@ async fn who_operates_the_server_is_out_of_reach_of_who_does_not() {
     almighty.patch(&path_of(&operator)).json(&json!({"role": "editor", "is_active": false})).expect(200).await;
     almighty.delete(&path_of(&operator)).expect(204).await;
     almighty.patch(&path_of(&almighty)).json(&json!({"role": "admin"})).expect(200).await;
-    almighty.delete(&path_of(&almighty)).expect(204).await; // oneself
+    almighty.delete(&path_of(&almighty)).expect(204).await; // people may delete themselves
 }
 
 #[tokio::test]
@@ -147,7 +149,7 @@ async fn a_service_account_never_has_more_rights_than_its_key() {
     assert_eq!(call(ME).expect(200).await.json()["kind"], "service");
     let profile = tenant.app.visitor().patch(ME).header("x-api-key", key["key"].as_str().unwrap());
     assert_eq!(profile.json(&json!({"name": "Human"})).send().await.error(), error(403, "forbidden"));
-    admin.patch(&account).json(&json!({"role": "admin"})).send().await; // whatever is said to this:
+    admin.patch(&account).json(&json!({"role": "admin"})).send().await; // the answer does not matter here
     tenant.owner.patch(&path_of(&admin)).json(&json!({"role": "viewer"})).expect(200).await;
     let answer = call("/api/v1/audit-logs").send().await;
     assert!([401, 403].contains(&answer.status.as_u16()), "a viewer's key for viewers reads the audit log");
@@ -248,7 +250,8 @@ async fn who_is_removed_is_nobody_any_more_and_their_work_stays() {
 
     let task = format!("{TASKS}/{}", made["id"].as_str().unwrap());
     assert_eq!(admin.get(&task).expect(200).await.json(), made);
-    admin.patch(&task).json(&json!({"status": "done"})).expect(200).await; // the work goes on
+    // The removed user's task can still be changed.
+    admin.patch(&task).json(&json!({"status": "done"})).expect(200).await;
     let assign = json!({"title": "Too late", "assigned_to": editor.id()});
     let other = format!("{TASKS}/{}", admin.task(json!({"title": "Other"})).await["id"].as_str().unwrap());
     for call in [admin.post(TASKS).json(&assign), admin.patch(&other).json(&assign)] {
@@ -262,11 +265,12 @@ async fn who_is_removed_is_nobody_any_more_and_their_work_stays() {
     assert!(anew["id"] != json!(editor.id()) && anew["tenant_id"] != json!(tenant.id), "{anew}");
     assert_eq!(app.visitor().sign_in(&email).await.get(ME).expect(200).await.json()["id"], anew["id"]);
     is_over(&app, &editor).await;
-    admin.delete(&path_of(&admin)).expect(204).await; // oneself
+    admin.delete(&path_of(&admin)).expect(204).await; // people may delete themselves
     is_over(&app, &admin).await;
 }
 
-/// A person who was invited by an address before there was a user who has it is a guest still.
+/// A person who was invited to a meeting by address, before a user had that address, is still the guest of that
+/// meeting.
 #[tokio::test]
 async fn a_guest_who_became_a_user_finds_it_in_the_export_and_goes_with_the_user() {
     let app = TestApp::start().await;
@@ -297,7 +301,8 @@ async fn a_guest_who_became_a_user_finds_it_in_the_export_and_goes_with_the_user
     let letters = app.letters_to(&email, 2).await;
     let token = letters.iter().find(|letter| letter.text.contains("bcv_")).unwrap().token("bcv_");
     guest.post("/api/v1/auth/email/verify").json(&json!({"token": token})).expect(204).await;
-    tenant.owner.post(&lists[0]).json(&json!({"user_id": guest.id()})).expect(201).await; // once more, as a user
+    // The same person, invited again as a user.
+    tenant.owner.post(&lists[0]).json(&json!({"user_id": guest.id()})).expect(201).await;
 
     let found = attendances().await;
     let by_email = found.iter().filter(|attendance| attendance["email"] == json!(email)).count();
@@ -323,7 +328,7 @@ async fn a_guest_who_became_a_user_finds_it_in_the_export_and_goes_with_the_user
 
 // --- the export
 
-/// And not where they did it from.
+/// The export does not say from which IP address others did it.
 #[tokio::test]
 async fn the_export_tells_what_others_did_to_ones_account() {
     let app = TestApp::start().await;
