@@ -31,8 +31,9 @@ async fn without_credentials_an_operation_that_needs_some_answers_401() {
 
 #[tokio::test]
 async fn an_operation_that_is_public_in_the_contract_needs_no_credentials() {
-    let tenant = TestApp::start().await.tenant().await;
-    let (viewer, visitor) = (tenant.viewer().await, tenant.app.visitor());
+    let app = TestApp::start().await;
+    let (tenant, unverified) = (app.tenant().await, app.unverified_tenant().await);
+    let (viewer, visitor) = (tenant.viewer().await, app.visitor());
     let fixtures = Fixtures::of_person(&tenant, &viewer); // not the owner, because signing out is one of the operations
     let (mut walked, mut with_credential_in_body) = (0, vec![]);
     for operation in operations(document()).iter().filter(|operation| !operation.secured) {
@@ -42,7 +43,11 @@ async fn an_operation_that_is_public_in_the_contract_needs_no_credentials() {
             visitor.call(operation.method.parse().unwrap(), &fixtures.path(operation).await).send().await
         } else {
             with_credential_in_body.push(operation.id.clone());
-            fixtures.call(&visitor, operation).await.send().await
+            match operation.id.as_str() {
+                // Only an address without a proof has a token in a mail.
+                "auth_email_verify" => Fixtures::of(&unverified).call(&visitor, operation).await.send().await,
+                _ => fixtures.call(&visitor, operation).await.send().await,
+            }
         };
         let is_success = answer.status.is_success();
         assert!(is_success || answer.error().1 != "unauthenticated", "{} says {stated}: {answer:?}", operation.id);
