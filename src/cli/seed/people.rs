@@ -11,7 +11,7 @@ use crate::resources::users::NewUser;
 use crate::resources::{tenant, users};
 use anyhow::bail;
 
-/// The number of the first people, who have one role each. The name of the role is in their address.
+/// How many people come first and have one role each. The name of the role is in the address of each of them.
 pub const ROLES: usize = Role::ALL.len();
 
 /// The roles of all other people, in turn.
