@@ -18,7 +18,7 @@ pub mod resource;
 pub mod response;
 pub mod scalars;
 pub mod schema;
-pub mod tags;
+mod tags;
 pub mod verified;
 pub mod visitor;
 

@@ -1,11 +1,11 @@
 //! The declarations of records. A slice declares each of its records once, beside the record's type. All features that
 //! work on records of every slice use these declarations: personal export, seed, rotation of keys, hidden values in
-//! audit rows, and references. `resources::records` lists all kinds.
+//! audit rows, and references. `resources` lists all kinds.
 //!
 //! ```text
 //! crate::record! {
 //!     Comment {
-//!         id: CommentId in stored, kind: "comment", table: task_comments,
+//!         id: new CommentId in stored, kind: "comment", table: task_comments,
 //!         href: "/api/v1/tasks/{parent}/comments/{id}", read_by: Read,
 //!         parent: task_id in stored of "task",
 //!         title: body in stored.input,
@@ -19,6 +19,7 @@
 //! Each member has the name of its column; `in` names the part of the struct that holds it. The entries come in this
 //! order, and all may be left out except those up to `read_by`:
 //!
+//! - `new` before the id declares its type. Without it, the type has to exist, as for ids that lower layers use.
 //! - `lists: cached` after the id: the lists of this kind are cached. `read_by`: the permission that reads the record.
 //!   `titles_read_by`: another permission that is enough to read its title.
 //! - `parent`: the member with the id of the parent record, and the kind of the parent.
@@ -234,6 +235,10 @@ pub fn values<T: ToJSON>(rows: Vec<T>) -> Vec<Value> {
 /// Declares a record. See [the module](crate::api::record) for its entries.
 #[macro_export]
 macro_rules! record {
+    ($record:ident { id: new $id:ident $($rest:tt)* }) => {
+        $crate::api::scalars::id!($id);
+        $crate::record! { $record { id: $id $($rest)* } }
+    };
     ($record:ident {
         id: $id:ident $(in $($in_id:ident).+)? $(, lists: $cached:ident)?, kind: $kind:literal, table: $table:ident, href: $href:literal,
         read_by: $read:ty $(, titles_read_by: $read_title:ty)?,

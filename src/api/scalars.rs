@@ -1,77 +1,98 @@
 //! The form of the shared column types in JSON and in parameters: always a string of one format.
-use crate::base::formats::{parse_day, parse_instant, parse_uuid};
+use crate::base::formats::{parse_day, parse_instant};
 use crate::base::money::{AMOUNT_PATTERN, Amount};
 pub use crate::base::password::Password;
 pub use crate::db::Email;
 use crate::db::types::{Day, Instant};
 use chrono::SecondsFormat;
-use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
-use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type};
-use serde_json::Value;
-use std::borrow::Cow;
 
+/// Implements what poem-openapi asks of a type that is a string in JSON.
 macro_rules! string_type {
     ($type:ident, $format:literal, parse: $parse:expr, print: $print:expr) => {
-        string_type!($type as Self, $format, raw: |value| value, parse: $parse, print: $print);
+        $crate::api::scalars::string_type!($type as Self, $format, raw: |value| value, parse: $parse, print: $print);
     };
     // `raw` returns the value that validators such as `max_length` check.
     (
         $type:ident as $raw:ty, $format:literal, $(pattern: $pattern:expr,)?
         raw: $as_raw:expr, parse: $parse:expr, print: $print:expr
     ) => {
-        impl Type for $type {
+        impl poem_openapi::types::Type for $type {
             const IS_REQUIRED: bool = true;
             type RawValueType = $raw;
             type RawElementValueType = $raw;
 
-            fn name() -> Cow<'static, str> {
+            fn name() -> std::borrow::Cow<'static, str> {
                 stringify!($type).into()
             }
-            fn schema_ref() -> MetaSchemaRef {
-                let schema = MetaSchema::new_with_format("string", $format);
-                $(let schema = MetaSchema { pattern: Some($pattern.to_owned()), ..schema };)?
-                MetaSchemaRef::Inline(Box::new(schema))
+            fn schema_ref() -> poem_openapi::registry::MetaSchemaRef {
+                let schema = poem_openapi::registry::MetaSchema::new_with_format("string", $format);
+                $(let schema = poem_openapi::registry::MetaSchema { pattern: Some($pattern.to_owned()), ..schema };)?
+                poem_openapi::registry::MetaSchemaRef::Inline(Box::new(schema))
             }
             fn as_raw_value(&self) -> Option<&$raw> {
                 let as_raw: fn(&Self) -> &$raw = $as_raw;
                 Some(as_raw(self))
             }
             fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a $raw> + 'a> {
-                Box::new(self.as_raw_value().into_iter())
+                Box::new(poem_openapi::types::Type::as_raw_value(self).into_iter())
             }
         }
-        impl ParseFromParameter for $type {
-            fn parse_from_parameter(text: &str) -> ParseResult<Self> {
+        impl poem_openapi::types::ParseFromParameter for $type {
+            fn parse_from_parameter(text: &str) -> poem_openapi::types::ParseResult<Self> {
                 let parse: fn(&str) -> Option<Self> = $parse;
-                parse(text).ok_or_else(|| ParseError::custom(concat!("must be a valid ", $format)))
+                parse(text).ok_or_else(|| poem_openapi::types::ParseError::custom(concat!("must be a valid ", $format)))
             }
         }
-        impl ParseFromJSON for $type {
-            fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
+        impl poem_openapi::types::ParseFromJSON for $type {
+            fn parse_from_json(value: Option<serde_json::Value>) -> poem_openapi::types::ParseResult<Self> {
                 match value {
-                    Some(Value::String(text)) => Self::parse_from_parameter(&text),
-                    other => Err(ParseError::expected_type(other.unwrap_or_default())),
+                    Some(serde_json::Value::String(text)) => poem_openapi::types::ParseFromParameter::parse_from_parameter(&text),
+                    other => Err(poem_openapi::types::ParseError::expected_type(other.unwrap_or_default())),
                 }
             }
         }
-        impl ToJSON for $type {
-            fn to_json(&self) -> Option<Value> {
+        impl poem_openapi::types::ToJSON for $type {
+            fn to_json(&self) -> Option<serde_json::Value> {
                 let print: fn(&Self) -> String = $print;
-                Some(Value::String(print(self)))
+                Some(serde_json::Value::String(print(self)))
             }
         }
     };
 }
 
-macro_rules! id_types {
+pub(crate) use string_type;
+
+/// Gives the type of an id its form in JSON and in parameters.
+macro_rules! json_id {
+    ($id:ident) => {
+        $crate::api::scalars::string_type!(
+            $id, "uuid",
+            parse: |text| $crate::base::formats::parse_uuid(text).map(Self),
+            print: |id| id.0.to_string()
+        );
+    };
+}
+pub(crate) use json_id;
+
+/// Declares the type of the ids of one kind: as a column, in JSON and in parameters. A record declares its own with
+/// `id: new …` in [`record!`](crate::record!).
+macro_rules! id {
+    ($(#[$attribute:meta])* $id:ident) => {
+        $crate::db::types::column_id!($(#[$attribute])* $id);
+        $crate::api::scalars::json_id!($id);
+    };
+}
+pub(crate) use id;
+
+macro_rules! json_ids {
     ($($id:ident),+) => {$(
         const _: () = {
             use crate::db::types::$id;
-            string_type!($id, "uuid", parse: |text| parse_uuid(text).map(Self), print: |id| id.0.to_string());
+            json_id!($id);
         };
     )+};
 }
-crate::db::types::for_all_ids!(id_types);
+crate::db::types::for_all_ids!(json_ids);
 
 string_type!(
     Day, "date",

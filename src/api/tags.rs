@@ -1,20 +1,13 @@
 //! The groups in which the contract shows its operations.
-use poem_openapi::Tags;
 
-/// One tag for each area of the API, in the order of the contract.
-#[derive(Tags)]
-#[oai(rename_all = "kebab-case")]
-pub enum Tag {
-    Auth,
-    Users,
-    Tenant,
-    Invitations,
-    ApiKeys,
-    Admin,
-    Audit,
-    Server,
-    Items,
-    Tasks,
-    Contracts,
-    Meetings,
+/// Declares the group of a slice's operations, by its name in the contract: `tag!(ApiKeys)` is `api-keys`.
+#[macro_export]
+macro_rules! tag {
+    ($name:ident) => {
+        #[derive(poem_openapi::Tags)]
+        #[oai(rename_all = "kebab-case")]
+        enum Tag {
+            $name,
+        }
+    };
 }

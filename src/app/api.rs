@@ -1,13 +1,13 @@
-//! All operations. A new resource needs a line in `apis!`.
+//! All operations.
 use super::Parts;
 use crate::api::Guarded;
 use crate::api::guard;
 use crate::api::guard::OperationLine;
+use crate::resources::for_all_apis;
 use poem_openapi::OpenApiService;
 
-/// Makes the type of all APIs and its value from one list. Each line has an API of `resources` and its members, which
-/// are filled with the parts of the same names. The APIs are nested pairs, because the tuples of poem-openapi have at
-/// most sixteen members.
+/// Makes the type of all APIs and its value from the list in `resources`. The APIs are nested pairs, because the tuples
+/// of poem-openapi have at most sixteen members.
 macro_rules! apis {
     ($($($api:ident)::+ { $($member:ident),+ },)+) => {
         /// All operations.
@@ -24,26 +24,7 @@ macro_rules! apis {
         (crate::resources::$($api)::+ { $($member: $parts.$member.clone()),+ }, apis!(@value $parts $($rest)*))
     };
 }
-apis! {
-    server::ServerApi { readiness, env, access_tokens, environment, started_at },
-    auth::AuthApi { db, credentials, tokens, registration, templates },
-    users::UsersApi { db, sessions, credentials, mail_cap, templates, records },
-    tenant::TenantApi { db, sessions, verification },
-    invitations::InvitationsApi { db, verification, mail_cap, templates, invitation_lifetime },
-    api_keys::ApiKeysApi { db, sessions, verification },
-    admin::AdminApi { db, sessions, templates, invitation_lifetime },
-    audit_logs::AuditApi { db },
-    items::ItemsApi { db, cache },
-    tasks::TasksApi { db },
-    contracts::ContractsApi { db },
-    contracts::history::HistoryApi { db },
-    tasks::comments::TaskCommentsApi { db },
-    meetings::MeetingsApi { db },
-    meetings::attendees::AttendeesApi { db },
-    meetings::action_items::ActionItemsApi { db },
-    meetings::calendar::CalendarApi { db },
-    meetings::calendar::FeedApi { db },
-}
+for_all_apis!(apis);
 
 /// Every operation behind its guard.
 pub fn service(parts: &Parts) -> OpenApiService<Guarded<Api>, ()> {

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::db::key_checks::{MasterKeyState, Verdict};
 use crate::db::rotation::Rotated;
 use crate::db::types::TenantId;
-use crate::resources::records::RECORDS;
+use crate::resources::RECORDS;
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeSet;

@@ -1,15 +1,15 @@
 //! Marks the ids of records of the kinds that are in the registry.
 use super::audit::Subject;
 
-/// The id of a record of a kind that is in the registry (`resources::records`). What follows from a change depends on
+/// The id of a record of a kind that is in the registry (`resources`). What follows from a change depends on
 /// the kind of the record. Everything that makes changes requires this trait, so that a change to a record of an
 /// unregistered kind does not compile.
 ///
 /// ```
-/// use bizcenter::db::{Registered, types::TaskId};
+/// use bizcenter::db::{Registered, types::UserId};
 ///
 /// fn change<Id: Registered>(_: Id) {}
-/// change(TaskId::from(uuid::Uuid::nil()));
+/// change(UserId::from(uuid::Uuid::nil()));
 /// ```
 ///
 /// Mailed tokens are not records:
@@ -24,7 +24,7 @@ use super::audit::Subject;
 /// Only the macro of the registry implements this trait. A test searches the sources for other implementations.
 #[diagnostic::on_unimplemented(
     message = "records with the id `{Self}` are not registered",
-    label = "name its record in `records!`, src/resources/records.rs",
+    label = "name its record in `records!`, src/resources/mod.rs",
     note = "declare the record with `record!` beside its types first: see CONTRIBUTING.md"
 )]
 pub trait Registered: Subject {

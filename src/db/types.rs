@@ -6,19 +6,16 @@
 //! | `UtcInstant` | `timestamptz` | `DATETIME(6)` | `TEXT`, RFC 3339 with µs and `Z` |
 //! | `JsonList`   | `jsonb`       | `JSON`        | `TEXT`                           |
 use super::any::{Any, AnyValue};
-use crate::base::formats::{parse_day, parse_instant, parse_uuid};
+use crate::base::formats::{parse_day, parse_instant};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, SubsecRound, Utc};
 use diesel::backend::Backend;
-use diesel::deserialize::{self, FromSql, FromSqlRow};
-use diesel::expression::AsExpression;
+use diesel::deserialize::{self, FromSql};
 use diesel::mysql::Mysql;
 use diesel::pg::Pg;
 use diesel::query_builder::QueryId;
 use diesel::serialize::{self, IsNull, Output, ToSql};
 use diesel::sql_types::{self, Binary, Date, Datetime, HasSqlType, SqlType, Text, Timestamptz};
 use diesel::sqlite::Sqlite;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
 use std::io::Write;
 use uuid::Uuid;
 
@@ -177,64 +174,70 @@ impl FromSql<JsonList, Sqlite> for Vec<String> {
 macro_rules! column_newtype {
     ($(#[$attribute:meta])* $name:ident($inner:ty) as $sql:ident) => {
         $(#[$attribute])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-        #[derive(AsExpression, FromSqlRow)]
-        #[diesel(sql_type = $sql)]
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+        #[derive(diesel::expression::AsExpression, diesel::deserialize::FromSqlRow)]
+        #[diesel(sql_type = $crate::db::types::$sql)]
         #[serde(transparent)]
         pub struct $name(pub $inner);
 
-        impl<DB: Backend> ToSql<$sql, DB> for $name
+        impl<DB: diesel::backend::Backend> diesel::serialize::ToSql<$crate::db::types::$sql, DB> for $name
         where
-            $inner: ToSql<$sql, DB>,
+            $inner: diesel::serialize::ToSql<$crate::db::types::$sql, DB>,
         {
-            fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, DB>) -> serialize::Result {
+            fn to_sql<'b>(&'b self, out: &mut diesel::serialize::Output<'b, '_, DB>) -> diesel::serialize::Result {
                 self.0.to_sql(out)
             }
         }
-        impl<DB: Backend> FromSql<$sql, DB> for $name
+        impl<DB: diesel::backend::Backend> diesel::deserialize::FromSql<$crate::db::types::$sql, DB> for $name
         where
-            $inner: FromSql<$sql, DB>,
+            $inner: diesel::deserialize::FromSql<$crate::db::types::$sql, DB>,
         {
-            fn from_sql(value: Raw<'_, DB>) -> deserialize::Result<Self> {
+            fn from_sql(value: DB::RawValue<'_>) -> diesel::deserialize::Result<Self> {
                 <$inner>::from_sql(value).map(Self)
             }
         }
     };
 }
+pub(crate) use column_newtype;
 
 /// Reads a value from the text in a token or cursor. The parser is the same as for any other text that clients send.
 macro_rules! read_from_text {
     ($name:ident, $parse:path) => {
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                $parse(&text)
-                    .map(Self)
-                    .ok_or_else(|| D::Error::custom(concat!("not of the form of ", stringify!($name))))
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+                let unreadable = || serde::de::Error::custom(concat!("not of the form of ", stringify!($name)));
+                $parse(&text).map(Self).ok_or_else(unreadable)
             }
         }
     };
 }
+pub(crate) use read_from_text;
+
+/// Declares the type of the ids of one kind, as a column. New ids are made by `WriteTx::new_id`.
+macro_rules! column_id {
+    ($(#[$attribute:meta])* $name:ident) => {
+        $crate::db::types::column_newtype!($(#[$attribute])* #[derive(Copy)] $name(uuid::Uuid) as Uid);
+        $crate::db::types::read_from_text!($name, $crate::base::formats::parse_uuid);
+        impl From<uuid::Uuid> for $name {
+            fn from(id: uuid::Uuid) -> Self {
+                Self(id)
+            }
+        }
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+pub(crate) use column_id;
 
 macro_rules! ids {
     ($($(#[$attribute:meta])* $name:ident),* $(,)?) => {
-        $(
-            column_newtype!($(#[$attribute])* $name(Uuid) as Uid);
-            read_from_text!($name, parse_uuid);
-            impl Copy for $name {}
-            impl From<Uuid> for $name {
-                fn from(id: Uuid) -> Self {
-                    Self(id)
-                }
-            }
-            impl std::fmt::Display for $name {
-                fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                    self.0.fmt(f)
-                }
-            }
-        )*
+        $(column_id!($(#[$attribute])* $name);)*
 
-        /// Gives the names of all ids to a macro.
+        /// Gives the names of these ids to a macro.
         macro_rules! for_all_ids {
             ($macro:ident) => {
                 $macro!($($name),*);
@@ -243,22 +246,12 @@ macro_rules! ids {
         pub(crate) use for_all_ids;
     };
 }
-// New ids are made by `WriteTx::new_id`. The declaration of a record, by `record!`, names the type of its ids.
+// The ids that layers below the resources use. All others are declared by the resources, with their records.
 ids! {
     TenantId,
     UserId,
     SessionId,
-    TaskId,
-    ContractId,
-    /// One entry of a contract's history.
-    HistoryId,
-    CommentId,
-    MeetingId,
-    AttendeeId,
-    ActionItemId,
     CalendarFeedId,
-    ItemId,
-    InvitationId,
     ApiKeyId,
     /// A token that was mailed.
     TokenId,

@@ -150,7 +150,7 @@ impl Expiry<CacheKey, Kept> for Lifetime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::db::types::ItemId;
+    use crate::resources::items::ItemId;
     use uuid::Uuid;
 
     const CACHE_SCOPE: CacheScope = CacheScope::of::<ItemId>();

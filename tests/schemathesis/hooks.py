@@ -10,7 +10,7 @@ import schemathesis
 
 NUL = "must not contain a NUL character"
 MISSING = "is required"
-NO_BOM = "is for `format=csv` alone: JSON has no byte order mark"
+NO_BOM = "is only for `format=csv`, because JSON has no byte order mark"
 # The parameters of which the grant decides whether they are needed.
 OF_GRANTS = {"username", "password", "refresh_token"}
 

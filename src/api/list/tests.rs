@@ -1,6 +1,6 @@
 //! Tests properties of cursors with a list of notes that is kept in memory.
 use super::*;
-use crate::db::types::{Day, Instant, TaskId};
+use crate::db::types::{AnyId, Day, Instant};
 use chrono::{DateTime, NaiveDate, TimeDelta};
 use poem_openapi::{Enum, Object};
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 #[derive(Debug, Clone, PartialEq, Object)]
 struct Note {
-    id: TaskId,
+    id: AnyId,
     title: String,
     #[oai(nullable)]
     due_date: Option<Day>,
@@ -55,7 +55,7 @@ fn list(sort: Sort<NoteSort>, per_page: i32, cursor: Option<String>) -> Notes {
 }
 
 /// The position that the cursor names, read as `paged!` reads it.
-fn after(list: &Notes) -> Result<Option<(Key, TaskId)>> {
+fn after(list: &Notes) -> Result<Option<(Key, AnyId)>> {
     Ok(match list.sort.by {
         NoteSort::Title => list.after()?.map(|(key, id)| (Key::Title(key), id)),
         NoteSort::DueDate => list.after()?.map(|(key, id)| (Key::DueDate(key), id)),

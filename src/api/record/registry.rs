@@ -1,4 +1,4 @@
-//! The registry of all kinds of records, for features that work on records of every slice. `resources::records` makes
+//! The registry of all kinds of records, for features that work on records of every slice. `resources` makes
 //! the list. Slices that need it get it as a parameter, because slices do not depend on each other.
 use super::{Concern, Held, Parent, PersonColumn, Record, Weight, as_title, href};
 use crate::api::demo::Demo;

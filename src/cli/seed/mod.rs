@@ -12,7 +12,7 @@ use crate::base::password::Password;
 use crate::base::queue::Claimant;
 use crate::config::Config;
 use crate::db::{WriteTx, migrations};
-use crate::resources::records::RECORDS;
+use crate::resources::RECORDS;
 use anyhow::{Context, bail};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;

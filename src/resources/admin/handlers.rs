@@ -1,8 +1,8 @@
 //! The HTTP endpoints with which an operator lists, creates and changes the tenants of the server.
+use super::Tag;
 use super::types::{NewTenantAccount, TenantAccount, TenantAccountFilter, TenantAccountInput, TenantStandingInput};
 use super::{Read, Write, queries};
 use crate::api::list::List;
-use crate::api::tags::Tag;
 use crate::api::{
     Also, Caller, Created, Found, IdempotencyKey, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Saved,
     VerifiedCaller,

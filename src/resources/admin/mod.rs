@@ -5,6 +5,8 @@ mod types;
 
 pub use handlers::AdminApi;
 
+crate::tag!(Admin);
+
 crate::operators! {
     Read(read),
     Write,

@@ -1,8 +1,8 @@
 //! API keys over HTTP.
+use super::Tag;
 use super::types::{ApiKey, ApiKeyFilter, ApiKeyInput, NewApiKey};
 use super::{Delete, Read, Write, queries};
 use crate::api::list::List;
-use crate::api::tags::Tag;
 use crate::api::{Caller, Created, Deleted, Found, IdempotencyKey, IfNoneMatch, Json, Listed, Query, Verification};
 use crate::auth::sessions::Sessions;
 use crate::base::error::{Error, Result};

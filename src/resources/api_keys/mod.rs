@@ -8,6 +8,8 @@ pub use handlers::ApiKeysApi;
 pub use queries::delete_all;
 pub use types::ApiKey;
 
+crate::tag!(ApiKeys);
+
 crate::permissions! {
     Read(read): Admin,
     /// To create keys, of no role above one's own. A key that created keys would outlive its deletion.

@@ -1,9 +1,9 @@
 //! The audit log over HTTP.
+use super::Tag;
 use super::types::{AuditEntry, AuditFilter};
 use super::{Read, queries};
 use crate::api::export::ExportOf;
 use crate::api::list::List;
-use crate::api::tags::Tag;
 use crate::api::{Caller, Export, Listed, Query};
 use crate::base::error::Result;
 use crate::db::Db;

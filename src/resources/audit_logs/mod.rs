@@ -8,6 +8,8 @@ mod types;
 pub use handlers::AuditApi;
 pub use types::AuditEntry;
 
+crate::tag!(Audit);
+
 crate::permissions! {
     Read(read): Admin,
 }

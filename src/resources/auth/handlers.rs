@@ -1,4 +1,5 @@
 //! Sign-in over HTTP.
+use super::Tag;
 use super::answers::{SignedIn, SignedOut, SignedOutOrRefused};
 use super::grant::Grant;
 use super::presented::Presented;
@@ -12,7 +13,6 @@ use super::types::{
 use super::{Own, Read, Sessions, queries};
 use crate::api::list::List;
 use crate::api::optional_session::OptionalSession;
-use crate::api::tags::Tag;
 use crate::api::visitor::{Anonymous, Login, Refresh, Register, SignOut, Token};
 use crate::api::{
     Accepted, Also, Caller, Created, Deleted, Found, IfNoneMatch, Json, Listed, OptionalJson, Query, Visitor,

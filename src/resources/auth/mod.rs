@@ -16,6 +16,8 @@ pub use registration::{AddedBy, Registration, Tenancy};
 pub use tokens::{TokenIssuer, TokenOptions};
 pub use types::SessionInfo;
 
+crate::tag!(Auth);
+
 crate::permissions! {
     /// To read one's own profile and sessions.
     Read(read): Viewer,

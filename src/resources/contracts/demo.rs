@@ -1,13 +1,13 @@
 //! Demo data: contracts with amounts, most of them active.
 use super::queries;
-use super::types::{Contract, ContractInput, ContractStatus, Terms};
+use super::types::{Contract, ContractId, ContractInput, ContractStatus, Terms};
 use crate::api::demo::words::{CLIENTS, REMARKS, SERVICES, TAGS};
 use crate::api::demo::{Company, Demo, Dice, Places};
 use crate::auth::Role;
 use crate::base::error::Result;
 use crate::base::money::Amount;
 use crate::db::WriteTx;
-use crate::db::types::{ContractId, Day, Instant, Tags};
+use crate::db::types::{Day, Instant, Tags};
 use chrono::Days;
 use futures_util::FutureExt;
 

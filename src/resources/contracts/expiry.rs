@@ -1,9 +1,10 @@
 //! Lets contracts expire on the day after their end date, in the tenant's time zone.
 use super::queries;
+use super::types::ContractId;
 use crate::base::error::{Error, Result};
 use crate::db::failures::Failures;
 use crate::db::jobs::{Job, JobContext};
-use crate::db::types::{ContractId, TenantId};
+use crate::db::types::TenantId;
 use crate::db::{Db, System};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

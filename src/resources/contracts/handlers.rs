@@ -1,16 +1,15 @@
 //! Contracts over HTTP.
-use super::types::{Contract, ContractFilter, ContractInput};
+use super::Tag;
+use super::types::{Contract, ContractFilter, ContractId, ContractInput};
 use super::{Delete, Read, SeeAmounts, Write, queries};
 use crate::api::export::ExportOf;
 use crate::api::list::List;
-use crate::api::tags::Tag;
 use crate::api::{
     Caller, Created, Deleted, Export, Found, IdempotencyKey, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Saved,
 };
 use crate::auth::Permission;
 use crate::base::error::Result;
 use crate::db::Db;
-use crate::db::types::ContractId;
 use futures_util::FutureExt;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;

@@ -14,7 +14,9 @@ mod types;
 
 pub use expiry::ExpireContracts;
 pub use handlers::ContractsApi;
-pub use types::Contract;
+pub use types::{Contract, ContractId};
+
+crate::tag!(Contracts);
 
 crate::permissions! {
     /// To read contracts and their history, without amounts.

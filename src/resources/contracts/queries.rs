@@ -2,7 +2,9 @@
 //! and passes the change feed, which writes the history.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::rules::check_change;
-use super::types::{Contract, ContractFilter, ContractInput, ContractSort, ContractStatus, Row, place_of_amount};
+use super::types::{
+    Contract, ContractFilter, ContractId, ContractInput, ContractSort, ContractStatus, Row, place_of_amount,
+};
 use super::{Read, SeeAmounts};
 use crate::api::list::{Batch, List, Page};
 use crate::api::{Authorized, Locked};
@@ -12,7 +14,7 @@ use crate::base::money::Amount;
 use crate::db::schema::contracts;
 use crate::db::search::like;
 use crate::db::sql::{JsonListMethods, for_update, insert_many, text_or};
-use crate::db::types::{ContractId, Day, Instant, TenantId, UserId};
+use crate::db::types::{Day, Instant, TenantId, UserId};
 use crate::db::{Any, Audited, Change, Changes, Place, ReadTx, RunQueryDsl, Sealed, Unsealer, WriteTx};
 use crate::resources::tenant;
 use crate::{batch, narrowed, paged};

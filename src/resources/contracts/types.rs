@@ -4,7 +4,7 @@ use crate::api::list::Filter;
 use crate::base::error::{Detail, Error, Result};
 use crate::base::money::{Amount, places_of};
 use crate::db::schema::contracts;
-use crate::db::types::{ContractId, Day, Instant, Tags, UserId};
+use crate::db::types::{Day, Instant, Tags, UserId};
 use crate::db::{Any, Place, Sealed, Unsealer};
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
@@ -161,7 +161,7 @@ crate::resource!(Contract, record, owner: created_by, {
 
 crate::record! {
     Contract {
-        id: ContractId, kind: "contract", table: contracts, href: "/api/v1/contracts/{id}", read_by: super::Read,
+        id: new ContractId, kind: "contract", table: contracts, href: "/api/v1/contracts/{id}", read_by: super::Read,
         title: title in input.terms,
         text: [title in input.terms = High, counterparty in input.terms = High, description in input.terms = Low],
         people: [created_by = Owner],

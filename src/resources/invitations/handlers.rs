@@ -1,15 +1,14 @@
 //! Invitations over HTTP.
-use super::types::{Invitation, InvitationFilter, InvitationInput, NewInvitation};
+use super::Tag;
+use super::types::{Invitation, InvitationFilter, InvitationId, InvitationInput, NewInvitation};
 use super::{Read, Withdraw, Write, may_invite, queries};
 use crate::api::list::List;
-use crate::api::tags::Tag;
 use crate::api::{
     Also, Caller, Created, Deleted, Found, IdempotencyKey, IfNoneMatch, Json, Listed, Query, Verification,
 };
 use crate::auth::mail_cap::{InvitationMail, MailCap};
 use crate::auth::mails::EmailTemplates;
 use crate::base::error::{Error, Result};
-use crate::db::types::InvitationId;
 use crate::db::{Db, ReadTx, Scope, WriteScope, WriteTx};
 use crate::resources::tenant;
 use chrono::Duration;

@@ -7,7 +7,9 @@ use crate::auth::{Permission, Role};
 
 pub use handlers::InvitationsApi;
 pub use queries::{accept, delete_all, insert, invalid, withdraw_all};
-pub use types::{Invitation, InvitationInput, NewInvitation};
+pub use types::{Invitation, InvitationId, InvitationInput, NewInvitation};
+
+crate::tag!(Invitations);
 
 crate::permissions! {
     Read(read): Admin,

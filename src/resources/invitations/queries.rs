@@ -1,7 +1,7 @@
 //! Invitations in the database.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::may_invite;
-use super::types::{Invitation, InvitationFilter, InvitationInput, NewInvitation, Stored};
+use super::types::{Invitation, InvitationFilter, InvitationId, InvitationInput, NewInvitation, Stored};
 use crate::api::VerifiedCaller;
 use crate::api::list::{Batch, List, Page, PlainSort};
 use crate::api::scalars::Email;
@@ -12,7 +12,7 @@ use crate::base::opaque::{OpaqueToken, TokenKind};
 use crate::db::deadline::InTime;
 use crate::db::schema::{invitations, users};
 use crate::db::sql::for_update;
-use crate::db::types::{Instant, InvitationId, TenantId, UserId};
+use crate::db::types::{Instant, TenantId, UserId};
 use crate::db::{Action, Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx};
 use crate::resources::tenant;
 use crate::resources::tenant::RegistrationPolicy;

@@ -5,7 +5,7 @@ use crate::api::scalars::Email;
 use crate::auth::Role;
 use crate::db::Any;
 use crate::db::schema::invitations;
-use crate::db::types::{Instant, InvitationId, UserId};
+use crate::db::types::{Instant, UserId};
 use diesel::prelude::*;
 use poem_openapi::Object;
 
@@ -54,7 +54,7 @@ crate::resource!(Invitation, record);
 
 crate::record! {
     Invitation {
-        id: InvitationId, kind: "invitation", table: invitations, href: "/api/v1/invitations/{id}", read_by: Read,
+        id: new InvitationId, kind: "invitation", table: invitations, href: "/api/v1/invitations/{id}", read_by: Read,
         title: email until expires_at,
         people: [invited_by = Owner],
         held: [if Read |tx, person, next| super::queries::made_by(tx, person.user(), next)],

@@ -1,12 +1,12 @@
 //! Demo data: a price list.
 use super::queries;
-use super::types::{Item, ItemContent};
+use super::types::{Item, ItemContent, ItemId};
 use crate::api::demo::words::{CLIENTS, OBJECTS, REMARKS, SERVICES};
 use crate::api::demo::{Company, Demo, Dice, Places};
 use crate::auth::Role;
 use crate::base::error::Result;
 use crate::db::WriteTx;
-use crate::db::types::{Instant, ItemId};
+use crate::db::types::Instant;
 use futures_util::FutureExt;
 
 pub const DEMO: Demo = Demo {

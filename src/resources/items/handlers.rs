@@ -1,9 +1,9 @@
 //! Items over HTTP.
-use super::types::{Item, ItemFilter, ItemInput};
+use super::Tag;
+use super::types::{Item, ItemFilter, ItemId, ItemInput};
 use super::{Read, Write, queries};
 use crate::api::export::ExportOf;
 use crate::api::list::List;
-use crate::api::tags::Tag;
 use crate::api::{
     CachedList, Caller, Created, Deleted, Export, Found, IdempotencyKey, IfMatch, IfNoneMatch, Json, Patch, Query,
     Saved,
@@ -11,7 +11,6 @@ use crate::api::{
 use crate::base::error::Result;
 use crate::db::Db;
 use crate::db::cache_versions::CacheScope;
-use crate::db::types::ItemId;
 use crate::services::cache::Cache;
 use futures_util::FutureExt;
 use poem_openapi::OpenApi;

@@ -7,7 +7,9 @@ mod types;
 
 pub use handlers::ItemsApi;
 pub use queries::store;
-pub use types::{Item, ItemContent};
+pub use types::{Item, ItemContent, ItemId};
+
+crate::tag!(Items);
 
 crate::permissions! {
     Read(read): Viewer,

@@ -1,14 +1,14 @@
 //! Items in the database. Every query filters by the tenant of the transaction. Every change passes the change feed,
 //! which also invalidates the cached lists.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
-use super::types::{Item, ItemFilter, ItemInput, ItemSort};
+use super::types::{Item, ItemFilter, ItemId, ItemInput, ItemSort};
 use crate::api::list::{Batch, List, Page};
 use crate::api::{Authorized, Locked, NextOwner};
 use crate::base::error::Result;
 use crate::db::schema::items;
 use crate::db::search::like;
 use crate::db::sql::{for_update, insert_many, text_or};
-use crate::db::types::{Instant, ItemId, TenantId, UserId};
+use crate::db::types::{Instant, TenantId, UserId};
 use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx};
 use crate::resources::{tenant, users};
 use crate::{batch, narrowed, paged};

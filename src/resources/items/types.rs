@@ -4,7 +4,7 @@ use crate::api::list::Filter;
 use crate::base::error::Detail;
 use crate::db::Any;
 use crate::db::schema::items;
-use crate::db::types::{Instant, ItemId, UserId};
+use crate::db::types::{Instant, UserId};
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
 
@@ -70,7 +70,7 @@ crate::resource!(Item, record, owner: owner_id);
 
 crate::record! {
     Item {
-        id: ItemId, lists: cached, kind: "item", table: items, href: "/api/v1/items/{id}", read_by: super::Read,
+        id: new ItemId, lists: cached, kind: "item", table: items, href: "/api/v1/items/{id}", read_by: super::Read,
         title: title in content,
         text: [title in content = High, description in content = Low],
         people: [owner_id = Owner],

@@ -1,14 +1,16 @@
 //! Demo data: meetings of half a year and of the coming weeks.
 use super::action_items::{ActionItem, ActionItemInput};
 use super::attendees::{Attendee, Rsvp};
-use super::types::{Meeting, MeetingInput, MeetingStatus};
+use super::types::{Meeting, MeetingId, MeetingInput, MeetingStatus};
 use super::{action_items, attendees, queries};
 use crate::api::demo::words::{CLIENTS, OBJECTS, PLACES, REMARKS, VERBS};
 use crate::api::demo::{Company, Demo, Dice, Places};
 use crate::auth::Role;
 use crate::base::error::Result;
 use crate::db::WriteTx;
-use crate::db::types::{ActionItemId, AttendeeId, Day, Instant, MeetingId};
+use crate::db::types::{Day, Instant};
+use crate::resources::meetings::action_items::ActionItemId;
+use crate::resources::meetings::attendees::AttendeeId;
 use chrono::{Days, Duration, NaiveTime};
 use futures_util::FutureExt;
 

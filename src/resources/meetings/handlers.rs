@@ -1,15 +1,14 @@
 //! Meetings over HTTP.
-use super::types::{Meeting, MeetingFilter, MeetingInput};
+use super::Tag;
+use super::types::{Meeting, MeetingFilter, MeetingId, MeetingInput};
 use super::{Delete, Read, Write, queries};
 use crate::api::export::ExportOf;
 use crate::api::list::List;
-use crate::api::tags::Tag;
 use crate::api::{
     Caller, Created, Deleted, Export, Found, IdempotencyKey, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Saved,
 };
 use crate::base::error::Result;
 use crate::db::Db;
-use crate::db::types::MeetingId;
 use futures_util::FutureExt;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;

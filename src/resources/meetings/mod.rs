@@ -10,7 +10,9 @@ mod types;
 
 pub use handlers::MeetingsApi;
 pub use queries::store;
-pub use types::{Meeting, MeetingInput, MeetingStatus};
+pub use types::{Meeting, MeetingId, MeetingInput, MeetingStatus};
+
+crate::tag!(Meetings);
 
 crate::permissions! {
     Read(read): Viewer,

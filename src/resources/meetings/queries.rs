@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::attendees;
 use super::rules::may_become;
-use super::types::{Meeting, MeetingFilter, MeetingInput, MeetingSort, MeetingStatus};
+use super::types::{Meeting, MeetingFilter, MeetingId, MeetingInput, MeetingSort, MeetingStatus};
 use crate::api::list::{Batch, List, Page};
 use crate::api::{Authorized, Locked};
 use crate::base::days::{Span, span};
@@ -10,7 +10,7 @@ use crate::base::error::{Error, Result};
 use crate::db::schema::{meeting_attendees, meetings};
 use crate::db::search::like;
 use crate::db::sql::{for_update, insert_many, text_or};
-use crate::db::types::{Day, Instant, MeetingId, TenantId, UserId};
+use crate::db::types::{Day, Instant, TenantId, UserId};
 use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx};
 use crate::resources::tenant;
 use crate::{batch, narrowed, paged};

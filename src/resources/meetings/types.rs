@@ -4,7 +4,7 @@ use crate::api::list::Filter;
 use crate::base::error::Detail;
 use crate::db::Any;
 use crate::db::schema::meetings;
-use crate::db::types::{Day, Instant, MeetingId, UserId};
+use crate::db::types::{Day, Instant, UserId};
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
 
@@ -78,7 +78,7 @@ crate::resource!(Meeting, record, owner: created_by);
 
 crate::record! {
     Meeting {
-        id: MeetingId, kind: "meeting", table: meetings, href: "/api/v1/meetings/{id}", read_by: super::Read,
+        id: new MeetingId, kind: "meeting", table: meetings, href: "/api/v1/meetings/{id}", read_by: super::Read,
         title: title in input,
         text: [title in input = High, agenda in input = Medium, location in input = Medium, minutes in input = Low],
         people: [created_by = Owner],

@@ -1,7 +1,7 @@
 //! The HTTP endpoints of probes, public keys and status. They need no sign-in. Only the status counts against a rate
 //! limit.
+use super::Tag;
 use super::readiness::{ReadinessProbe, State};
-use crate::api::tags::Tag;
 use crate::api::visitor::Anonymous;
 use crate::api::{Answer, Visitor};
 use crate::auth::access_token::AccessTokens;

@@ -4,3 +4,5 @@ mod readiness;
 
 pub use handlers::ServerApi;
 pub use readiness::ReadinessProbe;
+
+crate::tag!(Server);

@@ -1,13 +1,14 @@
 //! Demo data: tasks of half a year, of which most past ones are done, and their comments.
 use super::comments::{Comment, CommentInput, Stored};
-use super::types::{Task, TaskInput, TaskPriority, TaskStatus};
+use super::types::{Task, TaskId, TaskInput, TaskPriority, TaskStatus};
 use super::{comments, queries};
 use crate::api::demo::words::{CLIENTS, OBJECTS, REMARKS, TAGS, TITLES, VERBS};
 use crate::api::demo::{Company, Demo, Dice, Person, Places};
 use crate::auth::Role;
 use crate::base::error::Result;
 use crate::db::WriteTx;
-use crate::db::types::{CommentId, Day, Instant, Tags, TaskId};
+use crate::db::types::{Day, Instant, Tags};
+use crate::resources::tasks::comments::CommentId;
 use chrono::{Datelike, Days, Duration, NaiveTime};
 use futures_util::FutureExt;
 

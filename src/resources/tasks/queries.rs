@@ -1,13 +1,13 @@
 //! Tasks in the database. Every query filters by the tenant of the transaction. Every change writes an audit row.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
-use super::types::{Task, TaskFilter, TaskInput, TaskPriority, TaskSort, TaskStatus};
+use super::types::{Task, TaskFilter, TaskId, TaskInput, TaskPriority, TaskSort, TaskStatus};
 use crate::api::list::{Batch, List, Page};
 use crate::api::{Authorized, Locked};
 use crate::base::error::Result;
 use crate::db::schema::tasks;
 use crate::db::search::like;
 use crate::db::sql::{JsonListMethods, day_or_last, for_update, insert_many, text_or};
-use crate::db::types::{Day, Instant, TaskId, TenantId, UserId};
+use crate::db::types::{Day, Instant, TenantId, UserId};
 use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx};
 use crate::resources::users;
 use crate::{batch, narrowed, paged};

@@ -4,7 +4,7 @@ use crate::api::list::Filter;
 use crate::base::error::Detail;
 use crate::db::Any;
 use crate::db::schema::tasks;
-use crate::db::types::{Day, Instant, Tags, TaskId, UserId};
+use crate::db::types::{Day, Instant, Tags, UserId};
 use chrono::{NaiveDate, Weekday};
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
@@ -115,7 +115,7 @@ crate::resource!(Task, record, owner: created_by);
 
 crate::record! {
     Task {
-        id: TaskId, kind: "task", table: tasks, href: "/api/v1/tasks/{id}", read_by: super::Read,
+        id: new TaskId, kind: "task", table: tasks, href: "/api/v1/tasks/{id}", read_by: super::Read,
         title: title in input, text: [title in input = High, description in input = Low],
         people: [created_by = Owner, assigned_to in input = Assignee],
         held: [|tx, person, next| super::queries::about(tx, person.user(), next)],

@@ -1,7 +1,7 @@
 //! The caller's own tenant over HTTP.
+use super::Tag;
 use super::types::{Confirmation, Tenant, TenantInput};
 use super::{OpenRegistration, Own, Read, queries};
-use crate::api::tags::Tag;
 use crate::api::{Also, Caller, Deleted, Found, IfMatch, IfNoneMatch, Json, Patch, Query, Saved, Verification};
 use crate::auth::sessions::Sessions;
 use crate::base::error::{Error, Result};

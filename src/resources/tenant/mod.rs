@@ -9,6 +9,8 @@ pub use queries::{RegistrationPolicy, currency_or_own, founded, insert, lock_sha
 pub use removal::RemoveTenant;
 pub use types::{NewTenant, Tenant};
 
+crate::tag!(Tenant);
+
 crate::permissions! {
     Read(read): Viewer,
     /// To change the settings and to delete the tenant.

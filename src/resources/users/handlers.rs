@@ -1,9 +1,9 @@
 //! Users over HTTP.
+use super::Tag;
 use super::export::PersonalData;
 use super::types::{Member, ProfileInput, User, UserInput, UserList};
 use super::{Manage, Own, Read, queries, rules};
 use crate::api::scalars::Email;
-use crate::api::tags::Tag;
 use crate::api::{
     Also, Caller, DataSubject, Deleted, Found, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Records, Saved,
 };

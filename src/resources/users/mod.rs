@@ -12,6 +12,8 @@ pub use queries::{
 };
 pub use types::{NewUser, User, UserKind};
 
+crate::tag!(Users);
+
 crate::permissions! {
     /// To read one's own profile and the names of other users.
     Read(read): Viewer,

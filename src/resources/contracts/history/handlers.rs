@@ -2,12 +2,11 @@
 use super::queries;
 use super::types::{ContractHistoryEntry, HistoryFilter};
 use crate::api::list::List;
-use crate::api::tags::Tag;
 use crate::api::{Caller, Listed, Query};
 use crate::base::error::Result;
 use crate::db::Db;
-use crate::db::types::ContractId;
-use crate::resources::contracts::{Read, SeeAmounts};
+use crate::resources::contracts::Tag;
+use crate::resources::contracts::{ContractId, Read, SeeAmounts};
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
 

@@ -1,13 +1,14 @@
 //! The history of contracts in the database.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
-use super::types::{ContractHistoryEntry, FROM, HistoryFilter, HistorySort, Row, TO, place};
+use super::types::{ContractHistoryEntry, FROM, HistoryFilter, HistoryId, HistorySort, Row, TO, place};
 use crate::api::list::{List, Page};
 use crate::base::error::Result;
 use crate::db::deadline::InTime;
 use crate::db::schema::contract_history as history;
-use crate::db::types::{ContractId, HistoryId, TenantId};
+use crate::db::types::TenantId;
 use crate::db::{Any, ReadTx, Statement, WriteTx};
 use crate::paged;
+use crate::resources::contracts::ContractId;
 use crate::resources::contracts::queries::{find, keys, sealed};
 use crate::resources::contracts::types::{Contract, ContractInput};
 use diesel::prelude::*;

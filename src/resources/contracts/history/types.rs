@@ -2,11 +2,13 @@
 use crate::api::list::Filter;
 use crate::base::error::Result;
 use crate::db::schema::contract_history;
-use crate::db::types::{HistoryId, Instant, UserId};
+use crate::db::types::{Instant, UserId};
 use crate::db::{Any, Place, Sealed, SealedColumn, Unsealer};
 use crate::resources::contracts::types::opened;
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
+
+crate::api::scalars::id!(HistoryId);
 
 /// An entry as stored. Values that are amounts are in the sealed columns, all others are in the plain ones.
 #[derive(Debug, Queryable, Selectable, Insertable)]

@@ -1,14 +1,14 @@
 //! Action items over HTTP.
-use super::types::{ActionItem, ActionItemFilter, ActionItemInput};
+use super::types::{ActionItem, ActionItemFilter, ActionItemId, ActionItemInput};
 use super::{Read, Write, queries};
 use crate::api::list::List;
-use crate::api::tags::Tag;
 use crate::api::{
     Also, Caller, Created, Deleted, Found, IdempotencyKey, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Saved,
 };
 use crate::base::error::Result;
 use crate::db::Db;
-use crate::db::types::{ActionItemId, MeetingId};
+use crate::resources::meetings::MeetingId;
+use crate::resources::meetings::Tag;
 use crate::resources::tasks;
 use crate::resources::tasks::Task;
 use poem_openapi::OpenApi;

@@ -5,7 +5,7 @@ mod types;
 
 pub use handlers::ActionItemsApi;
 pub use queries::{delete_all, store, unlink_task};
-pub use types::{ActionItem, ActionItemInput};
+pub use types::{ActionItem, ActionItemId, ActionItemInput};
 
 crate::permissions! {
     Read(read): Viewer,

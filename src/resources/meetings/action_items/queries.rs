@@ -1,16 +1,17 @@
 //! Action items in the database.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
-use super::types::{ActionItem, ActionItemFilter, ActionItemInput, ActionItemSort};
+use super::types::{ActionItem, ActionItemFilter, ActionItemId, ActionItemInput, ActionItemSort};
 use crate::api::list::{Batch, List, Page};
 use crate::api::{Authorized, Locked};
 use crate::base::error::{Detail, Error, Result};
 use crate::db::deadline::InTime;
 use crate::db::schema::meeting_action_items as items;
 use crate::db::sql::{for_update, insert_many};
-use crate::db::types::{ActionItemId, Instant, MeetingId, TaskId, TenantId, UserId};
+use crate::db::types::{Instant, TenantId, UserId};
 use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx};
+use crate::resources::meetings::MeetingId;
 use crate::resources::meetings::queries as meetings;
-use crate::resources::tasks::Task;
+use crate::resources::tasks::{Task, TaskId};
 use crate::resources::{tasks, users};
 use crate::{batch, paged};
 use diesel::prelude::*;

@@ -5,8 +5,9 @@ use crate::base::error::Detail;
 use crate::base::formats::first_line;
 use crate::db::Any;
 use crate::db::schema::meeting_action_items;
-use crate::db::types::{ActionItemId, Day, Instant, MeetingId, TaskId, UserId};
-use crate::resources::tasks::{TaskInput, TaskPriority, TaskStatus};
+use crate::db::types::{Day, Instant, UserId};
+use crate::resources::meetings::MeetingId;
+use crate::resources::tasks::{TaskId, TaskInput, TaskPriority, TaskStatus};
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
 
@@ -76,7 +77,7 @@ crate::resource!(ActionItem, record, owner: created_by);
 
 crate::record! {
     ActionItem {
-        id: ActionItemId, kind: "action_item", table: meeting_action_items,
+        id: new ActionItemId, kind: "action_item", table: meeting_action_items,
         href: "/api/v1/meetings/{parent}/action-items/{id}", read_by: super::Read,
         parent: meeting_id of "meeting",
         title: description in input,

@@ -1,14 +1,14 @@
 //! Attendees over HTTP.
-use super::types::{Attendee, AttendeeFilter, AttendeeInput, NewAttendee};
+use super::types::{Attendee, AttendeeFilter, AttendeeId, AttendeeInput, NewAttendee};
 use super::{Answer, Read, Write, queries};
 use crate::api::list::List;
-use crate::api::tags::Tag;
 use crate::api::{
     Also, Caller, Created, Deleted, Found, IdempotencyKey, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Saved,
 };
 use crate::base::error::Result;
 use crate::db::Db;
-use crate::db::types::{AttendeeId, MeetingId};
+use crate::resources::meetings::MeetingId;
+use crate::resources::meetings::Tag;
 use crate::resources::users::SeeAddresses;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;

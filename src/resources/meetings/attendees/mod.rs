@@ -7,7 +7,7 @@ mod types;
 pub use by_address::forms_to_find;
 pub use handlers::AttendeesApi;
 pub use queries::{anonymize_guest, delete_all, store};
-pub use types::{Attendee, Rsvp};
+pub use types::{Attendee, AttendeeId, Rsvp};
 
 crate::permissions! {
     Read(read): Viewer,

@@ -1,7 +1,7 @@
 //! Attendees in the database.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::by_address::Invited;
-use super::types::{Attendee, AttendeeFilter, AttendeeInput, AttendeeSort, NewAttendee, Rsvp};
+use super::types::{Attendee, AttendeeFilter, AttendeeId, AttendeeInput, AttendeeSort, NewAttendee, Rsvp};
 use crate::api::list::{Batch, List, Page};
 use crate::api::scalars::Email;
 use crate::api::{Authorized, Locked};
@@ -9,8 +9,9 @@ use crate::base::error::{Detail, Error, Result};
 use crate::db::deadline::InTime;
 use crate::db::schema::meeting_attendees as attendees;
 use crate::db::sql::{for_update, insert_many};
-use crate::db::types::{AttendeeId, Instant, MeetingId, TenantId, UserId};
+use crate::db::types::{Instant, TenantId, UserId};
 use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx};
+use crate::resources::meetings::MeetingId;
 use crate::resources::meetings::queries as meetings;
 use crate::resources::users;
 use crate::{batch, paged};

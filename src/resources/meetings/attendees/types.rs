@@ -5,7 +5,8 @@ use crate::api::scalars::Email;
 use crate::base::error::Detail;
 use crate::db::Any;
 use crate::db::schema::meeting_attendees;
-use crate::db::types::{AttendeeId, Instant, MeetingId, UserId};
+use crate::db::types::{Instant, UserId};
+use crate::resources::meetings::MeetingId;
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
 
@@ -73,7 +74,7 @@ crate::resource!(Attendee, record);
 
 crate::record! {
     Attendee {
-        id: AttendeeId, kind: "attendee", table: meeting_attendees, href: "/api/v1/meetings/{parent}/attendees/{id}",
+        id: new AttendeeId, kind: "attendee", table: meeting_attendees, href: "/api/v1/meetings/{parent}/attendees/{id}",
         read_by: super::Read,
         parent: meeting_id of "meeting",
         title: email or name of user_id,

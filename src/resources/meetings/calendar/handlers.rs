@@ -2,14 +2,14 @@
 use super::answer::CalendarFile;
 use super::types::{CalendarFeed, NewCalendarFeed};
 use super::{Own, Read, queries};
-use crate::api::tags::Tag;
 use crate::api::visitor::Visitor;
 use crate::api::{Also, Caller, Created, Deleted, Found, IdempotencyKey, IfNoneMatch, visitor};
 use crate::auth::feeds;
 use crate::base::error::{Error, Result};
 use crate::base::opaque::{OpaqueToken, TokenKind};
-use crate::db::types::MeetingId;
 use crate::db::{Cost, Db, WriteScope, WriteTx};
+use crate::resources::meetings::MeetingId;
+use crate::resources::meetings::Tag;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
 use std::slice;

@@ -2,7 +2,8 @@
 use crate::api::Resource;
 use crate::db::Any;
 use crate::db::schema::{calendar_feeds, meetings};
-use crate::db::types::{CalendarFeedId, Instant, MeetingId, UserId};
+use crate::db::types::{CalendarFeedId, Instant, UserId};
+use crate::resources::meetings::MeetingId;
 use crate::resources::meetings::attendees::Rsvp;
 use crate::resources::meetings::types::MeetingStatus;
 use diesel::prelude::*;

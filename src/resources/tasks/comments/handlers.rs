@@ -1,14 +1,14 @@
 //! Comments over HTTP.
-use super::types::{Comment, CommentFilter, CommentInput};
+use super::types::{Comment, CommentFilter, CommentId, CommentInput};
 use super::{Change, Delete, Read, Write, queries};
 use crate::api::list::List;
-use crate::api::tags::Tag;
 use crate::api::{
     Caller, Created, Deleted, Found, IdempotencyKey, IfMatch, IfNoneMatch, Json, Listed, Patch, Query, Saved,
 };
 use crate::base::error::Result;
 use crate::db::Db;
-use crate::db::types::{CommentId, TaskId};
+use crate::resources::tasks::Tag;
+use crate::resources::tasks::TaskId;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
 

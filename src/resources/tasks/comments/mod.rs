@@ -6,7 +6,7 @@ mod types;
 
 pub use handlers::TaskCommentsApi;
 pub use queries::{delete_of, store};
-pub use types::{Comment, CommentInput, Stored};
+pub use types::{Comment, CommentId, CommentInput, Stored};
 
 crate::permissions! {
     Read(read): Viewer,

@@ -3,15 +3,16 @@
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::super::queries as task;
 use super::mentions::usernames;
-use super::types::{Comment, CommentFilter, CommentInput, CommentSort, Stored};
+use super::types::{Comment, CommentFilter, CommentId, CommentInput, CommentSort, Stored};
 use crate::api::list::{Batch, List, Page};
 use crate::api::{Authorized, Locked};
 use crate::base::error::{Error, Result};
 use crate::db::deadline::InTime;
 use crate::db::schema::{task_comment_mentions as mentions, task_comments as comments};
 use crate::db::sql::{for_update, insert_many};
-use crate::db::types::{CommentId, Instant, TaskId, TenantId, UserId};
+use crate::db::types::{Instant, TenantId, UserId};
 use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, Statements, WriteTx};
+use crate::resources::tasks::TaskId;
 use crate::resources::users;
 use crate::{batch, paged};
 use diesel::prelude::*;

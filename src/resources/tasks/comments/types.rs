@@ -4,7 +4,8 @@ use crate::api::{Input, Owned, Record, Resource};
 use crate::base::error::Detail;
 use crate::db::Any;
 use crate::db::schema::task_comments;
-use crate::db::types::{CommentId, Instant, TaskId, UserId};
+use crate::db::types::{Instant, UserId};
+use crate::resources::tasks::TaskId;
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
 use uuid::Uuid;
@@ -74,7 +75,7 @@ impl Resource for Comment {
 
 crate::record! {
     Comment {
-        id: CommentId in stored, kind: "comment", table: task_comments, href: "/api/v1/tasks/{parent}/comments/{id}",
+        id: new CommentId in stored, kind: "comment", table: task_comments, href: "/api/v1/tasks/{parent}/comments/{id}",
         read_by: super::Read,
         parent: task_id in stored of "task",
         title: body in stored.input,

@@ -1,11 +1,12 @@
-use super::*;
-use crate::api::record::{Concern, Parent, Weight, as_title};
+use crate::api::Record;
+use crate::api::record::{Concern, Kind, Parent, Weight, as_title};
 use crate::db::SealedColumn;
 use crate::db::schema;
 use crate::db::schema::TABLES;
 use crate::db::types::{Instant, UserId};
 use crate::resources::items::ItemContent;
-use crate::resources::tasks::comments::{CommentInput, Stored};
+use crate::resources::tasks::comments::{self, CommentInput, Stored};
+use crate::resources::{RECORDS, audit_logs, items};
 use std::collections::BTreeSet;
 use std::path::Path;
 use uuid::Uuid;
@@ -97,10 +98,9 @@ fn the_readers_of_the_audit_log_may_read_each_kind() {
     }
 }
 
+/// The list has the names that clients know already. A new name need not be added. It may stand anywhere among them.
 #[test]
 fn an_export_names_its_parts_in_this_order() {
-    let mut names: Vec<_> = RECORDS.held().iter().map(|held| held.name).collect();
-    names.dedup();
     let expected = [
         "user",
         "session",
@@ -116,6 +116,9 @@ fn an_export_names_its_parts_in_this_order() {
         "calendar_feed",
         "audit_entry",
     ];
+    let mut names: Vec<_> = RECORDS.held().iter().map(|held| held.name).collect();
+    names.dedup();
+    names.retain(|name| expected.contains(name));
     assert_eq!(names, expected);
 }
 
@@ -125,12 +128,16 @@ fn a_kind_that_concerns_people_says_what_it_holds_about_them() {
     for kind in RECORDS.kinds().filter(|kind| !kind.people.is_empty()) {
         assert!(!kind.held.is_empty(), "{} concerns people: say in `held` how to find the rows about one", kind.name);
     }
-    let made = RECORDS.demos().into_iter().map(|demo| (demo.number, demo.name)).collect::<Vec<_>>();
-    assert_eq!(
-        made,
-        [(1, "tasks"), (2, "items"), (3, "meetings"), (4, "contracts")],
-        "the dice of a kind stay its own"
-    );
+}
+
+/// The number of a kind determines its dice. With another number, the same seed would invent other records. The list
+/// has the kinds that have a number already. A new kind need not be added.
+#[test]
+fn the_demo_records_of_a_kind_keep_their_number() {
+    let demos: Vec<_> = RECORDS.demos().iter().map(|demo| (demo.number, demo.name)).collect();
+    for pinned in [(1, "tasks"), (2, "items"), (3, "meetings"), (4, "contracts")] {
+        assert!(demos.contains(&pinned), "{pinned:?} is not among {demos:?}");
+    }
 }
 
 /// The trait can't be private, because `db` requires it and this module implements it.
@@ -152,7 +159,7 @@ fn only_the_registry_registers() {
     }
     let mut found = vec![];
     sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
-    assert_eq!(found, ["records.rs"]);
+    assert_eq!(found, ["registry.rs"]);
 }
 
 fn id<Id: From<Uuid>>(number: u128) -> Id {
