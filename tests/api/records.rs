@@ -23,7 +23,7 @@ impl Tenant {
         self.app.by_hand(async move { db.read(&system, read).await.unwrap() }).await
     }
 
-    /// Records whose titles show how titles are made.
+    /// Records with titles that show how titles are made.
     async fn titled_records(&self) -> Vec<Referable> {
         let owner = &self.owner;
         let post = async |path: &str, input: Value| owner.post(path).json(&input).expect(201).await;
