@@ -5,6 +5,7 @@
 //! drivers. The generated backend can therefore be driven by diesel-async, and neither libpq nor libmysqlclient is
 //! linked.
 use super::deadline::Deadline;
+use super::pg::PgConnection;
 use diesel::connection::{CacheSize, Instrumentation, TransactionManagerStatus};
 use diesel::internal::derives::multiconnection::{AstPassHelper, PartialRow, RowSealed};
 use diesel::query_builder::{AsQuery, AstPass, Query, QueryBuilder, QueryFragment, QueryId};
@@ -27,7 +28,7 @@ pub type AsyncSqliteConnection = SyncConnectionWrapper<SqliteConnection>;
 
 #[expect(clippy::large_enum_variant, reason = "connections live in the pool and are not moved")]
 pub enum AnyConnection {
-    Pg(AsyncPgConnection),
+    Pg(PgConnection),
     Mysql(AsyncMysqlConnection),
     /// The connection and the deadline of its statements, which SQLite itself does not have.
     Sqlite(AsyncSqliteConnection, Deadline),
@@ -326,6 +327,35 @@ impl AsyncConnectionCore for AnyConnection {
             Self::Mysql(c) => AnyFuture::Conn(c.execute_returning_count(Lowered::Mysql(source))),
             Self::Sqlite(c, _) => AnyFuture::Query(c.execute_returning_count(Lowered::Sqlite(source))),
         }
+    }
+}
+
+impl AnyConnection {
+    /// Runs all statements of a transaction, in their order, and on PostgreSQL without waiting in between. Returns the
+    /// result of each, or those up to the first error. The statements after an error have no effect.
+    pub(super) fn execute_all<'conn, T>(
+        &'conn mut self,
+        statements: Vec<T>,
+    ) -> BoxFuture<'conn, QueryResult<Vec<QueryResult<usize>>>>
+    where
+        T: QueryFragment<Any> + QueryId + Send + 'conn,
+    {
+        if let Self::Pg(conn) = self {
+            return conn.execute_all(statements.into_iter().map(Lowered::Pg));
+        }
+        async move {
+            let mut results = Vec::with_capacity(statements.len());
+            for statement in statements {
+                let result = self.execute_returning_count(statement).await;
+                let has_failed = result.is_err();
+                results.push(result);
+                if has_failed {
+                    break; // on MariaDB and SQLite, those after it would have an effect
+                }
+            }
+            Ok(results)
+        }
+        .boxed()
     }
 }
 

@@ -125,6 +125,12 @@ impl QueryFragment<Any> for Erased<'_> {
 #[must_use]
 pub struct Statement<'q> {
     query: Erased<'q>,
+    errors: Errors,
+}
+
+/// The errors that clients get when a statement fails, instead of the general ones.
+#[derive(Default)]
+struct Errors {
     refers_to: Option<&'static str>,
     if_taken: Option<Error>,
     if_none: Option<Error>,
@@ -133,12 +139,13 @@ pub struct Statement<'q> {
 impl<'q> Statement<'q> {
     /// A statement without errors of its own: a failure becomes the general error for what the database reports.
     pub fn of(query: impl QueryFragment<Any> + Send + 'q) -> Self {
-        Self { query: Erased::new(query), refers_to: None, if_taken: None, if_none: None }
+        Self { query: Erased::new(query), errors: Errors::default() }
     }
 
     /// Fails with 422 for `column` if its foreign key refers to no row: see [`Constraint::refers_to`].
-    pub fn refers_to(self, column: &'static str) -> Self {
-        Self { refers_to: Some(column), ..self }
+    pub fn refers_to(mut self, column: &'static str) -> Self {
+        self.errors.refers_to = Some(column);
+        self
     }
 
     /// Fails with 409 for `member` if its value must be unique and is taken.
@@ -147,36 +154,42 @@ impl<'q> Statement<'q> {
     }
 
     /// Fails with this error if a value that must be unique is taken.
-    pub fn if_taken(self, error: Error) -> Self {
-        Self { if_taken: Some(error), ..self }
+    pub fn if_taken(mut self, error: Error) -> Self {
+        self.errors.if_taken = Some(error);
+        self
     }
 
     /// Fails with this error if no row was changed.
-    pub fn if_none(self, error: Error) -> Self {
-        Self { if_none: Some(error), ..self }
+    pub fn if_none(mut self, error: Error) -> Self {
+        self.errors.if_none = Some(error);
+        self
     }
 
     pub(super) async fn run(self, tx: &mut WriteTx) -> Result<()> {
-        let Self { query, refers_to, if_taken, if_none } = self;
-        let result = query.execute(tx).await;
-        meaning(result, refers_to, if_taken, if_none)
+        let Self { query, errors } = self;
+        errors.of(query.execute(tx).await)
+    }
+
+    /// Runs all statements, in their order. Returns the error of the first that fails; those after it have no effect.
+    pub(super) async fn run_all(statements: Vec<Statement<'static>>, tx: &mut WriteTx) -> Result<()> {
+        let (queries, errors): (Vec<_>, Vec<_>) = statements.into_iter().map(|it| (it.query, it.errors)).unzip();
+        let results = tx.execute_all(queries).await?;
+        results.into_iter().zip(errors).try_for_each(|(result, errors)| errors.of(result))
     }
 }
 
-fn meaning(
-    result: QueryResult<usize>,
-    refers_to: Option<&str>,
-    if_taken: Option<Error>,
-    if_none: Option<Error>,
-) -> Result<()> {
-    match (result, if_taken, if_none) {
-        (Ok(0), _, Some(error)) => Err(error),
-        (Ok(_), ..) => Ok(()),
-        (Err(Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, _)), Some(error), _) => Err(error),
-        (Err(error), ..) => match refers_to {
-            Some(column) => Err(error).refers_to(column),
-            None => Err(error.into()),
-        },
+impl Errors {
+    fn of(self, result: QueryResult<usize>) -> Result<()> {
+        let Self { refers_to, if_taken, if_none } = self;
+        match (result, if_taken, if_none) {
+            (Ok(0), _, Some(error)) => Err(error),
+            (Ok(_), ..) => Ok(()),
+            (Err(Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, _)), Some(error), _) => Err(error),
+            (Err(error), ..) => match refers_to {
+                Some(column) => Err(error).refers_to(column),
+                None => Err(error.into()),
+            },
+        }
     }
 }
 
@@ -236,7 +249,10 @@ mod tests {
 
     #[test]
     fn a_failure_means_what_the_statement_says_and_nothing_else() {
-        let run = |result| meaning(result, Some("assigned_to"), Some(Error::Forbidden), Some(Error::NotFound));
+        let run = |result| {
+            let (refers_to, if_taken, if_none) = (Some("assigned_to"), Some(Error::Forbidden), Some(Error::NotFound));
+            Errors { refers_to, if_taken, if_none }.of(result)
+        };
         assert!(matches!(run(Ok(1)), Ok(())));
         assert!(matches!(run(Ok(0)), Err(Error::NotFound)));
         assert!(matches!(run(failed(DatabaseErrorKind::UniqueViolation, "x")), Err(Error::Forbidden)));
@@ -249,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_statement_that_says_nothing_leaves_failures_as_they_are() {
-        let run = |result| meaning(result, None, None, None);
+        let run = |result| Errors::default().of(result);
         assert!(matches!(run(Ok(0)), Ok(())));
         assert!(matches!(run(failed(DatabaseErrorKind::UniqueViolation, "x")), Err(Error::Conflict(_))));
         assert!(matches!(run(failed(DatabaseErrorKind::ForeignKeyViolation, "x")), Err(Error::Internal(_))));

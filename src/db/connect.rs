@@ -245,9 +245,9 @@ async fn connect_mysql(
 /// Opens a connection and makes its session settings.
 pub async fn establish(target: &Target) -> ConnectionResult<AnyConnection> {
     match &*target.0 {
-        Inner::Postgres { config, tls } => {
-            establish_postgres(config, tls.as_deref().cloned(), target.pooler()).await.map(AnyConnection::Pg)
-        }
+        Inner::Postgres { config, tls } => establish_postgres(config, tls.as_deref().cloned(), target.pooler())
+            .await
+            .map(|conn| AnyConnection::Pg(conn.into())),
         Inner::Mysql(options, plain) => {
             let conn = connect_mysql(options, plain.as_ref()).await?;
             let mut conn = AsyncMysqlConnection::try_from(conn).await?;

@@ -186,7 +186,8 @@ impl ReadTx {
 
     async fn end<R>(mut self, result: Result<R>) -> Result<R> {
         let pooler = self.target.pooler();
-        let result = self.conn().end(result, pooler).await;
+        let access = if self.is_write { Access::Write } else { Access::Read };
+        let result = self.conn().end(result, access, pooler).await;
         self.leased = None;
         result
     }

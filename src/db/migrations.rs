@@ -55,7 +55,7 @@ async fn run(target: &Target, task: Task) -> anyhow::Result<Vec<Step>> {
     // not configured there would otherwise pass the settings below on to other clients.
     let target = target.clone().behind(Pooler::Transaction);
     match establish(&target).await.with_context(|| format!("{} can't be reached", target.kind()))? {
-        AnyConnection::Pg(conn) => in_one_transaction(conn, task).await,
+        AnyConnection::Pg(conn) => in_one_transaction(conn.into_inner(), task).await,
         AnyConnection::Mysql(mut conn) => {
             conn.batch_execute("SET SESSION max_statement_time = 0").await?;
             let lock = sql::<Nullable<Integer>>("GET_LOCK('bizcenter.migrations', 600)");

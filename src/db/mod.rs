@@ -30,6 +30,7 @@ mod lease;
 pub mod migrations;
 pub mod one_time_tokens;
 pub mod page;
+mod pg;
 mod pooler;
 pub mod principals;
 pub mod registered;

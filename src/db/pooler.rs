@@ -22,8 +22,9 @@ mod cancel;
 pub(super) use cancel::cancel;
 
 use super::connect::{IDLE_TIMEOUT, bad_connection};
+use super::pg::is_lost;
 use diesel::connection::CacheSize;
-use diesel::result::{DatabaseErrorKind, Error};
+use diesel::result::Error;
 use diesel::{ConnectionError, ConnectionResult, QueryResult};
 use diesel_async::{
     AnsiTransactionManager, AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager,
@@ -52,9 +53,13 @@ where
     Ok(conn)
 }
 
+/// A connection of PostgreSQL that follows the transactions of its session.
+pub(super) trait Session: AsyncConnection<TransactionManager = AnsiTransactionManager> {}
+impl<C: AsyncConnection<TransactionManager = AnsiTransactionManager>> Session for C {}
+
 /// Begins a transaction with this mode and these settings. The effects of `settings` must end with the transaction, as
 /// those of `SET LOCAL` do.
-pub(super) async fn begin(conn: &mut AsyncPgConnection, mode: &str, settings: &str) -> QueryResult<()> {
+pub(super) async fn begin(conn: &mut impl Session, mode: &str, settings: &str) -> QueryResult<()> {
     // Another program may have left `app.system` on in the session, which would make every tenant's rows visible.
     let sql = format!(
         "BEGIN {mode}; DEALLOCATE ALL; SET LOCAL app.system = 'off'; SET LOCAL TIME ZONE 'UTC'; \
@@ -63,11 +68,11 @@ pub(super) async fn begin(conn: &mut AsyncPgConnection, mode: &str, settings: &s
     AnsiTransactionManager::begin_transaction_sql(conn, &sql).await
 }
 
-pub(super) async fn commit(conn: &mut AsyncPgConnection) -> QueryResult<()> {
+pub(super) async fn commit(conn: &mut impl Session) -> QueryResult<()> {
     end_by(conn, COMMIT).await
 }
 
-pub(super) async fn rollback(conn: &mut AsyncPgConnection) -> QueryResult<()> {
+pub(super) async fn rollback(conn: &mut impl Session) -> QueryResult<()> {
     end_by(conn, ROLLBACK).await
 }
 
@@ -78,7 +83,7 @@ const ROLLBACK: &str = "ROLLBACK; DEALLOCATE ALL";
 
 /// Ends the transaction with this SQL. diesel-async accepts custom SQL for the beginning of a transaction, but not for
 /// its end.
-async fn end_by(conn: &mut AsyncPgConnection, sql: &str) -> QueryResult<()> {
+async fn end_by(conn: &mut impl Session, sql: &str) -> QueryResult<()> {
     let status = AnsiTransactionManager::transaction_manager_status_mut(conn);
     if status.transaction_depth()?.is_none() {
         return Err(Error::NotInTransaction);
@@ -87,12 +92,7 @@ async fn end_by(conn: &mut AsyncPgConnection, sql: &str) -> QueryResult<()> {
     // stays marked as broken and is not used again.
     status.set_in_error();
     let ended = conn.batch_execute(sql).await;
-    let is_lost = matches!(
-        ended,
-        Err(Error::DatabaseError(DatabaseErrorKind::UnableToSendCommand | DatabaseErrorKind::ClosedConnection, _))
-    );
-    if !is_lost {
-        // The transaction has ended, even if PostgreSQL refused the commit.
+    if !is_lost(&ended) {
         *AnsiTransactionManager::transaction_manager_status_mut(conn) = Default::default();
     }
     ended

@@ -26,9 +26,9 @@ pub(super) fn unavailable(cause: impl std::error::Error + Send + Sync + 'static)
 impl AnyConnection {
     /// Commits if `result` is a success, and rolls back otherwise. If the connection turns out to be lost, an internal
     /// error becomes `Unavailable`.
-    pub(super) async fn end<R>(&mut self, result: Result<R>, pooler: Pooler) -> Result<R> {
+    pub(super) async fn end<R>(&mut self, result: Result<R>, access: Access, pooler: Pooler) -> Result<R> {
         match result {
-            Ok(value) => match self.commit(pooler).await {
+            Ok(value) => match self.commit(access, pooler).await {
                 Ok(()) => Ok(value),
                 // MariaDB's driver does not report that the connection is lost, but the next statement fails.
                 Err(error) if self.is_broken() || self.check().await.is_err() => Err(unavailable(error)),
@@ -44,23 +44,26 @@ impl AnyConnection {
         }
     }
 
-    async fn commit(&mut self, pooler: Pooler) -> QueryResult<()> {
-        match (self, pooler) {
-            (Self::Pg(conn), Pooler::Transaction) => pooler::commit(conn).await,
-            (conn, _) => AnyTransactions::commit_transaction(conn).await,
+    async fn commit(&mut self, access: Access, pooler: Pooler) -> QueryResult<()> {
+        match (self, pooler, access) {
+            (Self::Pg(conn), Pooler::Transaction, _) => pooler::commit(conn).await,
+            (Self::Pg(conn), Pooler::None, Access::Read) => conn.end_read(),
+            (Self::Pg(conn), Pooler::None, Access::Write) => conn.end_by("COMMIT").await,
+            (conn, ..) => AnyTransactions::commit_transaction(conn).await,
         }
     }
 
     pub(super) async fn rollback(&mut self, pooler: Pooler) -> QueryResult<()> {
         match (self, pooler) {
             (Self::Pg(conn), Pooler::Transaction) => pooler::rollback(conn).await,
+            (Self::Pg(conn), Pooler::None) => conn.end_by("ROLLBACK").await,
             (conn, _) => AnyTransactions::rollback_transaction(conn).await,
         }
     }
 
     /// Starts a transaction. `timeout` limits each of its statements (on SQLite, all of them together). PostgreSQL lets
-    /// the transaction touch only this tenant's rows. All settings are sent in one round trip and are part of the SQL,
-    /// because neither a UUID nor a number needs escaping.
+    /// the transaction touch only this tenant's rows. All settings are sent together, and without a pooler together
+    /// with the first statement. They are part of the SQL, because neither a UUID nor a number needs escaping.
     pub(super) async fn begin(
         &mut self,
         access: Access,
@@ -80,7 +83,8 @@ impl AnyConnection {
                 if pooler == Pooler::Transaction {
                     return pooler::begin(conn, mode, &settings).await;
                 }
-                AnsiTransactionManager::begin_transaction_sql(conn, &format!("BEGIN {mode}; {settings}")).await
+                conn.begin_with_next(format!("BEGIN {mode}; {settings}"));
+                Ok(())
             }
             Self::Mysql(conn) => {
                 let begin = match access {

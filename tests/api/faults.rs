@@ -1,34 +1,13 @@
 //! What happens when the database is away, slow or busy, and when it is back.
-use crate::support::proxy::{Break, Proxy};
-use crate::support::{Answer, Person, TestApp, database_server, not_for_this_run};
-use bizcenter::config::{Config, DatabaseUrl};
+use crate::support::proxy::{Break, on_a_line};
+use crate::support::{Answer, Person, TestApp};
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::path::Path;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 const TASKS: &str = "/api/v1/tasks";
-
-/// A server with a proxy to its database that a test can interrupt. `None` with SQLite, whose database is a file.
-async fn on_a_line(change: impl FnOnce(&mut Config) + Send + 'static) -> Option<(TestApp, Proxy)> {
-    let Some(server) = database_server() else {
-        not_for_this_run("SQLite has no line that could break");
-        return None;
-    };
-    let place = server.rsplit('@').next().unwrap().split('/').next().unwrap().to_owned();
-    let proxy = Proxy::to(place.parse().unwrap()).await;
-    let detour = proxy.address.to_string();
-    let app = TestApp::with(move |config| {
-        let url = format!("{}?sslmode=disable", config.database.url.expose().replace(&place, &detour));
-        assert!(url.contains(&detour), "the line does not go through the proxy");
-        config.database.url = DatabaseUrl::parse(&url, Path::new("/")).unwrap();
-        config.database.pool_size = 4;
-        change(config);
-    });
-    Some((app.await, proxy))
-}
 
 fn titled(title: &str) -> Value {
     json!({"title": title})

@@ -65,6 +65,7 @@ mod refresh;
 mod registration;
 mod replicas;
 mod role_table;
+mod round_trips;
 mod schema;
 mod search_letters;
 mod seed;

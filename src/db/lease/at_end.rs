@@ -31,10 +31,8 @@ impl WriteTx {
 
     /// Runs the queued statements.
     pub(super) async fn flush(&mut self) -> Result<()> {
-        for statement in mem::take(&mut self.at_end).statements {
-            statement.run(self).await?;
-        }
-        Ok(())
+        let statements = mem::take(&mut self.at_end).statements;
+        Statement::run_all(statements, self).await
     }
 
     /// If `result` is a success, runs the queued statements and commits. Otherwise, or if one of the statements fails,

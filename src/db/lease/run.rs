@@ -5,6 +5,8 @@
 //! it must be part of a change, or give a reason why it is not: see [`WriteTx::changed`](super::WriteTx::changed).
 use super::{ReadTx, WriteTx};
 use crate::db::AnyConnection;
+use crate::db::change::Erased;
+use diesel::QueryResult;
 use diesel::dsl::Limit;
 use diesel::query_dsl::methods::LimitDsl;
 use diesel_async::AsyncConnectionCore;
@@ -68,3 +70,13 @@ pub trait Execute: Sized {
 }
 
 impl<Q> Execute for Q {}
+
+impl WriteTx {
+    /// Runs all statements, in their order. Returns the result of each, or those up to the first error.
+    pub(in crate::db) async fn execute_all(
+        &mut self,
+        statements: Vec<Erased<'static>>,
+    ) -> QueryResult<Vec<QueryResult<usize>>> {
+        self.read.conn().execute_all(statements).await
+    }
+}

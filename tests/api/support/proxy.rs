@@ -1,6 +1,10 @@
 //! A proxy in front of a server. Tests can make it cut, stall and refuse connections, restore them, and lead new ones
 //! to another server.
+use super::{TestApp, database_server, not_for_this_run};
+use bizcenter::config::{Config, DatabaseUrl};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -40,6 +44,26 @@ pub struct Proxy {
     pub address: SocketAddr,
     state: Arc<watch::Sender<State>>,
     plan: Plan,
+    turns: Arc<AtomicUsize>,
+}
+
+/// A server with a proxy to its database that a test can interrupt. `None` with SQLite, whose database is a file.
+pub async fn on_a_line(change: impl FnOnce(&mut Config) + Send + 'static) -> Option<(TestApp, Proxy)> {
+    let Some(server) = database_server() else {
+        not_for_this_run("SQLite has no line that could break");
+        return None;
+    };
+    let place = server.rsplit('@').next().unwrap().split('/').next().unwrap().to_owned();
+    let proxy = Proxy::to(place.parse().unwrap()).await;
+    let detour = proxy.address.to_string();
+    let app = TestApp::with(move |config| {
+        let url = format!("{}?sslmode=disable", config.database.url.expose().replace(&place, &detour));
+        assert!(url.contains(&detour), "the line does not go through the proxy");
+        config.database.url = DatabaseUrl::parse(&url, Path::new("/")).unwrap();
+        config.database.pool_size = 4;
+        change(config);
+    });
+    Some((app.await, proxy))
 }
 
 impl Proxy {
@@ -53,8 +77,9 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(watch::Sender::new(State { line: Line::Open, age: 0, server }));
         let plan = Plan::default();
-        tokio::spawn(accept(listener, state.clone(), plan.clone()));
-        Self { address, state, plan }
+        let turns = Arc::<AtomicUsize>::default();
+        tokio::spawn(accept(listener, state.clone(), plan.clone(), turns.clone()));
+        Self { address, state, plan, turns }
     }
 
     /// Closes all connections. New ones are still accepted.
@@ -90,6 +115,11 @@ impl Proxy {
         *self.plan.lock().unwrap() = Some((n, place));
     }
 
+    /// How many times clients have sent something since the server last did, on all connections together.
+    pub fn turns(&self) -> usize {
+        self.turns.load(Ordering::SeqCst)
+    }
+
     /// Whether the planned break has happened. If not, the plan is dropped.
     pub fn has_broken(&self) -> bool {
         self.plan.lock().unwrap().take().is_none()
@@ -100,7 +130,7 @@ fn cut(state: &watch::Sender<State>) {
     state.send_modify(|state| state.age += 1);
 }
 
-async fn accept(listener: TcpListener, state: Arc<watch::Sender<State>>, plan: Plan) {
+async fn accept(listener: TcpListener, state: Arc<watch::Sender<State>>, plan: Plan, turns: Arc<AtomicUsize>) {
     let address = listener.local_addr().unwrap();
     let mut listener = Some(listener);
     let mut changes = state.subscribe();
@@ -115,7 +145,7 @@ async fn accept(listener: TcpListener, state: Arc<watch::Sender<State>>, plan: P
         tokio::select! {
             accepted = listener.as_ref().unwrap().accept() => {
                 let (client, _) = accepted.unwrap();
-                tokio::spawn(pass(client, state.clone(), plan.clone()));
+                tokio::spawn(pass(client, state.clone(), plan.clone(), turns.clone()));
             }
             _ = changes.changed() => {}
         }
@@ -123,14 +153,21 @@ async fn accept(listener: TcpListener, state: Arc<watch::Sender<State>>, plan: P
 }
 
 /// Passes data between a client and the server until one of them leaves or the connection is cut.
-async fn pass(client: TcpStream, state: Arc<watch::Sender<State>>, plan: Plan) {
+async fn pass(client: TcpStream, state: Arc<watch::Sender<State>>, plan: Plan, turns: Arc<AtomicUsize>) {
     let mut changes = state.subscribe();
     let State { age, server, .. } = *changes.borrow();
     let Ok(server) = TcpStream::connect(server).await else { return };
+    // As clients and servers of databases do. Otherwise the kernel keeps the second of two small messages for 40 ms.
+    client.set_nodelay(true).unwrap();
+    server.set_nodelay(true).unwrap();
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let answer_is_lost = &watch::Sender::new(false);
+    let is_servers_turn = &Mutex::new(false);
     let requests = copy(from_client, to_server, state.subscribe(), || {
+        if !std::mem::replace(&mut *is_servers_turn.lock().unwrap(), true) {
+            turns.fetch_add(1, Ordering::SeqCst);
+        }
         let mut plan = plan.lock().unwrap();
         match *plan {
             Some((0, Break::Request)) => {
@@ -146,7 +183,10 @@ async fn pass(client: TcpStream, state: Arc<watch::Sender<State>>, plan: Plan) {
         }
         true
     });
-    let answers = copy(from_server, to_client, state.subscribe(), || !*answer_is_lost.borrow());
+    let answers = copy(from_server, to_client, state.subscribe(), || {
+        *is_servers_turn.lock().unwrap() = false;
+        !*answer_is_lost.borrow()
+    });
     tokio::select! {
         broken = requests => if broken { cut(&state) },
         broken = answers => if broken { cut(&state) },

@@ -1,0 +1,57 @@
+//! How many round trips to the database an operation takes. Times differ from run to run; these counts do not.
+use crate::support::proxy::{Proxy, on_a_line};
+use crate::support::{Kind, Person, is_for, is_pooled};
+use bizcenter::config::{Config, SessionStore};
+use serde_json::{Value, json};
+
+/// The least number of turns that a request takes, of several tries. A message that belongs to another may be sent
+/// later, if the thread that sends it is quicker than the one that makes it.
+async fn turns(proxy: &Proxy, request: impl AsyncFn(usize)) -> usize {
+    let mut least = usize::MAX;
+    for number in 0..20 {
+        let before = proxy.turns();
+        request(number).await;
+        // Nobody waits for the last `COMMIT`, which is counted all the same.
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        least = least.min(proxy.turns() - before);
+    }
+    least
+}
+
+/// The counts for one task: read it, list tasks with the total and by cursor, create one, change it.
+async fn of_tasks(proxy: &Proxy, person: &Person) -> Vec<(&'static str, usize)> {
+    let task = person.task(json!({"title": "Count"})).await;
+    let path = format!("/api/v1/tasks/{}", task["id"].as_str().unwrap());
+    let get = async |path: &str| drop(person.get(path).expect(200).await);
+    let title = |number: usize| -> Value { json!({"title": format!("Count {number}")}) };
+    vec![
+        ("get", turns(proxy, async |_| get(&path).await).await),
+        ("list", turns(proxy, async |_| get("/api/v1/tasks").await).await),
+        ("cursor", turns(proxy, async |_| get("/api/v1/tasks?cursor=").await).await),
+        ("create", turns(proxy, async |number| drop(person.task(title(number)).await)).await),
+        ("change", turns(proxy, async |number| drop(person.patch(&path).json(&title(number)).expect(200).await)).await),
+    ]
+}
+
+fn with_sessions_in_database(config: &mut Config) {
+    config.auth.session_store = SessionStore::Database;
+    config.rate_limit.enabled = false;
+}
+
+/// The most turns that an operation may take. Each read has one turn more, its `COMMIT`, for which nobody waits; it
+/// often goes out together with the next transaction. With sessions in the database, each request has one more read.
+const MOST: [(&str, usize); 5] = [("get", 3), ("list", 6), ("cursor", 5), ("create", 4), ("change", 6)];
+
+#[tokio::test]
+async fn what_belongs_together_is_sent_together() {
+    if !is_for(Kind::Postgres, "only PostgreSQL's driver sends without waiting")
+        || is_pooled("behind a pooler, each transaction begins by itself")
+    {
+        return;
+    }
+    let Some((app, proxy)) = on_a_line(with_sessions_in_database).await else { return };
+    let tenant = app.tenant().await;
+    let counts = of_tasks(&proxy, &tenant.owner).await;
+    let too_many: Vec<_> = counts.iter().zip(MOST).filter(|((_, count), (_, most))| count > most).collect();
+    assert!(too_many.is_empty(), "more round trips than before: {too_many:?} of {counts:?}");
+}
