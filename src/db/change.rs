@@ -172,6 +172,9 @@ impl<'q> Statement<'q> {
 
     /// Runs all statements, in their order. Returns the error of the first that fails; those after it have no effect.
     pub(super) async fn run_all(statements: Vec<Statement<'static>>, tx: &mut WriteTx) -> Result<()> {
+        if statements.is_empty() {
+            return Ok(());
+        }
         let (queries, errors): (Vec<_>, Vec<_>) = statements.into_iter().map(|it| (it.query, it.errors)).unzip();
         let results = tx.execute_all(queries).await?;
         results.into_iter().zip(errors).try_for_each(|(result, errors)| errors.of(result))

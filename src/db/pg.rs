@@ -21,7 +21,7 @@ use diesel_async::{
     TransactionManager,
 };
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join, join_all};
+use futures_util::future::{BoxFuture, join_all, try_join};
 use std::mem;
 
 /// Whether the transaction that was asked for has begun.
@@ -57,6 +57,12 @@ impl PgConnection {
 
     pub fn cancel_token(&self) -> tokio_postgres::CancelToken {
         self.conn.cancel_token()
+    }
+
+    /// Whether PostgreSQL has confirmed that the transaction began, or none was begun. Before that, a statement must not
+    /// be cancelled: if `BEGIN` itself were cancelled, the statement behind it would run outside of a transaction.
+    pub fn can_be_cancelled(&self) -> bool {
+        matches!(self.begin, Begin::Done)
     }
 
     /// Begins a transaction with this SQL, which is sent together with its first statement. Until the transaction has
@@ -141,12 +147,15 @@ async fn after_begin<R>(
         Begin::Failed => Err(Error::BrokenTransactionManager),
         Begin::Waiting(sql) => {
             let sql = mem::take(sql);
-            // If this future is dropped before the answer is there, the lease ends, and the connection is not used
-            // again. Whatever else would still be sent must not run outside of the transaction.
+            // If this future is dropped before the answer is there, nothing more may be sent. If the beginning fails, a
+            // statement that is still being prepared is dropped before it is run.
             *begin = Begin::Failed;
-            let (begun, result) = join(line.batch_execute(&sql), statement).await;
-            begun?;
-            *begin = Begin::Done;
+            let beginning = async {
+                line.batch_execute(&sql).await?;
+                *begin = Begin::Done;
+                QueryResult::Ok(())
+            };
+            let ((), result) = try_join(beginning, statement.map(Ok)).await?;
             result
         }
     }

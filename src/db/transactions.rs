@@ -83,7 +83,8 @@ impl AnyConnection {
                 if pooler == Pooler::Transaction {
                     return pooler::begin(conn, mode, &settings).await;
                 }
-                conn.begin_with_next(format!("BEGIN {mode}; {settings}"));
+                // `BEGIN` alone can't be refused. If the mode is, the transaction is open and refuses what follows.
+                conn.begin_with_next(format!("BEGIN; SET TRANSACTION {mode}; {settings}"));
                 Ok(())
             }
             Self::Mysql(conn) => {
@@ -117,7 +118,8 @@ impl AnyConnection {
     /// deadline. Until then its thread uses the connection, which can't be returned to the pool earlier.
     pub(super) async fn stop(&mut self, target: &Target) {
         match self {
-            Self::Pg(conn) => target.cancel(conn.cancel_token()).await,
+            Self::Pg(conn) if conn.can_be_cancelled() => target.cancel(conn.cancel_token()).await,
+            Self::Pg(_) => {} // its statement ends at its deadline, if it was sent
             Self::Mysql(conn) => {
                 let stopped = tokio::time::timeout(CANCEL_TIMEOUT, conn.cancel_token().cancel_query()).await;
                 if let Ok(Err(error)) = stopped {
