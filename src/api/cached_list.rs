@@ -44,7 +44,7 @@ impl<T: Type + ToJSON + Send + Sync + 'static> CachedList<T> {
     {
         let asked = list.canonical();
         let key = |cache_version| CacheKey::new(caller.tenant(), scope, cache_version, &asked);
-        let cache_version = db.read(caller, async |tx| tx.cache_version(scope).await).await?;
+        let cache_version = db.find(caller, async |tx| tx.cache_version(scope).await).await?;
         if let Some(text) = cache.get(&key(cache_version)).await {
             return Ok(Self { text, of: PhantomData });
         }

@@ -20,7 +20,7 @@
 //! order, and all may be left out except those up to `read_by`:
 //!
 //! - `new` before the id declares its type. Without it, the type has to exist, as for ids that lower layers use.
-//! - `lists: cached` after the id: the lists of this kind are cached. `read_by`: the permission that reads the record.
+//! - `read_by`: the permission that reads the record.
 //!   `titles_read_by`: another permission that is enough to read its title.
 //! - `parent`: the member with the id of the parent record, and the kind of the parent.
 //! - `title`: the member that is the record's title. `or name of user_id`: if the title is null, the name of that user
@@ -240,7 +240,7 @@ macro_rules! record {
         $crate::record! { $record { id: $id $($rest)* } }
     };
     ($record:ident {
-        id: $id:ident $(in $($in_id:ident).+)? $(, lists: $cached:ident)?, kind: $kind:literal, table: $table:ident, href: $href:literal,
+        id: $id:ident $(in $($in_id:ident).+)?, kind: $kind:literal, table: $table:ident, href: $href:literal,
         read_by: $read:ty $(, titles_read_by: $read_title:ty)?,
         $(parent: $parent:ident $(in $($in_parent:ident).+)? of $above:literal,)?
         $(title: $title:ident $(in $($in_title:ident).+)? $(or name of $name_of:ident)? $(until $until:ident)?,)?
@@ -255,7 +255,6 @@ macro_rules! record {
     }) => {
         impl $crate::db::audit::Subject for $id {
             const KIND: &'static str = $kind;
-            const IS_CACHED: bool = $crate::record!(@cached $($cached)?);
             const CONFIDENTIAL: &'static [&'static str] = &[$($({
                 let _ = |record: &$record| {
                     let _ = &record.$($($in_secret.)+)?$secret; // fails to compile if there is no such member
@@ -324,8 +323,6 @@ macro_rules! record {
             }
         }
     };
-    (@cached) => { false };
-    (@cached cached) => { true };
     (@some) => { None };
     (@some $value:expr) => { Some($value) };
     (@first $first:ty $(, $second:ty)?) => { $first };

@@ -65,11 +65,20 @@ struct Inner {
     issuer: String,
     audience: String,
     lifetime: Duration,
+    /// What is required of tokens.
+    validation: Validation,
 }
 
 impl AccessTokens {
     pub fn new(keys: SigningKeys, issuer: &str, audience: &str, lifetime: Duration) -> Self {
-        Self(Arc::new(Inner { keys, issuer: issuer.to_owned(), audience: audience.to_owned(), lifetime }))
+        let mut validation = Validation::new(keys.algorithm);
+        validation.set_issuer(&[issuer]);
+        validation.set_audience(&[audience]);
+        validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
+        // [`Self::verify`] checks the times with our own clock, which tests can set.
+        (validation.validate_exp, validation.validate_nbf) = (false, false);
+        let (issuer, audience) = (issuer.to_owned(), audience.to_owned());
+        Self(Arc::new(Inner { keys, issuer, audience, lifetime, validation }))
     }
 
     /// The keys with which others can verify our tokens.
@@ -114,16 +123,10 @@ impl AccessTokens {
         if token.len() > MAX_BYTES {
             return None;
         }
-        let keys = &self.0.keys;
+        let Inner { keys, validation, .. } = &*self.0;
         let kid = jsonwebtoken::decode_header(token).ok()?.kid;
-        let mut validation = Validation::new(keys.algorithm);
-        validation.set_issuer(&[&self.0.issuer]);
-        validation.set_audience(&[&self.0.audience]);
-        validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
-        // [`Self::verify`] checks the times with our own clock, which tests can set.
-        (validation.validate_exp, validation.validate_nbf) = (false, false);
         let mut verifiers = keys.verifiers(kid.as_deref());
-        let decoded = verifiers.find_map(|key| jsonwebtoken::decode(token, key, &validation).ok());
+        let decoded = verifiers.find_map(|key| jsonwebtoken::decode(token, key, validation).ok());
         decoded.map(|token| token.claims)
     }
 }

@@ -150,7 +150,7 @@ impl Credentials {
     }
 
     async fn stored(&self, actor: &Actor) -> Result<Option<StoredPassword>> {
-        self.db.read(actor, async |tx: &mut ReadTx| tx.stored_password(actor.actor()).await).await
+        self.db.find(actor, async |tx: &mut ReadTx| tx.stored_password(actor.actor()).await).await
     }
 
     /// Writes to the audit log that the sign-in of a user with the right password was refused. The time that this takes

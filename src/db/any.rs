@@ -4,8 +4,12 @@
 //! for diesel's blocking connections. It is given three uninhabited stand-ins, which have the row types of the async
 //! drivers. The generated backend can therefore be driven by diesel-async, and neither libpq nor libmysqlclient is
 //! linked.
+mod together;
+
+pub use together::{bound, sql_of};
+
 use super::deadline::Deadline;
-use super::pg::PgConnection;
+use super::pg::{NoLookup, PgConnection};
 use diesel::connection::{CacheSize, Instrumentation, TransactionManagerStatus};
 use diesel::internal::derives::multiconnection::{AstPassHelper, PartialRow, RowSealed};
 use diesel::query_builder::{AsQuery, AstPass, Query, QueryBuilder, QueryFragment, QueryId};
@@ -14,8 +18,7 @@ use diesel::{ConnectionResult, QueryResult, SqliteConnection};
 use diesel_async::pooled_connection::PoolableConnection;
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use diesel_async::{
-    AsyncConnection, AsyncConnectionCore, AsyncMysqlConnection, AsyncPgConnection, SimpleAsyncConnection,
-    TransactionManager,
+    AsyncConnection, AsyncConnectionCore, AsyncMysqlConnection, SimpleAsyncConnection, TransactionManager,
 };
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
@@ -39,14 +42,14 @@ pub use backend::{MultiBackend as Any, MultiRawValue as AnyValue};
 
 #[expect(clippy::disallowed_methods, reason = "the derive runs SQL")]
 mod backend {
-    use super::{AsyncConnectionCore, AsyncMysqlConnection, AsyncPgConnection, AsyncSqliteConnection};
+    use super::{AsyncConnectionCore, AsyncMysqlConnection, AsyncSqliteConnection, NoLookup, PgConnection};
     use diesel::connection::{
         AnsiTransactionManager, CacheSize, Connection, Instrumentation, LoadConnection, SimpleConnection,
     };
     use diesel::expression::QueryMetadata;
     use diesel::internal::derives::multiconnection::{ConnectionSealed, MultiConnectionHelper};
     use diesel::migration::MigrationConnection;
-    use diesel::pg::{PgMetadataLookup, PgTypeMetadata};
+    use diesel::pg::PgMetadataLookup;
     use diesel::query_builder::{Query, QueryFragment, QueryId};
     use diesel::sql_types::TypeMetadata;
     use diesel::{ConnectionError, ConnectionResult, QueryResult};
@@ -57,14 +60,6 @@ mod backend {
         Pg(PgStub),
         Mysql(MysqlStub),
         Sqlite(SqliteStub),
-    }
-
-    /// No column type of this project is looked up by name, because each has a fixed OID.
-    struct NoLookup;
-    impl PgMetadataLookup for NoLookup {
-        fn lookup_type(&mut self, _: &str, _: Option<&str>) -> PgTypeMetadata {
-            PgTypeMetadata::new(0, 0) // "unknown": the server infers it
-        }
     }
 
     macro_rules! stub {
@@ -130,7 +125,7 @@ mod backend {
     stub!(
         PgStub,
         diesel::pg::Pg,
-        AsyncPgConnection,
+        PgConnection,
         |_lookup| Box::leak(Box::new(NoLookup)), // zero-sized: nothing is allocated
         |any| any.downcast_mut::<NoLookup>().map(|l| l as &mut dyn PgMetadataLookup)
     );
@@ -209,7 +204,6 @@ macro_rules! lowered {
 #[expect(non_snake_case, reason = "named as the variants are")]
 mod lower {
     use super::*;
-    lowered!(Pg, PgStub, diesel::pg::Pg);
     lowered!(Mysql, MysqlStub, diesel::mysql::Mysql);
     lowered!(Sqlite, SqliteStub, diesel::sqlite::Sqlite);
 }
@@ -304,7 +298,7 @@ impl AsyncConnectionCore for AnyConnection {
         let query = source.as_query();
         match self {
             Self::Pg(c) => {
-                let rows = c.load(Lowered::Pg(query));
+                let rows = c.load_bound(bound(&query));
                 AnyFuture::Conn(async { Ok(rows.await?.map_ok(|row| AnyRow(MultiRow::Pg(row))).boxed()) }.boxed())
             }
             Self::Mysql(c) => {
@@ -323,39 +317,10 @@ impl AsyncConnectionCore for AnyConnection {
         T: QueryFragment<Any> + QueryId + 'query,
     {
         match self {
-            Self::Pg(c) => AnyFuture::Conn(c.execute_returning_count(Lowered::Pg(source))),
+            Self::Pg(c) => AnyFuture::Conn(c.execute_bound(bound(&source))),
             Self::Mysql(c) => AnyFuture::Conn(c.execute_returning_count(Lowered::Mysql(source))),
             Self::Sqlite(c, _) => AnyFuture::Query(c.execute_returning_count(Lowered::Sqlite(source))),
         }
-    }
-}
-
-impl AnyConnection {
-    /// Runs all statements of a transaction, in their order, and on PostgreSQL without waiting in between. Returns the
-    /// result of each, or those up to the first error. The statements after an error have no effect.
-    pub(super) fn execute_all<'conn, T>(
-        &'conn mut self,
-        statements: Vec<T>,
-    ) -> BoxFuture<'conn, QueryResult<Vec<QueryResult<usize>>>>
-    where
-        T: QueryFragment<Any> + QueryId + Send + 'conn,
-    {
-        if let Self::Pg(conn) = self {
-            return conn.execute_all(statements.into_iter().map(Lowered::Pg));
-        }
-        async move {
-            let mut results = Vec::with_capacity(statements.len());
-            for statement in statements {
-                let result = self.execute_returning_count(statement).await;
-                let has_failed = result.is_err();
-                results.push(result);
-                if has_failed {
-                    break; // on MariaDB and SQLite, those after it would have an effect
-                }
-            }
-            Ok(results)
-        }
-        .boxed()
     }
 }
 

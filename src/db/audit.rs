@@ -42,8 +42,6 @@ crate::text_enum! {
 )]
 pub trait Subject {
     const KIND: &'static str;
-    /// Whether lists of this kind are cached. A change then invalidates the cached ones.
-    const IS_CACHED: bool;
     /// Confidential members. Audit rows record that they changed, but not their values, because the audit log is not
     /// encrypted.
     const CONFIDENTIAL: &'static [&'static str];

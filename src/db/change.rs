@@ -5,7 +5,6 @@
 pub(super) use super::registered::Registered as Changeable;
 
 use super::audit::{AuditAction, Changes};
-use super::cache_versions::CacheScope;
 use super::error::Constraint;
 use super::{Any, Execute, WriteTx};
 use crate::base::error::{Detail, Error, Result};
@@ -27,8 +26,6 @@ pub struct Change<'a> {
     action: AuditAction,
     kind: &'static str,
     id: Uuid,
-    /// The cached lists that show records of this kind.
-    lists: Option<CacheScope>,
     before: Option<&'a AnyRecord>,
     after: Option<&'a AnyRecord>,
     /// The changed members that the audit row records.
@@ -40,9 +37,9 @@ pub struct Change<'a> {
 impl<'a> Change<'a> {
     /// An event that concerns a record but shows none of its members, such as a sign-in or a new password.
     pub fn of<Id: Changeable>(action: AuditAction, id: Id) -> Self {
-        let (lists, confidential) = (CacheScope::if_cached::<Id>(), Id::CONFIDENTIAL);
+        let confidential = Id::CONFIDENTIAL;
         let (kind, id, changes) = (Id::KIND, id.uuid(), Changes::none());
-        Self { action, kind, id, lists, before: None, after: None, changes, confidential }
+        Self { action, kind, id, before: None, after: None, changes, confidential }
     }
 
     /// A new record. The audit row records all of its members.
@@ -94,10 +91,6 @@ impl<'a> Change<'a> {
     pub(super) fn confidential(&self) -> &'static [&'static str] {
         self.confidential
     }
-
-    pub(super) fn lists(&self) -> Option<CacheScope> {
-        self.lists
-    }
 }
 
 /// A statement with its type erased. Prepared statements are cached all the same, because diesel finds them by their
@@ -130,7 +123,7 @@ pub struct Statement<'q> {
 
 /// The errors that clients get when a statement fails, instead of the general ones.
 #[derive(Default)]
-struct Errors {
+pub(super) struct Errors {
     refers_to: Option<&'static str>,
     if_taken: Option<Error>,
     if_none: Option<Error>,
@@ -165,15 +158,31 @@ impl<'q> Statement<'q> {
         self
     }
 
+    /// Runs the statement, or queues it where that saves a round trip: then its error is that of the transaction. A
+    /// statement that has to find a row is run at once, because what follows depends on that.
     pub(super) async fn run(self, tx: &mut WriteTx) -> Result<()> {
         let Self { query, errors } = self;
+        if errors.if_none.is_none() && tx.can_queue() {
+            return Ok(tx.queue(query, errors).await?);
+        }
+        tx.note_change_of(&query)?;
         errors.of(query.execute(tx).await)
     }
 
-    /// Runs all statements, in their order. Returns the error of the first that fails; those after it have no effect.
-    pub(super) async fn run_all(statements: Vec<Statement<'static>>, tx: &mut WriteTx) -> Result<()> {
-        if statements.is_empty() {
+    /// Runs or queues all statements, in their order. Returns the error of the first that fails; those after it have no
+    /// effect.
+    pub(super) async fn run_all(statements: Vec<Self>, tx: &mut WriteTx) -> Result<()>
+    where
+        'q: 'static,
+    {
+        if tx.can_queue() {
+            for statement in statements {
+                statement.run(tx).await?;
+            }
             return Ok(());
+        }
+        for Self { query, .. } in &statements {
+            tx.note_change_of(query)?;
         }
         let (queries, errors): (Vec<_>, Vec<_>) = statements.into_iter().map(|it| (it.query, it.errors)).unzip();
         let results = tx.execute_all(queries).await?;
@@ -182,7 +191,7 @@ impl<'q> Statement<'q> {
 }
 
 impl Errors {
-    fn of(self, result: QueryResult<usize>) -> Result<()> {
+    pub(super) fn of(self, result: QueryResult<usize>) -> Result<()> {
         let Self { refers_to, if_taken, if_none } = self;
         match (result, if_taken, if_none) {
             (Ok(0), _, Some(error)) => Err(error),

@@ -2,13 +2,14 @@
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::any::{AnyConnection, AsyncSqliteConnection};
 use super::deadline::Deadline;
+use super::pg::PgConnection;
 use super::tls::{self, Verification};
 use super::{pooler, sql, sqlite_files};
 use crate::base::database_url::{Host, NetworkUrl, PostgresOptions, SessionAttributes, TlsMode};
 use crate::base::pooler::Pooler;
 use anyhow::Context;
 use diesel::{ConnectionError, ConnectionResult};
-use diesel_async::{AsyncConnection, AsyncMysqlConnection, AsyncPgConnection, SimpleAsyncConnection};
+use diesel_async::{AsyncConnection, AsyncMysqlConnection, SimpleAsyncConnection};
 use secrecy::ExposeSecret;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -245,9 +246,9 @@ async fn connect_mysql(
 /// Opens a connection and makes its session settings.
 pub async fn establish(target: &Target) -> ConnectionResult<AnyConnection> {
     match &*target.0 {
-        Inner::Postgres { config, tls } => establish_postgres(config, tls.as_deref().cloned(), target.pooler())
-            .await
-            .map(|conn| AnyConnection::Pg(conn.into())),
+        Inner::Postgres { config, tls } => {
+            establish_postgres(config, tls.as_deref().cloned(), target.pooler()).await.map(AnyConnection::Pg)
+        }
         Inner::Mysql(options, plain) => {
             let conn = connect_mysql(options, plain.as_ref()).await?;
             let mut conn = AsyncMysqlConnection::try_from(conn).await?;
@@ -273,7 +274,7 @@ async fn establish_postgres(
     config: &tokio_postgres::Config,
     tls: Option<rustls::ClientConfig>,
     pooler: Pooler,
-) -> ConnectionResult<AsyncPgConnection> {
+) -> ConnectionResult<PgConnection> {
     match tls {
         Some(tls) => {
             let tls = tokio_postgres_rustls::MakeRustlsConnect::new(tls);
@@ -291,15 +292,20 @@ async fn set_up_postgres<T>(
     client: tokio_postgres::Client,
     line: tokio_postgres::Connection<tokio_postgres::Socket, T>,
     pooler: Pooler,
-) -> ConnectionResult<AsyncPgConnection>
+) -> ConnectionResult<PgConnection>
 where
     T: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
 {
+    let mut conn = PgConnection::new(client, line, pooler);
     if pooler == Pooler::Transaction {
-        return pooler::wrap(client, line).await;
+        return Ok(conn); // no setting may stay in the session
     }
-    let mut conn = AsyncPgConnection::try_from_client_and_connection(client, line).await?;
-    let sql = format!("SET idle_in_transaction_session_timeout = '{IDLE_TIMEOUT}'; SET TIME ZONE 'UTC'");
+    // A statement that runs outside of the transaction of a lease, by whatever accident, can change nothing. Until the
+    // first lease tells its own, statements have a timeout too.
+    let sql = format!(
+        "SET idle_in_transaction_session_timeout = '{IDLE_TIMEOUT}'; SET statement_timeout = '{IDLE_TIMEOUT}'; \
+         SET default_transaction_read_only = on; SET TIME ZONE 'UTC'"
+    );
     conn.batch_execute(&sql).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(conn)
 }

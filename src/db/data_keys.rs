@@ -130,7 +130,7 @@ impl Unsealer {
 impl ReadTx {
     /// The tenant's data keys, to decrypt its values.
     pub async fn unsealer(&mut self) -> Result<Unsealer> {
-        if self.is_write {
+        if self.is_write() {
             self.lock_head().await?; // another transaction may be adding a key and sealing rows by it
         }
         let (tenant, ring) = (self.tenant(), self.keys.clone());
@@ -147,7 +147,7 @@ impl ReadTx {
     pub(super) async fn stored_keys(&mut self) -> Result<Vec<(i32, Wrapped)>> {
         let rows = keys::table.filter(keys::tenant_id.eq(self.tenant()));
         let rows = rows.select((keys::number, keys::master_key_id, keys::wrapped));
-        let rows: Vec<(i32, String, Vec<u8>)> = match self.is_write {
+        let rows: Vec<(i32, String, Vec<u8>)> = match self.is_write() {
             true => for_update(rows).get_results(self).await?,
             false => rows.load(self).await?,
         };

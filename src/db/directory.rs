@@ -28,7 +28,7 @@ impl Db {
         let is_open =
             tenants::open_registration.and(tenants::is_suspended.eq(false)).and(tenants::deleted_at.is_null());
         let row = row.select((tenants::id, is_open));
-        self.read(&System::asked_by(origin), async |tx: &mut ReadTx| Ok(row.first(tx).await.optional()?)).await
+        self.find(&System::asked_by(origin), async |tx: &mut ReadTx| Ok(row.first(tx).await.optional()?)).await
     }
 }
 

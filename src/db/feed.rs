@@ -1,11 +1,10 @@
 //! The change feed: every change to a tenant's records passes through it, in the change's own transaction.
 //!
 //! Subscribers are called twice. *Before* the statement of the change, they unlink or delete the rows that refer to the
-//! record, because foreign keys are checked at once. *After* the statement, the audit row and a new cache version for
-//! the lists that show the record are queued, and then the subscribers that follow the change are called. The queued
-//! rows are written at the end of the transaction, just before it is committed.
+//! record, because foreign keys are checked at once. *After* the statement, the audit row is queued, and then the
+//! subscribers that follow the change are called. The queued rows are written at the end of the transaction, just before
+//! it is committed. New versions of what was changed ([`super::cache_versions`]) are written last.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
-use super::cache_versions::CacheScope;
 use super::change::{Change, Changeable, Erased, IntoStatements, Statement, Statements};
 use super::{Any, Audited, Execute, WriteTx};
 use crate::base::error::Result;
@@ -29,8 +28,8 @@ pub trait Feed: Send + Sync {
 }
 
 impl WriteTx {
-    /// Makes a change by running these statements. It also queues the audit row, invalidates the cached lists that show
-    /// the record, and calls the subscribers, so that a query cannot forget any of these.
+    /// Makes a change by running these statements. It also queues the audit row, and calls the subscribers, so that a
+    /// query cannot forget either.
     ///
     /// A statement that is not such a change is run by [`WriteTx::execute_unaudited`], with a reason:
     ///
@@ -81,9 +80,6 @@ impl WriteTx {
         }
         let row = self.audit_row(&change);
         self.at_end(row);
-        if let Some(lists) = change.lists() {
-            self.invalidate(lists);
-        }
         feed.after(self, &change).await?;
         Ok(Audited(()))
     }
@@ -96,15 +92,12 @@ impl WriteTx {
         statements: impl IntoStatements<'a>,
     ) -> BoxFuture<'a, Result<()>> {
         let statements = statements.into_statements();
-        self.make_in_bulk(statements, CacheScope::if_cached::<Id>()).boxed()
+        self.make_in_bulk(statements).boxed()
     }
 
-    async fn make_in_bulk(&mut self, Statements(statements): Statements<'_>, lists: Option<CacheScope>) -> Result<()> {
+    async fn make_in_bulk(&mut self, Statements(statements): Statements<'_>) -> Result<()> {
         for statement in statements {
             statement.run(self).await?;
-        }
-        if let Some(lists) = lists {
-            self.invalidate(lists);
         }
         Ok(())
     }
@@ -143,7 +136,11 @@ impl WriteTx {
         statement: impl QueryFragment<Any> + Send + 'a,
     ) -> BoxFuture<'a, QueryResult<usize>> {
         tracing::trace!(reason, "A statement without an audit row");
-        Erased::new(statement).execute(self).boxed()
+        let statement = Erased::new(statement);
+        if let Err(error) = self.note_change_of(&statement) {
+            return async { Err(error) }.boxed();
+        }
+        statement.execute(self).boxed()
     }
 
     /// As [`Self::execute_unaudited`], but for subscribers: the statement is run at the end of the transaction,

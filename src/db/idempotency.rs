@@ -111,7 +111,7 @@ impl Db {
             let row = one(tx.tenant(), user, key.key.clone()).filter(keys::created_at.ge(since));
             Ok(row.select(keys::answer).first::<Option<Vec<u8>>>(tx).await.optional()?)
         };
-        let Some(answer) = self.read(scope, query).await? else { return Ok(None) };
+        let Some(answer) = self.find(scope, query).await? else { return Ok(None) };
         let answer = self.sealer.open(&answer.unwrap_or_default(), &bound_to(scope.tenant(), user, &key.key))?;
         let answer = answer.strip_prefix(&key.fingerprint).ok_or(Error::IdempotencyMismatch)?;
         let value = serde_json::from_slice(answer).map_err(|error| Error::Internal(error.into()))?;

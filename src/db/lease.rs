@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 mod async_func;
 mod at_end;
+mod queues;
 mod run;
 
 pub use async_func::AsyncFunc as SendAsyncFn;
@@ -9,8 +10,11 @@ pub(super) use run::Execute;
 pub use run::RunQueryDsl;
 
 use at_end::AtEnd;
+use queues::Queues;
 
 use super::any::AnyTransactions;
+use super::cache_versions::Totals;
+use super::change::Errors;
 use super::connect::Target;
 use super::deadline::StopGuard;
 use super::feed::Feed;
@@ -25,7 +29,7 @@ use crate::base::error::Result;
 use crate::base::key_ring::KeyRing;
 use crate::base::metrics::Metrics;
 use crate::base::pooler::Pooler;
-use crate::base::queue::{Claimant, FairQueue, Party, Turn};
+use crate::base::queue::{Party, Turn};
 use async_func::AsyncFunc;
 use diesel_async::pooled_connection::bb8::{Pool, PooledConnection};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
@@ -35,9 +39,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout_at;
 use uuid::Uuid;
-
-/// How many connections the jobs have, in addition to those of the requests.
-const JOB_CONNECTIONS: usize = 2;
 
 /// How long a statement of the server's own work may take. Such work belongs to no request, so no request timeout ends
 /// it.
@@ -79,43 +80,11 @@ pub struct Db {
     long_read_timeout: Duration,
     target: Target,
     known_folding: KnownFolding,
+    totals: Totals,
     env: Env,
     feed: Arc<dyn Feed>,
     pub(super) keys: KeyRing,
     pub(super) sealer: Sealer,
-}
-
-/// The queues in which leases wait. Each lease waits in only one of them: if it waited in a second queue, it would
-/// meanwhile keep its turn in the first from others. These queues are fair. The connection pool (bb8) is not: a busy
-/// task can overtake the tasks that wait.
-#[derive(Clone)]
-struct Queues {
-    /// For three quarters of the requests' connections. If these are four or more, one party can't have all of them.
-    /// Another party then gets a turn at once, however slow the statements of the first party are.
-    connections: FairQueue,
-    /// For the last quarter of the requests' connections, which is reserved for [`Cost::Long`].
-    long_reads: FairQueue,
-    /// For the connections that are reserved for the server's own work: jobs and the operator's commands.
-    jobs: FairQueue,
-    /// For the one connection that writes to SQLite, for requests and jobs alike. SQLite has only one writer at a time,
-    /// and waiting here is better than polling a locked file. `None` for the other databases.
-    writer: Option<FairQueue>,
-}
-
-impl Queues {
-    /// Returns the queues and the number of connections that they hand out together.
-    fn new(pool_size: usize, has_one_writer: bool, metrics: &Metrics) -> (Self, usize) {
-        let quarter = (pool_size / 4).max(1);
-        let rest = pool_size.saturating_sub(quarter).max(1);
-        let queue = |name, capacity, per_party| FairQueue::new(capacity, per_party, metrics.queue(name));
-        let queues = Self {
-            connections: queue("connections", rest, rest - rest / 4),
-            long_reads: queue("long_reads", quarter, quarter / 2),
-            jobs: queue("jobs", JOB_CONNECTIONS, JOB_CONNECTIONS),
-            writer: has_one_writer.then(|| queue("writer", 1, 1)),
-        };
-        (queues, rest + quarter + JOB_CONNECTIONS + usize::from(has_one_writer))
-    }
 }
 
 /// A connection in use. The fields are dropped in this order, so the connection is back in the pool before the turn is
@@ -135,7 +104,10 @@ pub struct ReadTx {
     target: Target,
     pub(super) known_folding: KnownFolding,
     pub(super) keys: KeyRing,
-    pub(super) is_write: bool,
+    access: Access,
+    totals: Totals,
+    /// The errors of the changes that were queued, in their order.
+    queued: Vec<Errors>,
 }
 
 impl ReadTx {
@@ -163,6 +135,14 @@ impl ReadTx {
         &mut self.leased.as_mut().expect("a lease in use").conn
     }
 
+    pub(super) fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    pub(super) fn is_write(&self) -> bool {
+        matches!(self.access, Access::Write)
+    }
+
     pub(super) fn is_postgres(&mut self) -> bool {
         matches!(self.conn(), AnyConnection::Pg(_))
     }
@@ -185,11 +165,18 @@ impl ReadTx {
     }
 
     async fn end<R>(mut self, result: Result<R>) -> Result<R> {
-        let pooler = self.target.pooler();
-        let access = if self.is_write { Access::Write } else { Access::Read };
+        let (pooler, access) = (self.target.pooler(), self.access);
         let result = self.conn().end(result, access, pooler).await;
+        let failed = self.conn().take_failed();
         self.leased = None;
-        result
+        match failed {
+            // The transaction was rolled back because of this change, whatever was reported after it.
+            Some((number, cause)) if number < self.queued.len() => {
+                self.queued.swap_remove(number).of(Err(cause))?;
+                result
+            }
+            _ => result,
+        }
     }
 }
 
@@ -311,6 +298,7 @@ impl Db {
             long_read_timeout,
             target,
             known_folding,
+            totals: Totals::default(),
             env,
             feed,
             keys,
@@ -322,34 +310,24 @@ impl Db {
         &self.env
     }
 
-    async fn turn(&self, access: Access, cost: Cost, claimant: Claimant) -> Turn {
-        let Queues { connections, long_reads, jobs, writer } = &self.queues;
-        let queue = match (access, writer, claimant.party, cost) {
-            (Access::Write, Some(writer), ..) => writer,
-            (_, _, Party::Server, _) => jobs,
-            (_, _, _, Cost::Long) => long_reads,
-            (_, _, _, Cost::Ordinary | Cost::List) => connections,
-        };
-        queue.turn(claimant).await
-    }
-
     async fn lease(&self, access: Access, cost: Cost, scope: &impl LeaseScope) -> Result<ReadTx> {
         let (tenant, claimant) = (scope.lease_tenant(), scope.lease_claimant());
         let until = tokio::time::Instant::now() + self.acquire_timeout;
-        let turn = timeout_at(until, self.turn(access, cost, claimant)).await.map_err(unavailable)?;
+        let turn = timeout_at(until, self.queues.turn(access, cost, claimant)).await.map_err(unavailable)?;
         let conn = timeout_at(until, self.pool.get_owned()).await.map_err(unavailable)?.map_err(unavailable)?;
         let now = Instant::from(self.env.now());
         let (target, keys, known_folding) = (self.target.clone(), self.keys.clone(), self.known_folding.clone());
-        let is_write = matches!(access, Access::Write);
+        let totals = self.totals.clone();
         let leased = Some(Leased { conn, _turn: turn });
-        let mut tx = ReadTx { leased, tenant, now, cost, target, known_folding, keys, is_write };
+        let mut tx =
+            ReadTx { leased, tenant, now, cost, target, known_folding, keys, access, totals, queued: Vec::new() };
         let deadline = match (claimant.party, cost) {
             (Party::Server, _) => JOB_STATEMENT_TIMEOUT,
             (_, Cost::Ordinary) => self.statement_timeout,
             (_, Cost::List | Cost::Long) => self.long_read_timeout.min(self.statement_timeout),
         };
         let pooler = self.target.pooler();
-        let begin = tx.conn().begin(access, compared(tenant), deadline, pooler);
+        let begin = tx.conn().begin(access, compared(tenant), deadline, cost != Cost::Ordinary, pooler);
         let begun = match pooler {
             Pooler::None => begin.await.map_err(unavailable),
             // The pooler has a queue of its own, and lends out a session of the database only now. The time limit
@@ -374,6 +352,17 @@ impl Db {
         for<'tx> F: AsyncFnOnce(&'tx mut ReadTx) -> Result<R> + AsyncFunc<&'tx mut ReadTx, Result<R>, Fut: Send>,
     {
         self.read_at(Cost::Ordinary, scope, work).await
+    }
+
+    /// As [`Db::read`], but for exactly one statement. On PostgreSQL it needs no transaction. A second statement fails.
+    pub async fn find<R, F>(&self, scope: &impl LeaseScope, work: F) -> Result<R>
+    where
+        for<'tx> F: AsyncFnOnce(&'tx mut ReadTx) -> Result<R> + AsyncFunc<&'tx mut ReadTx, Result<R>, Fut: Send>,
+    {
+        let mut tx = self.lease(Access::One, Cost::Ordinary, scope).await?;
+        let guard = tx.guard();
+        let result = guard.around(work(&mut tx)).await;
+        tx.end(result).await
     }
 
     /// As [`Db::read`], but at the given cost. Fails with `SlowStatement` if a statement takes longer than its

@@ -1,6 +1,7 @@
 //! Migrations. They are embedded in the binary, and only one server runs them at a time.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::connect::{Target, establish};
+use super::pg::PgConnection;
 use super::scope::System;
 use super::{AnyConnection, Db, ReadTx, pooler};
 use crate::base::error::{Error, Result};
@@ -12,7 +13,7 @@ use diesel::dsl::sql;
 use diesel::migration::{Migration, MigrationSource};
 use diesel::sql_types::{Integer, Nullable, Text};
 use diesel::sqlite::Sqlite;
-use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncMigrationHarness, RunQueryDsl, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use std::fmt::Display;
 
@@ -55,7 +56,7 @@ async fn run(target: &Target, task: Task) -> anyhow::Result<Vec<Step>> {
     // not configured there would otherwise pass the settings below on to other clients.
     let target = target.clone().behind(Pooler::Transaction);
     match establish(&target).await.with_context(|| format!("{} can't be reached", target.kind()))? {
-        AnyConnection::Pg(conn) => in_one_transaction(conn.into_inner(), task).await,
+        AnyConnection::Pg(conn) => in_one_transaction(conn, task).await,
         AnyConnection::Mysql(mut conn) => {
             conn.batch_execute("SET SESSION max_statement_time = 0").await?;
             let lock = sql::<Nullable<Integer>>("GET_LOCK('bizcenter.migrations', 600)");
@@ -71,7 +72,7 @@ async fn run(target: &Target, task: Task) -> anyhow::Result<Vec<Step>> {
 
 /// Runs the whole task as one transaction, so that all of it happens or nothing. PostgreSQL allows changes to the
 /// schema in a transaction. The lock and the settings end with it.
-async fn in_one_transaction(mut conn: AsyncPgConnection, task: Task) -> anyhow::Result<Vec<Step>> {
+async fn in_one_transaction(mut conn: PgConnection, task: Task) -> anyhow::Result<Vec<Step>> {
     // Once the lock is taken, the migrations that other servers have applied meanwhile must be visible.
     let mode = "ISOLATION LEVEL READ COMMITTED READ WRITE";
     // The timeout is turned off first, because another server's migrations may keep the lock for longer.

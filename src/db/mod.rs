@@ -44,6 +44,7 @@ pub mod search;
 pub mod sessions;
 pub mod sql;
 mod sqlite_files;
+mod statistics;
 mod table_statement;
 pub mod tables;
 pub mod titles;

@@ -2,16 +2,21 @@
 //! names.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::RunQueryDsl;
-use super::any::{Any, AnyConnection};
+use super::any::{Any, AnyConnection, AnyRow};
+use super::cache_versions::Counted;
 use super::lease::ReadTx;
 use super::sql::{Uncached, uncached};
+use super::types::{CacheVersion, Uid};
 use crate::base::error::Result;
+use diesel::deserialize::FromSqlRow;
 use diesel::dsl::{Asc, Desc};
 use diesel::expression::{AppearsOnTable, AsExpression, Expression, ValidGrouping, is_aggregate};
 use diesel::prelude::*;
-use diesel::query_builder::{AsQuery, AstPass, QueryFragment};
+use diesel::query_builder::{AsQuery, AstPass, Query, QueryFragment, QueryId};
+use diesel::query_dsl::CompatibleType;
 use diesel::query_dsl::methods::{FilterDsl, OrderDsl};
-use diesel::sql_types::{Bool, SingleValue};
+use diesel::result::Error;
+use diesel::sql_types::{BigInt, Bool, SingleValue, Text};
 use diesel_async::methods::LoadQuery;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -127,28 +132,51 @@ where
     }
 }
 
-/// Loads the rows of a page, and counts the whole list if there is a query for the count. Neither statement is kept
-/// prepared, because there are too many different ones.
+/// Loads the rows of a page, and the total of the whole list if there is a query for the count. If all
+/// tables of a list have versions, its total is not counted again as long as the versions are the same.
+///
+/// Neither statement is kept prepared by MariaDB's driver and SQLite's, because there are too many different ones.
 ///
 /// The future is boxed, because the compiler can't prove that a future with the types of the queries in its name is
 /// `Send` for every lifetime.
-pub fn load<R, C, T>(tx: &mut ReadTx, rows: R, count: Option<C>) -> BoxFuture<'_, Result<(Vec<T>, Option<i64>)>>
+pub fn load<R, C, T, ST>(tx: &mut ReadTx, rows: R, count: Option<C>) -> BoxFuture<'_, Result<(Vec<T>, Option<i64>)>>
 where
     R: AsQuery,
-    Uncached<R::Query>: LoadQuery<'static, AnyConnection, T> + Send + 'static,
+    Uncached<R::Query>: Query + QueryFragment<Any> + QueryId + Send + 'static,
+    <Uncached<R::Query> as Query>::SqlType: CompatibleType<T, Any, SqlType = ST>,
+    T: FromSqlRow<ST, Any> + Send + 'static,
+    ST: 'static,
     C: AsQuery,
-    Uncached<C::Query>: LoadQuery<'static, AnyConnection, i64> + Send + 'static,
-    T: Send + 'static,
+    Uncached<C::Query>: LoadQuery<'static, AnyConnection, i64> + Query + QueryFragment<Any> + QueryId + Send + 'static,
 {
     let (rows, count) = (uncached(rows), count.map(uncached));
     async move {
-        let total = match count {
-            Some(count) => all(tx, count).await?.pop(),
-            None => None,
+        let Some(count) = count else {
+            return Ok((read(&tx.rows(rows).await?)?, None));
         };
-        Ok((all(tx, rows).await?, total))
+        let tenant = tx.tenant();
+        let Some(counted) = Counted::of(&count)? else {
+            let (counts, rows) = tx.rows_of_both(count, rows).await?;
+            return Ok((read(&rows)?, read::<i64, BigInt>(&counts)?.pop()));
+        };
+        let (versions, rows) = tx.rows_of_both(counted.query(tenant), rows).await?;
+        let key = counted.key(tenant, &read::<(String, CacheVersion), (Text, Uid)>(&versions)?);
+        if tx.is_write() {
+            // It may see changes that are not committed, or that were committed after the versions were read.
+            let total = all(tx, count).await?.pop();
+            return Ok((read(&rows)?, total));
+        }
+        let total = match tx.totals().get(&key) {
+            Some(total) => Some(total),
+            None => all(tx, count).await?.pop().inspect(|total| tx.totals().put(key, *total)),
+        };
+        Ok((read(&rows)?, total))
     }
     .boxed()
+}
+
+fn read<T: FromSqlRow<ST, Any>, ST>(rows: &[AnyRow]) -> QueryResult<Vec<T>> {
+    rows.iter().map(|row| T::build_from_row(row).map_err(Error::DeserializationError)).collect()
 }
 
 fn all<Q, T>(tx: &mut ReadTx, query: Q) -> BoxFuture<'_, QueryResult<Vec<T>>>

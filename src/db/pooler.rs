@@ -7,8 +7,8 @@
 //! - Settings are made with `SET LOCAL`, in the message that begins the transaction. Locks belong to the transaction,
 //!   not to the session.
 //! - Prepared statements exist only within their transaction. In every process, the driver names them by a counter
-//!   (`s0`, `s1`, …), so another process's `s0` in the same session would collide with ours. With its cache off, the
-//!   driver closes a statement as soon as it has read the rows. In addition, `DEALLOCATE ALL` is part of the messages
+//!   (`s0`, `s1`, …), so another process's `s0` in the same session would collide with ours. As our connection keeps
+//!   none here, the driver closes a statement as soon as it has read the rows. In addition, `DEALLOCATE ALL` is part of the messages
 //!   that begin and end every transaction. At the end it removes statements that were prepared but never executed, and
 //!   at the beginning it removes what other programs have left behind.
 //! - A `Close` that the driver sends after the end of a transaction does no harm. The pooler passes it to a session
@@ -21,45 +21,15 @@ mod cancel;
 
 pub(super) use cancel::cancel;
 
-use super::connect::{IDLE_TIMEOUT, bad_connection};
-use super::pg::is_lost;
-use diesel::connection::CacheSize;
+use super::connect::IDLE_TIMEOUT;
+use super::pg::{PgConnection, is_lost};
+use diesel::QueryResult;
 use diesel::result::Error;
-use diesel::{ConnectionError, ConnectionResult, QueryResult};
-use diesel_async::{
-    AnsiTransactionManager, AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager,
-};
-use futures_util::future::{Either, select};
-use std::pin::pin;
-use tokio_postgres::tls::TlsStream;
-use tokio_postgres::{Client, Connection, Socket};
-
-/// Wraps a new connection. diesel-async always sets the time zone and the encoding of a session with prepared
-/// statements. Here it does so within a transaction that is rolled back, so that nothing stays in the session.
-pub(super) async fn wrap<T>(client: Client, mut line: Connection<Socket, T>) -> ConnectionResult<AsyncPgConnection>
-where
-    T: TlsStream + Unpin + Send + 'static,
-{
-    match select(pin!(client.batch_execute("BEGIN; DEALLOCATE ALL")), &mut line).await {
-        Either::Left((begun, _)) => begun.map_err(bad_connection)?,
-        Either::Right((ended, _)) => {
-            ended.map_err(bad_connection)?;
-            return Err(ConnectionError::BadConnection("the connection was closed".to_owned()));
-        }
-    }
-    let mut conn = AsyncPgConnection::try_from_client_and_connection(client, line).await?;
-    conn.set_prepared_statement_cache_size(CacheSize::Disabled);
-    conn.batch_execute(ROLLBACK).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
-    Ok(conn)
-}
-
-/// A connection of PostgreSQL that follows the transactions of its session.
-pub(super) trait Session: AsyncConnection<TransactionManager = AnsiTransactionManager> {}
-impl<C: AsyncConnection<TransactionManager = AnsiTransactionManager>> Session for C {}
+use diesel_async::{AnsiTransactionManager, SimpleAsyncConnection, TransactionManager};
 
 /// Begins a transaction with this mode and these settings. The effects of `settings` must end with the transaction, as
 /// those of `SET LOCAL` do.
-pub(super) async fn begin(conn: &mut impl Session, mode: &str, settings: &str) -> QueryResult<()> {
+pub(super) async fn begin(conn: &mut PgConnection, mode: &str, settings: &str) -> QueryResult<()> {
     // Another program may have left `app.system` on in the session, which would make every tenant's rows visible.
     let sql = format!(
         "BEGIN {mode}; DEALLOCATE ALL; SET LOCAL app.system = 'off'; SET LOCAL TIME ZONE 'UTC'; \
@@ -68,11 +38,11 @@ pub(super) async fn begin(conn: &mut impl Session, mode: &str, settings: &str) -
     AnsiTransactionManager::begin_transaction_sql(conn, &sql).await
 }
 
-pub(super) async fn commit(conn: &mut impl Session) -> QueryResult<()> {
+pub(super) async fn commit(conn: &mut PgConnection) -> QueryResult<()> {
     end_by(conn, COMMIT).await
 }
 
-pub(super) async fn rollback(conn: &mut impl Session) -> QueryResult<()> {
+pub(super) async fn rollback(conn: &mut PgConnection) -> QueryResult<()> {
     end_by(conn, ROLLBACK).await
 }
 
@@ -83,7 +53,7 @@ const ROLLBACK: &str = "ROLLBACK; DEALLOCATE ALL";
 
 /// Ends the transaction with this SQL. diesel-async accepts custom SQL for the beginning of a transaction, but not for
 /// its end.
-async fn end_by(conn: &mut impl Session, sql: &str) -> QueryResult<()> {
+async fn end_by(conn: &mut PgConnection, sql: &str) -> QueryResult<()> {
     let status = AnsiTransactionManager::transaction_manager_status_mut(conn);
     if status.transaction_depth()?.is_none() {
         return Err(Error::NotInTransaction);
@@ -92,7 +62,7 @@ async fn end_by(conn: &mut impl Session, sql: &str) -> QueryResult<()> {
     // stays marked as broken and is not used again.
     status.set_in_error();
     let ended = conn.batch_execute(sql).await;
-    if !is_lost(&ended) {
+    if !ended.as_ref().is_err_and(is_lost) {
         *AnsiTransactionManager::transaction_manager_status_mut(conn) = Default::default();
     }
     ended

@@ -194,6 +194,6 @@ impl Db {
             let row: Option<Row> = row.first(tx).await.optional()?;
             Ok(row.map(Principal::from))
         };
-        self.read(scope, query).await
+        self.find(scope, query).await
     }
 }

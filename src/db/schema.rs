@@ -5,10 +5,13 @@
 //! `column -> Type => table` is a foreign key: `(tenant_id, column)` refers to `(tenant_id, id)` of that table.
 //! `tenant_id => tenants` means that a table refers to its tenant directly. Diesel's `joinable!` does not support keys
 //! of two columns, so joins name the columns with `on`.
+//!
+//! `versioned as "task"` after the key: each change to a tenant's rows of this table gives them a new version, under
+//! which lists and their totals are cached ([`super::cache_versions`]).
 use super::tables::{Column, Table};
 
 macro_rules! tables {
-    ($($table:ident ($($key:ident),+) {
+    ($($table:ident ($($key:ident),+) $(versioned as $kind:literal)? {
         $($column:ident -> $type:ident $(<$inner:ident>)? $(=> $target:ident)?),+ $(,)?
     })+) => {
         $(diesel::table! {
@@ -24,6 +27,7 @@ macro_rules! tables {
         pub const TABLES: &[Table] = &[$(Table {
             name: stringify!($table),
             key: &[$(stringify!($key)),+],
+            versioned_as: tables!(@versioned $($kind)?),
             columns: &[$(tables!(@column $column $type $(<$inner>)? $(=> $target)?)),+],
         }),+];
 
@@ -37,6 +41,12 @@ macro_rules! tables {
     };
     (@column $column:ident $type:ident $(=> $target:ident)?) => {
         Column { name: stringify!($column), of_type: stringify!($type), is_nullable: false, refers_to: tables!(@target $($target)?) }
+    };
+    (@versioned $kind:literal) => {
+        Some($kind)
+    };
+    (@versioned) => {
+        None
     };
     (@target $target:ident) => {
         Some(stringify!($target))
@@ -108,7 +118,7 @@ tables! {
         id -> Uid,
         expires_at -> UtcInstant,
     }
-    tasks (tenant_id, id) {
+    tasks (tenant_id, id) versioned as "task" {
         tenant_id -> Uid => tenants,
         id -> Uid,
         title -> Text,
@@ -126,7 +136,7 @@ tables! {
         created_at -> UtcInstant,
         updated_at -> UtcInstant,
     }
-    contracts (tenant_id, id) {
+    contracts (tenant_id, id) versioned as "contract" {
         tenant_id -> Uid => tenants,
         id -> Uid,
         title -> Text,
@@ -247,7 +257,7 @@ tables! {
         check_value -> Binary,
         created_at -> UtcInstant,
     }
-    items (tenant_id, id) {
+    items (tenant_id, id) versioned as "item" {
         tenant_id -> Uid => tenants,
         id -> Uid,
         title -> Text,
@@ -279,7 +289,7 @@ tables! {
         comment_id -> Uid => task_comments,
         user_id -> Uid => users,
     }
-    meetings (tenant_id, id) {
+    meetings (tenant_id, id) versioned as "meeting" {
         tenant_id -> Uid => tenants,
         id -> Uid,
         title -> Text,
@@ -294,7 +304,7 @@ tables! {
         created_at -> UtcInstant,
         updated_at -> UtcInstant,
     }
-    meeting_attendees (tenant_id, id) {
+    meeting_attendees (tenant_id, id) versioned as "meeting_attendee" {
         tenant_id -> Uid => tenants,
         id -> Uid,
         meeting_id -> Uid => meetings,

@@ -86,7 +86,7 @@ impl Db {
             ));
             Ok(row.first::<Row>(tx).await.optional()?)
         };
-        let row = self.read(scope, query).await?;
+        let row = self.find(scope, query).await?;
         Ok(row.map(|(user, token_hash, generation, rotated_at, expires_at, ended_at, epoch)| StoredSession {
             user,
             token_hash,
@@ -102,7 +102,7 @@ impl Db {
             let found = ended_sessions::table.filter(one).select(ended_sessions::id);
             Ok(found.first::<SessionId>(tx).await.optional()?.is_some())
         };
-        self.read(scope, query).await
+        self.find(scope, query).await
     }
 
     /// Replaces the token of generation `from` with the next one. Returns `false` if another request was faster or the

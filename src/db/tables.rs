@@ -6,6 +6,8 @@ pub struct Table {
     pub name: &'static str,
     /// The columns of its primary key, in their order.
     pub key: &'static [&'static str],
+    /// The name of the versions of its rows, if these have versions: see [`super::cache_versions`].
+    pub versioned_as: Option<&'static str>,
     pub columns: &'static [Column],
 }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::any::AnyTransactions;
 use super::connect::{CANCEL_TIMEOUT, Target};
+use super::pg::{Lease, Mode};
 use super::types::TenantId;
 use super::{AnyConnection, pooler};
 use crate::base::error::{Error, Result};
@@ -15,6 +16,9 @@ use std::time::Duration;
 
 #[derive(Clone, Copy)]
 pub(super) enum Access {
+    /// Exactly one statement, which reads.
+    One,
+    /// One snapshot.
     Read,
     Write,
 }
@@ -34,7 +38,7 @@ impl AnyConnection {
                 Err(error) if self.is_broken() || self.check().await.is_err() => Err(unavailable(error)),
                 Err(error) => Err(error.into()),
             },
-            Err(error) => match self.rollback(pooler).await {
+            Err(error) => match self.rollback(access, pooler).await {
                 Ok(()) => Err(error),
                 Err(lost) => match error {
                     Error::Internal(cause) => Err(Error::Unavailable(cause.context(lost))),
@@ -47,49 +51,57 @@ impl AnyConnection {
     async fn commit(&mut self, access: Access, pooler: Pooler) -> QueryResult<()> {
         match (self, pooler, access) {
             (Self::Pg(conn), Pooler::Transaction, _) => pooler::commit(conn).await,
-            (Self::Pg(conn), Pooler::None, Access::Read) => conn.end_read(),
-            (Self::Pg(conn), Pooler::None, Access::Write) => conn.end_by("COMMIT").await,
+            (Self::Pg(conn), Pooler::None, Access::One | Access::Read) => conn.end_read(),
+            (Self::Pg(conn), Pooler::None, Access::Write) => conn.commit().await,
+            (Self::Sqlite(..), _, Access::One) => Ok(()), // it has no transaction
             (conn, ..) => AnyTransactions::commit_transaction(conn).await,
         }
     }
 
-    pub(super) async fn rollback(&mut self, pooler: Pooler) -> QueryResult<()> {
-        match (self, pooler) {
-            (Self::Pg(conn), Pooler::Transaction) => pooler::rollback(conn).await,
-            (Self::Pg(conn), Pooler::None) => conn.end_by("ROLLBACK").await,
-            (conn, _) => AnyTransactions::rollback_transaction(conn).await,
+    pub(super) async fn rollback(&mut self, access: Access, pooler: Pooler) -> QueryResult<()> {
+        match (self, pooler, access) {
+            (Self::Pg(conn), Pooler::Transaction, _) => pooler::rollback(conn).await,
+            (Self::Pg(conn), Pooler::None, _) => conn.roll_back().await,
+            (Self::Sqlite(..), _, Access::One) => Ok(()),
+            (conn, ..) => AnyTransactions::rollback_transaction(conn).await,
         }
     }
 
-    /// Starts a transaction. `timeout` limits each of its statements (on SQLite, all of them together). PostgreSQL lets
-    /// the transaction touch only this tenant's rows. All settings are sent together, and without a pooler together
-    /// with the first statement. They are part of the SQL, because neither a UUID nor a number needs escaping.
+    /// Starts a transaction. `plans_anew`: see [`Lease::plans_anew`]. `timeout` limits each of its statements (on SQLite, all of them together). PostgreSQL lets
+    /// the transaction touch only this tenant's rows. Without a pooler, [`PgConnection`](super::pg::PgConnection) does
+    /// all that together with the first statement. The settings are part of the SQL, because neither a UUID nor a number
+    /// needs escaping.
     pub(super) async fn begin(
         &mut self,
         access: Access,
         tenant: TenantId,
         timeout: Duration,
+        plans_anew: bool,
         pooler: Pooler,
     ) -> QueryResult<()> {
         match self {
             Self::Pg(conn) => {
+                if pooler == Pooler::None {
+                    let mode = match access {
+                        Access::One => Mode::One,
+                        Access::Read => Mode::Snapshot,
+                        Access::Write => Mode::Write,
+                    };
+                    conn.begin_lease(Lease { tenant: tenant.0, timeout, mode, plans_anew });
+                    return Ok(());
+                }
                 let mode = match access {
-                    Access::Read => "ISOLATION LEVEL REPEATABLE READ READ ONLY",
+                    Access::One | Access::Read => "ISOLATION LEVEL REPEATABLE READ READ ONLY",
                     Access::Write => "READ WRITE",
                 };
                 let timeout = timeout.as_millis();
                 let settings =
                     format!("SET LOCAL app.tenant_id = '{}'; SET LOCAL statement_timeout = {timeout}", tenant.0);
-                if pooler == Pooler::Transaction {
-                    return pooler::begin(conn, mode, &settings).await;
-                }
-                // `BEGIN` alone can't be refused. If the mode is, the transaction is open and refuses what follows.
-                conn.begin_with_next(format!("BEGIN; SET TRANSACTION {mode}; {settings}"));
-                Ok(())
+                pooler::begin(conn, mode, &settings).await
             }
             Self::Mysql(conn) => {
                 let begin = match access {
-                    Access::Read => {
+                    Access::One | Access::Read => {
                         "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; \
                          START TRANSACTION READ ONLY, WITH CONSISTENT SNAPSHOT"
                     }
@@ -99,13 +111,14 @@ impl AnyConnection {
                 AnsiTransactionManager::begin_transaction_sql(conn, &sql).await
             }
             Self::Sqlite(conn, deadline) => {
+                deadline.set(timeout);
                 // A transaction that reads before it writes must take the lock first. Otherwise it can fail with
                 // SQLITE_BUSY, however long it may wait.
                 let sql = match access {
+                    Access::One => return Ok(()), // one statement sees one snapshot anyway
                     Access::Read => "PRAGMA query_only = ON; BEGIN",
                     Access::Write => "PRAGMA query_only = OFF; BEGIN IMMEDIATE",
                 };
-                deadline.set(timeout);
                 conn.spawn_blocking(move |conn| {
                     diesel::connection::AnsiTransactionManager::begin_transaction_sql(conn, sql)
                 })

@@ -150,10 +150,9 @@ impl Expiry<CacheKey, Kept> for Lifetime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resources::items::ItemId;
     use uuid::Uuid;
 
-    const CACHE_SCOPE: CacheScope = CacheScope::of::<ItemId>();
+    const CACHE_SCOPE: CacheScope = CacheScope::of("item");
 
     fn key(tenant: u128, cache_version: u128, asked: &str) -> CacheKey {
         CacheKey::new(Uuid::from_u128(tenant).into(), CACHE_SCOPE, Uuid::from_u128(cache_version).into(), asked)

@@ -86,5 +86,6 @@ mod tenancy;
 mod tenant;
 mod token_grants;
 mod token_keys;
+mod totals;
 mod users;
 mod verified;

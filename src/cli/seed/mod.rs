@@ -92,6 +92,9 @@ pub async fn run(config: Config, args: SeedArgs) -> anyhow::Result<()> {
         filled.with_context(|| format!("tenant {} stays incomplete", company.slug))?;
         made.push(company);
     }
+    if let Err(error) = parts.db.refresh_statistics().await {
+        tracing::warn!(?error, "PostgreSQL has no statistics of the new rows yet"); // it collects them itself, later
+    }
     progress.finish_and_clear();
     print(&summary(&made, &amounts, &password, password_stdin))
 }

@@ -1,15 +1,17 @@
 //! Statements that a transaction runs at its end, just before it is committed.
-use super::WriteTx;
+use super::{Access, WriteTx};
 use crate::base::error::Result;
 use crate::db::change::Statement;
+use std::collections::BTreeSet;
 use std::mem;
 
 /// Statements that wait for the end of a transaction, in the order in which they were queued.
 #[derive(Default)]
 pub(super) struct AtEnd {
     statements: Vec<Statement<'static>>,
-    /// The kinds of records that were changed. One statement invalidates the cached lists of each kind.
-    outdated: Vec<&'static str>,
+    /// The names of the versions that have to be replaced. They are in order, so that two transactions that replace the
+    /// same ones can't wait for each other.
+    outdated: BTreeSet<&'static str>,
 }
 
 impl WriteTx {
@@ -19,20 +21,19 @@ impl WriteTx {
         self.at_end.statements.push(statement);
     }
 
-    /// Whether this is the transaction's first change to records of this kind in its present tenant. One new cache
-    /// version is enough for all further changes.
-    pub(in crate::db) fn is_first_change(&mut self, kind: &'static str) -> bool {
-        let is_first = !self.at_end.outdated.contains(&kind);
-        if is_first {
-            self.at_end.outdated.push(kind);
-        }
-        is_first
+    /// Notes that the tenant's rows of a table with versions are changed by this transaction. The version is replaced
+    /// last, because other transactions of the tenant that replace it wait from then on until this one has ended.
+    pub(in crate::db) fn outdates(&mut self, version: &'static str) {
+        self.at_end.outdated.insert(version);
     }
 
     /// Runs the queued statements.
     pub(super) async fn flush(&mut self) -> Result<()> {
-        let statements = mem::take(&mut self.at_end).statements;
-        Statement::run_all(statements, self).await
+        let statements = mem::take(&mut self.at_end.statements);
+        Statement::run_all(statements, self).await?;
+        let outdated = mem::take(&mut self.at_end.outdated);
+        let versions: Vec<_> = outdated.into_iter().map(|version| self.new_version(version)).collect();
+        if versions.is_empty() { Ok(()) } else { Statement::run_all(versions, self).await }
     }
 
     /// If `result` is a success, runs the queued statements and commits. Otherwise, or if one of the statements fails,
@@ -49,7 +50,7 @@ impl WriteTx {
 
     pub(in crate::db) async fn abandon(mut self) -> Result<()> {
         let pooler = self.target.pooler();
-        let rolled_back = self.conn().rollback(pooler).await;
+        let rolled_back = self.conn().rollback(Access::Write, pooler).await;
         self.read.leased = None;
         Ok(rolled_back?)
     }

@@ -4,14 +4,19 @@
 //! [`ReadTx`], and therefore on a [`WriteTx`] too. A statement that writes runs only on a [`WriteTx`]. Outside of `db`
 //! it must be part of a change, or give a reason why it is not: see [`WriteTx::changed`](super::WriteTx::changed).
 use super::{ReadTx, WriteTx};
+use crate::base::pooler::Pooler;
 use crate::db::AnyConnection;
-use crate::db::change::Erased;
+use crate::db::any::{Any, AnyRow, bound};
+use crate::db::change::{Erased, Errors};
 use diesel::QueryResult;
 use diesel::dsl::Limit;
+use diesel::query_builder::{Query, QueryFragment, QueryId};
 use diesel::query_dsl::methods::LimitDsl;
 use diesel_async::AsyncConnectionCore;
 use diesel_async::methods::{ExecuteDsl, LoadQuery};
 use diesel_async::return_futures::{GetResult, LoadFuture};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryStreamExt};
 
 /// Runs queries that read. The trait has the name of Diesel's own, so that importing this one hides the other.
 pub trait RunQueryDsl: Sized {
@@ -56,6 +61,29 @@ pub trait RunQueryDsl: Sized {
 
 impl<Q> RunQueryDsl for Q {}
 
+impl ReadTx {
+    /// Returns all rows of a query, before they are read.
+    pub(in crate::db) fn rows<Q>(&mut self, query: Q) -> BoxFuture<'_, QueryResult<Vec<AnyRow>>>
+    where
+        Q: Query + QueryFragment<Any> + QueryId + Send + 'static,
+    {
+        async move { AsyncConnectionCore::load(self.conn(), query).await?.try_collect().await }.boxed()
+    }
+
+    /// Returns all rows of two queries, which are sent together where that is possible.
+    pub(in crate::db) fn rows_of_both<A, B>(
+        &mut self,
+        first: A,
+        second: B,
+    ) -> BoxFuture<'_, QueryResult<(Vec<AnyRow>, Vec<AnyRow>)>>
+    where
+        A: Query + QueryFragment<Any> + QueryId + Send + 'static,
+        B: Query + QueryFragment<Any> + QueryId + Send + 'static,
+    {
+        self.conn().load_both(first, second)
+    }
+}
+
 /// Runs statements that write, and returns how many rows they changed. Code outside of `db` can't import this trait.
 pub trait Execute: Sized {
     fn execute<'query, 'conn>(
@@ -72,6 +100,21 @@ pub trait Execute: Sized {
 impl<Q> Execute for Q {}
 
 impl WriteTx {
+    /// Whether changes can wait until the next statement is sent.
+    pub(in crate::db) fn can_queue(&mut self) -> bool {
+        self.target.pooler() == Pooler::None && self.is_postgres()
+    }
+
+    /// Queues a change, which is sent with the next statement or with the end of the transaction. If it fails, so does
+    /// the transaction, with the error that `errors` has for it. Only if [`Self::can_queue`].
+    pub(in crate::db) async fn queue(&mut self, statement: Erased<'_>, errors: Errors) -> QueryResult<()> {
+        let change = bound(&statement)?;
+        drop(statement);
+        self.note_change_in(change.sql());
+        self.read.queued.push(errors);
+        self.read.conn().queue(change).await
+    }
+
     /// Runs all statements, in their order. Returns the result of each, or those up to the first error.
     pub(in crate::db) async fn execute_all(
         &mut self,

@@ -53,7 +53,7 @@ impl ApiKeysApi {
         Path(api_key_id): Path<ApiKeyId>,
         if_none_match: IfNoneMatch,
     ) -> Result<Found<ApiKey>> {
-        let key = self.db.read(&caller, async |tx| queries::find(tx, api_key_id).await).await?;
+        let key = self.db.find(&caller, async |tx| queries::find(tx, api_key_id).await).await?;
         Ok(Found(key, if_none_match))
     }
 

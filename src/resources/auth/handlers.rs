@@ -129,7 +129,7 @@ impl AuthApi {
     /// Get the current user
     #[oai(path = "/me", method = "get", operation_id = "auth_me")]
     async fn me(&self, caller: Caller<Read>, if_none_match: IfNoneMatch) -> Result<Found<User>> {
-        let user = self.db.read(&caller, async |tx| users::find(tx, caller.user()).await).await?;
+        let user = self.db.find(&caller, async |tx| users::find(tx, caller.user()).await).await?;
         Ok(Found(user, if_none_match))
     }
 

@@ -52,7 +52,7 @@ impl TokenIssuer {
     pub async fn open(&self, login: CheckedLogin, device: Option<String>, origin: &Origin) -> Result<Tokens> {
         let CheckedLogin { proof, hash, renewed } = login;
         let actor = Actor::authenticated(proof, origin.clone());
-        let user = match self.db.read(&actor, async |tx: &mut ReadTx| users::find(tx, proof.user()).await).await {
+        let user = match self.db.find(&actor, async |tx: &mut ReadTx| users::find(tx, proof.user()).await).await {
             Err(Error::InvalidToken) => return Err(Error::InvalidCredentials), // the user was removed meanwhile
             user => user?,
         };
@@ -81,7 +81,7 @@ impl TokenIssuer {
         match self.db.write(actor, async |tx: &mut WriteTx| users::renew_email(tx).await).await {
             Ok(renewed) => renewed,
             Err(Error::PreconditionFailed) => {
-                let renewed = self.db.read(actor, async |tx: &mut ReadTx| users::find(tx, user.id).await).await;
+                let renewed = self.db.find(actor, async |tx: &mut ReadTx| users::find(tx, user.id).await).await;
                 renewed.unwrap_or(user)
             }
             Err(error) => {
@@ -150,7 +150,7 @@ impl TokenIssuer {
             }
             self.refresh.print(&next)
         };
-        let user = self.db.read(&actor, async |tx| users::find(tx, session.user).await).await?;
+        let user = self.db.find(&actor, async |tx| users::find(tx, session.user).await).await?;
         self.tokens(user, id, token, now).map(Some)
     }
 

@@ -86,7 +86,7 @@ impl InvitationsApi {
         Path(invitation_id): Path<InvitationId>,
         if_none_match: IfNoneMatch,
     ) -> Result<Found<Invitation>> {
-        let invitation = self.db.read(&caller, async |tx| queries::find(tx, invitation_id).await).await?;
+        let invitation = self.db.find(&caller, async |tx| queries::find(tx, invitation_id).await).await?;
         Ok(Found(invitation, if_none_match))
     }
 

@@ -16,7 +16,7 @@ use futures_util::FutureExt;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
 
-const CACHE_SCOPE: CacheScope = CacheScope::of::<ItemId>();
+const CACHE_SCOPE: CacheScope = CacheScope::of("item");
 
 pub struct ItemsApi {
     pub db: Db,
@@ -60,7 +60,7 @@ impl ItemsApi {
         Path(item_id): Path<ItemId>,
         if_none_match: IfNoneMatch,
     ) -> Result<Found<Item>> {
-        let item = self.db.read(&caller, async |tx| queries::find(tx, item_id).await).await?;
+        let item = self.db.find(&caller, async |tx| queries::find(tx, item_id).await).await?;
         Ok(Found(item, if_none_match))
     }
 

@@ -1,5 +1,4 @@
-//! Items in the database. Every query filters by the tenant of the transaction. Every change passes the change feed,
-//! which also invalidates the cached lists.
+//! Items in the database. Every query filters by the tenant of the transaction. Every change passes the change feed.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
 use super::types::{Item, ItemFilter, ItemId, ItemInput, ItemSort};
 use crate::api::list::{Batch, List, Page};

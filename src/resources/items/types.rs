@@ -70,7 +70,7 @@ crate::resource!(Item, record, owner: owner_id);
 
 crate::record! {
     Item {
-        id: new ItemId, lists: cached, kind: "item", table: items, href: "/api/v1/items/{id}", read_by: super::Read,
+        id: new ItemId, kind: "item", table: items, href: "/api/v1/items/{id}", read_by: super::Read,
         title: title in content,
         text: [title in content = High, description in content = Low],
         people: [owner_id = Owner],

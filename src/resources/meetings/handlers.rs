@@ -54,7 +54,7 @@ impl MeetingsApi {
         Path(meeting_id): Path<MeetingId>,
         if_none_match: IfNoneMatch,
     ) -> Result<Found<Meeting>> {
-        let meeting = self.db.read(&caller, async |tx| queries::find(tx, meeting_id).await).await?;
+        let meeting = self.db.find(&caller, async |tx| queries::find(tx, meeting_id).await).await?;
         Ok(Found(meeting, if_none_match))
     }
 

@@ -53,7 +53,7 @@ impl TasksApi {
         Path(task_id): Path<TaskId>,
         if_none_match: IfNoneMatch,
     ) -> Result<Found<Task>> {
-        let task = self.db.read(&caller, async |tx| queries::find(tx, task_id).await).await?;
+        let task = self.db.find(&caller, async |tx| queries::find(tx, task_id).await).await?;
         Ok(Found(task, if_none_match))
     }
 

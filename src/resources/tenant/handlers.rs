@@ -19,7 +19,7 @@ impl TenantApi {
     /// Get the caller's tenant
     #[oai(path = "/tenant", method = "get", operation_id = "tenant_get")]
     async fn get(&self, caller: Caller<Read>, if_none_match: IfNoneMatch) -> Result<Found<Tenant>> {
-        Ok(Found(self.db.read(&caller, async |tx| queries::find(tx).await).await?, if_none_match))
+        Ok(Found(self.db.find(&caller, async |tx| queries::find(tx).await).await?, if_none_match))
     }
 
     /// Change the caller's tenant

@@ -33,7 +33,7 @@ impl UsersApi {
     /// Get the caller's profile
     #[oai(path = "/users/me", method = "get", operation_id = "user_me_get")]
     async fn me(&self, caller: Caller<Read>, if_none_match: IfNoneMatch) -> Result<Found<User>> {
-        let user = self.db.read(&caller, async |tx| queries::find(tx, caller.user()).await).await?;
+        let user = self.db.find(&caller, async |tx| queries::find(tx, caller.user()).await).await?;
         Ok(Found(user, if_none_match))
     }
 
@@ -91,7 +91,7 @@ impl UsersApi {
         Path(user_id): Path<UserId>,
         if_none_match: IfNoneMatch,
     ) -> Result<Found<Member>> {
-        let account = self.db.read(&caller, async |tx| queries::find_account(tx, user_id).await).await?;
+        let account = self.db.find(&caller, async |tx| queries::find_account(tx, user_id).await).await?;
         Ok(Found(Member::from(account).redact_for(caller.role()), if_none_match))
     }
 
@@ -144,7 +144,7 @@ impl UsersApi {
     ) -> Result<User> {
         let Self { db, sessions, credentials, mail_cap, templates, records: _ } = self;
         let (actor, session) = (caller.as_actor(), caller.session()?);
-        let known = db.read(caller, async |tx| queries::find(tx, caller.user()).await).await?;
+        let known = db.find(caller, async |tx| queries::find(tx, caller.user()).await).await?;
         let asked = change(&known)?;
         let moves = asked.email != Email::of_stored(&known.email);
         let renames =

@@ -111,7 +111,7 @@ impl TestDatabase {
 
     /// A direct connection that is not bound to a tenant, such as servers without a pooler have before they bind it.
     pub async fn connect_unbound(&self) -> AnyConnection {
-        establish(&Target::parse(&self.direct, None).unwrap()).await.unwrap()
+        open(&self.direct).await
     }
 
     /// The result of a query on the rows of all tenants, as [`rows`] reads it.
@@ -129,11 +129,20 @@ impl TestDatabase {
     }
 }
 
+/// A connection that may write outside of a lease, which those of servers may not.
+async fn open(url: &str) -> AnyConnection {
+    let mut conn = establish(&Target::parse(url, None).unwrap()).await.unwrap();
+    if let AnyConnection::Pg(conn) = &mut conn {
+        conn.batch_execute("SET default_transaction_read_only = off").await.unwrap();
+    }
+    conn
+}
+
 /// Creates a database on the server that the environment variable names. Returns its URL.
 async fn create_on(variable: &str, options: &str) -> String {
     let server = variable_of_this_run(variable);
     let name = format!("bizcenter_{}", Env::real().uuid().simple());
-    let mut conn = establish(&Target::parse(&server, None).unwrap()).await.unwrap();
+    let mut conn = open(&server).await;
     conn.batch_execute(&format!("CREATE DATABASE {name} {options}")).await.unwrap();
     beside(&server, &name)
 }

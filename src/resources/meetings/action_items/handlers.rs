@@ -60,7 +60,7 @@ impl ActionItemsApi {
         if_none_match: IfNoneMatch,
     ) -> Result<Found<ActionItem>> {
         let find = async |tx: &mut _| queries::find(tx, meeting_id, action_item_id).await;
-        Ok(Found(self.db.read(&caller, find).await?, if_none_match))
+        Ok(Found(self.db.find(&caller, find).await?, if_none_match))
     }
 
     /// Change an action item

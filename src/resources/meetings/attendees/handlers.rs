@@ -56,7 +56,7 @@ impl AttendeesApi {
         if_none_match: IfNoneMatch,
     ) -> Result<Found<Attendee>> {
         let find = async |tx: &mut _| queries::find(tx, meeting_id, attendee_id).await;
-        Ok(Found(self.db.read(&caller, find).await?, if_none_match))
+        Ok(Found(self.db.find(&caller, find).await?, if_none_match))
     }
 
     /// Answer an invitation

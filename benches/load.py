@@ -1,0 +1,261 @@
+"""`scripts/bench http`: how many requests a second the server answers, and the baseline (`benches/baseline.rs`) beside it."""
+
+import json
+import os
+import re
+import secrets
+import statistics
+import subprocess
+import sys
+import time
+import urllib.parse
+from pathlib import Path
+
+from counting_proxy import Proxy
+
+HERE = Path(__file__).resolve().parent
+TASK = '{"title": "Measured %d"}'
+# Each operation: method, paths, body. `{task}` and `{contract}` stand for many paths.
+OPERATIONS = {
+    "health": ("GET", "/livez", None),
+    "get": ("GET", "/api/v1/tasks/{task}", None),
+    "list": ("GET", "/api/v1/tasks?per_page=20", None),
+    "list, 1 % changes": ("GET", "/api/v1/tasks?per_page=20", TASK),
+    "cursor": ("GET", "/api/v1/tasks?per_page=20&cursor=", None),
+    "filter": ("GET", "/api/v1/tasks?per_page=20&status=todo", None),
+    "create": ("POST", "/api/v1/tasks", TASK),
+    "change": ("PATCH", "/api/v1/tasks/{task}", TASK),
+    "contract": ("GET", "/api/v1/contracts/{contract}", None),
+    "sign-in": ("POST", "/api/v1/auth/login", None),
+}
+NOT_IN_BASELINE = ["contract"]
+SETUPS = {
+    "postgres+redis": ("postgres", "redis"),
+    "postgres": ("postgres", "database"),
+    "mariadb+redis": ("mariadb", "redis"),
+    "sqlite": ("sqlite", "database"),
+}
+PLENTY = str(10**6)  # the most that the settings allow
+LIMITS = ["ANONYMOUS_PER_HOUR", "USER_PER_HOUR", "API_KEY_PER_HOUR", "WRITES_PER_MINUTE", "LOGIN_PER_MINUTE"]
+
+
+def cpu_seconds(pids):
+    ticks = 0
+    for pid in pids:
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def family(pid):
+    """A process and its children, such as PostgreSQL's, which has one for each connection."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *children]
+
+
+def memory_mib(pid):
+    return int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
+
+
+class Subject:
+    """A program that is measured: its port, its token, and the paths and bodies of its operations."""
+
+    def __init__(self, name, process, port, token, folder, ids, sign_in):
+        self.name, self.process, self.port, self.token = name, process, port, token
+        self.folder, self.sign_in = Path(folder), sign_in
+        for kind, of_kind in ids.items():
+            (self.folder / f"{kind}s").write_text("\n".join(of_kind) + "\n")
+
+    def paths(self, path):
+        kind = re.search(r"\{(\w+)\}", path)
+        file = self.folder / ("paths-" + re.sub(r"\W+", "-", path))
+        ids = (self.folder / f"{kind[1]}s").read_text().split() if kind else [""]
+        file.write_text("".join(re.sub(r"\{\w+\}", id, path) + "\n" for id in ids))
+        return str(file)
+
+    def load(self, operation, seconds, connections):
+        method, path, body = OPERATIONS[operation]
+        env = {"PATH": os.environ["PATH"], "METHOD": method, "PATHS": self.paths(path), "TOKEN": self.token}
+        if operation == "sign-in":
+            env["BODY"] = json.dumps(self.sign_in)
+        elif body:
+            env["BODY"] = body
+            if method == "GET":
+                env["CHANGES"] = self.paths("/api/v1/tasks/{task}")
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(HERE / "request.lua")]
+        command.append(f"http://127.0.0.1:{self.port}")
+        text = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
+        result = json.loads(text.strip().splitlines()[-1])
+        if result["errors"]:
+            sys.exit(f"bench: {self.name} answered {result['errors']} of {result['requests']} requests of “{operation}” wrongly")
+        return result
+
+
+def environment(setup, folder, variables, port, database_port=None, redis_port=None):
+    database, sessions = SETUPS[setup]
+    url = {
+        "postgres": variables["TEST_POSTGRES_URL"] + "?sslmode=disable",  # as the baseline connects
+        "mariadb": variables["TEST_MARIADB_URL"],
+        "sqlite": f"sqlite://{folder}/bench.db",
+    }[database]
+    redis = variables["TEST_REDIS_URL"]
+    if database_port and database != "sqlite":
+        url = re.sub(r":\d+/", f":{database_port}/", url)
+    if redis_port:
+        redis = re.sub(r":\d+/", f":{redis_port}/", redis)
+    env = {
+        "PATH": os.environ["PATH"],
+        "DATA_DIR": str(folder),
+        "DATABASE_URL": url,
+        "PORT": str(port),
+        "BIZCENTER_AUTH__ACCESS_MINUTES": "1440",
+        "METRICS_ADDR": f"127.0.0.1:{port + 1000}",
+        "BIZCENTER_AUTH__SESSION_STORE": sessions,
+        **{f"BIZCENTER_RATE_LIMIT__{name}": PLENTY for name in LIMITS},
+    }
+    if sessions == "redis":
+        env["REDIS_URL"] = redis
+    return env
+
+
+def fill(binary, env, rows, password):
+    """Seeds a tenant. Returns the address of its owner."""
+    counts = [f"--tasks={rows}", "--contracts=200", "--items=0", "--meetings=0"]
+    command = [binary, "seed", "--password-stdin", *counts]
+    seeded = subprocess.run(command, env=env, input=password, text=True, check=True, stdout=subprocess.PIPE)
+    return re.search(r"owner +(\S+@\S+)", seeded.stdout)[1]
+
+
+def some_ids(server):
+    ids = {}
+    for kind in "task", "contract":
+        pages = [server.page(f"/api/v1/{kind}s?per_page=100&page={page}") for page in (1, 2)]
+        ids[kind] = [row["id"] for page in pages for row in page["items"]]
+    return ids
+
+
+def counted(binary, setup, folder, variables, owner, password, start):
+    """Round trips, statements and bytes of each operation: the least of several requests, one after the other. The `COMMIT` of a
+    read, for which nobody waits, may fall to the next request, so requests are counted ten at a time."""
+    database, _ = SETUPS[setup]
+    servers = {} if database == "sqlite" else {database: variables[f"TEST_{database.upper()}_URL"]}
+    servers["redis"] = variables["TEST_REDIS_URL"]
+    proxies = {kind: Proxy(kind, "127.0.0.1", urllib.parse.urlsplit(url).port) for kind, url in servers.items()}
+    port = lambda kind: proxies[kind].port if kind in proxies else None
+    env = environment(setup, folder, variables, 18571, port(database), port("redis"))
+    env["BIZCENTER_JOBS__ENABLED"] = "false"
+    with open(Path(folder) / "counted.log", "w") as log:
+        server = start(binary, env, log)
+        try:
+            server.sign_in(owner, password)
+            ids = some_ids(server)
+            counts = {}
+            for operation, (method, path, body) in OPERATIONS.items():
+                if operation in ("health", "sign-in", "list, 1 % changes"):
+                    continue
+                found = []
+                for batch in range(6):
+                    before = {kind: proxy.counts() for kind, proxy in proxies.items()}
+                    for number in range(10):
+                        named = {kind: of_kind[batch * 10 + number] for kind, of_kind in ids.items()}
+                        text = json.loads(body % (batch * 10 + number)) if body else None
+                        status, answer = server.ask(method, path.format(**named), text)
+                        if status >= 300:
+                            sys.exit(f"bench: {operation} answers {status}: {answer.decode()}")
+                    time.sleep(0.1)
+                    found.append({
+                        f"{kind} {what}": (count - before[kind][what]) / 10
+                        for kind, proxy in proxies.items()
+                        for what, count in proxy.counts().items()
+                    })
+                counts[operation] = {what: min(of[what] for of in found) for what in found[0]}
+            return counts
+        finally:
+            server.process.terminate()
+            server.process.wait()
+
+
+def measure(arguments, build, variables, folder, start):
+    """Runs everything, prints the table, and writes the JSON."""
+    binary, baseline = build
+    password = secrets.token_urlsafe(24)
+    owners, subjects, counts, databases, ready = {}, [], {}, {}, {}
+    for number, setup in enumerate(arguments.setups):
+        database = SETUPS[setup][0]
+        home = Path(folder) / setup
+        home.mkdir()
+        env = environment(setup, Path(folder) / database, variables, 18481 + number)
+        if database not in owners:
+            (Path(folder) / database).mkdir()
+            owners[database] = fill(binary, env, arguments.rows, password)
+        counts[setup] = counted(binary, setup, Path(folder) / database, variables, owners[database], password, start)
+        log = open(home / "log", "w")
+        began = time.perf_counter()
+        server = start(binary, env, log)
+        ready[setup] = time.perf_counter() - began
+        server.sign_in(owners[database], password)
+        sign_in = {"email": owners[database], "password": password}
+        token = server.headers["Authorization"].removeprefix("Bearer ")
+        subjects.append(Subject(setup, server.process, 18481 + number, token, home, some_ids(server), sign_in))
+        databases[setup] = {"postgres": "postgres", "mariadb": "mariadb"}.get(database)
+        if database == "postgres" and not any(subject.name == "baseline" for subject in subjects):
+            home = Path(folder) / "baseline"
+            home.mkdir()
+            command = [baseline, "18480", variables["TEST_POSTGRES_URL"], owners[database]]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            token = process.stdout.readline().strip()
+            subjects.insert(0, Subject("baseline", process, 18480, token, home, some_ids(server), sign_in))
+            databases["baseline"] = "postgres"
+    pid_of = lambda name: (Path(variables["TEST_SERVERS_DIR"]) / f"{name}.pid").read_text().strip()
+    results = {}
+    try:
+        for operation in arguments.operations:
+            for round in range(arguments.rounds + 1):
+                for subject in subjects:
+                    if subject.name == "baseline" and operation in NOT_IN_BASELINE:
+                        continue
+                    of = databases[subject.name]
+                    pids = {"server": [subject.process.pid], "database": family(pid_of(of)) if of else []}
+                    before = {name: cpu_seconds(of) for name, of in pids.items()}
+                    load = subject.load(operation, arguments.seconds if round else 1, arguments.connections)
+                    if not round:
+                        continue  # the first is to warm up
+                    result = results.setdefault(subject.name, {}).setdefault(operation, [])
+                    used = {f"cpu_{name}_us": (cpu_seconds(of) - before[name]) * 1e6 / load["requests"] for name, of in pids.items()}
+                    rate = load["requests"] / load["micros"] * 1e6
+                    result.append({"per_second": rate, "p50_us": load["p50"], "p99_us": load["p99"], **used})
+            show(operation, results, counts)
+        memory = {subject.name: memory_mib(subject.process.pid) for subject in subjects}
+    finally:
+        for subject in subjects:
+            subject.process.terminate()
+            subject.process.wait()
+    print("most memory, MiB:", ", ".join(f"{name} {mib:.0f}" for name, mib in memory.items()))
+    print("ready after, ms:", ", ".join(f"{name} {seconds * 1000:.0f}" for name, seconds in ready.items()))
+    report = {"rows": arguments.rows, "connections": arguments.connections, "memory_mib": memory, "ready_seconds": ready}
+    report.update(counts=counts, rounds=results)
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(report, indent=1) + "\n")
+
+
+def show(operation, results, counts):
+    base = results.get("baseline", {}).get(operation)
+    print(f"{operation}")
+    for name, of in results.items():
+        if operation not in of:
+            continue
+        middle = lambda what: statistics.median(round[what] for round in of[operation])
+        rates = [round["per_second"] for round in of[operation]]
+        ratios = [mine["per_second"] / bases["per_second"] for mine, bases in zip(of[operation], base or [])]
+        line = f"  {name:15} {statistics.median(rates):8,.0f}/s ({min(rates):,.0f} to {max(rates):,.0f})"
+        line += f"  p50 {middle('p50_us') / 1000:6.2f} ms  p99 {middle('p99_us') / 1000:6.2f} ms"
+        line += f"  CPU {middle('cpu_server_us'):5.0f} + {middle('cpu_database_us'):5.0f} µs"
+        if ratios and name != "baseline":
+            line += f"  {statistics.median(ratios):.2f} of the baseline"
+        print(line)
+        of_setup = counts.get(name, {}).get(operation)
+        if of_setup:
+            print("  " + " " * 16 + ", ".join(f"{what} {count:g}" for what, count in of_setup.items() if count), flush=True)

@@ -1,0 +1,98 @@
+//! What goes to PostgreSQL together, and to the other databases one after the other.
+use super::{Any, AnyBinds, AnyConnection, AnyQueryBuilder, AnyRow, MultiRow, PgStub};
+use crate::db::pg::{BoundStatement, NoLookup};
+use diesel::QueryResult;
+use diesel::query_builder::{Query, QueryBuilder, QueryFragment, QueryId};
+use diesel::result::Error;
+use diesel_async::AsyncConnectionCore;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryFutureExt, TryStreamExt};
+
+/// The SQL of a query in the dialect of PostgreSQL, without its values.
+pub fn sql_of(query: &dyn QueryFragment<Any>) -> QueryResult<String> {
+    let mut sql = AnyQueryBuilder::Pg(Default::default());
+    query.to_sql(&mut sql, &Any::Pg(Default::default()))?;
+    Ok(sql.finish())
+}
+
+/// The SQL and the values of a query, as PostgreSQL gets them.
+pub fn bound(query: &dyn QueryFragment<Any>) -> QueryResult<BoundStatement> {
+    use diesel::internal::derives::multiconnection::MultiConnectionHelper;
+    let backend = Any::Pg(Default::default());
+    let mut sql = AnyQueryBuilder::Pg(Default::default());
+    query.to_sql(&mut sql, &backend)?;
+    let mut binds = AnyBinds::Pg(Default::default());
+    query.collect_binds(&mut binds, PgStub::to_any(&mut NoLookup), &backend)?;
+    match binds {
+        AnyBinds::Pg(binds) => {
+            let is_one_of_few = query.is_safe_to_cache_prepared(&backend)?;
+            BoundStatement::new(sql.finish(), &binds.metadata, binds.binds, is_one_of_few)
+        }
+        AnyBinds::Mysql(_) | AnyBinds::Sqlite(_) => Err(Error::SerializationError("values of another database".into())),
+    }
+}
+
+impl AnyConnection {
+    /// Loads the rows of two queries. On PostgreSQL, both are sent together.
+    pub(in crate::db) fn load_both<'conn, A, B>(
+        &'conn mut self,
+        first: A,
+        second: B,
+    ) -> BoxFuture<'conn, QueryResult<(Vec<AnyRow>, Vec<AnyRow>)>>
+    where
+        A: Query + QueryFragment<Any> + QueryId + Send + 'static,
+        B: Query + QueryFragment<Any> + QueryId + Send + 'static,
+    {
+        if let Self::Pg(conn) = self {
+            let rows = |rows: Vec<_>| rows.into_iter().map(|row| AnyRow(MultiRow::Pg(row))).collect();
+            let both = conn.load_both(bound(&first), bound(&second));
+            return both.map_ok(move |(first, second)| (rows(first), rows(second))).boxed();
+        }
+        async move {
+            let first = self.load(first).await?.try_collect().await?;
+            Ok((first, self.load(second).await?.try_collect().await?))
+        }
+        .boxed()
+    }
+
+    /// Queues a change that is sent with the next statement. Only PostgreSQL's connection has a queue.
+    pub(in crate::db) async fn queue(&mut self, change: BoundStatement) -> QueryResult<()> {
+        match self {
+            Self::Pg(conn) => conn.queue(change).await,
+            Self::Mysql(_) | Self::Sqlite(..) => Err(Error::QueryBuilderError("this database has no queue".into())),
+        }
+    }
+
+    /// The first queued change of the lease that has failed: its number, from 0, and its error.
+    pub(in crate::db) fn take_failed(&mut self) -> Option<(usize, Error)> {
+        let Self::Pg(conn) = self else { return None };
+        conn.take_failed()
+    }
+
+    /// Runs all statements of a transaction, in their order, and on PostgreSQL without waiting in between. Returns the
+    /// result of each, or those up to the first error. The statements after an error have no effect.
+    pub(in crate::db) fn execute_all<'conn, T>(
+        &'conn mut self,
+        statements: Vec<T>,
+    ) -> BoxFuture<'conn, QueryResult<Vec<QueryResult<usize>>>>
+    where
+        T: QueryFragment<Any> + QueryId + Send + 'conn,
+    {
+        if let Self::Pg(conn) = self {
+            return conn.execute_all(statements.iter().map(|statement| bound(statement)).collect()).boxed();
+        }
+        async move {
+            let mut results = Vec::with_capacity(statements.len());
+            for statement in statements {
+                let result = self.execute_returning_count(statement).await;
+                let has_failed = result.is_err();
+                results.push(result);
+                if has_failed {
+                    break; // on MariaDB and SQLite, those after it would have an effect
+                }
+            }
+            Ok(results)
+        }
+        .boxed()
+    }
+}
