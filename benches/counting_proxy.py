@@ -6,8 +6,9 @@ import threading
 
 
 class Proxy:
-    """`turns`: how often a client has sent something since the server last did. `statements`: what the server was asked to run:
-    each statement of a text, and each execution of a prepared one; with `kind` "redis", the commands."""
+    """`turns` counts round trips: how often a client sent something after an answer, or first. `statements` counts what the
+    server ran: each statement of an SQL text, each execution of a prepared statement, and each command of Redis.
+    `prepared` counts statements that were prepared, and `bytes` what was sent in both directions."""
 
     def __init__(self, kind, host, port):
         self.kind, self.server = kind, (host, port)

@@ -1,19 +1,25 @@
--- What wrk sends. From the environment: TOKEN, METHOD, PATHS (a file with one path a line), BODY (`%d` in it becomes a number),
--- and CHANGES (a file with one path a line): of 100 requests, one is then a PATCH with BODY.
+-- Makes the requests that wrk sends. It reads these environment variables:
+-- TOKENS: a file with one token a line. The tokens are used in turn.
+-- METHOD, and PATHS: a file with one path a line. The paths are used in turn.
+-- BODY: the body. `%d` in it is replaced by a number.
+-- CHANGES: a file with one path a line. If it is set, every hundredth request is a PATCH with BODY of one of them.
 local function lines(name)
     local all = {}
     for line in io.lines(name) do all[#all + 1] = line end
     return all
 end
 
-local method, body, token = os.getenv("METHOD"), os.getenv("BODY"), os.getenv("TOKEN")
+local method, body = os.getenv("METHOD"), os.getenv("BODY")
 local paths, number, sent = lines(os.getenv("PATHS")), math.random(1e9), 0
 local changes = os.getenv("CHANGES") and lines(os.getenv("CHANGES"))
-local headers = { ["Content-Type"] = "application/json" }
-if token then headers["Authorization"] = "Bearer " .. token end
+local callers = {}
+for at, token in ipairs(lines(os.getenv("TOKENS"))) do
+    callers[at] = { ["Content-Type"] = "application/json", ["Authorization"] = "Bearer " .. token }
+end
 
 function request()
     number, sent = number + 1, sent + 1
+    local headers = callers[sent % #callers + 1]
     if changes and sent % 100 == 0 then
         return wrk.format("PATCH", changes[number % #changes + 1], headers, body:format(number))
     end

@@ -75,7 +75,7 @@ impl ReadTx {
 }
 
 impl WriteTx {
-    /// Notes which versions a statement outdates.
+    /// Notes which versions a statement invalidates.
     pub(super) fn note_change_of(&mut self, statement: &dyn QueryFragment<Any>) -> QueryResult<()> {
         self.note_change_in(&sql_of(statement)?);
         Ok(())
@@ -86,7 +86,7 @@ impl WriteTx {
         let table = names(sql).next().and_then(table);
         debug_assert!(table.is_some(), "which table does this change? {sql}");
         if let Some(version) = table.and_then(|table| table.versioned_as) {
-            self.outdates(version);
+            self.invalidate(version);
         }
     }
 

@@ -93,8 +93,8 @@ impl<'a> Change<'a> {
     }
 }
 
-/// A statement with its type erased. Prepared statements are cached all the same, because diesel finds them by their
-/// SQL.
+/// A statement with its type erased. Prepared statements are cached all the same, because they are found by their
+/// SQL and not by the type of the query.
 pub(super) struct Erased<'q>(Box<dyn QueryFragment<Any> + Send + 'q>);
 
 impl<'q> Erased<'q> {
@@ -158,8 +158,8 @@ impl<'q> Statement<'q> {
         self
     }
 
-    /// Runs the statement, or queues it where that saves a round trip: then its error is that of the transaction. A
-    /// statement that has to find a row is run at once, because what follows depends on that.
+    /// Runs the statement, or queues it where that saves a round trip. If a queued statement fails, the transaction ends
+    /// with its error. A statement with `if_none` runs at once, because the next steps depend on the row that it finds.
     pub(super) async fn run(self, tx: &mut WriteTx) -> Result<()> {
         let Self { query, errors } = self;
         if errors.if_none.is_none() && tx.can_queue() {
@@ -169,8 +169,8 @@ impl<'q> Statement<'q> {
         errors.of(query.execute(tx).await)
     }
 
-    /// Runs or queues all statements, in their order. Returns the error of the first that fails; those after it have no
-    /// effect.
+    /// Runs or queues all statements, in their order. Returns the error of the first that fails. The error of a queued
+    /// statement is reported at the end of the transaction instead. The statements after a failed one have no effect.
     pub(super) async fn run_all(statements: Vec<Self>, tx: &mut WriteTx) -> Result<()>
     where
         'q: 'static,

@@ -1,9 +1,9 @@
 //! The change feed: every change to a tenant's records passes through it, in the change's own transaction.
 //!
 //! Subscribers are called twice. *Before* the statement of the change, they unlink or delete the rows that refer to the
-//! record, because foreign keys are checked at once. *After* the statement, the audit row is queued, and then the
-//! subscribers that follow the change are called. The queued rows are written at the end of the transaction, just before
-//! it is committed. New versions of what was changed ([`super::cache_versions`]) are written last.
+//! record, because foreign keys are checked at once. *After* the statement, the audit row is
+//! added to the statements that wait for the end of the transaction, and then the subscribers that follow the change are
+//! called. These statements run just before the transaction is committed. New versions of what was changed ([`super::cache_versions`]) are written last.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::change::{Change, Changeable, Erased, IntoStatements, Statement, Statements};
 use super::{Any, Audited, Execute, WriteTx};
@@ -22,8 +22,8 @@ pub trait Feed: Send + Sync {
     /// Called before the statement of a change.
     fn before<'a>(&'a self, tx: &'a mut WriteTx, change: &'a Change<'_>) -> BoxFuture<'a, Result<Gone>>;
 
-    /// Called after the statement of a change. The audit row of the change is already queued, ahead of the rows that
-    /// subscribers add.
+    /// Called after the statement of a change was run or queued. The audit row of the change is written before the rows
+    /// that subscribers add at the end.
     fn after<'a>(&'a self, tx: &'a mut WriteTx, change: &'a Change<'_>) -> BoxFuture<'a, Result<()>>;
 }
 

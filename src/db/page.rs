@@ -132,10 +132,11 @@ where
     }
 }
 
-/// Loads the rows of a page, and the total of the whole list if there is a query for the count. If all
-/// tables of a list have versions, its total is not counted again as long as the versions are the same.
+/// Loads the rows of a page, and the total of the whole list if there is a query for the count. If all tables of the
+/// list have versions, the total is kept for a minute, and counted again only if a version is another. A transaction
+/// that writes always counts.
 ///
-/// Neither statement is kept prepared by MariaDB's driver and SQLite's, because there are too many different ones.
+/// The drivers of MariaDB and SQLite keep neither statement prepared, because there are too many different ones.
 ///
 /// The future is boxed, because the compiler can't prove that a future with the types of the queries in its name is
 /// `Send` for every lifetime.

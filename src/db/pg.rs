@@ -3,7 +3,7 @@
 //! - The statements that begin a transaction have no result, so they are not sent alone: they go out together with the
 //!   first statement of the transaction. A change whose result nobody needs is queued, and goes out with the next
 //!   statement or with the end. `COMMIT` goes out together with the last statements. PostgreSQL runs all of them in
-//!   their order, and after one that fails it refuses the others, `COMMIT` included.
+//!   their order. After one that fails, it refuses the others, and takes `COMMIT` for `ROLLBACK`.
 //! - At the end of a transaction that only read, nothing depends on the answer to `COMMIT`, so nobody waits for it: the
 //!   next transaction on this connection is sent behind it.
 //! - A lease of one statement that reads has no transaction: [`Mode::One`].
@@ -11,7 +11,7 @@
 //!   So it is prepared first, and what waits is sent after that.
 //!
 //! Row-level security shows the rows of `app.tenant_id`. A transaction that writes sets it with `SET LOCAL`. For leases
-//! that read, the session keeps it, and is told only when the next lease has another tenant. A connection runs no
+//! that read, the session keeps it, and it is set again only when the next lease has another tenant. A connection runs no
 //! statement between two leases. Its session is read-only, and only a transaction that writes is not, so that a statement
 //! that runs outside of a transaction by accident can change nothing.
 mod error;
@@ -54,7 +54,8 @@ pub struct PgConnection {
     /// How many of the lease's changes were sent, and which one of them failed first.
     sent: usize,
     failed: Option<(usize, Error)>,
-    /// Whether a statement of the lease has failed or was cut off, so that nothing may be committed.
+    /// Whether a statement of the lease has failed or was cut off, so that nothing may be committed. An error between the
+    /// rows of a query is not noted here, but the caller gets it.
     is_spoilt: bool,
     transaction: AnsiTransactionManager,
     instrumentation: Option<Box<dyn Instrumentation>>,
@@ -170,9 +171,9 @@ impl PgConnection {
             return Err(Error::RollbackTransaction);
         }
         match self.flush(Some("COMMIT")).await {
-            // PostgreSQL has taken `COMMIT` for `ROLLBACK`.
             Err(error) if self.failed.is_none() => Err(error),
             ended => {
+                // The transaction has ended. If a change failed, PostgreSQL has taken `COMMIT` for `ROLLBACK`.
                 self.set_free();
                 ended
             }
@@ -310,6 +311,7 @@ impl PgConnection {
             };
             results.extend(self.after_queue(run).await?);
         }
+        self.is_spoilt |= results.iter().any(Result::is_err);
         Ok(results)
     }
 }

@@ -1,4 +1,4 @@
-//! What PostgreSQL knows about the rows of the tables, by which it plans queries.
+//! The statistics of the tables, by which PostgreSQL plans queries.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::schema::TABLES;
 use super::scope::System;
@@ -7,9 +7,9 @@ use super::{Audited, Db, Execute, WriteTx};
 use crate::base::error::Result;
 
 impl Db {
-    /// Has PostgreSQL look at samples of all tables, after many rows were stored at once. It would do so itself, but only
-    /// within minutes, and until then it takes the tables for empty and sorts whole lists. MariaDB and SQLite plan these
-    /// lists by their indexes.
+    /// Runs `ANALYZE` on all tables of PostgreSQL. It is called after many rows were stored at once. PostgreSQL would
+    /// collect these statistics itself, but only after minutes. Until then it plans as if the tables were empty, and
+    /// sorts whole lists. MariaDB and SQLite need no statistics to use the indexes of the lists.
     pub async fn refresh_statistics(&self) -> Result<()> {
         let refresh = async |tx: &mut WriteTx| {
             if !tx.is_postgres() {

@@ -5,39 +5,39 @@ use crate::db::change::Statement;
 use std::collections::BTreeSet;
 use std::mem;
 
-/// Statements that wait for the end of a transaction, in the order in which they were queued.
+/// Statements that wait for the end of a transaction, in the order in which they were added.
 #[derive(Default)]
 pub(super) struct AtEnd {
     statements: Vec<Statement<'static>>,
     /// The names of the versions that have to be replaced. They are in order, so that two transactions that replace the
     /// same ones can't wait for each other.
-    outdated: BTreeSet<&'static str>,
+    invalid: BTreeSet<&'static str>,
 }
 
 impl WriteTx {
-    /// Queues a statement for the end of the transaction. No earlier statement may read the rows that it writes. If it
-    /// fails, the whole transaction is rolled back.
+    /// Adds a statement to those that run at the end of the transaction. Nothing in the transaction may read the rows
+    /// that the statement writes. If it fails, the whole transaction is rolled back.
     pub(in crate::db) fn at_end(&mut self, statement: Statement<'static>) {
         self.at_end.statements.push(statement);
     }
 
-    /// Notes that the tenant's rows of a table with versions are changed by this transaction. The version is replaced
-    /// last, because other transactions of the tenant that replace it wait from then on until this one has ended.
-    pub(in crate::db) fn outdates(&mut self, version: &'static str) {
-        self.at_end.outdated.insert(version);
+    /// Notes that this transaction changes the tenant's rows of a table with versions. The version is replaced last: from
+    /// then on, other transactions of the tenant that replace the same version wait until this one has ended.
+    pub(in crate::db) fn invalidate(&mut self, version: &'static str) {
+        self.at_end.invalid.insert(version);
     }
 
-    /// Runs the queued statements.
+    /// Runs the statements that wait, and then replaces the versions. On PostgreSQL, both may only be queued.
     pub(super) async fn flush(&mut self) -> Result<()> {
         let statements = mem::take(&mut self.at_end.statements);
         Statement::run_all(statements, self).await?;
-        let outdated = mem::take(&mut self.at_end.outdated);
-        let versions: Vec<_> = outdated.into_iter().map(|version| self.new_version(version)).collect();
+        let invalid = mem::take(&mut self.at_end.invalid);
+        let versions: Vec<_> = invalid.into_iter().map(|version| self.new_version(version)).collect();
         if versions.is_empty() { Ok(()) } else { Statement::run_all(versions, self).await }
     }
 
-    /// If `result` is a success, runs the queued statements and commits. Otherwise, or if one of the statements fails,
-    /// rolls back.
+    /// If `result` is a success, runs the statements that wait, and commits. Otherwise, or if one of them fails, rolls
+    /// back.
     pub(in crate::db) async fn end<R>(mut self, mut result: Result<R>) -> Result<R> {
         if result.is_ok() {
             let guard = self.guard();

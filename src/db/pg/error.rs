@@ -2,14 +2,14 @@
 use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind as Kind, Error};
 use tokio_postgres::error::{DbError, ErrorPosition, Severity, SqlState};
 
-/// The error as diesel would report it. Without an answer of PostgreSQL, the connection is lost, and after some answers
-/// it is of no more use: both are [`Kind::UnableToSendCommand`].
+/// Returns the error as diesel would report it. If PostgreSQL did not answer, or if the connection can't be used after
+/// its answer, the kind is [`Kind::UnableToSendCommand`].
 pub(super) fn of(error: tokio_postgres::Error) -> Error {
     let Some(answer) = error.as_db_error() else {
         return Error::DatabaseError(Kind::UnableToSendCommand, Box::new(format!("{:#}", anyhow::Error::from(error))));
     };
     let kind = match *answer.code() {
-        // PostgreSQL closes the connection, or knows a prepared statement no more or as another.
+        // PostgreSQL closes the connection, or a prepared statement is gone, or its result has other columns now.
         _ if matches!(answer.parsed_severity(), Some(Severity::Fatal | Severity::Panic)) => Kind::UnableToSendCommand,
         SqlState::INVALID_SQL_STATEMENT_NAME => Kind::UnableToSendCommand,
         SqlState::FEATURE_NOT_SUPPORTED if answer.message().starts_with("cached plan") => Kind::UnableToSendCommand,

@@ -1,4 +1,4 @@
-//! What a connection has been told, and what it still has to be told before the next statement.
+//! The phase of a connection, and the settings that its session has or still needs before the next statement.
 use diesel::QueryResult;
 use diesel::result::Error;
 use std::time::Duration;
@@ -22,8 +22,8 @@ pub struct Lease {
     /// How long each statement may take.
     pub timeout: Duration,
     pub mode: Mode,
-    /// Whether each statement is planned for its values. PostgreSQL would else keep a plan for the average tenant, and
-    /// sort all rows of one that has many.
+    /// Whether each statement is planned for its values. Otherwise PostgreSQL would keep a plan that fits the average
+    /// tenant, and would sort all rows of a tenant that has many.
     pub plans_anew: bool,
 }
 
@@ -48,36 +48,44 @@ pub(super) enum Phase {
     Ending,
 }
 
-/// What the session has been told, so far as PostgreSQL has confirmed it.
+/// The settings of a session.
 #[derive(Debug, Default)]
 pub(super) struct Session {
-    told: Option<Settings>,
-    /// Is told with the messages that are on their way.
-    telling: Option<Settings>,
+    /// Those that PostgreSQL has confirmed.
+    confirmed: Settings,
+    /// Those that the session will have once PostgreSQL has confirmed the messages that are on their way.
+    sent: Option<Settings>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Settings {
-    tenant: Uuid,
-    timeout: u128,
+    tenant: Option<Uuid>,
+    /// In milliseconds.
+    timeout: Option<u128>,
 }
 
 impl Session {
-    /// The SQL that tells the session what a lease needs that reads. `None` if it knows.
-    fn tell(&mut self, lease: &Lease) -> Option<String> {
-        let (tenant, timeout) = (lease.tenant, lease.timeout.as_millis());
-        let wanted = Settings { tenant, timeout };
-        if lease.mode == Mode::Write || self.told == Some(wanted) {
+    /// Returns the SQL that sets what the session does not have yet. `None` if it has all of it.
+    fn set(&mut self, tenant: Uuid, timeout: Option<u128>) -> Option<String> {
+        let mut sql = vec![];
+        if self.confirmed.tenant != Some(tenant) {
+            sql.push(format!("SET app.tenant_id = '{tenant}'"));
+        }
+        if let Some(timeout) = timeout.filter(|_| self.confirmed.timeout != timeout) {
+            sql.push(format!("SET statement_timeout = {timeout}"));
+        }
+        if sql.is_empty() {
             return None;
         }
-        (self.told, self.telling) = (None, Some(wanted));
-        Some(format!("SET app.tenant_id = '{tenant}'; SET statement_timeout = {timeout}"))
+        let timeout = timeout.or(self.confirmed.timeout);
+        (self.confirmed, self.sent) = (Settings::default(), Some(Settings { tenant: Some(tenant), timeout }));
+        Some(sql.join("; "))
     }
 
-    /// PostgreSQL has confirmed what it was told.
+    /// Notes that PostgreSQL has confirmed the settings that were sent.
     pub fn confirm(&mut self) {
-        if let Some(telling) = self.telling.take() {
-            self.told = Some(telling);
+        if let Some(sent) = self.sent.take() {
+            self.confirmed = sent;
         }
     }
 }
@@ -97,17 +105,28 @@ impl Phase {
         self.check()?;
         let Self::Waiting(lease) = *self else { return Ok(Vec::new()) };
         *self = Self::Beginning(lease.mode);
-        // A message of its own, which a rollback of the transaction does not undo.
-        let mut messages: Vec<String> = session.tell(&lease).into_iter().collect();
+        let (tenant, timeout) = (lease.tenant, lease.timeout.as_millis());
+        let mut messages = vec![];
+        // What the session keeps is a message of its own, which a rollback of the transaction does not undo.
         match lease.mode {
-            Mode::One => {}
+            Mode::One => messages.extend(session.set(tenant, Some(timeout))),
             Mode::Snapshot => {
-                let plans = if lease.plans_anew { "; SET LOCAL plan_cache_mode = force_custom_plan" } else { "" };
-                messages.push(format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY{plans}"));
+                // A connection serves lists and reads of one record alternately, and lists have another timeout. It is
+                // set for the transaction only, so that the session keeps the timeout for reads of one record.
+                let is_known = session.confirmed.timeout == Some(timeout);
+                messages.extend(session.set(tenant, None));
+                let mut begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".to_owned();
+                if !is_known {
+                    begin.push_str(&format!("; SET LOCAL statement_timeout = {timeout}"));
+                }
+                if lease.plans_anew {
+                    begin.push_str("; SET LOCAL plan_cache_mode = force_custom_plan");
+                }
+                messages.push(begin);
             }
             Mode::Write => {
-                // `BEGIN` alone can't be refused. If the mode is, the transaction is open and refuses what follows.
-                let (tenant, timeout) = (lease.tenant, lease.timeout.as_millis());
+                // `BEGIN` without a mode always succeeds. If PostgreSQL refuses `SET TRANSACTION READ WRITE`, the
+                // transaction is already open, so that PostgreSQL refuses the statements behind it, too.
                 messages.push(format!(
                     "BEGIN; SET TRANSACTION READ WRITE; SET LOCAL app.tenant_id = '{tenant}'; \
                      SET LOCAL statement_timeout = {timeout}"
@@ -149,14 +168,28 @@ mod tests {
     }
 
     #[test]
-    fn the_session_is_told_of_a_tenant_only_if_it_had_another() {
+    fn a_tenant_is_set_only_if_the_session_had_another() {
         let session = &mut Session::default();
         assert_eq!(begun(session, ONE, Mode::One), [SET_ONE]);
         assert_eq!(begun(session, ONE, Mode::One), [""; 0]);
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         assert_eq!(begun(session, ONE, Mode::Snapshot), [begin]);
-        assert_eq!(begun(session, TWO, Mode::Snapshot), [&SET_ONE.replace("1'", "2'"), begin]);
-        assert_eq!(begun(session, ONE, Mode::One), [SET_ONE]);
+        let set_two = "SET app.tenant_id = '00000000-0000-0000-0000-000000000002'";
+        assert_eq!(begun(session, TWO, Mode::Snapshot), [set_two, begin]);
+        assert_eq!(begun(session, ONE, Mode::One), [&SET_ONE[..set_two.len()]]);
+    }
+
+    #[test]
+    fn a_timeout_of_lists_is_not_that_of_the_session() {
+        let session = &mut Session::default();
+        begun(session, ONE, Mode::One);
+        let timeout = Duration::from_secs(2);
+        let mut list = Phase::Waiting(Lease { tenant: ONE, timeout, mode: Mode::Snapshot, plans_anew: true });
+        let local = "; SET LOCAL statement_timeout = 2000; SET LOCAL plan_cache_mode = force_custom_plan";
+        let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY{local}");
+        assert_eq!(list.begin(session).unwrap(), [begin]);
+        session.confirm();
+        assert_eq!(begun(session, ONE, Mode::One), [""; 0], "it is as it was before the list");
     }
 
     #[test]
@@ -166,11 +199,11 @@ mod tests {
         let own =
             "SET LOCAL app.tenant_id = '00000000-0000-0000-0000-000000000002'; SET LOCAL statement_timeout = 1000";
         assert_eq!(begun(session, TWO, Mode::Write), [format!("BEGIN; SET TRANSACTION READ WRITE; {own}")]);
-        assert_eq!(begun(session, ONE, Mode::One), [""; 0], "the session still has what it was told");
+        assert_eq!(begun(session, ONE, Mode::One), [""; 0], "the session still has its own");
     }
 
     #[test]
-    fn what_was_not_confirmed_is_told_again() {
+    fn what_was_not_confirmed_is_set_again() {
         let session = &mut Session::default();
         begun(session, ONE, Mode::One);
         lease(TWO, Mode::One).begin(session).unwrap(); // cut off

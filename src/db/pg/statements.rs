@@ -12,12 +12,12 @@ use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{IsNull, Kind, ToSql, Type};
 use tokio_postgres::{Client, Statement};
 
-/// How many prepared statements a connection keeps. PostgreSQL needs some ten KiB for each.
+/// How many prepared statements with a fixed text a connection keeps. PostgreSQL needs some ten KiB for each.
 const KEPT: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
-/// How many of those it keeps whose texts depend on the request, as those of lists do. They have a place of their own, so
-/// that a client who asks for ever new lists displaces none but such.
+/// How many prepared statements it keeps in addition whose text depends on the request, as that of a list does. They
+/// are kept apart, so that a client that requests many different lists displaces only statements of lists.
 const KEPT_OF_MANY: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
-/// The most bytes of SQL of a statement that is kept. A longer one inserts many rows, and is hardly sent again.
+/// How long the SQL of a kept statement may be, in bytes. A longer one inserts many rows, and is rarely sent again.
 const MAX_KEPT_BYTES: usize = 8192;
 
 /// A statement with its values. It borrows nothing, so that it can wait until it is sent.
@@ -105,7 +105,7 @@ impl ToSql for Value {
 #[derive(Clone)]
 struct Prepared {
     statement: Statement,
-    /// For which types of values it was prepared. The same SQL can be sent with others.
+    /// The types of the values for which it was prepared. The same SQL can be sent with values of other types.
     types: Vec<u32>,
     columns: Arc<[ColumnType]>,
 }
@@ -159,7 +159,7 @@ impl Statements {
 async fn prepare(client: &Client, sql: &str, types: Vec<u32>) -> QueryResult<Prepared> {
     let of_values: Vec<_> = types.iter().map(|number| type_of(*number)).collect();
     let statement = client.prepare_typed(sql, &of_values).await.map_err(error::of)?;
-    // Every column has a type. `1` is never bound for.
+    // The number of a column's type is never 0, so the fallback is never used.
     let of_column = |of: &Type| ColumnType(NonZeroU32::new(of.oid()).unwrap_or(NonZeroU32::MIN));
     let columns = statement.columns().iter().map(|column| of_column(column.type_())).collect();
     Ok(Prepared { statement, types, columns })
