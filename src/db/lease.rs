@@ -354,7 +354,8 @@ impl Db {
         self.read_at(Cost::Ordinary, scope, work).await
     }
 
-    /// As [`Db::read`], but for exactly one statement. On PostgreSQL it needs no transaction. A second statement fails.
+    /// As [`Db::read`], but for exactly one statement. PostgreSQL without a pooler and SQLite need no transaction for it.
+    /// On such a PostgreSQL, which the tests run on, a second statement fails.
     pub async fn find<R, F>(&self, scope: &impl LeaseScope, work: F) -> Result<R>
     where
         for<'tx> F: AsyncFnOnce(&'tx mut ReadTx) -> Result<R> + AsyncFunc<&'tx mut ReadTx, Result<R>, Fut: Send>,

@@ -145,8 +145,8 @@ impl<Q: QueryFragment<Any>> QueryFragment<Any> for ForShare<Q> {
     }
 }
 
-/// A query with a text that depends on the request. It is prepared anew each time, because there are too many different
-/// texts to keep.
+/// A query with a text that depends on the request. MariaDB and SQLite prepare it anew each time, because there are too
+/// many different texts to keep. A connection to PostgreSQL keeps those that were used last.
 pub struct Uncached<Q>(Q);
 
 pub fn uncached<Q: diesel::query_builder::AsQuery>(query: Q) -> Uncached<Q::Query> {
