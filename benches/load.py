@@ -232,6 +232,7 @@ def measure(arguments, build, variables, folder, start):
                         continue
                     of = databases[subject.name]
                     pids = {"server": [subject.process.pid], "database": family(pid_of(of)) if of else []}
+                    pids["redis"] = [pid_of("redis")] if subject.name.endswith("redis") else []
                     before = {name: cpu_seconds(of) for name, of in pids.items()}
                     load = subject.load(operation, arguments.seconds if round else 1, arguments.connections)
                     if not round:
@@ -258,9 +259,77 @@ def measure(arguments, build, variables, folder, start):
 TOLERANCE = {"turns": 0.9, "statements": 0.02, "prepared": 0.02}
 
 
+# How many times as many instructions as before a request may take.
+MOST_INSTRUCTIONS = 1.02
+BATCHES, OF_BATCH = 3, 10
+
+
+def instructions(binary, folder, password, start):
+    """Returns how many instructions a request of each operation takes on SQLite, in thousands: the lowest mean of some
+    batches. They are counted by callgrind, which executes one at a time, so that they hardly depend on the machine."""
+    home = Path(folder) / "instructions"
+    home.mkdir()
+    env = environment("sqlite", home, {"TEST_REDIS_URL": ""}, 18491)
+    owner = fill(binary, env, 300, password)[0]
+    env["BIZCENTER_JOBS__ENABLED"] = "false"
+    calls = home / "calls"
+    command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={calls}", binary]
+    with open(home / "log", "w") as log:
+        server = start(command, env, log)
+        control = lambda what: subprocess.run(
+            ["callgrind_control", *what, str(server.process.pid)], check=True, stdout=subprocess.DEVNULL, stderr=log
+        )
+        try:
+            server.sign_in(owner, password)
+            ids = some_ids(server)
+            counts = {}
+            for operation, (method, path, body) in OPERATIONS.items():
+                if operation in NOT_COUNTED:
+                    continue
+                found, number = [], 0
+                for batch in range(BATCHES + 1):
+                    if batch:
+                        control(["-i", "on"])
+                    for _ in range(OF_BATCH):
+                        number += 1
+                        named = {kind: of_kind[number] for kind, of_kind in ids.items()}
+                        status, answer = server.ask(method, path.format(**named), json.loads(body % number) if body else None)
+                        if status >= 300:
+                            sys.exit(f"bench: {operation} answers {status}: {answer.decode()}")
+                    if batch:
+                        control(["-i", "off"])
+                        control(["--dump"])
+                        dumps = sorted(home.glob("calls.*"), key=lambda dump: int(dump.suffix[1:]))
+                        found.append(int(re.search(r"^totals: (\d+)", dumps[-1].read_text(), re.M)[1]) / OF_BATCH / 1000)
+                counts[operation] = round(min(found), 1)
+            return counts
+        finally:
+            server.process.terminate()
+            server.process.wait()
+
+
+def compare_instructions(counts, before, compiler):
+    """Whether no operation takes more instructions than before."""
+    print("instructions  ", ", ".join(f"{operation} {count:,.0f}k" for operation, count in counts.items()))
+    if before.get("compiler") != compiler:
+        print(f"bench: instructions are not compared, because those in counts.json were counted with {before.get('compiler')}")
+        return True
+    is_good = True
+    for operation, count in counts.items():
+        most = before["thousands"].get(operation, 0)
+        if count > most * MOST_INSTRUCTIONS:
+            print(f"bench: {operation} takes {count:,.0f} thousand instructions, and {most:,.0f} thousand before")
+            is_good = False
+    return is_good
+
+
 def short(binary, variables, folder, start, file, update):
-    """Counts round trips and statements, and compares them with those in `file`. Returns whether none has risen."""
+    """Counts round trips, statements and instructions, and compares them with those in `file`. Returns whether none has
+    risen."""
     password = secrets.token_urlsafe(24)
+    compiler = subprocess.run(["rustc", "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    if "LLVM_PROFILE_FILE" in os.environ:
+        compiler += ", with coverage"
     owners, counts = {}, {}
     for setup in SETUPS:
         database = SETUPS[setup][0]
@@ -273,10 +342,13 @@ def short(binary, variables, folder, start, file, update):
         found = counted(binary, setup, home, variables, owners[database], password, start)
         kept = lambda of: {what: count for what, count in of.items() if what.split()[-1] in TOLERANCE and count}
         counts[setup] = {operation: kept(of) for operation, of in found.items()}
+    of_instructions = instructions(binary, folder, password, start)
     if update:
+        counts["instructions"] = {"compiler": compiler, "thousands": of_instructions}
         file.write_text(json.dumps(counts, indent=1) + "\n")
         return True
-    expected, is_good = json.loads(file.read_text()), True
+    expected = json.loads(file.read_text())
+    is_good = compare_instructions(of_instructions, expected.get("instructions", {}), compiler)
     for setup, operations in counts.items():
         for operation, of in operations.items():
             before = expected.get(setup, {}).get(operation, {})
@@ -303,7 +375,7 @@ def show(operation, results, counts):
         ratios = [mine["per_second"] / bases["per_second"] for mine, bases in zip(of[operation], base or [])]
         line = f"  {name:15} {statistics.median(rates):8,.0f}/s ({min(rates):,.0f} to {max(rates):,.0f})"
         line += f"  p50 {middle('p50_us') / 1000:6.2f} ms  p99 {middle('p99_us') / 1000:6.2f} ms"
-        line += f"  CPU {middle('cpu_server_us'):5.0f} + {middle('cpu_database_us'):5.0f} µs"
+        line += f"  CPU {middle('cpu_server_us'):5.0f} + {middle('cpu_database_us'):5.0f} + {middle('cpu_redis_us'):3.0f} µs"
         if ratios and name != "baseline":
             line += f"  {statistics.median(ratios):.2f} of the baseline"
         print(line)

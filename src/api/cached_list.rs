@@ -13,6 +13,7 @@ use poem::{IntoResponse, Response};
 use poem_openapi::ApiResponse;
 use poem_openapi::registry::{MetaResponses, Registry};
 use poem_openapi::types::{ToJSON, Type};
+use serde::Serialize;
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ pub struct CachedList<T> {
     of: PhantomData<fn() -> T>,
 }
 
-impl<T: Type + ToJSON + Send + Sync + 'static> CachedList<T> {
+impl<T: Type + ToJSON + Serialize + Send + Sync + 'static> CachedList<T> {
     /// Returns the list from the cache, or reads it with `page`. This is for lists that are the same for everybody in
     /// the tenant. No lease is held while the cache is asked.
     pub async fn find<F, A, P>(
@@ -63,7 +64,7 @@ impl<T> IntoResponse for CachedList<T> {
         super::response::json_response(StatusCode::OK, &self.text)
     }
 }
-impl<T: Type + ToJSON> ApiResponse for CachedList<T> {
+impl<T: Type + ToJSON + Serialize> ApiResponse for CachedList<T> {
     fn meta() -> MetaResponses {
         Listed::<T>::meta()
     }

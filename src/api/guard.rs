@@ -17,7 +17,6 @@ use poem_openapi::registry::{
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
-use tracing::Instrument;
 
 /// The prefix of a permission among the security schemes of an operation. The derive offers no other place where an
 /// argument can add something to its operation. The guard removes the entry from the document again.
@@ -267,18 +266,15 @@ impl Endpoint for Guard {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
-        let span = tracing::info_span!("operation", id = self.operation);
+        tracing::Span::current().record("operation", self.operation);
         request.set_data(TakesNoQuery(self.takes_no_query));
         let limits = LimitReport::default();
         request.set_data(limits.clone());
-        let response = async {
-            match AssertUnwindSafe(self.endpoint.call(request)).catch_unwind().await {
-                Ok(Ok(response)) => response.into_response(),
-                Ok(Err(error)) => self.answer(error),
-                Err(_) => self.answer(Error::Internal(anyhow::anyhow!("the handler panicked")).into()),
-            }
+        let mut response = match AssertUnwindSafe(self.endpoint.call(request)).catch_unwind().await {
+            Ok(Ok(response)) => response.into_response(),
+            Ok(Err(error)) => self.answer(error),
+            Err(_) => self.answer(Error::Internal(anyhow::anyhow!("the handler panicked")).into()),
         };
-        let mut response = response.instrument(span).await;
         limits.write(response.headers_mut());
         let status = response.status().as_u16();
         debug_assert!(self.declared.contains(&status), "{}: status {status} is not declared", self.operation);

@@ -1,6 +1,7 @@
 //! The HTTP side of a resource: its address, its version, and its owner if it has one.
 use crate::db::types::UserId;
 use poem_openapi::types::{ToJSON, Type};
+use serde::Serialize;
 use uuid::Uuid;
 
 /// A resource with an address and versions.
@@ -9,7 +10,7 @@ use uuid::Uuid;
     label = "this must be a resource",
     note = "declare it in `types.rs`: `resource!({Self}, record, owner: created_by)`; it needs the members `id` and `version`"
 )]
-pub trait Resource: Type + ToJSON {
+pub trait Resource: Type + ToJSON + Serialize {
     /// Whether the resource must not be stored, not even by the user's own browser, because it contains a token or an
     /// amount.
     const IS_CONFIDENTIAL: bool = false;

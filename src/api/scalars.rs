@@ -3,8 +3,7 @@ use crate::base::formats::{parse_day, parse_instant};
 use crate::base::money::{AMOUNT_PATTERN, Amount};
 pub use crate::base::password::Password;
 pub use crate::db::Email;
-use crate::db::types::{Day, Instant};
-use chrono::SecondsFormat;
+use crate::db::types::{Day, Instant, print_instant};
 
 /// Implements what poem-openapi asks of a type that is a string in JSON.
 macro_rules! string_type {
@@ -102,7 +101,7 @@ string_type!(
 string_type!(
     Instant, "date-time",
     parse: |text| parse_instant(text).map(Self),
-    print: |time| time.0.to_rfc3339_opts(SecondsFormat::Micros, true)
+    print: |time| print_instant(time.0)
 );
 
 string_type!(
@@ -112,6 +111,12 @@ string_type!(
     parse: Amount::parse,
     print: Amount::reveal
 );
+
+impl serde::Serialize for Amount {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.reveal())
+    }
+}
 
 // Addresses from clients were checked against the schema before. An address that was stored before these rules existed
 // stays as it is when a caller changes another member of its record.

@@ -27,13 +27,13 @@ macro_rules! apis {
 for_all_apis!(apis);
 
 /// Every operation behind its guard.
-pub fn service(parts: &Parts) -> OpenApiService<Guarded<Api>, ()> {
-    OpenApiService::new(Guarded(api(parts)), "BizCenter", env!("CARGO_PKG_VERSION")).server("/")
+pub fn guarded(parts: &Parts) -> Guarded<Api> {
+    Guarded(api(parts))
 }
 
 /// The OpenAPI document that is derived from the code. Checks compare it with `openapi/`.
 pub fn derived_document(parts: &Parts) -> String {
-    service(parts).spec()
+    OpenApiService::new(guarded(parts), "BizCenter", env!("CARGO_PKG_VERSION")).server("/").spec()
 }
 
 /// The id, method, path and permission of every operation.

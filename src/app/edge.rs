@@ -1,6 +1,6 @@
 //! The HTTP server around the operations: pages, CORS, limits of bodies and connections.
 use super::Parts;
-use super::api::{Api, service};
+use super::api::{Api, guarded};
 use crate::api::guard;
 use crate::api::pages::pages;
 use crate::config::{Config, ServerConfig};
@@ -10,7 +10,9 @@ use crate::server::edge::{EdgeOptions, Ids, edge, refusal};
 use crate::server::paths::Paths;
 use crate::server::serve::ServeOptions;
 use crate::server::unsent::Unsent;
-use poem::{Endpoint, EndpointExt, Response, Route};
+use poem::{Endpoint, EndpointExt, Response, Route, RouteMethod};
+use poem_openapi::OpenApi;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The paths of pages that people open in a browser. They are not in the API contract.
@@ -18,7 +20,6 @@ const PAGES: [&str; 5] = ["/openapi.json", "/openapi.yaml", "/docs", "/redoc", "
 
 /// The whole server: every operation behind its guard, the pages, and the edge around them.
 pub fn server(parts: &Parts, config: &Config) -> impl Endpoint<Output = Response> + 'static {
-    let api = service(parts).data(parts.authenticator.clone());
     let mut methods = guard::allowed_methods::<Api>();
     let route = if config.server.docs_enabled {
         methods.extend(PAGES.map(|path| (path.to_owned(), "GET, HEAD, OPTIONS".to_owned())));
@@ -39,7 +40,18 @@ pub fn server(parts: &Parts, config: &Config) -> impl Endpoint<Output = Response
         old_paths: config.server.old_paths_enabled,
         unsent: Unsent::new(config.server.max_unsent_bytes),
     };
-    edge(route.nest("/", api), options)
+    edge(with_operations(route, parts).data(parts.authenticator.clone()), options)
+}
+
+/// Adds the operations to the routes of the pages. If an `OpenApiService` were nested into them, each request would pass
+/// through five more boxed futures, with its URL read twice.
+fn with_operations(pages: Route, parts: &Parts) -> Route {
+    let mut paths = HashMap::new();
+    guarded(parts).add_routes(&mut paths);
+    paths.into_iter().fold(pages, |route, (path, operations)| {
+        let operations = operations.into_iter();
+        route.at(path, operations.fold(RouteMethod::new(), |route, (method, endpoint)| route.method(method, endpoint)))
+    })
 }
 
 /// How connections are served.

@@ -2,10 +2,12 @@
 //! looked up at each request.
 use super::Role;
 use super::signing::{PublicKey, SigningKeys};
+use crate::base::crypto::sha256;
 use crate::base::error::{Error, Result};
 use crate::db::types::{Instant, SessionId, TenantId, UserId};
 use chrono::{DateTime, Duration, Utc};
 use jsonwebtoken::Validation;
+use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -14,6 +16,8 @@ use uuid::Uuid;
 const LEEWAY: Duration = Duration::seconds(30);
 /// The greatest length of a token. A longer token can't be ours and is refused without being decoded.
 const MAX_BYTES: usize = 4096;
+/// How many tokens are remembered as ours: about 3 MB.
+const MAX_KNOWN: u64 = 20_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -22,20 +26,31 @@ enum Kind {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Claims {
-    pub iss: String,
-    pub aud: String,
-    pub sub: UserId,
-    pub jti: Uuid,
-    pub iat: i64,
-    pub nbf: i64,
-    pub exp: i64,
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: UserId,
+    jti: Uuid,
+    iat: i64,
+    nbf: i64,
+    exp: i64,
     #[serde(rename = "type")]
     kind: Kind,
-    pub sid: SessionId,
-    pub tenant_id: TenantId,
-    pub role: Role,
-    pub email: String,
+    sid: SessionId,
+    tenant_id: TenantId,
+    role: Role,
+    email: String,
+}
+
+/// What a token of ours says, whether or not it is valid now.
+#[derive(Debug, Clone, Copy)]
+pub struct VerifiedClaims {
+    pub user: UserId,
+    pub tenant: TenantId,
+    pub session: SessionId,
+    issued: i64,
+    not_before: i64,
+    expires: i64,
 }
 
 /// Why a token is not accepted.
@@ -67,6 +82,10 @@ struct Inner {
     lifetime: Duration,
     /// What is required of tokens.
     validation: Validation,
+    /// The tokens whose signature was found to be ours, by their SHA-256. To check a signature and to read the claims costs
+    /// as much as the rest of a small request. A token can't be revoked by itself, and the times that it is valid are
+    /// compared at each request.
+    known: Cache<[u8; 32], VerifiedClaims>,
 }
 
 impl AccessTokens {
@@ -78,7 +97,9 @@ impl AccessTokens {
         // [`Self::verify`] checks the times with our own clock, which tests can set.
         (validation.validate_exp, validation.validate_nbf) = (false, false);
         let (issuer, audience) = (issuer.to_owned(), audience.to_owned());
-        Self(Arc::new(Inner { keys, issuer, audience, lifetime, validation }))
+        let useful = (lifetime + LEEWAY).to_std().unwrap_or_default();
+        let known = Cache::builder().max_capacity(MAX_KNOWN).time_to_live(useful).build();
+        Self(Arc::new(Inner { keys, issuer, audience, lifetime, validation, known }))
     }
 
     /// The keys with which others can verify our tokens.
@@ -110,24 +131,32 @@ impl AccessTokens {
         token.map_err(|error| Error::Internal(error.into()))
     }
 
-    /// Returns the claims of a token if it is ours and valid now.
-    pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Claims, Refused> {
-        let claims = self.decode(token).ok_or(Refused::NotOurs)?;
+    /// Returns what a token says if it is ours and valid now.
+    pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<VerifiedClaims, Refused> {
+        if token.len() > MAX_BYTES {
+            return Err(Refused::NotOurs);
+        }
+        let claims = match self.0.known.get(&sha256(token.as_bytes())) {
+            Some(known) => known,
+            None => self.read(token).ok_or(Refused::NotOurs)?,
+        };
         let (now, leeway) = (now.timestamp(), LEEWAY.num_seconds());
-        let in_time =
-            claims.nbf <= now + leeway && claims.iat <= now + leeway && now < claims.exp.saturating_add(leeway);
+        let VerifiedClaims { issued, not_before, expires, .. } = claims;
+        let in_time = not_before <= now + leeway && issued <= now + leeway && now < expires.saturating_add(leeway);
         if in_time { Ok(claims) } else { Err(Refused::OutOfTime) }
     }
 
-    fn decode(&self, token: &str) -> Option<Claims> {
-        if token.len() > MAX_BYTES {
-            return None;
-        }
-        let Inner { keys, validation, .. } = &*self.0;
+    /// Checks the signature and all claims except the times, and remembers the token if it is ours.
+    fn read(&self, token: &str) -> Option<VerifiedClaims> {
+        let Inner { keys, validation, known, .. } = &*self.0;
         let kid = jsonwebtoken::decode_header(token).ok()?.kid;
         let mut verifiers = keys.verifiers(kid.as_deref());
-        let decoded = verifiers.find_map(|key| jsonwebtoken::decode(token, key, validation).ok());
-        decoded.map(|token| token.claims)
+        let Claims { sub, tenant_id, sid, iat, nbf, exp, .. } =
+            verifiers.find_map(|key| jsonwebtoken::decode::<Claims>(token, key, validation).ok())?.claims;
+        let claims =
+            VerifiedClaims { user: sub, tenant: tenant_id, session: sid, issued: iat, not_before: nbf, expires: exp };
+        known.insert(sha256(token.as_bytes()), claims);
+        Some(claims)
     }
 }
 
@@ -176,10 +205,14 @@ mod tests {
 
     #[test]
     fn what_was_signed_is_read_back() {
-        let claims = tokens(SECRET, None).verify(&token(&tokens(SECRET, None)), now()).unwrap();
-        assert_eq!(claims.sub, UserId(Uuid::from_u128(1)));
-        assert_eq!(claims.tenant_id, TenantId(Uuid::from_u128(2)));
-        assert_eq!(claims.exp - claims.iat, 900);
+        let tokens = tokens(SECRET, None);
+        for _ in 0..2 {
+            let claims = tokens.verify(&token(&tokens), now()).unwrap();
+            assert_eq!(claims.user, UserId(Uuid::from_u128(1)));
+            assert_eq!(claims.tenant, TenantId(Uuid::from_u128(2)));
+            assert_eq!(claims.session, SessionId(Uuid::from_u128(3)));
+            assert_eq!(claims.expires - claims.issued, 900);
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Authenticates requests. The steps are: token or API key → session → principal → limits.
-use super::access_token::{AccessTokens, Refused};
+use super::access_token::{AccessTokens, Refused, VerifiedClaims};
 use super::actor::{Actor, Proven, Unproven};
 use super::charge::{Charge, ProvenSecrets};
 use super::export_slots::{ExportSlot, ExportSlots};
@@ -16,8 +16,11 @@ use moka::sync::Cache;
 use poem::Request;
 use poem::http::Method;
 use poem::http::header::AUTHORIZATION;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tracing::Instrument;
 
 /// How many secrets are remembered as right, and for how long after their last use.
@@ -125,15 +128,15 @@ impl Authenticator {
             Err(Refused::OutOfTime) => return Err(Error::InvalidToken),
             Err(Refused::NotOurs) => return self.refuse(request, Error::InvalidToken).await,
         };
-        let actor = Actor::authenticated(Proven::new(claims.tenant_id, claims.sub), origin_of(request));
+        let VerifiedClaims { tenant, user, session, .. } = claims;
+        let actor = Actor::authenticated(Proven::new(tenant, user), origin_of(request));
         // A token of an ended session does not count against the address or the user either. The look-ups for it are
         // counted by session, because the token may be used for some more minutes.
-        let ended = limits.ended(claims.tenant_id, claims.sid);
+        let ended = limits.ended(tenant, session);
         if let Some(used_up) = limits.used_up_here(&ended) {
             LimitReport::of(request).add(std::slice::from_ref(&used_up));
             check(&[used_up])?;
         }
-        let (tenant, user) = (claims.tenant_id, claims.sub);
         if let Some(refused) = limits.still_refused(tenant, user.0, writes(request)) {
             LimitReport::of(request).add(&refused);
             check(&refused)?;
@@ -141,7 +144,7 @@ impl Authenticator {
         let (sessions, limits, writes) = (sessions.clone(), limits.clone(), writes(request));
         let (report, caller) = (LimitReport::of(request), actor.clone());
         let admission = async move {
-            let Some((principal, taken)) = sessions.admit(&caller, claims.sid, &limits, writes).await? else {
+            let Some((principal, taken)) = sessions.admit(&caller, session, &limits, writes).await? else {
                 report.add(&limits.take_here(ended));
                 return Err(Error::InvalidToken);
             };
@@ -149,17 +152,18 @@ impl Authenticator {
             Ok((principal, taken))
         };
         let (principal, taken) = to_its_end(admission).await?;
-        Ok((actor, principal, Credential::Session(claims.sid), taken))
+        Ok((actor, principal, Credential::Session(session), taken))
     }
 
     /// The current user of an access token, its session, and the epoch of the account. Takes no turn of a limit,
     /// because the caller has charged one already.
     pub async fn session_of(&self, token: &str, origin: Origin) -> Result<(Actor, SessionId, i64)> {
         let Inner { db, tokens, sessions, .. } = &*self.0;
-        let claims = tokens.verify(token, db.env().now()).map_err(|_| Error::InvalidToken)?;
-        let actor = Actor::authenticated(Proven::new(claims.tenant_id, claims.sub), origin);
-        let principal = sessions.goes_on(&actor, claims.sid).await?.ok_or(Error::InvalidToken)?;
-        Ok((actor, claims.sid, principal.epoch))
+        let VerifiedClaims { tenant, user, session, .. } =
+            tokens.verify(token, db.env().now()).map_err(|_| Error::InvalidToken)?;
+        let actor = Actor::authenticated(Proven::new(tenant, user), origin);
+        let principal = sessions.goes_on(&actor, session).await?.ok_or(Error::InvalidToken)?;
+        Ok((actor, session, principal.epoch))
     }
 
     async fn by_key(&self, request: &Request) -> Result<Identified> {
@@ -211,11 +215,33 @@ impl Authenticator {
     }
 }
 
-/// Runs the look-up and the charge to the end, even if the request is dropped meanwhile. Otherwise a client that aborts
-/// each of its requests would cost the database work without using a turn.
+/// A future that goes on if its owner is dropped while it runs: what is left of it becomes a task of its own. The look-up
+/// and the charge are such a future. Otherwise a client that aborts each of its requests would cost the database work
+/// without using a turn.
+struct ToItsEnd<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
+
 async fn to_its_end<T: Send + 'static>(admission: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    let admission = tokio::spawn(admission.in_current_span());
-    admission.await.map_err(|broken_off| Error::Internal(broken_off.into()))?
+    ToItsEnd(Some(Box::pin(admission))).await
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Future for ToItsEnd<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        // While it is polled, it is not here, so that nothing is left to go on if it panics.
+        let Some(mut rest) = self.0.take() else { return Poll::Pending };
+        let polled = rest.as_mut().poll(context);
+        self.0 = polled.is_pending().then_some(rest);
+        polled
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Drop for ToItsEnd<F> {
+    fn drop(&mut self) {
+        if let (Some(rest), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(rest.in_current_span());
+        }
+    }
 }
 
 fn writes(request: &Request) -> bool {
@@ -226,4 +252,36 @@ fn writes(request: &Request) -> bool {
 fn api_key(request: &Request) -> Option<&str> {
     let key = request.headers().get("x-api-key")?.as_bytes();
     Some(std::str::from_utf8(key).unwrap_or_default().trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use tokio::sync::oneshot;
+
+    #[tokio::test]
+    async fn an_admission_goes_on_if_its_request_is_dropped() {
+        let (answer, answered) = oneshot::channel();
+        let (done, is_done) = oneshot::channel();
+        let mut request = Box::pin(to_its_end(async move {
+            let number: i32 = answered.await.unwrap();
+            done.send(number).unwrap();
+            Ok(())
+        }));
+        assert!(request.as_mut().now_or_never().is_none());
+        drop(request);
+        answer.send(5).unwrap();
+        assert_eq!(is_done.await.unwrap(), 5);
+    }
+
+    #[tokio::test]
+    async fn an_admission_ends_with_its_request() {
+        assert!(matches!(to_its_end(async { Err::<(), _>(Error::Forbidden) }).await, Err(Error::Forbidden)));
+        let panics = to_its_end(async {
+            assert_eq!(1, 2);
+            Ok(())
+        });
+        assert!(std::panic::AssertUnwindSafe(panics).catch_unwind().await.is_err()); // and nothing of it goes on
+    }
 }

@@ -2,12 +2,14 @@
 //! clients that can reach it, which the operator decides.
 use poem::http::StatusCode;
 use poem::{Body, Endpoint, IntoResponse, Response, Route, get, handler, web};
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use uuid::Uuid;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -35,7 +37,26 @@ pub struct Metrics {
     queue_waiting: Family<QueueTurns, Gauge>,
     /// How often `/readyz` has checked the database and Redis.
     pub readiness_looks: Counter,
+    lost_lines: LostLines,
     registry: Arc<Registry>,
+}
+
+/// Tells how many access lines the log has lost. The log sets the function that returns their number.
+#[derive(Clone, Default)]
+struct LostLines(Arc<OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>>);
+
+impl fmt::Debug for LostLines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LostLines")
+    }
+}
+
+impl Collector for LostLines {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let lost = ConstCounter::new(self.0.get().map_or(0, |count| count()));
+        let help = "Access lines that were not logged, because too many waited to be written";
+        lost.encode(encoder.encode_descriptor("access_lines_lost", help, None, lost.metric_type())?)
+    }
 }
 
 /// The gauges of a queue.
@@ -92,6 +113,8 @@ impl Default for Metrics {
         let readiness_looks = Counter::default();
         let help = "Looks at the database and Redis for the readiness probe";
         registry.register("readiness_looks", help, readiness_looks.clone());
+        let lost_lines = LostLines::default();
+        registry.register_collector(Box::new(lost_lines.clone()));
         let registry = Arc::new(registry);
         let most_used = Arc::default();
         Self {
@@ -104,12 +127,18 @@ impl Default for Metrics {
             queue_turns_of_one,
             queue_waiting,
             readiness_looks,
+            lost_lines,
             registry,
         }
     }
 }
 
 impl Metrics {
+    /// Sets the function that returns how many access lines were lost. Only the first call has an effect.
+    pub fn count_lost_lines(&self, count: impl Fn() -> u64 + Send + Sync + 'static) {
+        let _ = self.lost_lines.0.set(Box::new(count));
+    }
+
     /// Counts a lookup in a cache.
     pub fn looked_up(&self, cache: &'static str, is_hit: bool) {
         let result = if is_hit { "hit" } else { "miss" };

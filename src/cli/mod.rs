@@ -7,6 +7,7 @@ mod create_tenant;
 mod create_user;
 mod health;
 mod keys;
+mod log;
 mod migrate;
 mod openapi;
 mod prompt;

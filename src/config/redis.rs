@@ -17,7 +17,7 @@ settings! {
             .named(&["REDIS_URL"])
             .example("redis://localhost:6379"),
 
-        /// How many connections to Redis may be open at once ({range}).
+        /// How many requests may wait for Redis at once, and how many connections to it may be open ({range}).
         pub pool_size: u32 = setting("redis.pool_size", Number(1..=1000)).default(10),
 
         // Within a second, so that a request survives a Redis that is silent.

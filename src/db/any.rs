@@ -6,7 +6,7 @@
 //! linked.
 mod together;
 
-pub use together::{bound, sql_of};
+pub use together::{bound, bound_as, sql_of};
 
 use super::deadline::Deadline;
 use super::pg::{NoLookup, PgConnection};

@@ -116,10 +116,16 @@ impl Changes {
     }
 
     fn between(before: Value, after: Value) -> Self {
-        let members = [&before, &after].into_iter().filter_map(Value::as_object).flat_map(Map::keys);
-        let changes = members.map(|name| (name.clone(), json!([before.get(name), after.get(name)])));
         let told_by_the_row = |name: &str| matches!(name, "version" | "updated_at");
-        Self(changes.filter(|(name, pair)| pair[0] != pair[1] && !told_by_the_row(name)).collect())
+        let members = [&before, &after].into_iter().filter_map(Value::as_object).flat_map(Map::keys);
+        let mut changes = Map::new();
+        for name in members.filter(|name| !told_by_the_row(name)) {
+            let (old, new) = (&before[name], &after[name]); // null if there is none
+            if old != new && !changes.contains_key(name) {
+                changes.insert(name.clone(), Value::Array(vec![old.clone(), new.clone()]));
+            }
+        }
+        Self(changes)
     }
 
     /// Replaces the values of these members with `***`.

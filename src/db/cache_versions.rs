@@ -154,7 +154,7 @@ pub(super) type Versions = generations::BoxedQuery<'static, Any, (Text, Uid)>;
 
 impl Counted {
     /// `None` if the count reads a table that has no versions, so that its changes are not noticed.
-    pub fn of(count: &dyn QueryFragment<Any>) -> QueryResult<Option<Self>> {
+    pub fn of<Q: QueryFragment<Any> + QueryId>(count: &Q) -> QueryResult<Option<Self>> {
         let bound = bound(count)?;
         let mut versions = vec![];
         for table in names(bound.sql()).filter_map(table) {

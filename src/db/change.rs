@@ -4,14 +4,17 @@
 /// the bound.
 pub(super) use super::registered::Registered as Changeable;
 
+use super::any::bound_as;
 use super::audit::{AuditAction, Changes};
 use super::error::Constraint;
+use super::pg::BoundStatement;
 use super::{Any, Execute, WriteTx};
 use crate::base::error::{Detail, Error, Result};
 use diesel::QueryResult;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::result::{DatabaseErrorKind, Error as Diesel};
 use poem_openapi::types::ToJSON;
+use std::any::TypeId;
 use uuid::Uuid;
 
 /// A record of any kind, as subscribers of the change feed get it.
@@ -95,11 +98,19 @@ impl<'a> Change<'a> {
 
 /// A statement with its type erased. Prepared statements are cached all the same, because they are found by their
 /// SQL and not by the type of the query.
-pub(super) struct Erased<'q>(Box<dyn QueryFragment<Any> + Send + 'q>);
+pub(super) struct Erased<'q> {
+    query: Box<dyn QueryFragment<Any> + Send + 'q>,
+    id: Option<TypeId>,
+}
 
 impl<'q> Erased<'q> {
-    pub fn new(query: impl QueryFragment<Any> + Send + 'q) -> Self {
-        Self(Box::new(query))
+    pub fn new<Q: QueryFragment<Any> + QueryId + Send + 'q>(query: Q) -> Self {
+        Self { query: Box::new(query), id: Q::query_id() }
+    }
+
+    /// The SQL and the values, as PostgreSQL gets them.
+    pub fn bound(&self) -> QueryResult<BoundStatement> {
+        bound_as(&*self.query, self.id)
     }
 }
 
@@ -109,7 +120,7 @@ impl QueryId for Erased<'_> {
 }
 impl QueryFragment<Any> for Erased<'_> {
     fn walk_ast<'b>(&'b self, pass: AstPass<'_, 'b, Any>) -> QueryResult<()> {
-        self.0.walk_ast(pass)
+        self.query.walk_ast(pass)
     }
 }
 
@@ -131,7 +142,7 @@ pub(super) struct Errors {
 
 impl<'q> Statement<'q> {
     /// A statement without errors of its own: a failure becomes the general error for what the database reports.
-    pub fn of(query: impl QueryFragment<Any> + Send + 'q) -> Self {
+    pub fn of(query: impl QueryFragment<Any> + QueryId + Send + 'q) -> Self {
         Self { query: Erased::new(query), errors: Errors::default() }
     }
 
@@ -234,7 +245,7 @@ pub trait IntoStatements<'q> {
     fn into_statements(self) -> Statements<'q>;
 }
 
-impl<'q, Q: QueryFragment<Any> + Send + 'q> IntoStatements<'q> for Q {
+impl<'q, Q: QueryFragment<Any> + QueryId + Send + 'q> IntoStatements<'q> for Q {
     fn into_statements(self) -> Statements<'q> {
         Statement::of(self).into_statements()
     }

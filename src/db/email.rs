@@ -4,6 +4,7 @@ use diesel::backend::Backend;
 use diesel::expression::AsExpression;
 use diesel::serialize::{self, Output, ToSql};
 use diesel::sql_types::Text;
+use serde::Serialize;
 use std::fmt;
 
 /// An e-mail address in its canonical form (`base::addresses`). Queries store addresses and look them up in this form.
@@ -11,7 +12,7 @@ use std::fmt;
 ///
 /// An `Email` is not read from the database directly. Addresses that were stored before these rules have an older form,
 /// and row types therefore have them as `String`. [`Self::of_stored`] converts them, so that they can be compared.
-#[derive(Debug, Clone, PartialEq, Eq, AsExpression)]
+#[derive(Debug, Clone, PartialEq, Eq, AsExpression, Serialize)]
 #[diesel(sql_type = Text)]
 pub struct Email(String);
 

@@ -9,7 +9,7 @@ use super::change::{Change, Changeable, Erased, IntoStatements, Statement, State
 use super::{Any, Audited, Execute, WriteTx};
 use crate::base::error::Result;
 use diesel::QueryResult;
-use diesel::query_builder::QueryFragment;
+use diesel::query_builder::{QueryFragment, QueryId};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
@@ -133,7 +133,7 @@ impl WriteTx {
     pub fn execute_unaudited<'a>(
         &'a mut self,
         reason: &'static str,
-        statement: impl QueryFragment<Any> + Send + 'a,
+        statement: impl QueryFragment<Any> + QueryId + Send + 'a,
     ) -> BoxFuture<'a, QueryResult<usize>> {
         tracing::trace!(reason, "A statement without an audit row");
         let statement = Erased::new(statement);

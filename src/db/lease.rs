@@ -91,7 +91,7 @@ pub struct Db {
 /// passed on.
 struct Leased {
     conn: PooledConnection<'static, AnyConnection>,
-    _turn: Turn,
+    turn: Turn,
 }
 
 /// One snapshot of a tenant's rows. It borrows nothing, so that async closures over it are `Send`.
@@ -145,6 +145,10 @@ impl ReadTx {
 
     pub(super) fn is_postgres(&mut self) -> bool {
         matches!(self.conn(), AnyConnection::Pg(_))
+    }
+
+    pub(super) fn is_mysql(&mut self) -> bool {
+        matches!(self.conn(), AnyConnection::Mysql(_))
     }
 
     /// Lets the lease see the rows of all tenants. On PostgreSQL this sets `app.system`, which the policies of
@@ -313,37 +317,53 @@ impl Db {
     async fn lease(&self, access: Access, cost: Cost, scope: &impl LeaseScope) -> Result<ReadTx> {
         let (tenant, claimant) = (scope.lease_tenant(), scope.lease_claimant());
         let until = tokio::time::Instant::now() + self.acquire_timeout;
-        let turn = timeout_at(until, self.queues.turn(access, cost, claimant)).await.map_err(unavailable)?;
-        let conn = timeout_at(until, self.pool.get_owned()).await.map_err(unavailable)?.map_err(unavailable)?;
-        let now = Instant::from(self.env.now());
-        let (target, keys, known_folding) = (self.target.clone(), self.keys.clone(), self.known_folding.clone());
-        let totals = self.totals.clone();
-        let leased = Some(Leased { conn, _turn: turn });
-        let mut tx =
-            ReadTx { leased, tenant, now, cost, target, known_folding, keys, access, totals, queued: Vec::new() };
+        let mut turn = timeout_at(until, self.queues.turn(access, cost, claimant)).await.map_err(unavailable)?;
         let deadline = match (claimant.party, cost) {
             (Party::Server, _) => JOB_STATEMENT_TIMEOUT,
             (_, Cost::Ordinary) => self.statement_timeout,
             (_, Cost::List | Cost::Long) => self.long_read_timeout.min(self.statement_timeout),
         };
         let pooler = self.target.pooler();
-        let begin = tx.conn().begin(access, compared(tenant), deadline, cost != Cost::Ordinary, pooler);
-        let begun = match pooler {
-            Pooler::None => begin.await.map_err(unavailable),
-            // The pooler has a queue of its own, and lends out a session of the database only now. The time limit
-            // covers this wait too.
-            Pooler::Transaction => match timeout_at(until, begin).await {
-                Ok(begun) => begun.map_err(unavailable),
-                Err(late) => Err(unavailable(late)),
-            },
-        };
-        if let Err(error) = begun {
+        let mut tried = 0;
+        loop {
+            let conn = timeout_at(until, self.pool.get_owned()).await.map_err(unavailable)?.map_err(unavailable)?;
+            let mut tx = self.lent(Leased { conn, turn }, access, cost, tenant);
+            let begin = tx.conn().begin(access, compared(tenant), deadline, cost != Cost::Ordinary, pooler);
+            let begun = match pooler {
+                Pooler::None => begin.await.map_err(unavailable),
+                // The pooler has a queue of its own, and lends out a session of the database only now. The time limit
+                // covers this wait too.
+                Pooler::Transaction => match timeout_at(until, begin).await {
+                    Ok(begun) => begun.map_err(unavailable),
+                    Err(late) => Err(unavailable(late)),
+                },
+            };
+            let Err(error) = begun else { return Ok(tx) };
             // Whatever went wrong, the connection is marked as broken, so that the next request gets another one.
             AnyTransactions::transaction_manager_status_mut(tx.conn()).set_in_error();
-            tx.leased = None;
-            return Err(error);
+            // MariaDB may have closed the connection while it was in the pool, as it may have closed all the others.
+            tried += 1;
+            let may_be_stale = tx.is_mysql() && tried <= self.pool.state().connections;
+            match tx.leased.take().filter(|_| may_be_stale) {
+                Some(leased) => turn = leased.turn,
+                None => return Err(error),
+            }
         }
-        Ok(tx)
+    }
+
+    fn lent(&self, leased: Leased, access: Access, cost: Cost, tenant: Option<TenantId>) -> ReadTx {
+        ReadTx {
+            leased: Some(leased),
+            tenant,
+            now: Instant::from(self.env.now()),
+            cost,
+            target: self.target.clone(),
+            known_folding: self.known_folding.clone(),
+            keys: self.keys.clone(),
+            access,
+            totals: self.totals.clone(),
+            queued: Vec::new(),
+        }
     }
 
     /// Runs `work` on one snapshot of the tenant's rows.
@@ -354,8 +374,8 @@ impl Db {
         self.read_at(Cost::Ordinary, scope, work).await
     }
 
-    /// As [`Db::read`], but for exactly one statement. PostgreSQL without a pooler and SQLite need no transaction for it.
-    /// On such a PostgreSQL, which the tests run on, a second statement fails.
+    /// As [`Db::read`], but for exactly one statement. It needs no transaction, unless PostgreSQL is behind a pooler. On
+    /// a PostgreSQL without one, which the tests run on, a second statement fails.
     pub async fn find<R, F>(&self, scope: &impl LeaseScope, work: F) -> Result<R>
     where
         for<'tx> F: AsyncFnOnce(&'tx mut ReadTx) -> Result<R> + AsyncFunc<&'tx mut ReadTx, Result<R>, Fut: Send>,

@@ -10,8 +10,9 @@
 //! - A statement that is not prepared yet would be overtaken by what is sent behind it, because it is sent in two steps.
 //!   So it is prepared first, and what waits is sent after that.
 //!
-//! Row-level security shows the rows of `app.tenant_id`. A transaction that writes sets it with `SET LOCAL`. For leases
-//! that read, the session keeps it, and it is set again only when the next lease has another tenant. A connection runs no
+//! Row-level security shows the rows of `app.tenant_id`. For leases that read, the session keeps it, and it is set again
+//! only when the next lease has another tenant. A transaction that writes sets it with `SET LOCAL` if the session has
+//! another. A connection runs no
 //! statement between two leases. Its session is read-only, and only a transaction that writes is not, so that a statement
 //! that runs outside of a transaction by accident can change nothing.
 mod error;
@@ -21,7 +22,7 @@ mod statements;
 
 pub use phase::{Lease, Mode};
 pub use row::PgRow;
-pub use statements::{BoundStatement, NoLookup};
+pub use statements::{BoundStatement, NoLookup, Text};
 
 use crate::base::pooler::Pooler;
 use diesel::connection::{CacheSize, Instrumentation};

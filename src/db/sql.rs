@@ -3,9 +3,8 @@ use super::any::Any;
 use super::types::{Day, JsonList};
 use chrono::NaiveDate;
 use diesel::expression::{AppearsOnTable, AsExpression, Expression, SelectableExpression, ValidGrouping, is_aggregate};
-use diesel::insertable::InsertValues;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, QueryFragment, QueryId, ValuesClause};
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Bool, Date, Nullable, Text};
 
 diesel::define_sql_function! {
@@ -164,51 +163,6 @@ impl<Q: QueryFragment<Any>> QueryFragment<Any> for Uncached<Q> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Any>) -> QueryResult<()> {
         out.unsafe_to_cache_prepared();
         self.0.walk_ast(out)
-    }
-}
-
-/// One `INSERT` of one or more rows. Diesel's own does not support SQLite behind an async connection. Every row must
-/// set the same columns: `treat_none_as_default_value = false`.
-pub struct InsertMany<T: QuerySource, V> {
-    into: T::FromClause,
-    rows: Vec<ValuesClause<V, T>>,
-}
-
-pub fn insert_many<T, R, V>(into: T, rows: impl IntoIterator<Item = R>) -> InsertMany<T, V>
-where
-    T: QuerySource,
-    R: Insertable<T, Values = ValuesClause<V, T>>,
-{
-    InsertMany { into: into.from_clause(), rows: rows.into_iter().map(R::values).collect() }
-}
-
-/// The statement is prepared once for each number of rows. Callers use few different numbers.
-impl<T: QuerySource, V> QueryId for InsertMany<T, V> {
-    type QueryId = ();
-    const HAS_STATIC_QUERY_ID: bool = false;
-}
-
-impl<T, V> QueryFragment<Any> for InsertMany<T, V>
-where
-    T: Table,
-    T::FromClause: QueryFragment<Any>,
-    V: QueryFragment<Any> + InsertValues<Any, T>,
-{
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Any>) -> QueryResult<()> {
-        for (index, row) in self.rows.iter().enumerate() {
-            if index == 0 {
-                out.push_sql("INSERT INTO ");
-                self.into.walk_ast(out.reborrow())?;
-                out.push_sql(" (");
-                row.values.column_names(out.reborrow())?;
-                out.push_sql(") VALUES (");
-            } else {
-                out.push_sql(", (");
-            }
-            row.values.walk_ast(out.reborrow())?;
-            out.push_sql(")");
-        }
-        Ok(())
     }
 }
 

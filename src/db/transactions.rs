@@ -9,7 +9,7 @@ use crate::base::error::{Error, Result};
 use crate::base::pooler::Pooler;
 use diesel::QueryResult;
 use diesel_async::pooled_connection::PoolableConnection;
-use diesel_async::{AnsiTransactionManager, SimpleAsyncConnection, TransactionManager};
+use diesel_async::{AnsiTransactionManager, AsyncMysqlConnection, SimpleAsyncConnection, TransactionManager};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::time::Duration;
@@ -35,7 +35,7 @@ impl AnyConnection {
             Ok(value) => match self.commit(access, pooler).await {
                 Ok(()) => Ok(value),
                 // MariaDB's driver does not report that the connection is lost, but the next statement fails.
-                Err(error) if self.is_broken() || self.check().await.is_err() => Err(unavailable(error)),
+                Err(error) if self.is_broken() || self.is_lost().await => Err(unavailable(error)),
                 Err(error) => Err(error.into()),
             },
             Err(error) => match self.rollback(access, pooler).await {
@@ -54,6 +54,10 @@ impl AnyConnection {
             (Self::Pg(conn), Pooler::None, Access::One | Access::Read) => conn.end_read(),
             (Self::Pg(conn), Pooler::None, Access::Write) => conn.commit().await,
             (Self::Sqlite(..), _, Access::One) => Ok(()), // it has no transaction
+            (Self::Mysql(conn), _, Access::One) => {
+                set_free(conn);
+                Ok(())
+            }
             (conn, ..) => AnyTransactions::commit_transaction(conn).await,
         }
     }
@@ -63,12 +67,17 @@ impl AnyConnection {
             (Self::Pg(conn), Pooler::Transaction, _) => pooler::rollback(conn).await,
             (Self::Pg(conn), Pooler::None, _) => conn.roll_back().await,
             (Self::Sqlite(..), _, Access::One) => Ok(()),
+            (Self::Mysql(conn), _, Access::One) => {
+                conn.batch_execute("DO 1").await?; // fails if the statement failed because the connection is lost
+                set_free(conn);
+                Ok(())
+            }
             (conn, ..) => AnyTransactions::rollback_transaction(conn).await,
         }
     }
 
-    /// Starts a transaction. `plans_anew`: see [`Lease::plans_anew`]. `timeout` limits each of its statements (on SQLite, all of them together). PostgreSQL lets
-    /// the transaction touch only this tenant's rows. Without a pooler, [`PgConnection`](super::pg::PgConnection) does
+    /// Starts a transaction. `plans_anew`: see [`Lease::plans_anew`]. `timeout` limits each of its statements (on SQLite,
+    /// all of them together). PostgreSQL lets the transaction touch only this tenant's rows. Without a pooler, [`PgConnection`](super::pg::PgConnection) does
     /// all that together with the first statement. The settings are part of the SQL, because neither a UUID nor a number
     /// needs escaping.
     pub(super) async fn begin(
@@ -100,15 +109,21 @@ impl AnyConnection {
                 pooler::begin(conn, mode, &settings).await
             }
             Self::Mysql(conn) => {
+                let timeout = format!("SET max_statement_time = {:.3}", timeout.as_secs_f64());
                 let begin = match access {
-                    Access::One | Access::Read => {
+                    Access::One => {
+                        // If the request is dropped before the answers are read, the next request would take them for
+                        // its own. So until the end of the lease, the connection counts as broken.
+                        AnsiTransactionManager::transaction_manager_status_mut(conn).set_in_error();
+                        return conn.batch_execute(&timeout).await;
+                    }
+                    Access::Read => {
                         "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; \
                          START TRANSACTION READ ONLY, WITH CONSISTENT SNAPSHOT"
                     }
                     Access::Write => "START TRANSACTION",
                 };
-                let sql = format!("SET max_statement_time = {:.3}; {begin}", timeout.as_secs_f64());
-                AnsiTransactionManager::begin_transaction_sql(conn, &sql).await
+                AnsiTransactionManager::begin_transaction_sql(conn, &format!("{timeout}; {begin}")).await
             }
             Self::Sqlite(conn, deadline) => {
                 deadline.set(timeout);
@@ -146,26 +161,29 @@ impl AnyConnection {
         }
     }
 
-    /// Whether a connection from the pool still works. tokio-postgres knows without asking.
+    /// Whether a connection from the pool still works. tokio-postgres knows without asking. A connection to MariaDB is
+    /// asked by the beginning of the lease: see [`Db::lease`](super::Db).
     pub(super) fn check(&mut self) -> BoxFuture<'_, QueryResult<()>> {
-        async {
-            match self {
-                Self::Mysql(conn) => {
-                    // If the request is dropped here, the answer stays unread. The next request would then take it for
-                    // its own answer, and so would all later ones. Therefore the connection counts as broken until the
-                    // answer is read.
-                    AnsiTransactionManager::transaction_manager_status_mut(conn).set_in_error();
-                    conn.batch_execute("DO 1").await?;
-                    *AnsiTransactionManager::transaction_manager_status_mut(conn) = Default::default();
-                    Ok(())
-                }
-                Self::Pg(conn) => match conn.is_broken() {
-                    true => Err(diesel::result::Error::BrokenTransactionManager),
-                    false => Ok(()),
-                },
-                Self::Sqlite(..) => Ok(()),
-            }
-        }
-        .boxed()
+        let checked = match self {
+            Self::Pg(conn) => match conn.is_broken() {
+                true => Err(diesel::result::Error::BrokenTransactionManager),
+                false => Ok(()),
+            },
+            Self::Mysql(_) | Self::Sqlite(..) => Ok(()),
+        };
+        async { checked }.boxed()
     }
+
+    /// Whether the connection is lost, as far as only a question can tell.
+    async fn is_lost(&mut self) -> bool {
+        match self {
+            Self::Mysql(conn) => conn.batch_execute("DO 1").await.is_err(),
+            Self::Pg(_) | Self::Sqlite(..) => self.check().await.is_err(),
+        }
+    }
+}
+
+/// Lets the pool lend a connection out again.
+fn set_free(conn: &mut AsyncMysqlConnection) {
+    *AnsiTransactionManager::transaction_manager_status_mut(conn) = Default::default();
 }

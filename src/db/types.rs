@@ -7,7 +7,7 @@
 //! | `JsonList`   | `jsonb`       | `JSON`        | `TEXT`                           |
 use super::any::{Any, AnyValue};
 use crate::base::formats::{parse_day, parse_instant};
-use chrono::{DateTime, NaiveDate, NaiveDateTime, SubsecRound, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, SubsecRound, Utc};
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql};
 use diesel::mysql::Mysql;
@@ -172,13 +172,13 @@ impl FromSql<JsonList, Sqlite> for Vec<String> {
 
 // --- the Rust side: newtypes that borrow the mappings above, on any backend
 macro_rules! column_newtype {
-    ($(#[$attribute:meta])* $name:ident($inner:ty) as $sql:ident) => {
+    ($(#[$attribute:meta])* $name:ident($(#[$of_inner:meta])* $inner:ty) as $sql:ident) => {
         $(#[$attribute])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
         #[derive(diesel::expression::AsExpression, diesel::deserialize::FromSqlRow)]
         #[diesel(sql_type = $crate::db::types::$sql)]
         #[serde(transparent)]
-        pub struct $name(pub $inner);
+        pub struct $name($(#[$of_inner])* pub $inner);
 
         impl<DB: diesel::backend::Backend> diesel::serialize::ToSql<$crate::db::types::$sql, DB> for $name
         where
@@ -263,9 +263,19 @@ ids! {
     AnyId,
 }
 
-column_newtype!(Instant(DateTime<Utc>) as UtcInstant);
+column_newtype!(Instant(#[serde(serialize_with = "with_micros")] DateTime<Utc>) as UtcInstant);
 read_from_text!(Instant, parse_instant);
 impl Copy for Instant {}
+
+/// Prints a time as the contract has it: in UTC, with all six digits of its microseconds.
+pub fn print_instant(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+fn with_micros<S: serde::Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&print_instant(*time))
+}
+
 impl From<DateTime<Utc>> for Instant {
     /// Truncates the time to microseconds, as the databases keep it, so that a value that is read back equals the one
     /// that was written.

@@ -10,6 +10,7 @@ use crate::server::unsent::Unsent;
 use crate::server::{compression, head_limit, old_paths, security};
 use futures_util::FutureExt;
 use ipnet::IpNet;
+use percent_encoding::percent_decode_str;
 use poem::error::ResponseError;
 use poem::http::{HeaderValue, Method, StatusCode, Version, header};
 use poem::{Body, Endpoint, IntoResponse, Request, Response};
@@ -29,6 +30,7 @@ mod request_meta;
 #[cfg(test)]
 mod tests;
 
+pub use access_line::ACCESS_LINES;
 use access_line::AccessLine;
 pub use refusal::refusal;
 use request_meta::RequestMeta;
@@ -76,7 +78,7 @@ impl<E: Endpoint> Endpoint for Edge<E> {
         let path = if self.options.old_paths { old_paths::rewrite(&mut request) } else { Path::Current };
         let meta = RequestMeta::of(&mut request, &self.options);
         let line = AccessLine::begin(&meta);
-        let span = tracing::info_span!("request", request.id = meta.id);
+        let span = tracing::info_span!("request", request.id = meta.id, operation = tracing::field::Empty);
         let response = match path {
             Path::Moved(to) => {
                 Response::builder().status(StatusCode::PERMANENT_REDIRECT).header("location", to).finish()
@@ -101,6 +103,9 @@ impl<E: Endpoint> Edge<E> {
         }
         if let Some(status) = head_limit::excess(&request) {
             return Response::builder().status(status).finish();
+        }
+        if percent_decode_str(request.uri().path()).decode_utf8().is_err() {
+            return Error::Malformed("The path is not UTF-8.".into()).as_response();
         }
         let is_http1 = request.version() < Version::HTTP_2;
         let result = self.in_time(request, &limit).await;

@@ -2,7 +2,7 @@
 //! reports at once that Redis is away, so that not every request has to find that out by waiting.
 use crate::base::error::{Error, Result};
 use anyhow::{Context, anyhow};
-use bb8::{ManageConnection, Pool};
+use bb8::{ManageConnection, Pool, QueueStrategy};
 use bb8_redis::RedisConnectionManager;
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocation, ServerErrorKind};
@@ -21,7 +21,7 @@ pub struct Redis(Arc<Inner>);
 
 struct Inner {
     pool: Pool<Manager>,
-    /// Requests wait here in the order in which they came. bb8 alone would let a busy task overtake those that wait.
+    /// As many scripts run at once as the pool may have connections. Requests wait here in the order in which they came.
     turn: Semaphore,
     lines: Arc<AtomicU64>,
     /// How often Redis has answered.
@@ -30,7 +30,7 @@ struct Inner {
     away_until: Mutex<Option<Instant>>,
 }
 
-/// The maximum number of connections, and the time limit of a command.
+/// The maximum number of connections and of scripts that run at once, and the time limit of a script.
 #[derive(Debug, Clone, Copy)]
 pub struct RedisOptions {
     pub pool_size: u32,
@@ -49,6 +49,7 @@ impl Redis {
             .connection_timeout(timeout)
             .retry_connection(false)
             .test_on_check_out(true)
+            .queue_strategy(QueueStrategy::Lifo) // all use the same connection while it is fast enough
             .build_unchecked(manager);
         let (turn, answers) = (Semaphore::new(pool_size as usize), AtomicU64::new(0));
         Ok(Self(Arc::new(Inner { pool, turn, lines, answers, timeout, away_until: Mutex::default() })))
@@ -111,22 +112,29 @@ impl Redis {
     }
 
     async fn attempt<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>, loads: bool) -> Result<T, Failure> {
-        let line = self.0.pool.get().await;
-        let mut line = line.map_err(|error| Failure::Connection(anyhow!("no connection to Redis: {error}")))?;
-        let loaded = if loads { invocation.load_async(&mut line.conn).await.map(drop) } else { Ok(()) };
+        let Connection { mut conn, number } = self.connection().await?;
+        let loaded = if loads { invocation.load_async(&mut conn).await.map(drop) } else { Ok(()) };
         let answer = match loaded {
-            Ok(()) => invocation.invoke_async(&mut line.conn).await,
+            Ok(()) => invocation.invoke_async(&mut conn).await,
             Err(error) => Err(error),
         };
         match answer {
             Ok(value) => Ok(value),
             Err(error) if is_of_line(&error) => {
                 // If one connection is gone, the idle ones in the pool probably are too.
-                let _ = self.0.lines.compare_exchange(line.number, line.number + 1, Ordering::SeqCst, Ordering::SeqCst);
+                let _ = self.0.lines.compare_exchange(number, number + 1, Ordering::SeqCst, Ordering::SeqCst);
                 Err(Failure::Connection(error.into()))
             }
             Err(error) => Err(Failure::Answer(error)),
         }
+    }
+
+    /// A connection, which others use at the same time: Redis answers in the order of the commands. What several requests
+    /// send at once then goes out in one packet, which costs both sides less.
+    async fn connection(&self) -> Result<Connection, Failure> {
+        let line = self.0.pool.get().await;
+        let line = line.map_err(|error| Failure::Connection(anyhow!("no connection to Redis: {error}")))?;
+        Ok(line.clone())
     }
 
     fn check_not_away(&self) -> Result<(), Failure> {
@@ -248,6 +256,7 @@ struct Manager {
     lines: Arc<AtomicU64>,
 }
 
+#[derive(Clone)]
 struct Connection {
     conn: MultiplexedConnection,
     /// The number of failures before the connection was made.

@@ -9,8 +9,12 @@
 //! | `…:gen` | a random text that is replaced after each change to the principal of any user of the tenant |
 //! | `…:fences` | a sorted set: the changes under way, by the time at which their fence expires |
 //! | `bc:tried` | a key of no tenant, written to test whether Redis accepts writes |
+mod admission;
+
+use admission::{ADMIT, Admitted};
+
 use crate::auth::Actor;
-use crate::auth::limits::{GCRA, Limits, read_taken};
+use crate::auth::limits::{Limits, read_taken};
 use crate::auth::sessions::Device;
 use crate::base::env::Env;
 use crate::base::error::{Error, Result};
@@ -45,28 +49,6 @@ pub struct RedisSessions {
     fence: Duration,
 }
 
-/// Reads session and principal and charges the limits in one call. The quotas are stored beside the principal, so
-/// limits are charged only if a principal is remembered.
-static ADMIT: LazyLock<Script> = LazyLock::new(|| {
-    let main = r#"
-local session = redis.call('HMGET', KEYS[1], 'user', 'epoch', 'expires')
-local gen = redis.call('GET', KEYS[3]) or ''
-local standing = redis.call('HMGET', KEYS[2], 'gen', 'json', 'quota1', 'interval1', 'quota2', 'interval2')
-local known = gen ~= '' and standing[1] == gen and redis.call('ZCOUNT', KEYS[4], ARGV[1], '+inf') == 0
-if not known then return {session[1], session[2], session[3], gen, false, {}} end
--- A session that is over, or another user's, costs its user nothing.
-local epoch = tonumber(string.match(standing[2], '"epoch":(%d+)') or 0)
-local goes_on = session[1] == ARGV[2] and tonumber(session[3]) > tonumber(ARGV[1]) and tonumber(session[2]) >= epoch
-if not goes_on then return {session[1], session[2], session[3], gen, standing[2], {}} end
-local limits = {}
-for i = 1, #KEYS - 4 do
-    local quota, interval = tonumber(standing[2 * i + 1]), tonumber(standing[2 * i + 2])
-    if quota then limits[#limits + 1] = {KEYS[i + 4], quota, interval} end
-end
-return {session[1], session[2], session[3], gen, standing[2], take(limits, tonumber(ARGV[1]))}"#;
-    Script::new(&format!("{GCRA}{main}"))
-});
-
 /// Remembers a principal, unless a principal of the tenant was changed after this one was read.
 static REMEMBER: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
@@ -79,9 +61,9 @@ if gen == '' then
     redis.call('SET', KEYS[2], gen)
 end
 redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], 'gen', gen, 'json', ARGV[3])
-for i = 6, #ARGV, 2 do
-    local number = string.format('%.0f', i / 2 - 2)
+redis.call('HSET', KEYS[1], 'gen', gen, 'json', ARGV[3], 'epoch', ARGV[6])
+for i = 7, #ARGV, 2 do
+    local number = string.format('%.0f', (i - 5) / 2)
     redis.call('HSET', KEYS[1], 'quota' .. number, ARGV[i], 'interval' .. number, ARGV[i + 1])
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
@@ -172,7 +154,6 @@ return redis.call('DEL', KEYS[1], KEYS[3])",
     )
 });
 
-type Admitted = (Option<String>, Option<i64>, Option<i64>, String, Option<String>, Vec<i64>);
 type Found = (Option<String>, Option<String>, Option<i64>, Option<i64>, Option<i64>, Option<i64>);
 type FoundDevice = (String, Option<String>, Option<String>, i64, i64, i64, i64);
 
@@ -216,17 +197,19 @@ impl RedisSessions {
         for limit in limits.iter().flat_map(|(limits, writes)| limits.keys_of(tenant, user, *writes)) {
             invocation.key(limit);
         }
-        let (of, epoch, expires, generation, known, answer): Admitted = self.redis.run(&invocation).await?;
-        let (Some(of), Some(epoch), Some(expires)) = (of, epoch, expires) else { return Ok(None) };
+        let answer: String = self.redis.run(&invocation).await?;
+        let odd = || Error::Internal(anyhow::anyhow!("an answer of Redis can't be read"));
+        let Admitted { session, generation, principal, limits: answered } = Admitted::read(&answer).ok_or_else(odd)?;
+        let Some((of, epoch, expires)) = session else { return Ok(None) };
         if of != user.to_string() || expires <= now {
             return Ok(None);
         }
         let of_user = |principal: &Principal| {
             limits.map(|(limits, writes)| limits.of_user(tenant, user, principal, writes)).unwrap_or_default()
         };
-        let (principal, taken) = match known.and_then(|json| serde_json::from_str::<Principal>(&json).ok()) {
+        let (principal, taken) = match principal.and_then(|json| serde_json::from_str::<Principal>(json).ok()) {
             Some(principal) => {
-                let taken = read_taken(&of_user(&principal), &answer);
+                let taken = read_taken(&of_user(&principal), &answered);
                 (principal, taken)
             }
             None => {
@@ -234,7 +217,7 @@ impl RedisSessions {
                 if epoch < principal.epoch {
                     return Ok(None);
                 }
-                self.remember(tenant, user, &generation, &principal, limits.map(|(limits, _)| limits)).await?;
+                self.remember(tenant, user, generation, &principal, limits.map(|(limits, _)| limits)).await?;
                 let taken = match limits {
                     Some((limits, _)) => limits.take(&of_user(&principal)).await?,
                     None => vec![],
@@ -264,7 +247,8 @@ impl RedisSessions {
             .arg(generation)
             .arg(json)
             .arg(REMEMBERED_MILLIS)
-            .arg(self.env.uuid().to_string());
+            .arg(self.env.uuid().to_string())
+            .arg(principal.epoch);
         for limit in limits.of_user(tenant, user, principal, true) {
             invocation.arg(limit.quota).arg(limit.interval());
         }

@@ -1,12 +1,15 @@
 //! What goes to PostgreSQL together, and to the other databases one after the other.
 use super::{Any, AnyBinds, AnyConnection, AnyQueryBuilder, AnyRow, MultiRow, PgStub};
-use crate::db::pg::{BoundStatement, NoLookup};
+use crate::db::pg::{BoundStatement, NoLookup, Text};
 use diesel::QueryResult;
 use diesel::query_builder::{Query, QueryBuilder, QueryFragment, QueryId};
 use diesel::result::Error;
 use diesel_async::AsyncConnectionCore;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, TryFutureExt, TryStreamExt};
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::sync::{LazyLock, PoisonError, RwLock};
 
 /// The SQL of a query in the dialect of PostgreSQL, without its values.
 pub fn sql_of(query: &dyn QueryFragment<Any>) -> QueryResult<String> {
@@ -16,20 +19,41 @@ pub fn sql_of(query: &dyn QueryFragment<Any>) -> QueryResult<String> {
 }
 
 /// The SQL and the values of a query, as PostgreSQL gets them.
-pub fn bound(query: &dyn QueryFragment<Any>) -> QueryResult<BoundStatement> {
+pub fn bound<Q: QueryFragment<Any> + QueryId>(query: &Q) -> QueryResult<BoundStatement> {
+    bound_as(query, Q::query_id())
+}
+
+/// As [`bound`], for a query whose type is erased. `id` is what [`QueryId`] returns for its type.
+pub fn bound_as(query: &dyn QueryFragment<Any>, id: Option<TypeId>) -> QueryResult<BoundStatement> {
     use diesel::internal::derives::multiconnection::MultiConnectionHelper;
-    let backend = Any::Pg(Default::default());
-    let mut sql = AnyQueryBuilder::Pg(Default::default());
-    query.to_sql(&mut sql, &backend)?;
+    let (text, backend) = (text_of(query, id)?, Any::Pg(Default::default()));
     let mut binds = AnyBinds::Pg(Default::default());
     query.collect_binds(&mut binds, PgStub::to_any(&mut NoLookup), &backend)?;
     match binds {
-        AnyBinds::Pg(binds) => {
-            let is_one_of_few = query.is_safe_to_cache_prepared(&backend)?;
-            BoundStatement::new(sql.finish(), &binds.metadata, binds.binds, is_one_of_few)
-        }
+        AnyBinds::Pg(binds) => BoundStatement::new(text, &binds.metadata, binds.binds),
         AnyBinds::Mysql(_) | AnyBinds::Sqlite(_) => Err(Error::SerializationError("values of another database".into())),
     }
+}
+
+/// The texts of the queries that have an id, because their text depends on nothing but their type. To print a text takes
+/// a tenth of a small request's time.
+static TEXTS: LazyLock<RwLock<HashMap<TypeId, Text>>> = LazyLock::new(RwLock::default);
+
+fn text_of(query: &dyn QueryFragment<Any>, id: Option<TypeId>) -> QueryResult<Text> {
+    let print = || {
+        let is_one_of_few = query.is_safe_to_cache_prepared(&Any::Pg(Default::default()))?;
+        QueryResult::Ok(Text { sql: sql_of(query)?.into(), is_one_of_few })
+    };
+    let Some(id) = id else { return print() };
+    let known = TEXTS.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+    if let Some(known) = known {
+        // The tests run with this: an id that two queries with different texts share would send the wrong one.
+        debug_assert_eq!(Ok(&known), print().as_ref(), "the text of a query with an id depends on its values");
+        return Ok(known);
+    }
+    let text = print()?;
+    TEXTS.write().unwrap_or_else(PoisonError::into_inner).insert(id, text.clone());
+    Ok(text)
 }
 
 impl AnyConnection {
@@ -79,7 +103,7 @@ impl AnyConnection {
         T: QueryFragment<Any> + QueryId + Send + 'conn,
     {
         if let Self::Pg(conn) = self {
-            return conn.execute_all(statements.iter().map(|statement| bound(statement)).collect()).boxed();
+            return conn.execute_all(statements.iter().map(bound).collect()).boxed();
         }
         async move {
             let mut results = Vec::with_capacity(statements.len());

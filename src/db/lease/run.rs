@@ -6,7 +6,7 @@
 use super::{ReadTx, WriteTx};
 use crate::base::pooler::Pooler;
 use crate::db::AnyConnection;
-use crate::db::any::{Any, AnyRow, bound};
+use crate::db::any::{Any, AnyRow};
 use crate::db::change::{Erased, Errors};
 use diesel::QueryResult;
 use diesel::dsl::Limit;
@@ -108,7 +108,7 @@ impl WriteTx {
     /// Queues a change, which is sent with the next statement or with the end of the transaction. If it fails, so does
     /// the transaction, with the error that `errors` has for it. Only if [`Self::can_queue`].
     pub(in crate::db) async fn queue(&mut self, statement: Erased<'_>, errors: Errors) -> QueryResult<()> {
-        let change = bound(&statement)?;
+        let change = statement.bound()?;
         drop(statement);
         self.note_change_in(change.sql());
         self.read.queued.push(errors);

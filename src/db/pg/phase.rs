@@ -127,10 +127,14 @@ impl Phase {
             Mode::Write => {
                 // `BEGIN` without a mode always succeeds. If PostgreSQL refuses `SET TRANSACTION READ WRITE`, the
                 // transaction is already open, so that PostgreSQL refuses the statements behind it, too.
-                messages.push(format!(
-                    "BEGIN; SET TRANSACTION READ WRITE; SET LOCAL app.tenant_id = '{tenant}'; \
-                     SET LOCAL statement_timeout = {timeout}"
-                ));
+                let mut begin = "BEGIN; SET TRANSACTION READ WRITE".to_owned();
+                if session.confirmed.tenant != Some(tenant) {
+                    begin.push_str(&format!("; SET LOCAL app.tenant_id = '{tenant}'"));
+                }
+                if session.confirmed.timeout != Some(timeout) {
+                    begin.push_str(&format!("; SET LOCAL statement_timeout = {timeout}"));
+                }
+                messages.push(begin);
             }
         }
         if messages.is_empty() {
@@ -193,12 +197,16 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_that_writes_has_settings_of_its_own() {
+    fn a_transaction_that_writes_does_not_change_the_settings_of_the_session() {
         let session = &mut Session::default();
+        let begin = "BEGIN; SET TRANSACTION READ WRITE";
+        let tenant = "; SET LOCAL app.tenant_id = '00000000-0000-0000-0000-000000000002'";
+        let all = format!("{begin}{tenant}; SET LOCAL statement_timeout = 1000");
+        assert_eq!(begun(session, TWO, Mode::Write), [&all[..]]);
+        assert_eq!(begun(session, TWO, Mode::Write), [&all[..]]);
         begun(session, ONE, Mode::One);
-        let own =
-            "SET LOCAL app.tenant_id = '00000000-0000-0000-0000-000000000002'; SET LOCAL statement_timeout = 1000";
-        assert_eq!(begun(session, TWO, Mode::Write), [format!("BEGIN; SET TRANSACTION READ WRITE; {own}")]);
+        assert_eq!(begun(session, ONE, Mode::Write), [begin], "the session has all of it");
+        assert_eq!(begun(session, TWO, Mode::Write), [format!("{begin}{tenant}")]);
         assert_eq!(begun(session, ONE, Mode::One), [""; 0], "the session still has its own");
     }
 

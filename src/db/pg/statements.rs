@@ -22,12 +22,18 @@ const MAX_KEPT_BYTES: usize = 8192;
 
 /// A statement with its values. It borrows nothing, so that it can wait until it is sent.
 pub struct BoundStatement {
-    sql: String,
+    text: Text,
     /// The numbers of the types of the values.
     types: Vec<u32>,
     values: Vec<Option<Vec<u8>>>,
-    /// Whether its text does not depend on the request.
-    is_one_of_few: bool,
+}
+
+/// The SQL of a statement.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Text {
+    pub sql: Arc<str>,
+    /// Whether it does not depend on the request.
+    pub is_one_of_few: bool,
 }
 
 /// No column type of this project is looked up by name, because each has a fixed number.
@@ -46,11 +52,12 @@ impl BoundStatement {
         query.to_sql(&mut sql, &Pg)?;
         let mut binds = RawBytesBindCollector::<Pg>::new();
         query.collect_binds(&mut binds, &mut NoLookup, &Pg)?;
-        Self::new(sql.finish(), &binds.metadata, binds.binds, query.is_safe_to_cache_prepared(&Pg)?)
+        let is_one_of_few = query.is_safe_to_cache_prepared(&Pg)?;
+        Self::new(Text { sql: sql.finish().into(), is_one_of_few }, &binds.metadata, binds.binds)
     }
 
     pub fn sql(&self) -> &str {
-        &self.sql
+        &self.text.sql
     }
 
     /// The values, as PostgreSQL gets them. `None` is `NULL`.
@@ -58,15 +65,10 @@ impl BoundStatement {
         &self.values
     }
 
-    pub fn new(
-        sql: String,
-        types: &[PgTypeMetadata],
-        values: Vec<Option<Vec<u8>>>,
-        is_one_of_few: bool,
-    ) -> QueryResult<Self> {
+    pub fn new(text: Text, types: &[PgTypeMetadata], values: Vec<Option<Vec<u8>>>) -> QueryResult<Self> {
         let number = |of: &PgTypeMetadata| of.oid().map_err(|failed| Error::SerializationError(Box::new(failed)));
         let types = types.iter().map(number).collect::<QueryResult<_>>()?;
-        Ok(Self { sql, types, values, is_one_of_few })
+        Ok(Self { text, types, values })
     }
 }
 
@@ -124,7 +126,7 @@ pub(super) struct Statements {
     kept: Option<(Kept, Kept)>,
 }
 
-type Kept = LruCache<String, Prepared>;
+type Kept = LruCache<Arc<str>, Prepared>;
 
 impl Statements {
     pub fn kept() -> Self {
@@ -138,7 +140,7 @@ impl Statements {
 
     /// The statement, prepared: at once if it is kept, and after a round trip otherwise.
     pub async fn ready(&mut self, client: &Client, bound: BoundStatement) -> QueryResult<Ready> {
-        let BoundStatement { sql, types, values, is_one_of_few } = bound;
+        let BoundStatement { text: Text { sql, is_one_of_few }, types, values } = bound;
         let kept = self.kept.as_mut().filter(|_| sql.len() <= MAX_KEPT_BYTES);
         let kept = kept.map(|(of_few, of_many)| if is_one_of_few { of_few } else { of_many });
         let Prepared { statement, columns, .. } = match kept {

@@ -8,6 +8,7 @@ use crate::db::schema::tenants;
 use crate::db::types::{Instant, TenantId, UserId};
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
+use serde::Serialize;
 
 #[derive(Debug, Clone, Object)]
 pub struct TenantAccountInput {
@@ -27,7 +28,7 @@ impl Input for TenantAccountInput {
 }
 
 /// What an operator says about a tenant.
-#[derive(Debug, Clone, Object, Queryable, Selectable, AsChangeset)]
+#[derive(Debug, Clone, Object, Serialize, Queryable, Selectable, AsChangeset)]
 #[diesel(table_name = tenants, check_for_backend(Any), treat_none_as_null = true)]
 pub struct TenantStandingInput {
     pub is_suspended: bool,
@@ -42,13 +43,14 @@ pub struct TenantStandingInput {
 impl Input for TenantStandingInput {}
 
 /// A tenant, as answered and as stored.
-#[derive(Debug, Clone, Object, Queryable, Selectable)]
+#[derive(Debug, Clone, Object, Serialize, Queryable, Selectable)]
 #[diesel(table_name = tenants, check_for_backend(Any))]
 pub struct TenantAccount {
     pub id: TenantId,
     pub slug: String,
     pub name: String,
     #[oai(flatten)]
+    #[serde(flatten)]
     #[diesel(embed)]
     pub input: TenantStandingInput,
     pub version: i64,
@@ -66,9 +68,10 @@ impl Owned for TenantAccount {
 }
 
 /// A new tenant, and the invitation of its owner.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Serialize)]
 pub struct NewTenantAccount {
     #[oai(flatten)]
+    #[serde(flatten)]
     pub tenant: TenantAccount,
     /// For the owner's registration; shown once, and mailed.
     pub invitation_token: String,

@@ -9,6 +9,7 @@ use crate::db::schema::api_keys;
 use crate::db::types::{ApiKeyId, Instant, UserId};
 use diesel::prelude::*;
 use poem_openapi::Object;
+use serde::Serialize;
 
 #[derive(Debug, Clone, Object)]
 pub struct ApiKeyInput {
@@ -40,7 +41,7 @@ pub struct Stored {
 }
 
 /// An API key as it is returned to clients.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Serialize)]
 pub struct ApiKey {
     pub id: ApiKeyId,
     pub name: String,
@@ -85,9 +86,10 @@ crate::record! {
 }
 
 /// A key with its secret, which is shown once.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Serialize)]
 pub struct NewApiKey {
     #[oai(flatten)]
+    #[serde(flatten)]
     pub api_key: ApiKey,
     /// The key itself, which is shown only once.
     pub key: String,

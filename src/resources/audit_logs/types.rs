@@ -5,6 +5,7 @@ use crate::db::types::{AnyId, AuditId, Instant, UserId};
 use crate::db::{Action, Any};
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
+use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -25,7 +26,7 @@ pub struct Stored {
 }
 
 /// An audit entry as it is returned to clients.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Serialize)]
 pub struct AuditEntry {
     pub id: AuditId,
     pub created_at: Instant,

@@ -9,6 +9,7 @@ use crate::base::error::Detail;
 use crate::db::types::{Instant, SessionId};
 use crate::resources::users::User;
 use poem_openapi::{Enum, Object};
+use serde::Serialize;
 
 /// The greatest length of a name, in characters.
 const MAX_NAME: usize = 120;
@@ -213,7 +214,7 @@ pub struct TokenAnswer {
 }
 
 /// A device that is signed in.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Serialize)]
 #[oai(rename = "Session")]
 pub struct SessionInfo {
     pub id: SessionId,

@@ -8,6 +8,7 @@ use crate::db::types::{Day, Instant, Tags, UserId};
 use crate::db::{Any, Place, Sealed, Unsealer};
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
+use serde::Serialize;
 
 crate::text_enum! {
     #[derive(Default)]
@@ -21,7 +22,7 @@ crate::text_enum! {
 }
 
 /// The members of a contract that clients write and that the database stores as they are.
-#[derive(Debug, Clone, Object, Queryable, Selectable, Insertable, AsChangeset)]
+#[derive(Debug, Clone, Object, Serialize, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = contracts, check_for_backend(Any))]
 #[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
 pub struct Terms {
@@ -40,9 +41,10 @@ pub struct Terms {
 }
 
 /// The members of a contract that clients write. POST and PUT take the whole object, PATCH takes any of its members.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Serialize)]
 pub struct ContractInput {
     #[oai(flatten)]
+    #[serde(flatten)]
     pub terms: Terms,
     /// The amount in `currency`. Null if there is none, or if the caller may not see it.
     #[oai(nullable)]
@@ -126,10 +128,11 @@ impl Row {
 }
 
 /// A contract as it is returned to clients.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Serialize)]
 pub struct Contract {
     pub id: ContractId,
     #[oai(flatten)]
+    #[serde(flatten)]
     pub input: ContractInput,
     /// Whether the caller may see amounts.
     pub amount_visible: bool,

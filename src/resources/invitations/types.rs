@@ -8,6 +8,7 @@ use crate::db::schema::invitations;
 use crate::db::types::{Instant, UserId};
 use diesel::prelude::*;
 use poem_openapi::Object;
+use serde::Serialize;
 
 #[derive(Debug, Clone, Object)]
 pub struct InvitationInput {
@@ -31,7 +32,7 @@ pub struct Stored {
 }
 
 /// An invitation as it is returned to clients.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Serialize)]
 pub struct Invitation {
     pub id: InvitationId,
     pub email: String,
@@ -62,9 +63,10 @@ crate::record! {
 }
 
 /// An invitation with its token, which is shown once.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Serialize)]
 pub struct NewInvitation {
     #[oai(flatten)]
+    #[serde(flatten)]
     pub invitation: Invitation,
     /// The token, which is shown only once, and mailed.
     pub token: String,

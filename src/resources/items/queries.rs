@@ -6,9 +6,9 @@ use crate::api::{Authorized, Locked, NextOwner};
 use crate::base::error::Result;
 use crate::db::schema::items;
 use crate::db::search::like;
-use crate::db::sql::{for_update, insert_many, text_or};
+use crate::db::sql::{for_update, text_or};
 use crate::db::types::{Instant, TenantId, UserId};
-use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx};
+use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx, insert_many};
 use crate::resources::{tenant, users};
 use crate::{batch, narrowed, paged};
 use diesel::prelude::*;
@@ -94,7 +94,7 @@ fn rows(tenant: TenantId, new: &[Item]) -> Statement<'static> {
             items::updated_at.eq(item.updated_at),
         )
     };
-    Statement::of(insert_many(items::table, new.iter().map(row)))
+    insert_many(items::table, new.iter().map(row))
 }
 
 pub async fn update(

@@ -7,9 +7,10 @@ use crate::db::schema::items;
 use crate::db::types::{Instant, UserId};
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
+use serde::Serialize;
 
 /// The members of an item that are stored as clients write them.
-#[derive(Debug, Clone, Object, Queryable, Selectable, Insertable, AsChangeset)]
+#[derive(Debug, Clone, Object, Serialize, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = items, check_for_backend(Any))]
 #[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
 pub struct ItemContent {
@@ -23,9 +24,10 @@ pub struct ItemContent {
 }
 
 /// The members of an item that clients write. POST and PUT take the whole object, PATCH takes any of its members.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Serialize)]
 pub struct ItemInput {
     #[oai(flatten)]
+    #[serde(flatten)]
     pub content: ItemContent,
     /// If it is absent, the tenant's currency is used.
     #[oai(validator(min_length = 3, max_length = 3, pattern = "^[A-Z]{3}$"))]
@@ -44,11 +46,12 @@ impl Input for ItemInput {
 }
 
 /// An item as stored and as returned to clients.
-#[derive(Debug, Clone, Object, Queryable, Selectable)]
+#[derive(Debug, Clone, Object, Serialize, Queryable, Selectable)]
 #[diesel(table_name = items, check_for_backend(Any))]
 pub struct Item {
     pub id: ItemId,
     #[oai(flatten)]
+    #[serde(flatten)]
     #[diesel(embed)]
     pub content: ItemContent,
     pub currency: String,

@@ -9,9 +9,9 @@ use crate::base::days::{Span, span};
 use crate::base::error::{Error, Result};
 use crate::db::schema::{meeting_attendees, meetings};
 use crate::db::search::like;
-use crate::db::sql::{for_update, insert_many, text_or};
+use crate::db::sql::{for_update, text_or};
 use crate::db::types::{Day, Instant, TenantId, UserId};
-use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx};
+use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx, insert_many};
 use crate::resources::tenant;
 use crate::{batch, narrowed, paged};
 use diesel::dsl::exists;
@@ -140,7 +140,7 @@ fn rows(tenant: TenantId, new: &[Meeting]) -> Statement<'static> {
             meetings::updated_at.eq(meeting.updated_at),
         )
     };
-    Statement::of(insert_many(meetings::table, new.iter().map(row)))
+    insert_many(meetings::table, new.iter().map(row))
 }
 
 pub async fn update(tx: &mut WriteTx, before: Authorized<Meeting>, input: MeetingInput) -> Result<Audited<Meeting>> {

@@ -7,6 +7,7 @@ use crate::db::schema::meetings;
 use crate::db::types::{Day, Instant, UserId};
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
+use serde::Serialize;
 
 crate::text_enum! {
     #[derive(Default)]
@@ -20,7 +21,7 @@ crate::text_enum! {
 }
 
 /// The members of a meeting that clients write. POST and PUT take the whole object, PATCH takes any of its members.
-#[derive(Debug, Clone, Object, Queryable, Selectable, Insertable, AsChangeset)]
+#[derive(Debug, Clone, Object, Serialize, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = meetings, check_for_backend(Any))]
 #[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
 pub struct MeetingInput {
@@ -49,11 +50,12 @@ impl Input for MeetingInput {
 }
 
 /// A meeting as stored and as returned to clients.
-#[derive(Debug, Clone, Object, Queryable, Selectable)]
+#[derive(Debug, Clone, Object, Serialize, Queryable, Selectable)]
 #[diesel(table_name = meetings, check_for_backend(Any))]
 pub struct Meeting {
     pub id: MeetingId,
     #[oai(flatten)]
+    #[serde(flatten)]
     #[diesel(embed)]
     pub input: MeetingInput,
     pub created_by: UserId,

@@ -6,9 +6,9 @@ use crate::api::{Authorized, Locked};
 use crate::base::error::Result;
 use crate::db::schema::tasks;
 use crate::db::search::like;
-use crate::db::sql::{JsonListMethods, day_or_last, for_update, insert_many, text_or};
+use crate::db::sql::{JsonListMethods, day_or_last, for_update, text_or};
 use crate::db::types::{Day, Instant, TenantId, UserId};
-use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx};
+use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx, insert_many};
 use crate::resources::users;
 use crate::{batch, narrowed, paged};
 use diesel::prelude::*;
@@ -104,7 +104,7 @@ fn rows(tenant: TenantId, new: &[Task]) -> Statement<'static> {
             tasks::updated_at.eq(task.updated_at),
         )
     };
-    Statement::of(insert_many(tasks::table, new.iter().map(row)))
+    insert_many(tasks::table, new.iter().map(row))
 }
 
 pub async fn update(tx: &mut WriteTx, before: Authorized<Task>, input: TaskInput) -> Result<Audited<Task>> {

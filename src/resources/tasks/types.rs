@@ -8,6 +8,7 @@ use crate::db::types::{Day, Instant, Tags, UserId};
 use chrono::{NaiveDate, Weekday};
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
+use serde::Serialize;
 
 crate::text_enum! {
     #[derive(Default)]
@@ -33,7 +34,7 @@ crate::ranked_enum! {
 }
 
 /// The members of a task that clients write. POST and PUT take the whole object, PATCH takes any of its members.
-#[derive(Debug, Clone, Object, Queryable, Selectable, Insertable, AsChangeset)]
+#[derive(Debug, Clone, Object, Serialize, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = tasks, check_for_backend(Any))]
 #[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
 pub struct TaskInput {
@@ -75,11 +76,12 @@ impl Input for TaskInput {
 }
 
 /// A task as stored and as returned to clients.
-#[derive(Debug, Clone, Object, Queryable, Selectable)]
+#[derive(Debug, Clone, Object, Serialize, Queryable, Selectable)]
 #[diesel(table_name = tasks, check_for_backend(Any))]
 pub struct Task {
     pub id: TaskId,
     #[oai(flatten)]
+    #[serde(flatten)]
     #[diesel(embed)]
     pub input: TaskInput,
     pub created_by: UserId,

@@ -8,10 +8,11 @@ use crate::db::types::{Instant, TenantId, UserId};
 use diesel::prelude::*;
 use poem_openapi::Object;
 use poem_openapi::registry::{MetaSchema, Registry};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// The members of a tenant that its owners write.
-#[derive(Debug, Clone, Object, Queryable, Selectable, AsChangeset)]
+#[derive(Debug, Clone, Object, Serialize, Queryable, Selectable, AsChangeset)]
 #[diesel(table_name = tenants, check_for_backend(Any))]
 pub struct TenantInput {
     #[oai(validator(min_length = 1, max_length = 120))]
@@ -44,12 +45,13 @@ impl Input for TenantInput {
 }
 
 /// A tenant as stored and as returned to clients.
-#[derive(Debug, Clone, Object, Queryable, Selectable)]
+#[derive(Debug, Clone, Object, Serialize, Queryable, Selectable)]
 #[diesel(table_name = tenants, check_for_backend(Any))]
 pub struct Tenant {
     pub id: TenantId,
     pub slug: String,
     #[oai(flatten)]
+    #[serde(flatten)]
     #[diesel(embed)]
     pub input: TenantInput,
     pub version: i64,
@@ -88,7 +90,7 @@ impl Owned for Tenant {
 }
 
 /// The data of a new tenant.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Serialize)]
 pub struct NewTenant {
     pub slug: String,
     pub name: String,

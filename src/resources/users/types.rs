@@ -15,11 +15,12 @@ use diesel::prelude::*;
 use poem_openapi::registry::{MetaSchema, Registry};
 use poem_openapi::types::ToJSON;
 use poem_openapi::{Enum, Object};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 /// A user as stored and as returned to clients. It never contains the hash of the password.
-#[derive(Debug, Clone, Object, Queryable, Selectable)]
+#[derive(Debug, Clone, Object, Serialize, Queryable, Selectable)]
 #[diesel(table_name = users, check_for_backend(Any))]
 pub struct User {
     pub id: UserId,
@@ -125,7 +126,7 @@ impl Input for UserInput {
 }
 
 /// A user as other users see them. Members that only admins may see are null for everybody else.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Serialize)]
 pub struct Member {
     pub id: UserId,
     pub name: String,
@@ -210,7 +211,7 @@ impl Member {
 }
 
 /// A user as stored, with the settings that only admins change.
-#[derive(Debug, Clone, Object, Queryable, Selectable)]
+#[derive(Debug, Clone, Object, Serialize, Queryable, Selectable)]
 #[diesel(table_name = users, check_for_backend(Any))]
 pub struct Account {
     #[diesel(embed)]

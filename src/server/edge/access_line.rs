@@ -6,6 +6,9 @@ use poem::http::StatusCode;
 use std::borrow::Cow;
 use tokio::time::Instant;
 
+/// The target of the access lines in the log.
+pub const ACCESS_LINES: &str = module_path!();
+
 /// The path without its secrets, for the log. The name of a calendar feed is a secret, and so nothing after
 /// `/calendar/` is logged. In other paths, each segment with a token becomes `***`. This also hides the name of a feed
 /// that somebody has appended to another path.

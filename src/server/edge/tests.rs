@@ -158,7 +158,8 @@ async fn ask(ask: &str, headers: &[(&str, &str)]) -> Answer {
 async fn every_error_has_the_one_body() {
     for (path, expected) in [
         ("GET /unknown", "404 not_found"),
-        ("GET /%ff%00", "404 not_found"),
+        ("GET /%00", "404 not_found"),
+        ("GET /%ff%00", "400 malformed_request"),
         ("PUT /items", "405 method_not_allowed"),
         ("BREW /items", "405 method_not_allowed"),
         ("GET /panic", "500 internal_error"),

@@ -7,6 +7,7 @@ use crate::db::{Any, Place, Sealed, SealedColumn, Unsealer};
 use crate::resources::contracts::types::opened;
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
+use serde::Serialize;
 
 crate::api::scalars::id!(HistoryId);
 
@@ -48,7 +49,7 @@ impl Row {
 }
 
 /// An entry as it is returned to clients.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 pub struct ContractHistoryEntry {
     pub id: HistoryId,
     /// The version of the contract after the change.

@@ -6,9 +6,9 @@ use crate::api::{Authorized, Locked};
 use crate::base::error::{Detail, Error, Result};
 use crate::db::deadline::InTime;
 use crate::db::schema::meeting_action_items as items;
-use crate::db::sql::{for_update, insert_many};
+use crate::db::sql::for_update;
 use crate::db::types::{Instant, TenantId, UserId};
-use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx};
+use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx, insert_many};
 use crate::resources::meetings::MeetingId;
 use crate::resources::meetings::queries as meetings;
 use crate::resources::tasks::{Task, TaskId};
@@ -99,7 +99,7 @@ fn rows(tenant: TenantId, new: &[ActionItem]) -> Statement<'static> {
             items::updated_at.eq(item.updated_at),
         )
     };
-    Statement::of(insert_many(items::table, new.iter().map(row)))
+    insert_many(items::table, new.iter().map(row))
 }
 
 pub async fn update(

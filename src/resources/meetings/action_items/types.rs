@@ -10,9 +10,10 @@ use crate::resources::meetings::MeetingId;
 use crate::resources::tasks::{TaskId, TaskInput, TaskPriority, TaskStatus};
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
+use serde::Serialize;
 
 /// The members of an action item that clients write.
-#[derive(Debug, Clone, Object, Queryable, Selectable, Insertable, AsChangeset)]
+#[derive(Debug, Clone, Object, Serialize, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = meeting_action_items, check_for_backend(Any))]
 #[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
 pub struct ActionItemInput {
@@ -56,12 +57,13 @@ impl ActionItemInput {
 }
 
 /// An action item as stored and as returned to clients.
-#[derive(Debug, Clone, Object, Queryable, Selectable)]
+#[derive(Debug, Clone, Object, Serialize, Queryable, Selectable)]
 #[diesel(table_name = meeting_action_items, check_for_backend(Any))]
 pub struct ActionItem {
     pub id: ActionItemId,
     pub meeting_id: MeetingId,
     #[oai(flatten)]
+    #[serde(flatten)]
     #[diesel(embed)]
     pub input: ActionItemInput,
     /// The task that was created from the action item. Null again if the task was deleted.

@@ -8,9 +8,9 @@ use crate::api::{Authorized, Locked};
 use crate::base::error::{Detail, Error, Result};
 use crate::db::deadline::InTime;
 use crate::db::schema::meeting_attendees as attendees;
-use crate::db::sql::{for_update, insert_many};
+use crate::db::sql::for_update;
 use crate::db::types::{Instant, TenantId, UserId};
-use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx};
+use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, WriteTx, insert_many};
 use crate::resources::meetings::MeetingId;
 use crate::resources::meetings::queries as meetings;
 use crate::resources::users;
@@ -169,7 +169,7 @@ fn rows(tenant: TenantId, new: &[Attendee]) -> Statement<'static> {
             attendees::updated_at.eq(attendee.updated_at),
         )
     };
-    Statement::of(insert_many(attendees::table, new.iter().map(row)))
+    insert_many(attendees::table, new.iter().map(row))
 }
 
 /// Changes the answer to an invitation. Fails with 403 if another user is invited, whatever the role of the actor.

@@ -9,6 +9,7 @@ use crate::db::types::{Instant, UserId};
 use crate::resources::meetings::MeetingId;
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
+use serde::Serialize;
 
 crate::text_enum! {
     /// Whether an attendee will come.
@@ -53,7 +54,7 @@ pub struct AttendeeInput {
 impl Input for AttendeeInput {}
 
 /// An attendee as stored and as returned to clients.
-#[derive(Debug, Clone, Object, Queryable, Selectable)]
+#[derive(Debug, Clone, Object, Serialize, Queryable, Selectable)]
 #[diesel(table_name = meeting_attendees, check_for_backend(Any))]
 pub struct Attendee {
     pub id: AttendeeId,

@@ -8,10 +8,11 @@ use crate::resources::meetings::attendees::Rsvp;
 use crate::resources::meetings::types::MeetingStatus;
 use diesel::prelude::*;
 use poem_openapi::Object;
+use serde::Serialize;
 use uuid::Uuid;
 
 /// A calendar feed without its URL, which is shown only once.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Serialize)]
 pub struct CalendarFeed {
     pub id: CalendarFeedId,
     pub created_at: Instant,
@@ -47,9 +48,10 @@ crate::record! {
 }
 
 /// A feed with its URL, which is shown only once.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Serialize)]
 pub struct NewCalendarFeed {
     #[oai(flatten)]
+    #[serde(flatten)]
     pub feed: CalendarFeed,
     /// A path on this server. Every client that knows it can read the feed.
     pub url: String,

@@ -9,9 +9,9 @@ use crate::api::{Authorized, Locked};
 use crate::base::error::{Error, Result};
 use crate::db::deadline::InTime;
 use crate::db::schema::{task_comment_mentions as mentions, task_comments as comments};
-use crate::db::sql::{for_update, insert_many};
+use crate::db::sql::for_update;
 use crate::db::types::{Instant, TenantId, UserId};
-use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, Statements, WriteTx};
+use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, Statement, Statements, WriteTx, insert_many};
 use crate::resources::tasks::TaskId;
 use crate::resources::users;
 use crate::{batch, paged};
@@ -134,7 +134,7 @@ pub async fn store(tx: &mut WriteTx, new: &[Comment]) -> Result<()> {
 fn rows(tenant: TenantId, new: &[Comment]) -> Statements<'static> {
     let row = |comment: &Comment| (comments::tenant_id.eq(tenant), comment.stored.clone());
     let some = new.chunks(MAX_ROWS);
-    let rows: Statements = some.map(|some| Statement::of(insert_many(comments::table, some.iter().map(row)))).collect();
+    let rows: Statements = some.map(|some| insert_many(comments::table, some.iter().map(row))).collect();
     let named = new.iter().flat_map(|comment| comment.mentions.iter().map(|user| (comment.stored.id, *user)));
     rows.and(mention(tenant, &named.collect::<Vec<_>>()))
 }
@@ -143,7 +143,7 @@ fn mention(tenant: TenantId, named: &[(CommentId, UserId)]) -> Statements<'stati
     let row = |(comment, user): &(CommentId, UserId)| {
         (mentions::tenant_id.eq(tenant), mentions::comment_id.eq(*comment), mentions::user_id.eq(*user))
     };
-    named.chunks(MAX_ROWS).map(|some| Statement::of(insert_many(mentions::table, some.iter().map(row)))).collect()
+    named.chunks(MAX_ROWS).map(|some| insert_many(mentions::table, some.iter().map(row))).collect()
 }
 
 fn unmention(tenant: TenantId, comment: CommentId, users: Vec<UserId>) -> Statement<'static> {

@@ -8,10 +8,11 @@ use crate::db::types::{Instant, UserId};
 use crate::resources::tasks::TaskId;
 use diesel::prelude::*;
 use poem_openapi::{Enum, Object};
+use serde::Serialize;
 use uuid::Uuid;
 
 /// The members of a comment that clients write.
-#[derive(Debug, Clone, Object, Queryable, Selectable, Insertable)]
+#[derive(Debug, Clone, Object, Serialize, Queryable, Selectable, Insertable)]
 #[diesel(table_name = task_comments, check_for_backend(Any))]
 pub struct CommentInput {
     #[oai(validator(min_length = 1, max_length = 5000))]
@@ -25,13 +26,14 @@ impl Input for CommentInput {
 }
 
 /// A comment as stored. The users that it mentions are in a table of their own.
-#[derive(Debug, Clone, Object, Queryable, Selectable, Insertable)]
+#[derive(Debug, Clone, Object, Serialize, Queryable, Selectable, Insertable)]
 #[diesel(table_name = task_comments, check_for_backend(Any))]
 pub struct Stored {
     pub id: CommentId,
     pub task_id: TaskId,
     pub author_id: UserId,
     #[oai(flatten)]
+    #[serde(flatten)]
     #[diesel(embed)]
     pub input: CommentInput,
     pub version: i64,
@@ -40,9 +42,10 @@ pub struct Stored {
 }
 
 /// A comment as it is returned to clients.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Serialize)]
 pub struct Comment {
     #[oai(flatten)]
+    #[serde(flatten)]
     pub stored: Stored,
     /// The mentioned users, in the order of their ids.
     pub mentions: Vec<UserId>,

@@ -9,10 +9,11 @@ use crate::db::types::UserId;
 use crate::db::{Email, ReadTx};
 use crate::resources::users;
 use poem_openapi::Object;
+use serde::Serialize;
 use uuid::Uuid;
 
 /// An attendee that is to be changed, and the user who may answer the invitation.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Serialize)]
 pub struct Invited {
     pub attendee: Attendee,
     /// `None` for a guest from outside of the tenant. Editors answer for such guests.
