@@ -259,16 +259,16 @@ def measure(arguments, build, variables, folder, start):
 TOLERANCE = {"turns": 0.9, "statements": 0.02, "prepared": 0.02}
 
 
-# How many times as many instructions as before a request may take. Two runs of one program differ by up to 1.7 %.
-MOST_INSTRUCTIONS = 1.03
+# A request may take this many times the instructions in counts.json. Two runs of one program differ by up to 1.7 %.
+MAX_INSTRUCTIONS_RATIO = 1.03
 BATCHES, OF_BATCH = 2, 5
-# These take nearly what a list takes.
+# Their instructions are not counted, because they take nearly as many as `list`.
 LIKE_LISTS = ["cursor", "filter"]
 
 
 def instructions(binary, variables, folder, password, start):
-    """Returns how many instructions a request of each operation takes on SQLite, in thousands: the lowest mean of some
-    batches. They are counted by callgrind, which executes one at a time, so that they hardly depend on the machine."""
+    """Returns how many thousand instructions a request takes on SQLite, for each operation that is counted: the lowest mean
+    of some batches. Callgrind counts them. They hardly depend on the machine, because it runs one thread at a time."""
     home = Path(folder) / "instructions"
     home.mkdir()
     env = environment("sqlite", home, variables, 18491)
@@ -312,7 +312,7 @@ def instructions(binary, variables, folder, password, start):
 
 
 def compare_instructions(counts, before, compiler):
-    """Whether no operation takes more instructions than before."""
+    """Returns whether no operation takes over 3 % more instructions than before. Also true if the builds differ."""
     print("instructions  ", ", ".join(f"{operation} {count:,.0f}k" for operation, count in counts.items()))
     if before.get("compiler") != compiler:
         print(f"bench: instructions are not compared, because those in counts.json were counted with {before.get('compiler')}")
@@ -320,8 +320,8 @@ def compare_instructions(counts, before, compiler):
     is_good = True
     for operation, count in counts.items():
         most = before["thousands"].get(operation, 0)
-        if count > most * MOST_INSTRUCTIONS:
-            print(f"bench: {operation} takes {count:,.0f} thousand instructions, and {most:,.0f} thousand before")
+        if count > most * MAX_INSTRUCTIONS_RATIO:
+            print(f"bench: {operation} takes {count:,.0f} thousand instructions. Before, it took {most:,.0f} thousand.")
             is_good = False
     return is_good
 

@@ -215,9 +215,9 @@ impl Authenticator {
     }
 }
 
-/// A future that goes on if its owner is dropped while it runs: what is left of it becomes a task of its own. The look-up
-/// and the charge are such a future. Otherwise a client that aborts each of its requests would cost the database work
-/// without using a turn.
+/// A future that runs to its end even if its owner is dropped: `drop` spawns the unfinished rest as a task. The look-up
+/// and the charge of a request run in it. Otherwise a client that aborts each of its requests would cost the database
+/// work without using a turn.
 struct ToItsEnd<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
 
 async fn to_its_end<T: Send + 'static>(admission: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
@@ -228,7 +228,7 @@ impl<F: Future<Output: Send> + Send + 'static> Future for ToItsEnd<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        // While it is polled, it is not here, so that nothing is left to go on if it panics.
+        // The inner future is taken out while it is polled. If it panics, `drop` finds nothing to spawn.
         let Some(mut rest) = self.0.take() else { return Poll::Pending };
         let polled = rest.as_mut().poll(context);
         self.0 = polled.is_pending().then_some(rest);

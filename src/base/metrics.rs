@@ -41,7 +41,7 @@ pub struct Metrics {
     registry: Arc<Registry>,
 }
 
-/// Tells how many access lines the log has lost. The log sets the function that returns their number.
+/// Collects the number of lost access lines. `bizcenter serve` sets the function that returns it. Until then it is 0.
 #[derive(Clone, Default)]
 struct LostLines(Arc<OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>>);
 

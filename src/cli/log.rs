@@ -1,7 +1,7 @@
 //! The log of the server. Each event is one line on standard error.
 //!
-//! There is an access line for each request, and a request must not wait until somebody reads it. So a thread of its own
-//! writes these lines. All others are written at once.
+//! Each request has an access line. No request must wait until somebody reads that line, so a separate thread writes it.
+//! All other lines are written by the thread that logs them, which waits if nobody reads the log.
 mod background;
 
 use crate::config::{LogConfig, LogFormat};
@@ -22,7 +22,7 @@ fn filter(level: &str) -> EnvFilter {
 }
 
 /// Starts to log. Unless the settings say otherwise, a line is text in development and JSON elsewhere. The access lines
-/// that wait are written when the returned value is dropped. Fails if the system gives no thread.
+/// that wait are written when the returned value is dropped. Fails if the system refuses a new thread.
 pub fn start(config: &LogConfig) -> io::Result<Background> {
     let (writer, background) = Background::start(stderr())?;
     let writer = writer.with_filter(|event| event.target() == ACCESS_LINES).or_else(stderr);

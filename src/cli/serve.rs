@@ -51,6 +51,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     if let Some(jobs) = jobs {
         jobs.await.context("the jobs stopped badly")?;
     }
+    drop(log); // the last access lines come before this
     tracing::info!("Stopped");
     Ok(())
 }

@@ -17,7 +17,8 @@ settings! {
             .named(&["REDIS_URL"])
             .example("redis://localhost:6379"),
 
-        /// How many requests may wait for Redis at once, and how many connections to it may be open ({range}).
+        /// How many scripts each server runs in Redis at once, and how many connections it may open ({range}). Others
+        /// wait.
         pub pool_size: u32 = setting("redis.pool_size", Number(1..=1000)).default(10),
 
         // Within a second, so that a request survives a Redis that is silent.

@@ -324,26 +324,28 @@ impl Db {
             (_, Cost::List | Cost::Long) => self.long_read_timeout.min(self.statement_timeout),
         };
         let pooler = self.target.pooler();
-        let mut tried = 0;
+        let (in_pool, mut tried) = (self.pool.state().connections, 0);
         loop {
             let conn = timeout_at(until, self.pool.get_owned()).await.map_err(unavailable)?.map_err(unavailable)?;
             let mut tx = self.lent(Leased { conn, turn }, access, cost, tenant);
+            let is_mysql = tx.is_mysql();
             let begin = tx.conn().begin(access, compared(tenant), deadline, cost != Cost::Ordinary, pooler);
-            let begun = match pooler {
-                Pooler::None => begin.await.map_err(unavailable),
-                // The pooler has a queue of its own, and lends out a session of the database only now. The time limit
-                // covers this wait too.
-                Pooler::Transaction => match timeout_at(until, begin).await {
-                    Ok(begun) => begun.map_err(unavailable),
-                    Err(late) => Err(unavailable(late)),
+            // A pooler has a queue of its own, and lends out a session of the database only now. On MariaDB, the line may
+            // be dead without a word, and this is the first use of it. The time limit covers both.
+            let (begun, is_late) = match pooler == Pooler::Transaction || is_mysql {
+                false => (begin.await.map_err(unavailable), false),
+                true => match timeout_at(until, begin).await {
+                    Ok(begun) => (begun.map_err(unavailable), false),
+                    Err(late) => (Err(unavailable(late)), true),
                 },
             };
             let Err(error) = begun else { return Ok(tx) };
-            // Whatever went wrong, the connection is marked as broken, so that the next request gets another one.
+            // Whatever went wrong, the connection is marked as broken, so that the pool does not lend it out again.
             AnyTransactions::transaction_manager_status_mut(tx.conn()).set_in_error();
-            // MariaDB may have closed the connection while it was in the pool, as it may have closed all the others.
+            // MariaDB may have closed this connection while it was idle in the pool, and all other idle connections,
+            // too. So `begin` is tried once on each connection of the pool, and then once on a new one.
             tried += 1;
-            let may_be_stale = tx.is_mysql() && tried <= self.pool.state().connections;
+            let may_be_stale = is_mysql && !is_late && tried <= in_pool;
             match tx.leased.take().filter(|_| may_be_stale) {
                 Some(leased) => turn = leased.turn,
                 None => return Err(error),
@@ -374,8 +376,9 @@ impl Db {
         self.read_at(Cost::Ordinary, scope, work).await
     }
 
-    /// As [`Db::read`], but for exactly one statement. It needs no transaction, unless PostgreSQL is behind a pooler. On
-    /// a PostgreSQL without one, which the tests run on, a second statement fails.
+    /// As [`Db::read`], but for exactly one statement. It runs without a transaction, except on PostgreSQL behind a
+    /// pooler. On PostgreSQL without a pooler, a second statement fails. The tests run there, and so they find such
+    /// mistakes.
     pub async fn find<R, F>(&self, scope: &impl LeaseScope, work: F) -> Result<R>
     where
         for<'tx> F: AsyncFnOnce(&'tx mut ReadTx) -> Result<R> + AsyncFunc<&'tx mut ReadTx, Result<R>, Fut: Send>,

@@ -11,10 +11,10 @@
 //!   So it is prepared first, and what waits is sent after that.
 //!
 //! Row-level security shows the rows of `app.tenant_id`. For leases that read, the session keeps it, and it is set again
-//! only when the next lease has another tenant. A transaction that writes sets it with `SET LOCAL` if the session has
-//! another. A connection runs no
-//! statement between two leases. Its session is read-only, and only a transaction that writes is not, so that a statement
-//! that runs outside of a transaction by accident can change nothing.
+//! only when the next lease has another tenant. A transaction that writes sets it with `SET LOCAL`, unless the session
+//! is known to have this tenant already. A connection runs no statement between two leases. Its session is read-only,
+//! and only a transaction that writes is not, so that a statement that runs outside of a transaction by accident can
+//! change nothing.
 mod error;
 mod phase;
 mod row;

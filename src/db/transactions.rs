@@ -76,9 +76,10 @@ impl AnyConnection {
         }
     }
 
-    /// Starts a transaction. `plans_anew`: see [`Lease::plans_anew`]. `timeout` limits each of its statements (on SQLite,
-    /// all of them together). PostgreSQL lets the transaction touch only this tenant's rows. Without a pooler, [`PgConnection`](super::pg::PgConnection) does
-    /// all that together with the first statement. The settings are part of the SQL, because neither a UUID nor a number
+    /// Begins a lease. [`Access::One`] starts a transaction only behind a pooler. `plans_anew`: see
+    /// [`Lease::plans_anew`]. `timeout` limits each statement (on SQLite, all of them together). PostgreSQL shows only
+    /// this tenant's rows. Without a pooler, [`PgConnection`](super::pg::PgConnection) does all that together with the
+    /// first statement. The settings are part of the SQL, because neither a UUID nor a number
     /// needs escaping.
     pub(super) async fn begin(
         &mut self,
@@ -161,8 +162,8 @@ impl AnyConnection {
         }
     }
 
-    /// Whether a connection from the pool still works. tokio-postgres knows without asking. A connection to MariaDB is
-    /// asked by the beginning of the lease: see [`Db::lease`](super::Db).
+    /// Fails if a connection from the pool is known to be lost. Only tokio-postgres knows that without a round trip. A
+    /// lost connection to MariaDB is noticed when a lease begins, and the lease then tries another one.
     pub(super) fn check(&mut self) -> BoxFuture<'_, QueryResult<()>> {
         let checked = match self {
             Self::Pg(conn) => match conn.is_broken() {
@@ -174,10 +175,18 @@ impl AnyConnection {
         async { checked }.boxed()
     }
 
-    /// Whether the connection is lost, as far as only a question can tell.
+    /// Whether the connection is lost. MariaDB's driver does not report that, so a statement is sent to find out.
     async fn is_lost(&mut self) -> bool {
         match self {
-            Self::Mysql(conn) => conn.batch_execute("DO 1").await.is_err(),
+            Self::Mysql(conn) => {
+                // If the request is dropped here, the answer stays unread, and nobody may get the connection.
+                AnsiTransactionManager::transaction_manager_status_mut(conn).set_in_error();
+                let is_lost = conn.batch_execute("DO 1").await.is_err();
+                if !is_lost {
+                    set_free(conn);
+                }
+                is_lost
+            }
             Self::Pg(_) | Self::Sqlite(..) => self.check().await.is_err(),
         }
     }

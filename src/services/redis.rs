@@ -49,7 +49,7 @@ impl Redis {
             .connection_timeout(timeout)
             .retry_connection(false)
             .test_on_check_out(true)
-            .queue_strategy(QueueStrategy::Lifo) // all use the same connection while it is fast enough
+            .queue_strategy(QueueStrategy::Lifo) // nearly all requests get the same connection
             .build_unchecked(manager);
         let (turn, answers) = (Semaphore::new(pool_size as usize), AtomicU64::new(0));
         Ok(Self(Arc::new(Inner { pool, turn, lines, answers, timeout, away_until: Mutex::default() })))
@@ -62,7 +62,7 @@ impl Redis {
     }
 
     /// Like [`Self::run`], but returns `None` if Redis is away, for callers that can count in process then. If Redis is
-    /// only busy, it fails. Otherwise a client that keeps all connections in use could get around the limits, because
+    /// only busy, it fails. Otherwise a client that keeps Redis busy could get around the limits, because
     /// each server would start to count it from zero.
     pub async fn run_unless_away<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<Option<T>> {
         match self.ask(invocation, false).await {
@@ -98,7 +98,7 @@ impl Redis {
         result
     }
 
-    /// Waits until fewer than all connections are in use. After the time limit, Redis counts as away if it has answered
+    /// Waits until fewer than `pool_size` scripts run. After the time limit, Redis counts as away if it has answered
     /// no request since, and otherwise as busy.
     async fn turn(&self) -> Result<SemaphorePermit<'_>, Failure> {
         let before = self.0.answers.load(Ordering::SeqCst);
@@ -129,8 +129,8 @@ impl Redis {
         }
     }
 
-    /// A connection, which others use at the same time: Redis answers in the order of the commands. What several requests
-    /// send at once then goes out in one packet, which costs both sides less.
+    /// Returns a connection that other requests use at the same time. Redis answers its commands in their order. Commands
+    /// that several requests send at the same time can share one packet, which costs both sides less.
     async fn connection(&self) -> Result<Connection, Failure> {
         let line = self.0.pool.get().await;
         let line = line.map_err(|error| Failure::Connection(anyhow!("no connection to Redis: {error}")))?;
@@ -227,7 +227,7 @@ enum Failure {
     Answer(RedisError),
     /// Redis could not be asked, or did not answer in time.
     Connection(anyhow::Error),
-    /// Redis answers, but other requests had all connections in use until the time limit.
+    /// Redis answers, but other requests ran `pool_size` scripts until the time limit.
     Busy,
 }
 
@@ -236,7 +236,7 @@ impl From<Failure> for Error {
         Self::Unavailable(match failure {
             Failure::Answer(error) => error.into(),
             Failure::Connection(cause) => cause,
-            Failure::Busy => anyhow!("all connections to Redis are in use"),
+            Failure::Busy => anyhow!("too many scripts wait for Redis"),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! What happens when the database is away, slow or busy, and when it is back.
 use crate::support::proxy::{Break, on_a_line};
-use crate::support::{Answer, Person, TestApp};
+use crate::support::{Answer, Kind, Person, TestApp, not_for_this_run};
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -101,6 +101,26 @@ async fn after_its_connections_were_cut_the_server_makes_new_ones() {
         fill_pool(&owner).await;
         proxy.cut();
         assert_recovered(&owner).await;
+    }
+}
+
+/// MariaDB closes connections that nobody uses. Its driver does not notice that, unlike PostgreSQL's.
+#[tokio::test]
+async fn no_request_fails_because_mariadb_has_closed_idle_connections() {
+    let Some((app, proxy)) = on_a_line(|_| {}).await else { return };
+    if app.database.kind != Kind::Mariadb {
+        not_for_this_run("the drivers of the other databases notice by themselves");
+        return;
+    }
+    let owner = app.tenant().await.owner;
+    let created = owner.post(TASKS).json(&titled("Kept")).expect(201).await;
+    let task = created.header("location").unwrap();
+    for _ in 0..3 {
+        fill_pool(&owner).await;
+        proxy.cut();
+        owner.get(task).expect(200).await;
+        proxy.cut();
+        owner.post(TASKS).json(&titled("New")).expect(201).await;
     }
 }
 

@@ -35,8 +35,8 @@ pub fn bound_as(query: &dyn QueryFragment<Any>, id: Option<TypeId>) -> QueryResu
     }
 }
 
-/// The texts of the queries that have an id, because their text depends on nothing but their type. To print a text takes
-/// a tenth of a small request's time.
+/// The SQL of queries with a static [`QueryId`], by that id. Such SQL depends on nothing but the type of the query. To
+/// render it anew would take a twentieth of a small request's time.
 static TEXTS: LazyLock<RwLock<HashMap<TypeId, Text>>> = LazyLock::new(RwLock::default);
 
 fn text_of(query: &dyn QueryFragment<Any>, id: Option<TypeId>) -> QueryResult<Text> {
@@ -47,7 +47,8 @@ fn text_of(query: &dyn QueryFragment<Any>, id: Option<TypeId>) -> QueryResult<Te
     let Some(id) = id else { return print() };
     let known = TEXTS.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
     if let Some(known) = known {
-        // The tests run with this: an id that two queries with different texts share would send the wrong one.
+        // If two queries shared an id but differed in their SQL, the wrong statement would run. Debug builds, and so the
+        // tests, check that.
         debug_assert_eq!(Ok(&known), print().as_ref(), "the text of a query with an id depends on its values");
         return Ok(known);
     }

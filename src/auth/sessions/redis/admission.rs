@@ -50,10 +50,7 @@ impl<'a> Admitted<'a> {
         let (user, epoch, expires) = (lines.next()?, lines.next()?, lines.next()?);
         let (generation, principal) = (lines.next()?, lines.next()?);
         Some(Self {
-            session: match user {
-                "" => None,
-                user => Some((user, epoch.parse().ok()?, expires.parse().ok()?)),
-            },
+            session: epoch.parse().ok().zip(expires.parse().ok()).map(|(epoch, expires)| (user, epoch, expires)),
             generation,
             principal: Some(principal).filter(|json| !json.is_empty()),
             limits: lines.map(str::parse).collect::<Result<_, _>>().ok()?,
@@ -78,7 +75,8 @@ mod tests {
         let not_remembered = Admitted { session: Some(("u", 3, 5)), ..Admitted::default() };
         assert_eq!(read("u\n3\n5\n\n"), Some(not_remembered));
         assert_eq!(read("\n\n\n\n"), Some(Admitted::default()), "no session");
-        for odd in ["", "u\n3\n5\ng", "u\n\n5\ng\n", "u\n3\nx\ng\n", "u\n3\n5\ng\n{}\n1.5"] {
+        assert_eq!(read("u\n3\nx\n\n"), Some(Admitted::default()), "no session of ours");
+        for odd in ["", "u\n3\n5\ng", "u\n3\n5\ng\n{}\n1.5"] {
             assert_eq!(read(odd), None, "{odd:?}");
         }
     }
