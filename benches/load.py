@@ -259,8 +259,9 @@ def measure(arguments, build, variables, folder, start):
 TOLERANCE = {"turns": 0.9, "statements": 0.02, "prepared": 0.02}
 
 
-# A request may take this many times the instructions in counts.json. Two runs of one program differ by up to 1.7 %.
-MAX_INSTRUCTIONS_RATIO = 1.03
+# A request may take this many times the instructions in counts.json. Two runs of one program differ by up to 1.7 %, and
+# two builds of it, with and without incremental compilation, by up to 3 %.
+MAX_INSTRUCTIONS_RATIO = 1.05
 BATCHES, OF_BATCH = 2, 5
 # Their instructions are not counted, because they take nearly as many as `list`.
 LIKE_LISTS = ["cursor", "filter"]
@@ -312,7 +313,7 @@ def instructions(binary, variables, folder, password, start):
 
 
 def compare_instructions(counts, before, compiler):
-    """Returns whether no operation takes over 3 % more instructions than before. Also true if the builds differ."""
+    """Returns whether no operation takes over 5 % more instructions than before. Also true if the builds differ."""
     print("instructions  ", ", ".join(f"{operation} {count:,.0f}k" for operation, count in counts.items()))
     if before.get("compiler") != compiler:
         print(f"bench: instructions are not compared, because those in counts.json were counted with {before.get('compiler')}")
