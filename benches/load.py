@@ -276,6 +276,9 @@ def instructions(binary, variables, folder, password, start):
     env["BIZCENTER_AUTH__BCRYPT_COST"] = "10"  # callgrind takes fifty times as long for a sign-in
     owner = fill(binary, env, 300, password)[0]
     env["BIZCENTER_JOBS__ENABLED"] = "false"
+    # Callgrind counts `rep movsb` once for each byte, and from which size on glibc uses it depends on the processor.
+    never = 2**30
+    env["GLIBC_TUNABLES"] = f"glibc.cpu.x86_rep_movsb_threshold={never}:glibc.cpu.x86_rep_stosb_threshold={never}"
     calls = home / "calls"
     command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={calls}", binary]
     with open(home / "log", "w") as log:
