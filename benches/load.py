@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import re
 import secrets
 import statistics
@@ -335,6 +336,7 @@ def short(binary, variables, folder, start, file, update):
     risen."""
     password = secrets.token_urlsafe(24)
     compiler = subprocess.run(["rustc", "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    compiler += f" on {platform.machine()}"
     if "LLVM_PROFILE_FILE" in os.environ:
         compiler += ", with coverage"
     owners, counts = {}, {}

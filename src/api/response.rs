@@ -33,7 +33,7 @@ fn json_pieces(status: StatusCode, pieces: Pieces) -> Response {
 }
 
 /// The JSON of a resource or of a row. serde prints it straight from the members. poem-openapi would make a
-/// [`Value`](serde_json::Value) of each first, which takes four times as long. The tests check that both give the same.
+/// [`Value`](serde_json::Value) of each first, which takes three times as long. The tests check that both give the same.
 fn json<T: ToJSON + Serialize>(value: &T) -> String {
     let text = serde_json::to_string(value).unwrap_or_else(|_| value.to_json_string()); // no type of ours fails
     debug_assert_eq!(text, value.to_json_string(), "`serde` and `oai` attributes differ");

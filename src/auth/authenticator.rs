@@ -278,10 +278,13 @@ mod tests {
     #[tokio::test]
     async fn an_admission_ends_with_its_request() {
         assert!(matches!(to_its_end(async { Err::<(), _>(Error::Forbidden) }).await, Err(Error::Forbidden)));
-        let panics = to_its_end(async {
-            assert_eq!(1, 2);
+        let held = Arc::new(());
+        let of_work = held.clone();
+        let panics = to_its_end(async move {
+            assert_eq!(Arc::strong_count(&of_work), 1);
             Ok(())
         });
-        assert!(std::panic::AssertUnwindSafe(panics).catch_unwind().await.is_err()); // and nothing of it goes on
+        assert!(std::panic::AssertUnwindSafe(panics).catch_unwind().await.is_err());
+        assert_eq!(Arc::strong_count(&held), 1, "nothing of it goes on");
     }
 }

@@ -324,7 +324,7 @@ impl Db {
             (_, Cost::List | Cost::Long) => self.long_read_timeout.min(self.statement_timeout),
         };
         let pooler = self.target.pooler();
-        let (in_pool, mut tried) = (self.pool.state().connections, 0);
+        let (mut in_pool, mut tried) = (None, 0);
         loop {
             let conn = timeout_at(until, self.pool.get_owned()).await.map_err(unavailable)?.map_err(unavailable)?;
             let mut tx = self.lent(Leased { conn, turn }, access, cost, tenant);
@@ -345,6 +345,7 @@ impl Db {
             // MariaDB may have closed this connection while it was idle in the pool, and all other idle connections,
             // too. So `begin` is tried once on each connection of the pool, and then once on a new one.
             tried += 1;
+            let in_pool = *in_pool.get_or_insert_with(|| self.pool.state().connections); // before the first is dropped
             let may_be_stale = is_mysql && !is_late && tried <= in_pool;
             match tx.leased.take().filter(|_| may_be_stale) {
                 Some(leased) => turn = leased.turn,
