@@ -59,17 +59,20 @@ def family(pid):
     return [pid, *children]
 
 
-def memory_mib(pid):
-    return int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
+def most_memory_mib(pid):
+    """The largest resident set since the start, or since the last call."""
+    most = int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+    return most
 
 
 class Subject:
     """A program that is measured: its port, its token, and the paths and bodies of its operations."""
 
-    def __init__(self, name, process, port, tokens, folder, ids, sign_in):
-        """`tokens`: of the owner, and then of the owners of other tenants."""
-        self.name, self.process, self.port = name, process, port
-        self.folder, self.sign_in = Path(folder), sign_in
+    def __init__(self, name, process, port, tokens, folder, ids, sign_ins):
+        """`tokens`: of the owner, and then of the owners of other tenants. `sign_ins`: the bodies of their sign-ins."""
+        self.name, self.process, self.port, self.folder = name, process, port, Path(folder)
+        (self.folder / "sign-ins").write_text("".join(json.dumps(body) + "\n" for body in sign_ins))
         (self.folder / "token").write_text(tokens[0] + "\n")
         (self.folder / "tokens").write_text("\n".join(tokens[1:]) + "\n")
         for kind, of_kind in ids.items():
@@ -87,12 +90,12 @@ class Subject:
         env = {"PATH": os.environ["PATH"], "METHOD": method, "PATHS": self.paths(path)}
         env["TOKENS"] = str(self.folder / ("tokens" if "tenants" in operation else "token"))
         if operation == "sign-in":
-            env["BODY"] = json.dumps(self.sign_in)
+            env["BODIES"] = str(self.folder / "sign-ins")  # of several people, because the server takes only a few sign-ins of one person at once
         elif body:
             env["BODY"] = body
             if method == "GET":
                 env["CHANGES"] = self.paths("/api/v1/tasks/{task}")
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(HERE / "request.lua")]
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=30s", "-s", str(HERE / "request.lua")]
         command.append(f"http://127.0.0.1:{self.port}")
         text = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
         result = json.loads(text.strip().splitlines()[-1])
@@ -196,8 +199,8 @@ def measure(arguments, build, variables, folder, start):
     owners, subjects, counts, databases, ready = {}, [], {}, {}, {}
     for number, setup in enumerate(arguments.setups):
         database = SETUPS[setup][0]
-        home = Path(folder) / setup
-        home.mkdir()
+        home = Path(folder) / "setups" / setup
+        home.mkdir(parents=True)
         env = environment(setup, Path(folder) / database, variables, 18481 + number)
         if database not in owners:
             (Path(folder) / database).mkdir()
@@ -212,20 +215,21 @@ def measure(arguments, build, variables, folder, start):
         for somebody in [*owners[database][1:], owner]:
             server.sign_in(somebody, password)
             tokens.insert(0, server.headers["Authorization"].removeprefix("Bearer "))
-        sign_in = {"email": owner, "password": password}
-        subjects.append(Subject(setup, server.process, 18481 + number, tokens, home, some_ids(server), sign_in))
+        sign_ins = [{"email": somebody, "password": password} for somebody in owners[database]]
+        subjects.append(Subject(setup, server.process, 18481 + number, tokens, home, some_ids(server), sign_ins))
         databases[setup] = {"postgres": "postgres", "mariadb": "mariadb"}.get(database)
-        if database == "postgres" and not any(subject.name == "baseline" for subject in subjects):
+        if database == "postgres" and baseline.exists() and not any(subject.name == "baseline" for subject in subjects):
             home = Path(folder) / "baseline"
             home.mkdir()
             command = [baseline, "18480", variables["TEST_POSTGRES_URL"], owner]
             process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
             token = process.stdout.readline().strip()
-            subjects.insert(0, Subject("baseline", process, 18480, [token], home, some_ids(server), sign_in))
+            subjects.insert(0, Subject("baseline", process, 18480, [token], home, some_ids(server), sign_ins))
             databases["baseline"] = "postgres"
     pid_of = lambda name: (Path(variables["TEST_SERVERS_DIR"]) / f"{name}.pid").read_text().strip()
     results = {}
     try:
+        before_load = {subject.name: most_memory_mib(subject.process.pid) for subject in subjects}
         for operation in arguments.operations:
             for round in range(arguments.rounds + 1):
                 for subject in subjects:
@@ -235,22 +239,26 @@ def measure(arguments, build, variables, folder, start):
                     pids = {"server": [subject.process.pid], "database": family(pid_of(of)) if of else []}
                     pids["redis"] = [pid_of("redis")] if subject.name.endswith("redis") else []
                     before = {name: cpu_seconds(of) for name, of in pids.items()}
-                    load = subject.load(operation, arguments.seconds if round else 1, arguments.connections)
+                    # Of more sign-ins at once, most would only wait.
+                    connections = min(arguments.connections, 2 * os.cpu_count() if operation == "sign-in" else 999)
+                    load = subject.load(operation, arguments.seconds if round else 1, connections)
                     if not round:
                         continue  # the first is to warm up
                     result = results.setdefault(subject.name, {}).setdefault(operation, [])
-                    used = {f"cpu_{name}_us": (cpu_seconds(of) - before[name]) * 1e6 / load["requests"] for name, of in pids.items()}
+                    used = {f"cpu_{name}_us": (cpu_seconds(of) - before[name]) * 1e6 / max(load["requests"], 1) for name, of in pids.items()}
                     rate = load["requests"] / load["micros"] * 1e6
                     result.append({"per_second": rate, "p50_us": load["p50"], "p99_us": load["p99"], **used})
             show(operation, results, counts)
-        memory = {subject.name: memory_mib(subject.process.pid) for subject in subjects}
+        memory = {subject.name: most_memory_mib(subject.process.pid) for subject in subjects}
     finally:
         for subject in subjects:
             subject.process.terminate()
             subject.process.wait()
-    print("most memory, MiB:", ", ".join(f"{name} {mib:.0f}" for name, mib in memory.items()))
+    for when, of in ("under load", memory), ("before", before_load):
+        print(f"most memory {when}, MiB:", ", ".join(f"{name} {mib:.0f}" for name, mib in of.items()))
     print("ready after, ms:", ", ".join(f"{name} {seconds * 1000:.0f}" for name, seconds in ready.items()))
-    report = {"rows": arguments.rows, "connections": arguments.connections, "memory_mib": memory, "ready_seconds": ready}
+    report = {"rows": arguments.rows, "connections": arguments.connections, "memory_under_load_mib": memory, "ready_seconds": ready}
+    report["memory_before_load_mib"] = before_load
     report.update(counts=counts, rounds=results)
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(report, indent=1) + "\n")

@@ -1,7 +1,7 @@
 -- Makes the requests that wrk sends. It reads these environment variables:
 -- TOKENS: a file with one token a line. The tokens are used in turn.
 -- METHOD, and PATHS: a file with one path a line. The paths are used in turn.
--- BODY: the body. `%d` in it is replaced by a number.
+-- BODY: the body. `%d` in it is replaced by a number. Or BODIES: a file with one body a line. The bodies are used in turn.
 -- CHANGES: a file with one path a line. If it is set, every hundredth request is a PATCH with BODY of one of them.
 local function lines(name)
     local all = {}
@@ -10,6 +10,7 @@ local function lines(name)
 end
 
 local method, body = os.getenv("METHOD"), os.getenv("BODY")
+local bodies = os.getenv("BODIES") and lines(os.getenv("BODIES"))
 local paths, number, sent = lines(os.getenv("PATHS")), math.random(1e9), 0
 local changes = os.getenv("CHANGES") and lines(os.getenv("CHANGES"))
 local callers = {}
@@ -23,7 +24,8 @@ function request()
     if changes and sent % 100 == 0 then
         return wrk.format("PATCH", changes[number % #changes + 1], headers, body:format(number))
     end
-    return wrk.format(method, paths[number % #paths + 1], headers, method ~= "GET" and body:format(number) or nil)
+    local sends = bodies and bodies[number % #bodies + 1] or method ~= "GET" and body:format(number) or nil
+    return wrk.format(method, paths[number % #paths + 1], headers, sends)
 end
 
 function done(summary, latency)

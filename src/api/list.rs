@@ -101,7 +101,11 @@ impl<F: Filter> List<F> {
 
     /// How much work a page is for the database. A search reads every row and its texts.
     pub fn cost(&self) -> Cost {
-        if self.q.is_some() { Cost::Long } else { Cost::List }
+        match (&self.q, self.filter.to_json()) {
+            (Some(_), _) => Cost::Long,
+            (None, Some(Value::Object(members))) if members.values().any(|member| !member.is_null()) => Cost::List,
+            (None, _) => Cost::WholeList,
+        }
     }
 
     /// Reads the list: `list.read(&self.db, &caller, async |tx| queries::list(tx, &list).await)`.

@@ -220,8 +220,8 @@ impl Authenticator {
 /// work without using a turn.
 struct ToItsEnd<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
 
-async fn to_its_end<T: Send + 'static>(admission: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    ToItsEnd(Some(Box::pin(admission))).await
+fn to_its_end<T: Send, F: Future<Output = Result<T>> + Send + 'static>(admission: F) -> ToItsEnd<F> {
+    ToItsEnd(Some(Box::pin(admission)))
 }
 
 impl<F: Future<Output: Send> + Send + 'static> Future for ToItsEnd<F> {

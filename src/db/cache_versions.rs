@@ -7,23 +7,32 @@
 //! To store an answer, a server reads the version and the answer in one snapshot, so that the answer gets the right key.
 //! To find one, a server reads the version and looks for its key: an answer that it finds was right at that moment.
 //!
-//! A version is a unique id and not a counter. If a version is lost by a rollback, or comes back with a restored
-//! backup, it is never used for other rows.
+//! A version is made of unique ids and not of counters. If a version is lost by a rollback, or comes back with a
+//! restored backup, it is never used for other rows.
+//!
+//! A version is kept in several rows, its shards, and a change replaces the id in one of them. With a single row, all
+//! changes in a tenant would wait for one another: on PostgreSQL, that took more time than to insert a task.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::any::{bound, sql_of};
 use super::change::Statement;
 use super::schema::{TABLES, table};
 use super::types::{CacheVersion, TenantId, Uid};
 use super::{Any, ReadTx, RunQueryDsl, WriteTx};
-use crate::base::error::Result;
-use crate::db::schema::cache_generations as generations;
+use crate::base::error::{Detail, Error, Result};
+use crate::db::schema::cache_versions as versions;
+use anyhow::anyhow;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::Text;
 use moka::sync::Cache;
 use sha2::{Digest, Sha256};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::sync::OnceCell;
 use uuid::Uuid;
+
+/// How many rows a version is kept in at most.
+const SHARDS: u8 = 8;
 
 /// The versions of the rows of one table, by their name in `schema.rs`.
 #[derive(Debug, Clone, Copy)]
@@ -67,10 +76,11 @@ fn names(sql: &str) -> impl Iterator<Item = &str> {
 impl ReadTx {
     /// The version of the tenant's rows in this snapshot.
     pub async fn cache_version(&mut self, scope: CacheScope) -> Result<CacheVersion> {
-        let of_tenant = generations::table.filter(generations::tenant_id.eq(self.tenant()));
-        let row = of_tenant.filter(generations::kind.eq(scope.kind())).select(generations::generation);
-        let version = row.first(self).await.optional()?;
-        Ok(version.unwrap_or(CacheVersion(Uuid::nil()))) // no row was ever changed
+        let of_tenant = versions::table.filter(versions::tenant_id.eq(self.tenant()));
+        let shards = of_tenant.filter(versions::kind.eq(scope.kind())).order(versions::shard);
+        let ids: Vec<CacheVersion> = shards.select(versions::id).load(self).await?;
+        let all = ids.iter().fold(0, |all, id| all ^ id.0.as_u128()); // 74 bits of each are random
+        Ok(CacheVersion(Uuid::from_u128(all)))
     }
 }
 
@@ -90,14 +100,17 @@ impl WriteTx {
         }
     }
 
-    /// The statement that replaces a version.
+    /// The statement that replaces a version, by a new id in one of its shards.
     pub(super) fn new_version(&self, name: &'static str) -> Statement<'static> {
+        let id = self.new_id::<CacheVersion>();
+        let [.., random] = *id.0.as_bytes();
         let row = (
-            generations::tenant_id.eq(self.tenant()),
-            generations::kind.eq(name),
-            generations::generation.eq(self.new_id::<CacheVersion>()),
+            versions::tenant_id.eq(self.tenant()),
+            versions::kind.eq(name),
+            versions::shard.eq(i16::from(random % SHARDS)),
+            versions::id.eq(id),
         );
-        Statement::of(Replacing(diesel::insert_into(generations::table).values(row)))
+        Statement::of(Replacing(diesel::insert_into(versions::table).values(row)))
     }
 }
 
@@ -109,23 +122,28 @@ impl<I: QueryFragment<Any>> QueryFragment<Any> for Replacing<I> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Any>) -> QueryResult<()> {
         self.0.walk_ast(out.reborrow())?;
         out.push_sql(match out.backend() {
-            Any::Mysql(_) => " ON DUPLICATE KEY UPDATE generation = VALUES(generation)",
-            Any::Pg(_) | Any::Sqlite(_) => {
-                " ON CONFLICT (tenant_id, kind) DO UPDATE SET generation = excluded.generation"
-            }
+            Any::Mysql(_) => " ON DUPLICATE KEY UPDATE id = VALUES(id)",
+            Any::Pg(_) | Any::Sqlite(_) => " ON CONFLICT (tenant_id, kind, shard) DO UPDATE SET id = excluded.id",
         });
         Ok(())
     }
 }
 
-/// How many totals a server keeps, each of some 100 bytes, and for how long.
+/// How many totals a server keeps, each of some 250 bytes, and for how long.
 const MAX_TOTALS: u64 = 100_000;
 const LIFETIME: Duration = Duration::from_secs(60);
 
 /// How many rows the lists of tenants have. A total is kept by what was counted and by the versions of the tables that
 /// were read for it. A clone is cheap and shares the totals.
 #[derive(Clone)]
-pub(super) struct Totals(Cache<[u8; 32], i64>);
+pub(super) struct Totals(Cache<[u8; 32], Arc<Total>>);
+
+/// A total that is counted, or will be.
+#[derive(Default)]
+struct Total {
+    rows: OnceCell<i64>,
+    too_slow: OnceLock<()>,
+}
 
 impl Default for Totals {
     fn default() -> Self {
@@ -134,12 +152,27 @@ impl Default for Totals {
 }
 
 impl Totals {
-    pub fn get(&self, key: &[u8; 32]) -> Option<i64> {
-        self.0.get(key)
-    }
-
-    pub fn put(&self, key: [u8; 32], total: i64) {
-        self.0.insert(key, total);
+    /// The kept total, or the one that `count` finds. Of several requests that need the same total, one counts and the
+    /// others wait for it. If the count takes too long, it fails for all of them. After another failure, the next one
+    /// counts. `count` is called only if it is needed, because on SQLite a future runs before it is polled.
+    pub async fn or_counted<F>(&self, key: [u8; 32], count: impl FnOnce() -> F) -> Result<i64>
+    where
+        F: Future<Output = Result<i64>>,
+    {
+        let total = self.0.get_with(key, Arc::default);
+        let counting = || async {
+            if total.too_slow.get().is_some() {
+                let cause = anyhow!("another request has counted for too long");
+                return Err(Error::SlowStatement(Detail::default(), cause));
+            }
+            let counted = count().await;
+            if matches!(counted, Err(Error::SlowStatement(..))) {
+                total.too_slow.get_or_init(|| ());
+                self.0.invalidate(&key); // later requests try again
+            }
+            counted
+        };
+        total.rows.get_or_try_init(counting).await.copied()
     }
 }
 
@@ -150,7 +183,7 @@ pub(super) struct Counted {
     hash: Sha256,
 }
 
-pub(super) type Versions = generations::BoxedQuery<'static, Any, (Text, Uid)>;
+pub(super) type Versions = versions::BoxedQuery<'static, Any, (Text, Uid)>;
 
 impl Counted {
     /// `None` if the count reads a table that has no versions, so that its changes are not noticed.
@@ -179,12 +212,12 @@ impl Counted {
 
     /// The query for the versions in a snapshot, whose rows [`Self::key`] takes.
     pub fn query(&self, tenant: TenantId) -> Versions {
-        let of_tenant = generations::table.filter(generations::tenant_id.eq(tenant)).into_boxed();
+        let of_tenant = versions::table.filter(versions::tenant_id.eq(tenant)).into_boxed();
         let wanted = match &self.versions[..] {
-            [one] => of_tenant.filter(generations::kind.eq(*one)),
-            several => of_tenant.filter(generations::kind.eq_any(several.to_vec())),
+            [one] => of_tenant.filter(versions::kind.eq(*one)),
+            several => of_tenant.filter(versions::kind.eq_any(several.to_vec())),
         };
-        wanted.order(generations::kind).select((generations::kind, generations::generation))
+        wanted.order((versions::kind, versions::shard)).select((versions::kind, versions::id))
     }
 
     /// What the total is kept by.
@@ -196,5 +229,38 @@ impl Counted {
             hash.update(version.0.as_bytes());
         }
         hash.finalize().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::future::join_all;
+    use std::sync::atomic::{AtomicI64, Ordering};
+    use tokio::task::yield_now;
+
+    #[tokio::test]
+    async fn one_counts_for_all_that_wait_and_the_next_one_if_it_fails() {
+        let (totals, counted) = (Totals::default(), AtomicI64::new(0));
+        let count = |failure: fn() -> Error| {
+            let before = counted.fetch_add(1, Ordering::Relaxed); // when it is called, and not when it is polled
+            async move {
+                yield_now().await; // the others come meanwhile
+                if before == 0 { Err(failure()) } else { Ok(40 + before) }
+            }
+        };
+        let ask = |key: u8, failure| totals.or_counted([key; 32], move || count(failure));
+        let away = || Error::Unavailable(anyhow!("away"));
+        let found = join_all((0..5).map(|_| ask(1, away))).await;
+        let found: Vec<_> = found.into_iter().map(Result::ok).collect();
+        assert_eq!(found, [None, Some(41), Some(41), Some(41), Some(41)]);
+        assert_eq!(ask(1, away).await.ok(), Some(41));
+        assert_eq!(ask(2, away).await.ok(), Some(42), "another key is another total");
+        assert_eq!(counted.swap(0, Ordering::Relaxed), 3);
+        let slow = || Error::SlowStatement(Detail::default(), anyhow!("slow"));
+        let found = join_all((0..5).map(|_| ask(3, slow))).await;
+        assert!(found.iter().all(|found| matches!(found, Err(Error::SlowStatement(..)))), "{found:?}");
+        assert_eq!(counted.fetch_add(0, Ordering::Relaxed), 1, "nobody waits for several counts that are too slow");
+        assert_eq!(ask(3, slow).await.ok(), Some(41), "a later request tries again");
     }
 }

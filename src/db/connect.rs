@@ -301,10 +301,10 @@ where
         return Ok(conn); // no setting may stay in the session
     }
     // A statement that runs outside of the transaction of a lease, by whatever accident, can change nothing. Until the
-    // first lease tells its own, statements have a timeout too.
+    // first lease tells its own, statements have a timeout too. Compiling a statement takes longer than any of ours runs.
     let sql = format!(
         "SET idle_in_transaction_session_timeout = '{IDLE_TIMEOUT}'; SET statement_timeout = '{IDLE_TIMEOUT}'; \
-         SET default_transaction_read_only = on; SET TIME ZONE 'UTC'"
+         SET default_transaction_read_only = on; SET TIME ZONE 'UTC'; SET jit = off"
     );
     conn.batch_execute(&sql).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(conn)

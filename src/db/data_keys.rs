@@ -3,14 +3,23 @@
 //! is replaced, only the data keys are wrapped again. Without the master key, all values that the tenant encrypted are
 //! lost.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
+use super::locked_keys::LockedKeys;
+use super::page::read;
 use super::sql::for_update;
 use super::types::{Sealed, TenantId};
-use super::{Execute, ReadTx, RunQueryDsl, WriteTx};
+use super::{Any, Execute, ReadTx, RunQueryDsl, WriteTx};
 use crate::base::crypto::Cipher;
 use crate::base::error::{Error, Result};
 use crate::base::key_ring::{KeyRing, Wrapped};
 use crate::db::schema::{data_key_heads as heads, data_keys as keys};
+use diesel::deserialize::FromSqlRow;
+use diesel::dsl::{Eq, Filter, Select};
 use diesel::prelude::*;
+use diesel::query_builder::{AsQuery, Query, QueryFragment, QueryId};
+use diesel::query_dsl::CompatibleType;
+use diesel::sql_types::{Binary, Integer, Text};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use std::collections::HashMap;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -89,7 +98,14 @@ pub(super) fn owner(tenant: TenantId, number: i32) -> Vec<u8> {
     [b"data key".as_slice(), tenant.0.as_bytes(), &number.to_be_bytes()].concat()
 }
 
+/// The number of a data key, the id of the master key that wraps it, and the wrapped key.
+pub(super) type StoredKey = (i32, String, Vec<u8>);
+
+type AllKeys =
+    Select<Filter<keys::table, Eq<keys::tenant_id, TenantId>>, (keys::number, keys::master_key_id, keys::wrapped)>;
+
 /// The data key that a transaction encrypts with.
+#[derive(Clone)]
 pub(super) struct DataKey {
     number: i32,
     cipher: Cipher,
@@ -133,25 +149,58 @@ impl ReadTx {
         if self.is_write() {
             self.lock_head().await?; // another transaction may be adding a key and sealing rows by it
         }
-        let (tenant, ring) = (self.tenant(), self.keys.clone());
         let stored = self.stored_keys().await?;
-        let current = stored.iter().map(|(number, _)| *number).max().unwrap_or_default();
-        let ciphers = stored
-            .into_iter()
-            .map(|(number, wrapped)| Ok((number, Cipher::new(&ring.unwrap(&wrapped, &owner(tenant, number))?))));
-        Ok(Unsealer { tenant, current, ciphers: ciphers.collect::<Result<_>>()?, keys: ring })
+        Ok(self.unsealer_of(self.ciphers(stored)?))
+    }
+
+    /// The rows of a query, and the tenant's data keys to decrypt them. Both queries are sent together where that is
+    /// possible. Only for transactions that read.
+    pub fn rows_and_unsealer<R, T, ST>(&mut self, rows: R) -> BoxFuture<'_, Result<(Vec<T>, Unsealer)>>
+    where
+        R: AsQuery,
+        R::Query: Query + QueryFragment<Any> + QueryId + Send + 'static,
+        <R::Query as Query>::SqlType: CompatibleType<T, Any, SqlType = ST>,
+        T: FromSqlRow<ST, Any> + Send + 'static,
+        ST: 'static,
+    {
+        let is_write = self.is_write();
+        let rows = rows.as_query();
+        async move {
+            if is_write {
+                return Err(Error::Internal(anyhow::anyhow!("a change needs locked keys")));
+            }
+            let (rows, stored) = self.rows_of_both(rows, self.all_keys()).await?;
+            let stored = read::<StoredKey, (Integer, Text, Binary)>(&stored)?;
+            Ok((read(&rows)?, self.unsealer_of(self.ciphers(stored)?)))
+        }
+        .boxed()
+    }
+
+    fn unsealer_of(&self, ciphers: HashMap<i32, Cipher>) -> Unsealer {
+        let current = ciphers.keys().copied().max().unwrap_or_default();
+        Unsealer { tenant: self.tenant(), current, ciphers, keys: self.keys.clone() }
+    }
+
+    fn all_keys(&self) -> AllKeys {
+        keys::table.filter(keys::tenant_id.eq(self.tenant())).select((keys::number, keys::master_key_id, keys::wrapped))
+    }
+
+    /// Unwraps data keys.
+    fn ciphers(&self, stored: Vec<StoredKey>) -> Result<HashMap<i32, Cipher>> {
+        let cipher = |(number, master, bytes): StoredKey| {
+            let key = self.keys.unwrap(&Wrapped { master, bytes }, &owner(self.tenant(), number))?;
+            Ok((number, Cipher::new(&key)))
+        };
+        stored.into_iter().map(cipher).collect()
     }
 
     /// The tenant's wrapped data keys and their numbers. A transaction that writes reads them with a lock, in order to
     /// get what is committed now and not what was committed when the transaction began.
-    pub(super) async fn stored_keys(&mut self) -> Result<Vec<(i32, Wrapped)>> {
-        let rows = keys::table.filter(keys::tenant_id.eq(self.tenant()));
-        let rows = rows.select((keys::number, keys::master_key_id, keys::wrapped));
-        let rows: Vec<(i32, String, Vec<u8>)> = match self.is_write() {
-            true => for_update(rows).get_results(self).await?,
-            false => rows.load(self).await?,
-        };
-        Ok(rows.into_iter().map(|(number, master, bytes)| (number, Wrapped { master, bytes })).collect())
+    pub(super) async fn stored_keys(&mut self) -> Result<Vec<StoredKey>> {
+        Ok(match self.is_write() {
+            true => for_update(self.all_keys()).get_results(self).await?,
+            false => self.all_keys().load(self).await?,
+        })
     }
 
     /// Locks the tenant's head: the number of its newest data key, and how often that key was used. Other transactions
@@ -168,16 +217,17 @@ impl ReadTx {
 }
 
 impl WriteTx {
+    /// As [`ReadTx::unsealer`]. The keys are locked, and read only once in a transaction.
+    pub async fn unsealer(&mut self) -> Result<Unsealer> {
+        let (tenant, keys) = (self.tenant(), self.keys.clone());
+        let LockedKeys { head, ciphers, .. } = self.locked_keys().await?;
+        Ok(Unsealer { tenant, current: head.0, ciphers: ciphers.clone(), keys })
+    }
+
     /// Encrypts a value under the tenant's data key.
     pub async fn seal(&mut self, place: Place, plain: &[u8]) -> Result<Sealed> {
         let key = self.data_key(1).await?;
         self.seal_by(&key, place, plain)
-    }
-
-    /// Encrypts values. The results are in the order of the values.
-    pub async fn seal_all(&mut self, values: Vec<(Place, impl AsRef<[u8]> + Send)>) -> Result<Vec<Sealed>> {
-        let key = self.data_key(u32::try_from(values.len()).unwrap_or(u32::MAX)).await?;
-        values.into_iter().map(|(place, plain)| self.seal_by(&key, place, plain.as_ref())).collect()
     }
 
     pub(super) fn seal_by(&self, key: &DataKey, place: Place, plain: &[u8]) -> Result<Sealed> {
@@ -189,25 +239,36 @@ impl WriteTx {
     /// The data key to encrypt with, and counts `uses` encryptions with it. Makes a new key if there is none yet, or if
     /// the present one would be used too often.
     pub(super) async fn data_key(&mut self, uses: u32) -> Result<DataKey> {
-        let (number, before) = self.lock_head().await?;
         let more = i64::from(uses);
-        let (key, uses) = match number == 0 || before + more > MAX_USES {
-            true => (self.new_data_key(number + 1).await?, more),
-            false => (self.stored_key(number).await?, before + more),
+        let LockedKeys { head: (number, before), ciphers, .. } = self.locked_keys().await?;
+        let is_new = *number == 0 || *before + more > MAX_USES;
+        let (number, uses) = if is_new { (*number + 1, more) } else { (*number, *before + more) };
+        let key = match (is_new, ciphers.get(&number)) {
+            (true, None) => self.new_data_key(number).await?,
+            (false, Some(cipher)) => DataKey { number, cipher: cipher.clone() },
+            (true, Some(_)) => {
+                return Err(Error::Internal(anyhow::anyhow!("there is a data key after the newest one")));
+            }
+            (false, None) => return Err(Error::Internal(anyhow::anyhow!("the newest data key is missing"))),
         };
-        let head = heads::table.filter(heads::tenant_id.eq(self.tenant()));
-        let used = (heads::number.eq(key.number), heads::uses.eq(uses));
-        diesel::update(head).set(used).execute(self).await?;
+        let locked = self.locked_keys().await?;
+        locked.ciphers.insert(number, key.cipher.clone());
+        (locked.head, locked.is_used) = ((number, uses), true);
         self.keys.metrics().data_key_used(self.tenant().0, more.unsigned_abs(), uses);
         Ok(key)
     }
 
-    async fn stored_key(&mut self, number: i32) -> Result<DataKey> {
-        let row = keys::table.filter(keys::tenant_id.eq(self.tenant())).filter(keys::number.eq(number));
-        let row = for_update(row.select((keys::master_key_id, keys::wrapped)));
-        let (master, bytes) = row.get_result(self).await?;
-        let key = self.keys.unwrap(&Wrapped { master, bytes }, &owner(self.tenant(), number))?;
-        Ok(DataKey { number, cipher: Cipher::new(&key) })
+    /// Locks the tenant's data keys and reads them, unless this transaction has done so already.
+    async fn locked_keys(&mut self) -> Result<&mut LockedKeys> {
+        let locked = match self.take_locked_keys() {
+            Some(locked) => locked,
+            None => {
+                let head = self.lock_head().await?; // another transaction may be adding a key and sealing rows by it
+                let stored = self.stored_keys().await?;
+                LockedKeys { tenant: self.tenant(), head, ciphers: self.ciphers(stored)?, is_used: false }
+            }
+        };
+        Ok(self.keep_locked_keys(locked))
     }
 
     async fn new_data_key(&mut self, number: i32) -> Result<DataKey> {
@@ -235,7 +296,8 @@ impl WriteTx {
         }
         let (tenant, ring) = (self.tenant(), self.keys.clone());
         let mut anew = vec![];
-        for (number, wrapped) in self.stored_keys().await? {
+        for (number, master, bytes) in self.stored_keys().await? {
+            let wrapped = Wrapped { master, bytes };
             let owner = owner(tenant, number);
             let key = ring.unwrap(&wrapped, &owner)?;
             if wrapped.master != ring.active_id() {
@@ -248,6 +310,7 @@ impl WriteTx {
     /// Makes a new data key for the tenant if its newest one was made under another master key than the active one.
     /// Returns the number of the newest key, and whether that key is new. `None` if the tenant was deleted.
     pub(super) async fn succeed_data_key(&mut self) -> Result<Option<(i32, bool)>> {
+        self.flush().await?; // which stores the uses of the present key
         let Some((number, _)) = self.lock_head_if_any().await? else { return Ok(None) };
         let present = keys::table.filter(keys::tenant_id.eq(self.tenant())).filter(keys::number.eq(number));
         let made_under = for_update(present.select(keys::made_under)).get_result(self).await.optional()?;
@@ -263,6 +326,7 @@ impl WriteTx {
 
     /// Destroys the tenant's data keys with a lower number.
     pub(super) async fn forget_data_keys_before(&mut self, number: i32) -> Result<()> {
+        self.take_locked_keys();
         let old = keys::table.filter(keys::tenant_id.eq(self.tenant())).filter(keys::number.lt(number));
         diesel::delete(old).execute(self).await?;
         Ok(())
@@ -277,6 +341,7 @@ impl WriteTx {
 
     /// Destroys the tenant's data keys, which makes all its encrypted values unreadable.
     pub async fn destroy_data_keys(&mut self) -> Result<()> {
+        self.take_locked_keys();
         let tenant = self.tenant();
         diesel::delete(heads::table.filter(heads::tenant_id.eq(tenant))).execute(self).await?;
         diesel::delete(keys::table.filter(keys::tenant_id.eq(tenant))).execute(self).await?;

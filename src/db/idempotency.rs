@@ -57,15 +57,18 @@ impl Db {
         let Some(key) = key else {
             return Ok(Once { result: self.write(scope, work).await?, replayed: false });
         };
-        let Some(mut tx) = self.begin_claimed(scope, &key).await? else {
-            return self.replay(scope, &key).await;
+        let writing = async move {
+            let Some(mut tx) = self.begin_claimed(scope, &key).await? else {
+                return self.replay(scope, &key).await;
+            };
+            let guard = tx.guard();
+            let result = match guard.around(work(&mut tx)).await {
+                Ok(Audited(result)) => self.remember(&mut tx, &key, &result).await.map(|()| result),
+                Err(error) => Err(error),
+            };
+            Ok(Once { result: tx.end(result).await?, replayed: false })
         };
-        let guard = tx.guard();
-        let result = match guard.around(work(&mut tx)).await {
-            Ok(Audited(result)) => self.remember(&mut tx, &key, &result).await.map(|()| result),
-            Err(error) => Err(error),
-        };
-        Ok(Once { result: tx.end(result).await?, replayed: false })
+        Box::pin(writing).await // as all leases are
     }
 
     /// Begins a transaction and claims the key in it. `None` if another request has claimed the key.

@@ -2,10 +2,12 @@
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 mod async_func;
 mod at_end;
+mod cost;
 mod queues;
 mod run;
 
 pub use async_func::AsyncFunc as SendAsyncFn;
+pub use cost::Cost;
 pub(super) use run::Execute;
 pub use run::RunQueryDsl;
 
@@ -52,22 +54,9 @@ pub struct DbOptions {
     pub acquire_timeout: Duration,
     /// How long one statement of a request may take. This is shorter than the timeout of the request itself.
     pub statement_timeout: Duration,
-    /// How long one statement may take at [`Cost::List`] and [`Cost::Long`], if this is shorter than
+    /// How long one statement may take of lists and long reads, if this is shorter than
     /// `statement_timeout`.
     pub long_read_timeout: Duration,
-}
-
-/// How expensive a read is. The caller states it, and the queue and the deadline of the lease follow from it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cost {
-    /// The read finds its rows by a key or along an index.
-    Ordinary,
-    /// The read loads a page of a list. Its statements may look at many rows, to count them or to apply a filter that
-    /// has no index. They have the same deadline as those of [`Self::Long`].
-    List,
-    /// A search, an export or a feed. It looks at all rows of a tenant, including their texts. A quarter of the
-    /// connections is reserved for such reads, and one tenant gets at most half of that quarter.
-    Long,
 }
 
 /// The database. Cheap to clone.
@@ -267,6 +256,7 @@ impl std::ops::DerefMut for WriteTx {
     }
 }
 
+// The futures of leases take some 10 kB. They are boxed, because a handler's future, which is moved often, would contain them.
 impl Db {
     /// Makes the pool. It connects only when it is first used, so that a server can start while its database is away.
     /// `feed` calls the subscribers of all changes.
@@ -321,7 +311,7 @@ impl Db {
         let deadline = match (claimant.party, cost) {
             (Party::Server, _) => JOB_STATEMENT_TIMEOUT,
             (_, Cost::Ordinary) => self.statement_timeout,
-            (_, Cost::List | Cost::Long) => self.long_read_timeout.min(self.statement_timeout),
+            (_, Cost::WholeList | Cost::List | Cost::Long) => self.long_read_timeout.min(self.statement_timeout),
         };
         let pooler = self.target.pooler();
         let (mut in_pool, mut tried) = (None, 0);
@@ -329,7 +319,7 @@ impl Db {
             let conn = timeout_at(until, self.pool.get_owned()).await.map_err(unavailable)?.map_err(unavailable)?;
             let mut tx = self.lent(Leased { conn, turn }, access, cost, tenant);
             let is_mysql = tx.is_mysql();
-            let begin = tx.conn().begin(access, compared(tenant), deadline, cost != Cost::Ordinary, pooler);
+            let begin = tx.conn().begin(access, compared(tenant), deadline, cost.plans(), pooler);
             // A pooler has a queue of its own, and lends out a session of the database only now. On MariaDB, the line may
             // be dead without a word, and this is the first use of it. The time limit covers both.
             let (begun, is_late) = match pooler == Pooler::Transaction || is_mysql {
@@ -384,27 +374,32 @@ impl Db {
     where
         for<'tx> F: AsyncFnOnce(&'tx mut ReadTx) -> Result<R> + AsyncFunc<&'tx mut ReadTx, Result<R>, Fut: Send>,
     {
-        let mut tx = self.lease(Access::One, Cost::Ordinary, scope).await?;
-        let guard = tx.guard();
-        let result = guard.around(work(&mut tx)).await;
-        tx.end(result).await
+        let finding = async move {
+            let mut tx = self.lease(Access::One, Cost::Ordinary, scope).await?;
+            let guard = tx.guard();
+            let result = guard.around(work(&mut tx)).await;
+            tx.end(result).await
+        };
+        Box::pin(finding).await
     }
 
-    /// As [`Db::read`], but at the given cost. Fails with `SlowStatement` if a statement takes longer than its
-    /// deadline.
+    /// As [`Db::read`], but at the given cost. Fails with `SlowStatement` if a statement takes longer than its deadline.
     pub async fn read_at<R, F>(&self, cost: Cost, scope: &impl LeaseScope, work: F) -> Result<R>
     where
         for<'tx> F: AsyncFnOnce(&'tx mut ReadTx) -> Result<R> + AsyncFunc<&'tx mut ReadTx, Result<R>, Fut: Send>,
     {
-        let mut tx = self.lease(Access::Read, cost, scope).await?;
-        if cost != Cost::Ordinary
-            && let Err(error) = tx.find_folding().await
-        {
-            return tx.end(Err(error)).await; // a search needs the folding
-        }
-        let guard = tx.guard();
-        let result = guard.around(work(&mut tx)).await;
-        tx.end(result).await
+        let reading = async move {
+            let mut tx = self.lease(Access::Read, cost, scope).await?;
+            if cost != Cost::Ordinary
+                && let Err(error) = tx.find_folding().await
+            {
+                return tx.end(Err(error)).await; // a search needs the folding
+            }
+            let guard = tx.guard();
+            let result = guard.around(work(&mut tx)).await;
+            tx.end(result).await
+        };
+        Box::pin(reading).await
     }
 
     /// Runs `work` as one transaction that changes the tenant's rows. If `work` fails, nothing is changed.
@@ -413,10 +408,13 @@ impl Db {
         for<'tx> F: AsyncFnOnce(&'tx mut WriteTx) -> Result<Audited<R>>
             + AsyncFunc<&'tx mut WriteTx, Result<Audited<R>>, Fut: Send>,
     {
-        let mut tx = self.begin_write(scope).await?;
-        let guard = tx.guard();
-        let result = guard.around(work(&mut tx)).await.map(|Audited(result)| result);
-        tx.end(result).await
+        let writing = async move {
+            let mut tx = self.begin_write(scope).await?;
+            let guard = tx.guard();
+            let result = guard.around(work(&mut tx)).await.map(|Audited(result)| result);
+            tx.end(result).await
+        };
+        Box::pin(writing).await
     }
 
     pub(super) async fn begin_write(&self, scope: &impl ChangeScope) -> Result<WriteTx> {

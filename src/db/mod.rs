@@ -28,6 +28,7 @@ mod inserts;
 pub mod jobs;
 pub mod key_checks;
 mod lease;
+mod locked_keys;
 pub mod migrations;
 pub mod one_time_tokens;
 pub mod page;

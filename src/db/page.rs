@@ -164,26 +164,23 @@ where
         let key = counted.key(tenant, &read::<(String, CacheVersion), (Text, Uid)>(&versions)?);
         if tx.is_write() {
             // It may see changes that are not committed, or that were committed after the versions were read.
-            let total = all(tx, count).await?.pop();
-            return Ok((read(&rows)?, total));
+            return Ok((read(&rows)?, Some(one(tx, count).await?)));
         }
-        let total = match tx.totals().get(&key) {
-            Some(total) => Some(total),
-            None => all(tx, count).await?.pop().inspect(|total| tx.totals().put(key, *total)),
-        };
-        Ok((read(&rows)?, total))
+        let totals = tx.totals().clone();
+        let total = totals.or_counted(key, || async { Ok(one(tx, count).await?) }).await?;
+        Ok((read(&rows)?, Some(total)))
     }
     .boxed()
 }
 
-fn read<T: FromSqlRow<ST, Any>, ST>(rows: &[AnyRow]) -> QueryResult<Vec<T>> {
+pub(super) fn read<T: FromSqlRow<ST, Any>, ST>(rows: &[AnyRow]) -> QueryResult<Vec<T>> {
     rows.iter().map(|row| T::build_from_row(row).map_err(Error::DeserializationError)).collect()
 }
 
-fn all<Q, T>(tx: &mut ReadTx, query: Q) -> BoxFuture<'_, QueryResult<Vec<T>>>
+fn one<Q, T>(tx: &mut ReadTx, query: Q) -> BoxFuture<'_, QueryResult<T>>
 where
     Q: LoadQuery<'static, AnyConnection, T> + 'static,
     T: Send + 'static,
 {
-    query.load(tx).boxed()
+    query.get_result(tx).boxed()
 }

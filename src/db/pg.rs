@@ -20,7 +20,7 @@ mod phase;
 mod row;
 mod statements;
 
-pub use phase::{Lease, Mode};
+pub use phase::{Lease, Mode, Plans};
 pub use row::PgRow;
 pub use statements::{BoundStatement, NoLookup, Text};
 

@@ -269,10 +269,11 @@ tables! {
         created_at -> UtcInstant,
         updated_at -> UtcInstant,
     }
-    cache_generations (tenant_id, kind) {
+    cache_versions (tenant_id, kind, shard) {
         tenant_id -> Uid => tenants,
         kind -> Text,
-        generation -> Uid,
+        shard -> SmallInt,
+        id -> Uid,
     }
     task_comments (tenant_id, id) {
         tenant_id -> Uid,

@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::any::AnyTransactions;
 use super::connect::{CANCEL_TIMEOUT, Target};
-use super::pg::{Lease, Mode};
+use super::pg::{Lease, Mode, Plans};
 use super::types::TenantId;
 use super::{AnyConnection, pooler};
 use crate::base::error::{Error, Result};
@@ -76,17 +76,16 @@ impl AnyConnection {
         }
     }
 
-    /// Begins a lease. [`Access::One`] starts a transaction only behind a pooler. `plans_anew`: see
-    /// [`Lease::plans_anew`]. `timeout` limits each statement (on SQLite, all of them together). PostgreSQL shows only
-    /// this tenant's rows. Without a pooler, [`PgConnection`](super::pg::PgConnection) does all that together with the
-    /// first statement. The settings are part of the SQL, because neither a UUID nor a number
-    /// needs escaping.
+    /// Begins a lease. [`Access::One`] starts a transaction only behind a pooler. `timeout` limits each statement (on
+    /// SQLite, all of them together). PostgreSQL shows only this tenant's rows. Without a pooler,
+    /// [`PgConnection`](super::pg::PgConnection) does all that together with the first statement. The settings are part
+    /// of the SQL, because neither a UUID nor a number needs escaping.
     pub(super) async fn begin(
         &mut self,
         access: Access,
         tenant: TenantId,
         timeout: Duration,
-        plans_anew: bool,
+        plans: Plans,
         pooler: Pooler,
     ) -> QueryResult<()> {
         match self {
@@ -97,7 +96,7 @@ impl AnyConnection {
                         Access::Read => Mode::Snapshot,
                         Access::Write => Mode::Write,
                     };
-                    conn.begin_lease(Lease { tenant: tenant.0, timeout, mode, plans_anew });
+                    conn.begin_lease(Lease { tenant: tenant.0, timeout, mode, plans });
                     return Ok(());
                 }
                 let mode = match access {
@@ -105,8 +104,11 @@ impl AnyConnection {
                     Access::Write => "READ WRITE",
                 };
                 let timeout = timeout.as_millis();
-                let settings =
-                    format!("SET LOCAL app.tenant_id = '{}'; SET LOCAL statement_timeout = {timeout}", tenant.0);
+                let mut settings = format!(
+                    "SET LOCAL app.tenant_id = '{}'; SET LOCAL statement_timeout = {timeout}; SET LOCAL jit = off",
+                    tenant.0
+                );
+                settings.push_str(plans.settings());
                 pooler::begin(conn, mode, &settings).await
             }
             Self::Mysql(conn) => {

@@ -56,6 +56,7 @@ mod migrations;
 mod old_paths;
 mod pages;
 mod passwords;
+mod plans;
 mod pooler;
 mod readme;
 mod records;

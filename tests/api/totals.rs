@@ -86,3 +86,19 @@ async fn tenants_do_not_see_each_others_totals() {
     other.owner.task(json!({"title": "x"})).await;
     assert_eq!((total(&one.owner, OPEN).await, total(&other.owner, OPEN).await), (3, 1));
 }
+
+#[tokio::test]
+async fn a_version_is_spread_over_several_rows() {
+    let app = TestApp::start().await;
+    let tenant = app.tenant().await;
+    let mut before = 0;
+    for n in 1..=50 {
+        tenant.owner.task(json!({"title": "a"})).await;
+        assert_eq!(total(&tenant.owner, OPEN).await, n, "each row counts");
+        let sql = format!("SELECT kind FROM cache_versions WHERE tenant_id = {}", app.id(tenant.id));
+        let rows = app.rows(&sql).await.iter().filter(|row| row[0] == "task").count();
+        assert!((before..=8).contains(&rows), "{rows} rows, {before} before");
+        before = rows;
+    }
+    assert!(before > 1, "all changes would wait for one another");
+}

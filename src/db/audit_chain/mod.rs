@@ -146,7 +146,7 @@ impl Db {
                 None => Head::EMPTY,
             };
             let rows = logs::table.filter(logs::tenant_id.eq(tenant)).filter(logs::seq.is_null());
-            let rows = rows.order((logs::at, logs::id)).limit(BATCH).select(Row::as_select());
+            let rows = rows.order((logs::seq, logs::at, logs::id)).limit(BATCH).select(Row::as_select());
             let rows: Vec<Row> = rows.load(tx).await?;
             if rows.is_empty() {
                 return Ok(Audited::without_row(None));

@@ -2,6 +2,9 @@
 use super::{Access, WriteTx};
 use crate::base::error::Result;
 use crate::db::change::Statement;
+use crate::db::locked_keys::LockedKeys;
+use crate::db::schema::data_key_heads as heads;
+use diesel::prelude::*;
 use std::collections::BTreeSet;
 use std::mem;
 
@@ -12,6 +15,15 @@ pub(super) struct AtEnd {
     /// The names of the versions that have to be replaced. They are in order, so that two transactions that replace the
     /// same ones can't wait for each other.
     invalid: BTreeSet<&'static str>,
+    /// The tenant's data keys, once they are locked. How often they were used is stored at the end.
+    locked_keys: Option<LockedKeys>,
+}
+
+/// The statement that stores how often a tenant's newest data key was used.
+fn uses(keys: LockedKeys) -> Statement<'static> {
+    let (number, uses) = keys.head;
+    let head = heads::table.filter(heads::tenant_id.eq(keys.tenant));
+    Statement::of(diesel::update(head).set((heads::number.eq(number), heads::uses.eq(uses))))
 }
 
 impl WriteTx {
@@ -22,18 +34,27 @@ impl WriteTx {
     }
 
     /// Notes that this transaction changes the tenant's rows of a table with versions. The version is replaced last: from
-    /// then on, other transactions of the tenant that replace the same version wait until this one has ended.
+    /// then on, other transactions that replace the same shard of it wait until this one has ended.
     pub(in crate::db) fn invalidate(&mut self, version: &'static str) {
         self.at_end.invalid.insert(version);
     }
 
     /// Runs the statements that wait, and then replaces the versions. On PostgreSQL, both may only be queued.
-    pub(super) async fn flush(&mut self) -> Result<()> {
-        let statements = mem::take(&mut self.at_end.statements);
+    pub(in crate::db) async fn flush(&mut self) -> Result<()> {
+        let mut statements = mem::take(&mut self.at_end.statements);
+        statements.extend(self.take_locked_keys().filter(|keys| keys.is_used).map(uses));
         Statement::run_all(statements, self).await?;
         let invalid = mem::take(&mut self.at_end.invalid);
         let versions: Vec<_> = invalid.into_iter().map(|version| self.new_version(version)).collect();
         if versions.is_empty() { Ok(()) } else { Statement::run_all(versions, self).await }
+    }
+
+    pub(in crate::db) fn take_locked_keys(&mut self) -> Option<LockedKeys> {
+        self.at_end.locked_keys.take()
+    }
+
+    pub(in crate::db) fn keep_locked_keys(&mut self, keys: LockedKeys) -> &mut LockedKeys {
+        self.at_end.locked_keys.insert(keys)
     }
 
     /// If `result` is a success, runs the statements that wait, and commits. Otherwise, or if one of them fails, rolls

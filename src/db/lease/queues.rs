@@ -45,7 +45,7 @@ impl Queues {
             (Access::Write, Some(writer), ..) => writer,
             (_, _, Party::Server, _) => jobs,
             (_, _, _, Cost::Long) => long_reads,
-            (_, _, _, Cost::Ordinary | Cost::List) => connections,
+            (_, _, _, Cost::Ordinary | Cost::WholeList | Cost::List) => connections,
         };
         queue.turn(claimant).await
     }

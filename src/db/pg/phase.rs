@@ -22,9 +22,31 @@ pub struct Lease {
     /// How long each statement may take.
     pub timeout: Duration,
     pub mode: Mode,
-    /// Whether each statement is planned for its values. Otherwise PostgreSQL would keep a plan that fits the average
-    /// tenant, and would sort all rows of a tenant that has many.
-    pub plans_anew: bool,
+    pub plans: Plans,
+}
+
+/// How PostgreSQL plans the statements of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plans {
+    /// A statement keeps its plan.
+    Kept,
+    /// Each statement is planned for its values. Otherwise PostgreSQL would keep a plan that fits the average tenant, and
+    /// would sort all rows of a tenant that has many.
+    Anew,
+    /// As [`Self::Anew`], for pages that are to be read along the index of their order. If PostgreSQL has no statistics,
+    /// it takes all rows of the tenant for a few, and would sort them.
+    AnewInOrder,
+}
+
+impl Plans {
+    /// The SQL that sets this, after other SQL.
+    pub fn settings(self) -> &'static str {
+        match self {
+            Self::Kept => "",
+            Self::Anew => "; SET LOCAL plan_cache_mode = force_custom_plan",
+            Self::AnewInOrder => "; SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_sort = off",
+        }
+    }
 }
 
 /// What the connection may do now.
@@ -119,9 +141,7 @@ impl Phase {
                 if !is_known {
                     begin.push_str(&format!("; SET LOCAL statement_timeout = {timeout}"));
                 }
-                if lease.plans_anew {
-                    begin.push_str("; SET LOCAL plan_cache_mode = force_custom_plan");
-                }
+                begin.push_str(lease.plans.settings());
                 messages.push(begin);
             }
             Mode::Write => {
@@ -159,7 +179,7 @@ mod tests {
     const SET_ONE: &str = "SET app.tenant_id = '00000000-0000-0000-0000-000000000001'; SET statement_timeout = 1000";
 
     fn lease(tenant: Uuid, mode: Mode) -> Phase {
-        Phase::Waiting(Lease { tenant, timeout: Duration::from_secs(1), mode, plans_anew: false })
+        Phase::Waiting(Lease { tenant, timeout: Duration::from_secs(1), mode, plans: Plans::Kept })
     }
 
     /// The messages that begin a lease, which PostgreSQL confirms.
@@ -188,7 +208,7 @@ mod tests {
         let session = &mut Session::default();
         begun(session, ONE, Mode::One);
         let timeout = Duration::from_secs(2);
-        let mut list = Phase::Waiting(Lease { tenant: ONE, timeout, mode: Mode::Snapshot, plans_anew: true });
+        let mut list = Phase::Waiting(Lease { tenant: ONE, timeout, mode: Mode::Snapshot, plans: Plans::Anew });
         let local = "; SET LOCAL statement_timeout = 2000; SET LOCAL plan_cache_mode = force_custom_plan";
         let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY{local}");
         assert_eq!(list.begin(session).unwrap(), [begin]);

@@ -9,7 +9,7 @@ use super::{Read, SeeAmounts};
 use crate::api::list::{Batch, List, Page};
 use crate::api::{Authorized, Locked};
 use crate::auth::{Permission, Role};
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::money::Amount;
 use crate::db::schema::contracts;
 use crate::db::search::like;
@@ -93,8 +93,12 @@ pub async fn made_by(tx: &mut ReadTx, user: UserId, next: Batch, role: Role) -> 
 }
 
 pub async fn find(tx: &mut ReadTx, id: ContractId, with_amounts: bool) -> Result<Contract> {
-    let row: Row = one(tx.tenant(), id).select(Row::as_select()).first(tx).await?;
-    row.decrypt_for(keys(tx, with_amounts).await?.as_ref())
+    let row = one(tx.tenant(), id).select(Row::as_select());
+    let (rows, keys): (Vec<Row>, _) = match with_amounts {
+        true => tx.rows_and_unsealer(row).await.map(|(rows, keys)| (rows, Some(keys)))?,
+        false => (row.load(tx).await?, None),
+    };
+    rows.into_iter().next().ok_or(Error::NotFound)?.decrypt_for(keys.as_ref())
 }
 
 /// The contract with its amount, locked for a change in this transaction.
@@ -148,14 +152,12 @@ pub async fn insert(tx: &mut WriteTx, input: ContractInput) -> Result<Audited<Co
 
 /// Inserts many new contracts. `new` must not be empty.
 pub async fn store(tx: &mut WriteTx, new: Vec<Contract>) -> Result<()> {
-    let amounts = new.iter().filter_map(|contract| {
-        let amount = contract.input.amount.as_ref()?;
-        Some((place_of_amount(contract.id), amount.to_bytes()))
-    });
-    let mut sealed = tx.seal_all(amounts.collect()).await?.into_iter();
+    let mut amounts = vec![];
+    for contract in &new {
+        amounts.push(sealed(tx, place_of_amount(contract.id), contract.input.amount.as_ref()).await?);
+    }
     let tenant = tx.tenant();
-    let row = |contract: Contract| {
-        let amount = contract.input.amount.is_some().then(|| sealed.next()).flatten();
+    let row = |(contract, amount): (Contract, Option<Sealed>)| {
         (
             contracts::tenant_id.eq(tenant),
             contracts::id.eq(contract.id),
@@ -168,7 +170,7 @@ pub async fn store(tx: &mut WriteTx, new: Vec<Contract>) -> Result<()> {
             contracts::updated_at.eq(contract.updated_at),
         )
     };
-    tx.changed_in_bulk::<ContractId>(insert_many(contracts::table, new.into_iter().map(row))).await
+    tx.changed_in_bulk::<ContractId>(insert_many(contracts::table, new.into_iter().zip(amounts).map(row))).await
 }
 
 pub async fn update(tx: &mut WriteTx, before: Authorized<Contract>, input: ContractInput) -> Result<Audited<Contract>> {

@@ -57,8 +57,8 @@ pub async fn about(tx: &mut ReadTx, user: UserId, next: Batch) -> Result<Vec<Com
 async fn with_mentions(tx: &mut ReadTx, rows: Vec<Stored>) -> Result<Vec<Comment>> {
     let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
     let found = mentions::table.filter(mentions::tenant_id.eq(tx.tenant())).filter(mentions::comment_id.eq_any(ids));
-    let found = found.order((mentions::comment_id, mentions::user_id));
-    let found: Vec<(CommentId, UserId)> = found.select((mentions::comment_id, mentions::user_id)).load(tx).await?;
+    let mut found: Vec<(CommentId, UserId)> = found.select((mentions::comment_id, mentions::user_id)).load(tx).await?;
+    found.sort_unstable_by_key(|(_, user)| user.0); // PostgreSQL is told not to sort for lists
     let mut mentioned: HashMap<_, Vec<_>> = HashMap::new();
     for (comment, user) in found {
         mentioned.entry(comment).or_default().push(user);
