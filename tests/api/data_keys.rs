@@ -33,10 +33,35 @@ impl Tenant {
         self.app.by_hand(async move { db.write(&system, seal).await }).await
     }
 
+    /// Seals three values in one transaction, which opens them again.
+    async fn seal_three(&self, place: Place) -> Vec<Sealed> {
+        let (db, system, tenant) = (self.app.parts.db.clone(), self.system(), TenantId::from(self.id));
+        let seal = async move |tx: &mut bizcenter::db::WriteTx| {
+            let mut sealed = vec![];
+            for _ in 0..3 {
+                sealed.push(tx.seal(place, AMOUNT).await?);
+            }
+            let keys = tx.unsealer().await?;
+            for one in &sealed {
+                assert_eq!(keys.open(place, one)?.as_slice(), AMOUNT);
+            }
+            Ok(tx.happened(Change::of(Action::Update, tenant)).await?.with(sealed))
+        };
+        self.app.by_hand(async move { db.write(&system, seal).await }).await.unwrap()
+    }
+
     async fn open(&self, place: Place, sealed: &Sealed) -> Result<Vec<u8>> {
         let (db, system, sealed) = (self.app.parts.db.clone(), self.system(), sealed.clone());
         let open = async move |tx: &mut bizcenter::db::ReadTx| Ok(tx.unsealer().await?.open(place, &sealed)?.to_vec());
         self.app.by_hand(async move { db.read(&system, open).await }).await
+    }
+
+    /// The number of the tenant's newest data key, and how often it was used.
+    async fn newest_key(&self) -> Vec<Vec<String>> {
+        let of_tenant = format!("tenant_id = {}", self.app.id(self.id));
+        self.app
+            .rows(&format!("SELECT concat(number, ''), concat(uses, '') FROM data_key_heads WHERE {of_tenant}"))
+            .await
     }
 
     /// Number, master key and length of each of the tenant's data keys.
@@ -87,11 +112,7 @@ async fn a_tenant_has_one_data_key_however_many_ask_first() {
     }
     // These are the format, the nonce and the tag around a key of 32 bytes.
     assert_eq!(tenant.data_keys().await, [["1", "default", "default", "60"]]);
-    let uses = format!(
-        "SELECT concat(number, ''), concat(uses, '') FROM data_key_heads WHERE tenant_id = {}",
-        app.id(tenant.id)
-    );
-    assert_eq!(app.rows(&uses).await, [["1", "20"]], "no use is lost");
+    assert_eq!(tenant.newest_key().await, [["1", "20"]], "no use is lost");
 }
 
 #[tokio::test]
@@ -109,11 +130,24 @@ async fn a_data_key_that_was_used_up_gets_a_successor() {
     for sealed in [old, last, new] {
         assert_eq!(tenant.open(place(row), &sealed).await.unwrap(), AMOUNT);
     }
-    let uses = format!(
-        "SELECT concat(number, ''), concat(uses, '') FROM data_key_heads WHERE tenant_id = {}",
-        app.id(tenant.id)
-    );
-    assert_eq!(app.rows(&uses).await, [["2", "1"]]);
+    assert_eq!(tenant.newest_key().await, [["2", "1"]]);
+}
+
+#[tokio::test]
+async fn a_transaction_that_seals_several_values_counts_each_of_them() {
+    let app = TestApp::start().await;
+    let tenant = app.tenant().await;
+    let place = place(app.parts.env.uuid());
+    tenant.seal_three(place).await;
+    tenant.seal_three(place).await;
+    assert_eq!(tenant.newest_key().await, [["1", "6"]]);
+    let head = format!("data_key_heads SET uses = 4294967295 WHERE tenant_id = {}", app.id(tenant.id));
+    app.run(&format!("UPDATE {head}")).await;
+    let sealed = tenant.seal_three(place).await;
+    assert_eq!(tenant.newest_key().await, [["2", "2"]], "the first was the last use of the first key");
+    for one in &sealed {
+        assert_eq!(tenant.open(place, one).await.unwrap(), AMOUNT);
+    }
 }
 
 #[tokio::test]
