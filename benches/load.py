@@ -90,7 +90,8 @@ class Subject:
         env = {"PATH": os.environ["PATH"], "METHOD": method, "PATHS": self.paths(path)}
         env["TOKENS"] = str(self.folder / ("tokens" if "tenants" in operation else "token"))
         if operation == "sign-in":
-            env["BODIES"] = str(self.folder / "sign-ins")  # of several people, because the server takes only a few sign-ins of one person at once
+            # Of several people, because the server takes only a few sign-ins of one person at once.
+            env["BODIES"] = str(self.folder / "sign-ins")
         elif body:
             env["BODY"] = body
             if method == "GET":
@@ -239,8 +240,9 @@ def measure(arguments, build, variables, folder, start):
                     pids = {"server": [subject.process.pid], "database": family(pid_of(of)) if of else []}
                     pids["redis"] = [pid_of("redis")] if subject.name.endswith("redis") else []
                     before = {name: cpu_seconds(of) for name, of in pids.items()}
-                    # Of more sign-ins at once, most would only wait.
-                    connections = min(arguments.connections, 2 * os.cpu_count() if operation == "sign-in" else 999)
+                    connections = arguments.connections
+                    if operation == "sign-in":
+                        connections = min(connections, 2 * os.cpu_count())  # more of them would only wait
                     load = subject.load(operation, arguments.seconds if round else 1, connections)
                     if not round:
                         continue  # the first is to warm up
@@ -254,7 +256,7 @@ def measure(arguments, build, variables, folder, start):
         for subject in subjects:
             subject.process.terminate()
             subject.process.wait()
-    for when, of in ("under load", memory), ("before", before_load):
+    for when, of in ("under load", memory), ("before the load", before_load):
         print(f"most memory {when}, MiB:", ", ".join(f"{name} {mib:.0f}" for name, mib in of.items()))
     print("ready after, ms:", ", ".join(f"{name} {seconds * 1000:.0f}" for name, seconds in ready.items()))
     report = {"rows": arguments.rows, "connections": arguments.connections, "memory_under_load_mib": memory, "ready_seconds": ready}

@@ -105,7 +105,6 @@ type AllKeys =
     Select<Filter<keys::table, Eq<keys::tenant_id, TenantId>>, (keys::number, keys::master_key_id, keys::wrapped)>;
 
 /// The data key that a transaction encrypts with.
-#[derive(Clone)]
 pub(super) struct DataKey {
     number: i32,
     cipher: Cipher,

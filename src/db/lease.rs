@@ -54,8 +54,7 @@ pub struct DbOptions {
     pub acquire_timeout: Duration,
     /// How long one statement of a request may take. This is shorter than the timeout of the request itself.
     pub statement_timeout: Duration,
-    /// How long one statement may take of lists and long reads, if this is shorter than
-    /// `statement_timeout`.
+    /// How long one statement of a list or of a long read may take, if this is shorter than `statement_timeout`.
     pub long_read_timeout: Duration,
 }
 

@@ -48,8 +48,9 @@ fn with_sessions_in_database(config: &mut Config) {
 }
 
 /// The most turns that an operation may take. The first is for the session, which is in the database here. A list has one
-/// turn more, its `COMMIT`, for which nobody waits; it often goes out together with the next transaction. A change of an
-/// amount takes one turn each for the session, the contract, the lock of the keys, the keys, and all that is written.
+/// turn more, its `COMMIT`, for which nobody waits; it often goes out together with the next transaction. A contract is
+/// read like a list, in one turn with its keys. A change of an amount takes one turn each for the session, the contract,
+/// the lock of the keys, the keys, and all that is written.
 const MOST: [(&str, usize); 7] =
     [("get", 2), ("list", 3), ("cursor", 3), ("create", 2), ("change", 3), ("contract", 3), ("amount", 5)];
 

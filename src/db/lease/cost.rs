@@ -1,13 +1,14 @@
 //! What the caller of a read says about it.
 use crate::db::pg::Plans;
 
-/// How expensive a read is. The caller states it, and the queue and the deadline of the lease follow from it.
+/// How expensive a read is. The caller states it, and the queue, the deadline and the plans of the lease follow from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cost {
     /// The read finds its rows by a key or along an index.
     Ordinary,
-    /// The read loads a page of a whole list, along the index of its order. It may look at many rows to count them. Its
-    /// statements have the same deadline as those of [`Self::Long`].
+    /// The read loads a page of a whole list. Each order of the list needs an index, and the other statements of the
+    /// lease must do without a sort. The read may look at many rows to count them. Its statements have the same deadline
+    /// as those of [`Self::Long`].
     WholeList,
     /// As [`Self::WholeList`], but with a filter, which may have no index.
     List,
