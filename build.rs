@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 #[path = "src/contract/bundle.rs"]
 mod bundle;
+#[path = "src/contract/headers.rs"]
+mod headers;
 #[path = "src/server/pack.rs"]
 mod pack;
 
@@ -15,6 +17,7 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=src/contract/bundle.rs");
     println!("cargo:rerun-if-changed=src/contract/bundle/shared.rs");
+    println!("cargo:rerun-if-changed=src/contract/headers.rs");
     println!("cargo:rerun-if-changed=src/server/pack.rs");
     if let Err(error) = write_contract() {
         eprintln!("\nThe API contract in {CONTRACT}/ can't be bundled:\n  {error:#}\n");
@@ -26,6 +29,8 @@ fn write_contract() -> Result<()> {
     watch(Path::new(CONTRACT))?;
     let out = PathBuf::from(std::env::var("OUT_DIR").context("cargo sets OUT_DIR")?);
     let document = bundle::bundle(Path::new(CONTRACT))?;
+    let headers: Vec<_> = headers::response_headers(&document).into_iter().collect();
+    std::fs::write(out.join("response_headers.txt"), headers.join("\n"))?;
     write_with_copies(&out.join("openapi.json"), &serde_json::to_string(&document)?)?;
     write_with_copies(&out.join("openapi.yaml"), &serde_yaml_ng::to_string(&document)?)
 }

@@ -5,7 +5,8 @@
 //! inline and with its own document. We take the script and the style out of that file and serve them as separate
 //! files, which browsers cache and which need no `'unsafe-inline'`. The page then loads our document. All files are
 //! compressed once, and not for each visitor: the document by `build.rs`, and the scripts and styles for the first
-//! visitor, because they are available only at run time.
+//! visitor, because they are available only at run time. A page is rendered for its first visitor too, as all three of
+//! them took 18 MiB.
 use crate::api::IfNoneMatch;
 use crate::contract;
 use crate::server::copies::Copies;
@@ -20,10 +21,11 @@ use std::sync::LazyLock;
 /// `/openapi.json`, `/openapi.yaml`, `/docs`, `/redoc`, `/scalar` and the files that these need.
 pub fn pages() -> Route {
     let mut route = Route::new().at("/openapi.json", served(&JSON)).at("/openapi.yaml", served(&YAML));
-    for page in &*PAGES {
-        route = route.at(page.path, page.endpoint());
-        for file in &page.files {
-            route = route.at(file.path.as_str(), served(file));
+    for (path, name, page) in PAGES {
+        route = route.at(path, get(make_sync(move |_| page.response())));
+        for (index, ending) in ENDINGS.into_iter().enumerate() {
+            let file = make_sync(move |request| page.files[index].response(&request));
+            route = route.at(asset(name, ending), get(file));
         }
     }
     route
@@ -61,10 +63,6 @@ impl File {
         Self { path: path.to_owned(), content_type, copies, cache_control, version }
     }
 
-    fn asset(name: &str, content_type: &'static str, content: &'static str) -> Self {
-        Self::new(&format!("/docs/assets/{name}"), content_type, Copies::of(content), FOREVER)
-    }
-
     fn address(&self) -> String {
         format!("{}?v={}", self.path, self.version)
     }
@@ -86,40 +84,44 @@ impl File {
     }
 }
 
-fn served(file: &'static File) -> RouteMethod {
+fn served(file: &'static LazyLock<File>) -> RouteMethod {
     get(make_sync(move |request| file.response(&request)))
 }
 
+/// The endings of the files of a page: its style, its script, and what starts the script.
+const ENDINGS: [&str; 3] = [".css", ".js", "-start.js"];
+
+fn asset(name: &str, ending: &str) -> String {
+    format!("/docs/assets/{name}{ending}")
+}
+
 struct Page {
-    path: &'static str,
     html: String,
     policy: String,
-    files: Vec<File>,
+    /// In the order of [`ENDINGS`].
+    files: [File; 3],
 }
 
 impl Page {
-    /// `style`, `script` and `start` are the contents of the page's files. `permits` is added to [`POLICY`].
-    fn new([path, name, title]: [&'static str; 3], permits: &str, [style, script, start]: [&'static str; 3]) -> Self {
-        let files = vec![
-            File::asset(&format!("{name}.css"), CSS, style),
-            File::asset(&format!("{name}.js"), JAVASCRIPT, script),
-            File::asset(&format!("{name}-start.js"), JAVASCRIPT, start),
-        ];
-        let [style, script, start] = [0, 1, 2].map(|index: usize| files[index].address());
+    /// `contents` are those of the page's files. `permits` is added to [`POLICY`].
+    fn new(name: &str, title: &str, permits: &str, contents: [&'static str; 3]) -> Self {
+        let types = [CSS, JAVASCRIPT, JAVASCRIPT];
+        let files = [0, 1, 2].map(|index: usize| {
+            File::new(&asset(name, ENDINGS[index]), types[index], Copies::of(contents[index]), FOREVER)
+        });
+        let [style, script, start] = files.each_ref().map(File::address);
         let html = HTML.replace("{title}", title);
         let html = html.replace("{style}", &style).replace("{script}", &script).replace("{start}", &start);
-        Self { path, html, policy: format!("{POLICY}{permits}"), files }
+        Self { html, policy: format!("{POLICY}{permits}"), files }
     }
 
-    fn endpoint(&'static self) -> RouteMethod {
-        get(make_sync(move |_| {
-            Html(self.html.as_str())
-                .with_header(header::CONTENT_SECURITY_POLICY, &self.policy)
-                .with_header(header::CACHE_CONTROL, REVALIDATE)
-                .with_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
-                .with_header(header::REFERRER_POLICY, "no-referrer")
-                .into_response()
-        }))
+    fn response(&'static self) -> Response {
+        Html(self.html.as_str())
+            .with_header(header::CONTENT_SECURITY_POLICY, &self.policy)
+            .with_header(header::CACHE_CONTROL, REVALIDATE)
+            .with_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
+            .with_header(header::REFERRER_POLICY, "no-referrer")
+            .into_response()
     }
 }
 
@@ -174,34 +176,40 @@ const SCALAR_START: &str = r##"Scalar.createApiReference("#contract", {
 
 const NO_MARGIN: &str = "body { margin: 0; }\n";
 
-/// The pages of poem-openapi for a service without operations. They are kept for as long as the server runs, because
-/// the files are slices of them.
-static SWAGGER_UI: LazyLock<String> = LazyLock::new(|| OpenApiService::new((), "", "").swagger_ui_html());
-static REDOC: LazyLock<String> = LazyLock::new(|| OpenApiService::new((), "", "").redoc_html());
-static SCALAR: LazyLock<String> = LazyLock::new(|| OpenApiService::new((), "", "").scalar_html());
+/// The path of each page, the name of its files, and the page.
+static PAGES: [(&str, &str, &LazyLock<Page>); 3] =
+    [("/docs", SWAGGER_UI, &SWAGGER_UI_PAGE), ("/redoc", REDOC, &REDOC_PAGE), ("/scalar", SCALAR, &SCALAR_PAGE)];
 
-static PAGES: LazyLock<[Page; 3]> = LazyLock::new(|| {
-    let style = element(&SWAGGER_UI, "<style charset=\"UTF-8\">", "</style>");
-    [
-        Page::new(
-            ["/docs", "swagger-ui", "BizCenter API – Swagger UI"],
-            "; style-src 'self'",
-            [style, script(&SWAGGER_UI), SWAGGER_UI_START],
-        ),
-        // ReDoc inserts style elements, and its search runs in a worker that is created from text.
-        Page::new(
-            ["/redoc", "redoc", "BizCenter API – ReDoc"],
-            "; style-src 'self' 'unsafe-inline'; worker-src blob:",
-            [NO_MARGIN, script(&REDOC), REDOC_START],
-        ),
-        // Scalar inserts style elements and attributes.
-        Page::new(
-            ["/scalar", "scalar", "BizCenter API – Scalar"],
-            "; style-src 'self' 'unsafe-inline'",
-            [NO_MARGIN, script(&SCALAR), SCALAR_START],
-        ),
-    ]
+const SWAGGER_UI: &str = "swagger-ui";
+const REDOC: &str = "redoc";
+const SCALAR: &str = "scalar";
+
+static SWAGGER_UI_PAGE: LazyLock<Page> = LazyLock::new(|| {
+    let html = kept(OpenApiService::new((), "", "").swagger_ui_html());
+    let style = element(html, "<style charset=\"UTF-8\">", "</style>");
+    let contents = [style, script(html), SWAGGER_UI_START];
+    Page::new(SWAGGER_UI, "BizCenter API – Swagger UI", "; style-src 'self'", contents)
 });
+
+static REDOC_PAGE: LazyLock<Page> = LazyLock::new(|| {
+    let html = kept(OpenApiService::new((), "", "").redoc_html());
+    // ReDoc inserts style elements, and its search runs in a worker that is created from text.
+    let permits = "; style-src 'self' 'unsafe-inline'; worker-src blob:";
+    Page::new(REDOC, "BizCenter API – ReDoc", permits, [NO_MARGIN, script(html), REDOC_START])
+});
+
+static SCALAR_PAGE: LazyLock<Page> = LazyLock::new(|| {
+    let html = kept(OpenApiService::new((), "", "").scalar_html());
+    // Scalar inserts style elements and attributes.
+    let permits = "; style-src 'self' 'unsafe-inline'";
+    Page::new(SCALAR, "BizCenter API – Scalar", permits, [NO_MARGIN, script(html), SCALAR_START])
+});
+
+/// A page of poem-openapi for a service without operations. It is kept for as long as the server runs, because the
+/// files are slices of it.
+fn kept(html: String) -> &'static str {
+    html.leak()
+}
 
 fn script(html: &'static str) -> &'static str {
     element(html, "<script charset=\"UTF-8\">", "</script>")
@@ -228,8 +236,8 @@ mod tests {
     #[test]
     fn every_part_was_found() {
         let least = [("/docs", [100_000, 1_000_000]), ("/redoc", [10, 900_000]), ("/scalar", [10, 2_000_000])];
-        for (page, (path, [style, script])) in PAGES.iter().zip(least) {
-            assert_eq!(page.path, path);
+        for ((at, _, page), (path, [style, script])) in PAGES.iter().zip(least) {
+            assert_eq!(*at, path);
             assert!(page.files[0].copies.plain().len() > style, "the style of {path}");
             assert!(page.files[1].copies.plain().len() > script, "the script of {path}");
         }
@@ -237,8 +245,8 @@ mod tests {
 
     #[tokio::test]
     async fn pages_hold_no_script_and_name_no_host() {
-        for page in &*PAGES {
-            let response = ask(page.path, "").await;
+        for (path, ..) in PAGES {
+            let response = ask(path, "").await;
             let policy = response.header("content-security-policy").unwrap().to_owned();
             assert!(!policy.contains("http") && !policy.contains('*') && !policy.contains("unsafe-eval"), "{policy}");
             assert!(policy.contains("script-src 'self';"), "{policy}");
@@ -252,7 +260,7 @@ mod tests {
 
     #[tokio::test]
     async fn files_are_found_where_the_pages_name_them_and_are_kept() {
-        let files = PAGES.iter().flat_map(|page| page.files.iter().map(move |file| (page, file)));
+        let files = PAGES.iter().flat_map(|(.., page)| page.files.iter().map(move |file| (page, file)));
         for (page, file) in files {
             assert!(page.html.contains(&file.address()), "{}", file.path);
             let response = ask(&file.address(), "").await;

@@ -33,7 +33,7 @@ pub fn server(parts: &Parts, config: &Config) -> impl Endpoint<Output = Response
         max_body_bytes: config.server.max_body_bytes as u64,
         request_timeout: config.server.request_timeout,
         cors: config.cors.origins.clone(),
-        exposed_headers: exposed_headers(contract::response_headers(contract::document())),
+        exposed_headers: exposed_headers(contract::RESPONSE_HEADERS.lines()),
         hsts: !config.environment.is_development(),
         ids: request_ids(parts),
         allow: Arc::new(move |path| paths.allowed(path)),

@@ -16,11 +16,14 @@ mod bundle;
 
 pub mod breaking;
 pub mod compare;
+mod headers;
 pub mod lint;
 pub mod normalise;
 
+pub use headers::response_headers;
+
+use headers::dereference;
 use serde_json::Value;
-use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 /// The contract as one document, as `build.rs` bundled it.
@@ -37,6 +40,11 @@ pub const YAML_PACKED: [&[u8]; 2] = [
     include_bytes!(concat!(env!("OUT_DIR"), "/openapi.yaml.gz")),
 ];
 
+/// The names of all headers that any answer of any operation is declared to have, each in a line of its own. A server
+/// does not parse the contract for them, which would take more memory than a thousand requests.
+pub const RESPONSE_HEADERS: &str = include_str!(concat!(env!("OUT_DIR"), "/response_headers.txt"));
+
+/// The contract, which is parsed when it is asked for first. A server does without.
 #[expect(clippy::expect_used, reason = "proven when it was built")]
 pub fn document() -> &'static Value {
     static DOCUMENT: LazyLock<Value> =
@@ -90,13 +98,6 @@ pub fn operations(document: &Value) -> Vec<Operation> {
         .collect()
 }
 
-/// The names of all headers that any answer of any operation is declared to have.
-pub fn response_headers(document: &Value) -> BTreeSet<&str> {
-    let responses = raw_operations(document).flat_map(|(_, _, operation)| operation["responses"].as_object());
-    let responses = responses.flatten().map(|(_, response)| dereference(document, response));
-    responses.flat_map(|response| keys(&response["headers"])).collect()
-}
-
 /// All operations as `(method in lower case, path, operation)`.
 fn raw_operations(document: &Value) -> impl Iterator<Item = (&'static str, &str, &Value)> {
     let paths = document["paths"].as_object().into_iter().flatten();
@@ -127,15 +128,6 @@ fn example<'a>(document: &'a Value, media_type: &'a Value) -> Option<&'a Value> 
     own.or_else(|| dereference(document, &media_type["schema"]).get("example"))
 }
 
-/// Follows a reference within the document. Any other value is returned as it is.
-fn dereference<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
-    let pointer = value["$ref"].as_str().and_then(|reference| reference.strip_prefix('#'));
-    match pointer.and_then(|pointer| document.pointer(pointer)) {
-        Some(target) => dereference(document, target),
-        None => value,
-    }
-}
-
 fn keys(map: &Value) -> impl Iterator<Item = &str> {
     map.as_object().into_iter().flatten().map(|(key, _)| key.as_str())
 }
@@ -144,6 +136,7 @@ fn keys(map: &Value) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::collections::BTreeSet;
 
     #[test]
     fn operations_say_what_tests_need() {
@@ -199,5 +192,8 @@ mod tests {
     fn the_bundled_document_is_the_contract() {
         assert_eq!(document()["openapi"], "3.0.3");
         assert!(!operations(document()).is_empty());
+        let headers: BTreeSet<_> = RESPONSE_HEADERS.lines().collect();
+        assert_eq!(headers, response_headers(document()));
+        assert!(headers.contains("ETag"), "{headers:?}");
     }
 }

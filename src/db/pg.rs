@@ -4,6 +4,7 @@
 //!   first statement of the transaction. A change whose result nobody needs is queued, and goes out with the next
 //!   statement or with the end. `COMMIT` goes out together with the last statements. PostgreSQL runs all of them in
 //!   their order. After one that fails, it refuses the others, and takes `COMMIT` for `ROLLBACK`.
+//! - Queued inserts into different tables go out as one statement.
 //! - At the end of a transaction that only read, nothing depends on the answer to `COMMIT`, so nobody waits for it: the
 //!   next transaction on this connection is sent behind it.
 //! - A lease of one statement that reads has no transaction: [`Mode::One`].
@@ -16,6 +17,7 @@
 //! and only a transaction that writes is not, so that a statement that runs outside of a transaction by accident can
 //! change nothing.
 mod error;
+mod merged;
 mod phase;
 mod row;
 mod statements;
@@ -37,6 +39,7 @@ use diesel_async::{
 use futures_util::future::{BoxFuture, join, join_all};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
+use merged::{Merged, Parts};
 use phase::{Phase, Session};
 use statements::{Ready, Statements};
 use std::mem;
@@ -122,7 +125,7 @@ impl PgConnection {
         if self.queue.len() < TOGETHER {
             return Ok(());
         }
-        self.flush(None).await
+        self.after_queue(|_| async { Ok(()) }.boxed()).await
     }
 
     /// The first queued statement of the lease that has failed: its number, from 0, and its error.
@@ -171,7 +174,15 @@ impl PgConnection {
             self.roll_back().await?;
             return Err(Error::RollbackTransaction);
         }
-        match self.flush(Some("COMMIT")).await {
+        let changes = match self.ready_queue().await {
+            Ok(changes) => changes,
+            Err(error) if self.failed.is_none() => return Err(error),
+            Err(error) => {
+                self.roll_back().await?; // neither the change nor `COMMIT` was sent
+                return Err(error);
+            }
+        };
+        match self.after(changes, |client| client.batch_execute("COMMIT").map_err(error::of).boxed()).await {
             Err(error) if self.failed.is_none() => Err(error),
             ended => {
                 // The transaction has ended. If a change failed, PostgreSQL has taken `COMMIT` for `ROLLBACK`.
@@ -186,34 +197,50 @@ impl PgConnection {
         *AnsiTransactionManager::transaction_manager_status_mut(self) = Default::default();
     }
 
-    /// Runs what is queued and then this SQL, in one round trip. Fails if any of it does.
-    async fn flush(&mut self, last: Option<&str>) -> QueryResult<()> {
-        match last {
-            None => self.after_queue(|_| async { Ok(()) }.boxed()).await,
-            Some(sql) => self.after_queue(|client| client.batch_execute(sql).map_err(error::of).boxed()).await,
-        }
-    }
-
-    /// Sends the beginning of the lease, if it still waits, then the queued statements, then `last`, and then waits for
-    /// all answers. `last` must send its message when it is first polled.
+    /// Runs what is queued, and then `last`: see [`Self::after`].
     async fn after_queue<'conn, R>(
         &'conn mut self,
         last: impl FnOnce(&'conn Client) -> BoxFuture<'conn, QueryResult<R>>,
     ) -> QueryResult<R> {
-        let Self { client, statements, phase, session, queue, sent, failed, is_spoilt, .. } = self;
-        let client: &'conn Client = client;
+        let changes = self.ready_queue().await?;
+        self.after(changes, last).await
+    }
+
+    /// Empties the queue, and prepares what was in it. If PostgreSQL refuses to prepare a change, it has failed.
+    async fn ready_queue(&mut self) -> QueryResult<Vec<(Ready, Parts)>> {
+        let Self { client, statements, queue, sent, failed, is_spoilt, .. } = self;
         *is_spoilt = true; // until all of it has succeeded
-        let mut changes = Vec::with_capacity(queue.len());
-        for bound in queue.drain(..) {
-            changes.push(statements.ready(client, bound).await?);
+        let count = queue.len();
+        let mut changes = Vec::with_capacity(count);
+        for Merged { statement, parts } in merged::in_few(queue.drain(..), *sent) {
+            match statements.ready(client, statement).await {
+                Ok(ready) => changes.push((ready, parts)),
+                Err(error) if is_lost(&error) => return Err(error),
+                Err(error) => {
+                    failed.get_or_insert((parts.failed(&error), error));
+                    return Err(Error::RollbackTransaction);
+                }
+            }
         }
+        *sent += count;
+        Ok(changes)
+    }
+
+    /// Sends the beginning of the lease, if it still waits, then these changes, then `last`, and then waits for all
+    /// answers. `last` must send its message when it is first polled.
+    async fn after<'conn, R>(
+        &'conn mut self,
+        changes: Vec<(Ready, Parts)>,
+        last: impl FnOnce(&'conn Client) -> BoxFuture<'conn, QueryResult<R>>,
+    ) -> QueryResult<R> {
+        let Self { client, phase, session, failed, is_spoilt, .. } = self;
+        let client: &'conn Client = client;
         let messages = phase.begin(session)?;
         if messages.is_empty() && changes.is_empty() {
             let result = last(client).await;
             *is_spoilt = result.is_err();
             return result;
         }
-        let count = changes.len();
         let begun = async {
             for begun in join_all(messages.iter().map(|sql| client.batch_execute(sql))).await {
                 begun.map_err(error::of)?; // the phase stays `Beginning`
@@ -222,13 +249,14 @@ impl PgConnection {
             phase.has_begun();
             QueryResult::Ok(())
         };
-        let changed = join_all(changes.into_iter().map(|change| execute(client, change)));
+        let change = async |(change, parts): (_, Parts)| {
+            let changed = execute(client, change).await;
+            changed.map_err(|error| (parts.failed(&error), error))
+        };
+        let changed = join_all(changes.into_iter().map(change));
         let (begun, (changed, result)) = join(begun, join(changed, last(client))).await;
         begun?;
-        let first = *sent;
-        *sent += count;
-        let mut errors = (first..).zip(changed).filter_map(|(number, change)| Some((number, change.err()?)));
-        match errors.next() {
+        match changed.into_iter().find_map(Result::err) {
             None => {
                 *is_spoilt = result.is_err();
                 result
@@ -344,7 +372,7 @@ pub(super) fn is_lost(error: &Error) -> bool {
 
 impl SimpleAsyncConnection for PgConnection {
     async fn batch_execute(&mut self, sql: &str) -> QueryResult<()> {
-        self.flush(Some(sql)).await
+        self.after_queue(|client| client.batch_execute(sql).map_err(error::of).boxed()).await
     }
 }
 

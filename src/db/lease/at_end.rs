@@ -39,7 +39,8 @@ impl WriteTx {
         self.at_end.invalid.insert(version);
     }
 
-    /// Runs the statements that wait, stores the uses of a data key, and then replaces the versions. On PostgreSQL, both may only be queued.
+    /// Runs the statements that wait, stores the uses of a data key, and then replaces the versions. On PostgreSQL, they
+    /// may only be queued.
     pub(in crate::db) async fn flush(&mut self) -> Result<()> {
         let mut statements = mem::take(&mut self.at_end.statements);
         statements.extend(self.take_locked_keys().filter(|keys| keys.is_used).map(uses));

@@ -22,10 +22,10 @@ const MAX_KEPT_BYTES: usize = 8192;
 
 /// A statement with its values. It borrows nothing, so that it can wait until it is sent.
 pub struct BoundStatement {
-    text: Text,
+    pub(super) text: Text,
     /// The numbers of the types of the values.
-    types: Vec<u32>,
-    values: Vec<Option<Vec<u8>>>,
+    pub(super) types: Vec<u32>,
+    pub(super) values: Vec<Option<Vec<u8>>>,
 }
 
 /// The SQL of a statement.
