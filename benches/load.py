@@ -1,5 +1,6 @@
 """`scripts/bench http`: how many requests a second the server answers, and the baseline (`benches/baseline.rs`) beside it."""
 
+import contextlib
 import json
 import os
 import platform
@@ -12,6 +13,7 @@ import time
 import urllib.parse
 from pathlib import Path
 
+import report
 from counting_proxy import Proxy
 
 HERE = Path(__file__).resolve().parent
@@ -42,21 +44,19 @@ PLENTY = str(10**6)  # the most that the settings allow
 LIMITS = ["ANONYMOUS_PER_HOUR", "USER_PER_HOUR", "API_KEY_PER_HOUR", "WRITES_PER_MINUTE", "LOGIN_PER_MINUTE"]
 
 
-def cpu_seconds(pids):
+def cpu_seconds(pid):
+    """The CPU time of a process and its children, such as PostgreSQL's, which has one for each connection. That of children
+    that have ended is counted with their parent's."""
+    if pid is None:
+        return 0
     ticks = 0
-    for pid in pids:
+    for of in [pid, *Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]:
         try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            fields = Path(f"/proc/{of}/stat").read_text().rsplit(")", 1)[1].split()
         except OSError:
-            continue
-        ticks += int(fields[11]) + int(fields[12])
+            continue  # it has just ended
+        ticks += sum(int(field) for field in fields[11 : 15 if of == pid else 13])
     return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def family(pid):
-    """A process and its children, such as PostgreSQL's, which has one for each connection."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *children]
 
 
 def most_memory_mib(pid):
@@ -195,6 +195,17 @@ def counted(binary, setup, folder, variables, owner, password, start):
 
 def measure(arguments, build, variables, folder, start):
     """Runs everything, prints the table, and writes the JSON."""
+    with contextlib.ExitStack() as running:
+        measure_all(running, arguments, build, variables, folder, start)
+
+
+def stop(process):
+    process.terminate()
+    process.wait()
+
+
+def measure_all(running, arguments, build, variables, folder, start):
+    """As `measure`. What it starts is stopped by `running`."""
     binary, baseline = build
     password = secrets.token_urlsafe(24)
     owners, subjects, counts, databases, ready = {}, [], {}, {}, {}
@@ -211,6 +222,7 @@ def measure(arguments, build, variables, folder, start):
         log = open(home / "log", "w")
         began = time.perf_counter()
         server = start(binary, env, log)
+        running.callback(stop, server.process)
         ready[setup] = time.perf_counter() - began
         tokens = []
         for somebody in [*owners[database][1:], owner]:
@@ -224,46 +236,42 @@ def measure(arguments, build, variables, folder, start):
             home.mkdir()
             command = [baseline, "18480", variables["TEST_POSTGRES_URL"], owner]
             process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            running.callback(stop, process)
             token = process.stdout.readline().strip()
             subjects.insert(0, Subject("baseline", process, 18480, [token], home, some_ids(server), sign_ins))
             databases["baseline"] = "postgres"
     pid_of = lambda name: (Path(variables["TEST_SERVERS_DIR"]) / f"{name}.pid").read_text().strip()
     results = {}
-    try:
-        before_load = {subject.name: most_memory_mib(subject.process.pid) for subject in subjects}
-        for operation in arguments.operations:
-            for round in range(arguments.rounds + 1):
-                for subject in subjects:
-                    if subject.name == "baseline" and operation in NOT_IN_BASELINE:
-                        continue
-                    of = databases[subject.name]
-                    pids = {"server": [subject.process.pid], "database": family(pid_of(of)) if of else []}
-                    pids["redis"] = [pid_of("redis")] if subject.name.endswith("redis") else []
-                    before = {name: cpu_seconds(of) for name, of in pids.items()}
-                    connections = arguments.connections
-                    if operation == "sign-in":
-                        connections = min(connections, 2 * os.cpu_count())  # more of them would only wait
-                    load = subject.load(operation, arguments.seconds if round else 1, connections)
-                    if not round:
-                        continue  # the first is to warm up
-                    result = results.setdefault(subject.name, {}).setdefault(operation, [])
-                    used = {f"cpu_{name}_us": (cpu_seconds(of) - before[name]) * 1e6 / max(load["requests"], 1) for name, of in pids.items()}
-                    rate = load["requests"] / load["micros"] * 1e6
-                    result.append({"per_second": rate, "p50_us": load["p50"], "p99_us": load["p99"], **used})
-            show(operation, results, counts)
-        memory = {subject.name: most_memory_mib(subject.process.pid) for subject in subjects}
-    finally:
-        for subject in subjects:
-            subject.process.terminate()
-            subject.process.wait()
+    before_load = {subject.name: most_memory_mib(subject.process.pid) for subject in subjects}
+    for operation in arguments.operations:
+        for round in range(arguments.rounds + 1):
+            for subject in subjects:
+                if subject.name == "baseline" and operation in NOT_IN_BASELINE:
+                    continue
+                of = databases[subject.name]
+                pids = {"server": subject.process.pid, "database": pid_of(of) if of else None}
+                pids["redis"] = pid_of("redis") if subject.name.endswith("redis") else None
+                before = {name: cpu_seconds(of) for name, of in pids.items()}
+                connections = arguments.connections
+                if operation == "sign-in":
+                    connections = min(connections, 2 * os.cpu_count())  # more of them would only wait
+                load = subject.load(operation, arguments.seconds if round else 1, connections)
+                if not round:
+                    continue  # the first is to warm up
+                result = results.setdefault(subject.name, {}).setdefault(operation, [])
+                used = {f"cpu_{name}_us": (cpu_seconds(of) - before[name]) * 1e6 / max(load["requests"], 1) for name, of in pids.items()}
+                rate = load["requests"] / load["micros"] * 1e6
+                result.append({"per_second": rate, "p50_us": load["p50"], "p99_us": load["p99"], **used})
+        show(operation, results, counts)
+    memory = {subject.name: most_memory_mib(subject.process.pid) for subject in subjects}
     for when, of in ("under load", memory), ("before the load", before_load):
         print(f"most memory {when}, MiB:", ", ".join(f"{name} {mib:.0f}" for name, mib in of.items()))
     print("ready after, ms:", ", ".join(f"{name} {seconds * 1000:.0f}" for name, seconds in ready.items()))
-    report = {"rows": arguments.rows, "connections": arguments.connections, "memory_under_load_mib": memory, "ready_seconds": ready}
-    report["memory_before_load_mib"] = before_load
-    report.update(counts=counts, rounds=results)
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(report, indent=1) + "\n")
+    found = {"rows": arguments.rows, "connections": arguments.connections, "cores": report.cores()}
+    found.update(memory_under_load_mib=memory, memory_before_load_mib=before_load, ready_seconds=ready)
+    found.update(counts=counts, rounds=results)
+    if arguments.docs:
+        report.write(found, arguments.docs)
 
 
 # How much more than before a count may be: the `COMMIT` of a read sometimes goes out with what follows it.

@@ -28,6 +28,13 @@ function request()
     return wrk.format(method, paths[number % #paths + 1], headers, sends)
 end
 
+if bodies then
+    -- Of these requests there are few, so that each answer can be looked at.
+    function response(status, _, answer)
+        if status >= 400 then io.stderr:write("bench: ", status, " ", answer, "\n") end
+    end
+end
+
 function done(summary, latency)
     local errors = summary.errors
     io.write(string.format('{"requests": %d, "micros": %d, "p50": %d, "p99": %d, "errors": %d}\n', summary.requests,

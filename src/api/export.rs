@@ -6,7 +6,7 @@ use crate::api::list::{At, BatchSize, Filter, List, Page};
 use crate::auth::Permission;
 use crate::base::error::{Error, Result};
 use crate::base::formats::is_invisible;
-use crate::db::{Cost, Db, ReadTx};
+use crate::db::{Db, ReadTx};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use poem::{Body, IntoResponse, Response};
@@ -101,7 +101,7 @@ impl Export {
     {
         let ExportOf { format, bom, fields, mut list } = export;
         let slot = caller.begin_export()?;
-        let first = db.read_at(Cost::Long, &caller, async |tx| page(tx, &list).await).await;
+        let first = db.read_at(list.cost_of_export(), &caller, async |tx| page(tx, &list).await).await;
         let first = first.map_err(|error| list.advise(error))?;
         let head = match format {
             Format::Csv => csv_row(fields.iter().map(String::as_str)),
@@ -116,7 +116,7 @@ impl Export {
                 return Ok(None);
             }
             caller.recheck().await?;
-            let batch = db.read_at(Cost::Long, &caller, async |tx| page(tx, &list).await).await?;
+            let batch = db.read_at(list.cost_of_export(), &caller, async |tx| page(tx, &list).await).await?;
             let (text, size) = print_batch(format, &fields, batch, size, &mut list);
             Ok(Some((text, (list, db, caller, page, fields, size, slot))))
         });

@@ -108,6 +108,14 @@ impl<F: Filter> List<F> {
         }
     }
 
+    /// As [`Self::cost`], for a batch of an export.
+    pub fn cost_of_export(&self) -> Cost {
+        match self.cost() {
+            Cost::WholeList => Cost::WholeExport,
+            Cost::Ordinary | Cost::List | Cost::Long | Cost::WholeExport => Cost::Long,
+        }
+    }
+
     /// Reads the list: `list.read(&self.db, &caller, async |tx| queries::list(tx, &list).await)`.
     pub async fn read<R, W>(&self, db: &Db, scope: &impl Scope, work: W) -> Result<R>
     where

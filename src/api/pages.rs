@@ -208,7 +208,7 @@ static SCALAR_PAGE: LazyLock<Page> = LazyLock::new(|| {
 /// A page of poem-openapi for a service without operations. It is kept for as long as the server runs, because the
 /// files are slices of it.
 fn kept(html: String) -> &'static str {
-    html.leak()
+    Box::leak(html.into_boxed_str()) // without the room for more that it was rendered in
 }
 
 fn script(html: &'static str) -> &'static str {

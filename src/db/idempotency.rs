@@ -5,7 +5,7 @@ use super::lease::SendAsyncFn;
 use super::scope::System;
 use super::sql::for_update;
 use super::types::{Instant, TenantId, UserId};
-use super::{Audited, Db, Execute, RunQueryDsl, WriteScope, WriteTx};
+use super::{Audited, Db, Execute, RunQueryDsl, Statement, WriteScope, WriteTx};
 use crate::base::error::{Error, Result};
 use crate::db::schema::idempotency_keys as keys;
 use chrono::Duration;
@@ -63,7 +63,7 @@ impl Db {
             };
             let guard = tx.guard();
             let result = match guard.around(work(&mut tx)).await {
-                Ok(Audited(result)) => self.remember(&mut tx, &key, &result).await.map(|()| result),
+                Ok(Audited(result)) => self.remember(&mut tx, &key, &result).map(|()| result),
                 Err(error) => Err(error),
             };
             Ok(Once { result: tx.end(result).await?, replayed: false })
@@ -152,12 +152,12 @@ impl Db {
         Ok(count)
     }
 
-    async fn remember(&self, tx: &mut WriteTx, key: &RequestKey, result: &(impl ToJSON + Sync)) -> Result<()> {
+    fn remember(&self, tx: &mut WriteTx, key: &RequestKey, result: &(impl ToJSON + Sync)) -> Result<()> {
         let bound_to = bound_to(tx.tenant(), tx.actor(), &key.key);
         let answer = Zeroizing::new([&key.fingerprint, result.to_json_string().as_bytes()].concat());
         let answer = self.sealer.seal(&answer, &bound_to)?;
         let row = one(tx.tenant(), tx.actor(), key.key.clone());
-        diesel::update(row).set(keys::answer.eq(answer)).execute(tx).await?;
+        tx.at_end(Statement::of(diesel::update(row).set(keys::answer.eq(answer))));
         Ok(())
     }
 }
@@ -172,7 +172,7 @@ impl WriteTx {
     async fn claim(&mut self, key: &RequestKey) -> Result<bool> {
         let expired = keys::created_at.lt(Instant::from(self.now().0 - KEPT));
         let old = one(self.tenant(), self.actor(), key.key.clone()).filter(expired);
-        diesel::delete(old).execute(self).await?;
+        Statement::of(diesel::delete(old)).run(self).await?;
         let row = (
             keys::tenant_id.eq(self.tenant()),
             keys::user_id.eq(self.actor()),

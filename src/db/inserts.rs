@@ -25,7 +25,7 @@ struct InsertMany<T: QuerySource, V> {
     rows: Vec<ValuesClause<V, T>>,
 }
 
-/// The statement is prepared once for each number of rows. Callers use few different numbers.
+/// The statement is prepared for each number of rows.
 impl<T: QuerySource, V> QueryId for InsertMany<T, V> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
@@ -55,6 +55,9 @@ where
     V: QueryFragment<Any> + InsertValues<Any, T>,
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Any>) -> QueryResult<()> {
+        if self.rows.len() != 1 {
+            out.unsafe_to_cache_prepared(); // it is one of many texts
+        }
         for (index, row) in self.rows.iter().enumerate() {
             if index == 0 {
                 out.push_sql("INSERT INTO ");

@@ -5,7 +5,7 @@
 use super::scope::System;
 use super::sql::{for_update, skip_locked};
 use super::types::{Instant, JobId, TenantId};
-use super::{Audited, Db, Execute, Origin, RunQueryDsl, WriteScope, WriteTx};
+use super::{Audited, Db, Execute, Origin, RunQueryDsl, Statement, WriteScope, WriteTx};
 use crate::base::crypto::Sealer;
 use crate::base::error::{Error, Result};
 use crate::db::schema::jobs;
@@ -146,8 +146,7 @@ impl WriteTx {
             jobs::attempts.eq(0),
             jobs::created_at.eq(self.now()),
         );
-        diesel::insert_into(jobs::table).values(row).execute(self).await?;
-        Ok(())
+        Statement::of(diesel::insert_into(jobs::table).values(row)).run(self).await
     }
 }
 

@@ -115,7 +115,7 @@ impl ReadTx {
 
     /// Whether statements may look at all rows of a tenant.
     pub fn is_long(&self) -> bool {
-        self.cost == Cost::Long
+        matches!(self.cost, Cost::Long | Cost::WholeExport)
     }
 
     #[expect(clippy::expect_used, reason = "only `end` and `abandon` take it, and they take the lease with it")]
@@ -163,11 +163,12 @@ impl ReadTx {
         self.leased = None;
         match failed {
             // The transaction was rolled back because of this change, whatever was reported after it.
-            Some((number, cause)) if number < self.queued.len() => {
-                self.queued.swap_remove(number).of(Err(cause))?;
+            Some((number, cause)) => {
+                let errors = number.filter(|number| *number < self.queued.len());
+                errors.map(|number| self.queued.swap_remove(number)).unwrap_or_default().of(Err(cause))?;
                 result
             }
-            _ => result,
+            None => result,
         }
     }
 }
@@ -310,7 +311,9 @@ impl Db {
         let deadline = match (claimant.party, cost) {
             (Party::Server, _) => JOB_STATEMENT_TIMEOUT,
             (_, Cost::Ordinary) => self.statement_timeout,
-            (_, Cost::WholeList | Cost::List | Cost::Long) => self.long_read_timeout.min(self.statement_timeout),
+            (_, Cost::WholeList | Cost::List | Cost::Long | Cost::WholeExport) => {
+                self.long_read_timeout.min(self.statement_timeout)
+            }
         };
         let pooler = self.target.pooler();
         let (mut in_pool, mut tried) = (None, 0);

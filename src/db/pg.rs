@@ -4,7 +4,7 @@
 //!   first statement of the transaction. A change whose result nobody needs is queued, and goes out with the next
 //!   statement or with the end. `COMMIT` goes out together with the last statements. PostgreSQL runs all of them in
 //!   their order. After one that fails, it refuses the others, and takes `COMMIT` for `ROLLBACK`.
-//! - Queued inserts into different tables go out as one statement.
+//! - Neighbouring inserts in the queue, into different tables, go out as one statement: see [`merged`].
 //! - At the end of a transaction that only read, nothing depends on the answer to `COMMIT`, so nobody waits for it: the
 //!   next transaction on this connection is sent behind it.
 //! - A lease of one statement that reads has no transaction: [`Mode::One`].
@@ -47,6 +47,10 @@ use tokio::task::AbortHandle;
 use tokio_postgres::tls::TlsStream;
 use tokio_postgres::{Client, Connection, Socket};
 
+/// The number of a queued change of the lease, from 0, and its error. Without a number, it is not known which change
+/// has failed.
+pub type Failed = (Option<usize>, Error);
+
 pub struct PgConnection {
     client: Client,
     line: AbortHandle,
@@ -55,9 +59,9 @@ pub struct PgConnection {
     session: Session,
     /// Changes that are sent with the next statement, in their order.
     queue: Vec<BoundStatement>,
-    /// How many of the lease's changes were sent, and which one of them failed first.
+    /// How many of the lease's changes have left the queue, and which one of them failed first.
     sent: usize,
-    failed: Option<(usize, Error)>,
+    failed: Option<Failed>,
     /// Whether a statement of the lease has failed or was cut off, so that nothing may be committed. An error between the
     /// rows of a query is not noted here, but the caller gets it.
     is_spoilt: bool,
@@ -128,8 +132,8 @@ impl PgConnection {
         self.after_queue(|_| async { Ok(()) }.boxed()).await
     }
 
-    /// The first queued statement of the lease that has failed: its number, from 0, and its error.
-    pub fn take_failed(&mut self) -> Option<(usize, Error)> {
+    /// The first queued change of the lease that has failed.
+    pub fn take_failed(&mut self) -> Option<Failed> {
         self.failed.take()
     }
 
@@ -206,10 +210,10 @@ impl PgConnection {
         self.after(changes, last).await
     }
 
-    /// Empties the queue, and prepares what was in it. If PostgreSQL refuses to prepare a change, it has failed.
+    /// Empties the queue, and prepares what was in it. A change that PostgreSQL refuses to prepare counts as failed.
     async fn ready_queue(&mut self) -> QueryResult<Vec<(Ready, Parts)>> {
         let Self { client, statements, queue, sent, failed, is_spoilt, .. } = self;
-        *is_spoilt = true; // until all of it has succeeded
+        let was_spoilt = mem::replace(is_spoilt, true); // until all of it has succeeded
         let count = queue.len();
         let mut changes = Vec::with_capacity(count);
         for Merged { statement, parts } in merged::in_few(queue.drain(..), *sent) {
@@ -222,7 +226,7 @@ impl PgConnection {
                 }
             }
         }
-        *sent += count;
+        (*sent, *is_spoilt) = (*sent + count, was_spoilt);
         Ok(changes)
     }
 
@@ -235,10 +239,11 @@ impl PgConnection {
     ) -> QueryResult<R> {
         let Self { client, phase, session, failed, is_spoilt, .. } = self;
         let client: &'conn Client = client;
+        let was_spoilt = mem::replace(is_spoilt, true); // until all of it has succeeded
         let messages = phase.begin(session)?;
         if messages.is_empty() && changes.is_empty() {
             let result = last(client).await;
-            *is_spoilt = result.is_err();
+            *is_spoilt = was_spoilt || result.is_err();
             return result;
         }
         let begun = async {
@@ -258,7 +263,7 @@ impl PgConnection {
         begun?;
         match changed.into_iter().find_map(Result::err) {
             None => {
-                *is_spoilt = result.is_err();
+                *is_spoilt = was_spoilt || result.is_err();
                 result
             }
             Some((_, error)) if is_lost(&error) => Err(error),
@@ -313,7 +318,7 @@ impl PgConnection {
 
     /// Prepares a statement if it is not prepared.
     async fn ready(&mut self, bound: QueryResult<BoundStatement>) -> QueryResult<Ready> {
-        let was_spoilt = std::mem::replace(&mut self.is_spoilt, true);
+        let was_spoilt = mem::replace(&mut self.is_spoilt, true);
         let ready = self.statements.ready(&self.client, bound?).await?;
         self.is_spoilt = was_spoilt;
         Ok(ready)

@@ -219,6 +219,21 @@ async fn a_failure_at_the_end_means_what_its_statement_says_and_undoes_everythin
     assert_eq!(stored(&tenant, &dangling).await, ["0", "0", "0"]);
 }
 
+/// PostgreSQL gets these inserts as one statement. The failure is all the same that of the one which it refuses.
+#[tokio::test]
+async fn of_several_inserts_the_one_that_fails_is_found() {
+    let tenant = TestApp::start().await.tenant().await;
+    let subscriber = Subscriber::new(&tenant.app, nothing, |own, tx, _| {
+        let name = own.name_once(tx).taken("name");
+        tx.write_at_end("a test", name);
+        done()
+    });
+    make(&tenant, &subscriber).await.unwrap();
+    let Err(Error::Conflict(detail)) = make(&tenant, &subscriber).await else { panic!("no conflict") };
+    assert!(detail.0.contains_key("name"), "{detail:?}");
+    assert_eq!(stored(&tenant, &subscriber).await, ["1", "1", "1"]);
+}
+
 /// The statements of a change run in their order. A statement can be declared to fail if it finds no row.
 #[tokio::test]
 async fn several_statements_make_one_change() {

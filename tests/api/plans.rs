@@ -9,7 +9,8 @@ use tokio_postgres::{Client, NoTls};
 
 /// The rows of each list. On PostgreSQL, 20,000 tasks fill some 500 blocks of 8 kB.
 const ROWS: usize = 20_000;
-/// The most blocks that PostgreSQL may read for a page of 20 rows: those of the rows and of the index on the way to them.
+/// The most blocks that PostgreSQL may read for a page of 20 rows, or for a batch of an export: those of the rows and of the
+/// index on the way to them.
 const MAX_BLOCKS: i64 = 100;
 /// Lists that stay short, because a tenant has few of their records.
 const SHORT: [&str; 4] = ["/admin/tenants", "/api-keys", "/invitations", "/users"];
@@ -78,6 +79,12 @@ async fn two_pages(person: &Person, path: &str, order: &str) {
     page(&cursor).await;
 }
 
+/// A whole export, in the order in which the rows were inserted.
+async fn export(person: &Person, path: &str) {
+    let export = person.get(&format!("{path}/export?format=ndjson&sort=created_at")).send().await;
+    assert_eq!((export.status.as_u16(), export.text().lines().count() > ROWS), (200, true), "{path}");
+}
+
 /// The most blocks that one of the two pages has read, and its SQL. A statement is counted when its transaction has ended.
 async fn dearest(counts: &Client, table: &str) -> (i64, String) {
     let sql = "SELECT ((shared_blks_hit + shared_blks_read) / calls)::bigint, query, (sum(calls) OVER ())::bigint
@@ -105,7 +112,7 @@ async fn without_statistics_a_page_of_a_long_list_costs_no_more_than_a_page() {
     let counts = counting(&app).await;
     let counted = app.replica().await; // its sessions begin after the counting was turned on
     let person = tenant.almighty().await.at(&counted);
-    let mut lists = vec![];
+    let (mut lists, mut exports) = (vec![], 0);
     for operation in operations(document()).iter().filter(|of| of.method == "GET" && !of.path.contains('{')) {
         let list = operation.path.trim_start_matches("/api/v1");
         let orders = orders(&operation.path);
@@ -120,9 +127,17 @@ async fn without_statistics_a_page_of_a_long_list_costs_no_more_than_a_page() {
             let (blocks, query) = dearest(&counts, &table).await;
             assert!(blocks <= MAX_BLOCKS, "{list} by {order} reads {blocks} blocks for a page: {query}");
         }
+        if document()["paths"][format!("{}/export", operation.path)].is_object() {
+            counts.batch_execute("SELECT counts.pg_stat_statements_reset()").await.unwrap();
+            export(&person, &operation.path).await;
+            let (blocks, query) = dearest(&counts, &table).await;
+            assert!(blocks <= MAX_BLOCKS, "an export of {list} reads {blocks} blocks for a batch: {query}");
+            exports += 1;
+        }
         lists.push(table);
     }
     for list in ["tasks", "items", "meetings", "contracts", "audit_logs"] {
         assert!(lists.iter().any(|table| table == list), "{list} is not among {lists:?}");
     }
+    assert_eq!(exports, 5, "not each of these lists was exported");
 }

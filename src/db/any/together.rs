@@ -1,6 +1,6 @@
 //! What goes to PostgreSQL together, and to the other databases one after the other.
 use super::{Any, AnyBinds, AnyConnection, AnyQueryBuilder, AnyRow, MultiRow, PgStub};
-use crate::db::pg::{BoundStatement, NoLookup, Text};
+use crate::db::pg::{BoundStatement, Failed, NoLookup, Text};
 use diesel::QueryResult;
 use diesel::query_builder::{Query, QueryBuilder, QueryFragment, QueryId};
 use diesel::result::Error;
@@ -88,8 +88,8 @@ impl AnyConnection {
         }
     }
 
-    /// The first queued change of the lease that has failed: its number, from 0, and its error.
-    pub(in crate::db) fn take_failed(&mut self) -> Option<(usize, Error)> {
+    /// The first queued change of the lease that has failed.
+    pub(in crate::db) fn take_failed(&mut self) -> Option<Failed> {
         let Self::Pg(conn) = self else { return None };
         conn.take_failed()
     }

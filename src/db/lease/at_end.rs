@@ -34,13 +34,15 @@ impl WriteTx {
     }
 
     /// Notes that this transaction changes the tenant's rows of a table with versions. The version is replaced last: from
-    /// then on, other transactions that replace the same shard of it wait until this one has ended.
+    /// then on, other transactions that replace the same shard of it wait until this one has ended. On PostgreSQL, the
+    /// foreign keys of rows that are inserted together with it are checked after that. So a transaction that locks a user
+    /// or a tenant for update must not replace the version of a table that refers to them.
     pub(in crate::db) fn invalidate(&mut self, version: &'static str) {
         self.at_end.invalid.insert(version);
     }
 
-    /// Runs the statements that wait, stores the uses of a data key, and then replaces the versions. On PostgreSQL, they
-    /// may only be queued.
+    /// Runs the statements that wait, stores the uses of a data key, and then replaces the versions. On PostgreSQL
+    /// without a pooler, they are perhaps only queued.
     pub(in crate::db) async fn flush(&mut self) -> Result<()> {
         let mut statements = mem::take(&mut self.at_end.statements);
         statements.extend(self.take_locked_keys().filter(|keys| keys.is_used).map(uses));

@@ -15,6 +15,9 @@ pub enum Cost {
     /// A search, an export or a feed. It looks at all rows of a tenant, including their texts. A quarter of the
     /// connections is reserved for such reads, and one tenant gets at most half of that quarter.
     Long,
+    /// As [`Self::Long`], for a batch of the export of a whole list. What [`Self::WholeList`] says about orders holds for
+    /// it, too.
+    WholeExport,
 }
 
 impl Cost {
@@ -22,7 +25,7 @@ impl Cost {
     pub(super) fn plans(self) -> Plans {
         match self {
             Self::Ordinary => Plans::Kept,
-            Self::WholeList => Plans::AnewInOrder,
+            Self::WholeList | Self::WholeExport => Plans::KeptInOrder,
             Self::List | Self::Long => Plans::Anew,
         }
     }

@@ -14,7 +14,7 @@ pub(super) struct Queues {
     /// For three quarters of the requests' connections. If these are four or more, one party can't have all of them.
     /// Another party then gets a turn at once, however slow the statements of the first party are.
     connections: FairQueue,
-    /// For the last quarter of the requests' connections, which is reserved for [`Cost::Long`].
+    /// For the last quarter of the requests' connections, which is reserved for long reads: see [`Cost::Long`].
     long_reads: FairQueue,
     /// For the connections that are reserved for the server's own work: jobs and the operator's commands.
     jobs: FairQueue,
@@ -44,7 +44,7 @@ impl Queues {
         let queue = match (access, writer, claimant.party, cost) {
             (Access::Write, Some(writer), ..) => writer,
             (_, _, Party::Server, _) => jobs,
-            (_, _, _, Cost::Long) => long_reads,
+            (_, _, _, Cost::Long | Cost::WholeExport) => long_reads,
             (_, _, _, Cost::Ordinary | Cost::WholeList | Cost::List) => connections,
         };
         queue.turn(claimant).await

@@ -22,16 +22,19 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// The number of the change that has failed. No two of the changes are in one table, and PostgreSQL names the table
-    /// of a violated constraint. An error that names no table means the same for all of them.
-    pub fn failed(&self, error: &Error) -> usize {
-        let Error::DatabaseError(_, about) = error else { return self.first };
-        let of_table = |failed| self.tables.iter().position(|table| table == failed);
-        self.first + about.table_name().and_then(of_table).unwrap_or(0)
+    /// The number of the change that has failed, if that is known. No two of the changes are in one table, and PostgreSQL
+    /// names the table of a violated constraint. No statement has an error of its own for anything else that may fail.
+    pub fn failed(&self, error: &Error) -> Option<usize> {
+        if self.tables.is_empty() {
+            return Some(self.first);
+        }
+        let Error::DatabaseError(_, about) = error else { return None };
+        let table = about.table_name()?;
+        self.tables.iter().position(|of| of == table).map(|index| self.first + index)
     }
 }
 
-/// Merges neighbours among these changes, whose numbers begin with `first`. They take effect in their order.
+/// Merges neighbours among these changes, whose numbers begin with `first`.
 pub(super) fn in_few(changes: impl IntoIterator<Item = BoundStatement>, first: usize) -> Vec<Merged> {
     let mut merged = vec![];
     let mut waiting: Vec<(String, BoundStatement)> = vec![];
@@ -60,9 +63,9 @@ pub(super) fn in_few(changes: impl IntoIterator<Item = BoundStatement>, first: u
     merged
 }
 
-/// The table into which a statement inserts a row, if it may be merged with others. It may not if it reads rows, because
-/// it would not see those that the others insert, or if there are many texts like its own, because PostgreSQL would have
-/// to prepare each mixture of them.
+/// The table into which a statement inserts rows, if it may be merged with others. It may not if it returns or reads rows,
+/// because it would not see those that the others insert, or if there are many texts like its own, because PostgreSQL
+/// would have to prepare each mixture of them.
 fn inserts_into(change: &BoundStatement) -> Option<String> {
     let sql = change.sql();
     let table = sql.strip_prefix("INSERT INTO \"")?.split('"').next()?;
@@ -70,8 +73,9 @@ fn inserts_into(change: &BoundStatement) -> Option<String> {
     may_be_merged.then(|| table.to_owned())
 }
 
-/// One statement for all of these. PostgreSQL runs the main one first, and then the others from the last `WITH` to the
-/// first.
+/// One statement for all of these. PostgreSQL runs the main one first, and then the others from the last in the `WITH` to
+/// the first. It does not promise that, and nothing but the time for which rows are locked depends on it. Foreign keys are
+/// checked after all of them.
 fn one_of(mut changes: Vec<(String, BoundStatement)>, first: usize) -> Option<Merged> {
     let (table, main) = match changes.len() {
         0 | 1 => {
@@ -178,8 +182,8 @@ mod tests {
         let failed = |table| {
             merged.parts.failed(&Error::DatabaseError(DatabaseErrorKind::UniqueViolation, Box::new(About(table))))
         };
-        assert_eq!([failed("a"), failed("c"), failed("d"), failed("another")], [3, 5, 6, 3]);
-        assert_eq!(merged.parts.failed(&Error::NotFound), 3);
+        assert_eq!([failed("a"), failed("c"), failed("d"), failed("another")], [Some(3), Some(5), Some(6), None]);
+        assert_eq!(merged.parts.failed(&Error::NotFound), None);
     }
 
     #[test]
@@ -207,6 +211,6 @@ mod tests {
         of_many.text.is_one_of_few = false;
         let merged = in_few([change(a, 0), of_many, change(a, 0)], 0);
         let failed: Vec<_> = merged.iter().map(|merged| merged.parts.failed(&Error::NotFound)).collect();
-        assert_eq!((merged.len(), failed), (3, vec![0, 1, 2]));
+        assert_eq!((merged.len(), failed), (3, vec![Some(0), Some(1), Some(2)]));
     }
 }

@@ -33,9 +33,10 @@ pub enum Plans {
     /// Each statement is planned for its values. Otherwise PostgreSQL would keep a plan that fits the average tenant, and
     /// would sort all rows of a tenant that has many.
     Anew,
-    /// As [`Self::Anew`], for pages that are to be read along the index of their order. If PostgreSQL has no statistics,
-    /// it takes all rows of the tenant for a few, and would sort them.
-    AnewInOrder,
+    /// A statement keeps its plan, which reads a page along the index of its order and therefore fits each tenant. It
+    /// may not sort, as PostgreSQL without statistics takes all rows of the tenant for a few, and would sort them. To
+    /// plan anew took as long as to read a page. The text of such a statement must not be used with other plans.
+    KeptInOrder,
 }
 
 impl Plans {
@@ -44,7 +45,7 @@ impl Plans {
         match self {
             Self::Kept => "",
             Self::Anew => "; SET LOCAL plan_cache_mode = force_custom_plan",
-            Self::AnewInOrder => "; SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_sort = off",
+            Self::KeptInOrder => "; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_sort = off",
         }
     }
 }
