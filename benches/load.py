@@ -194,7 +194,7 @@ def counted(binary, setup, folder, variables, owner, password, start):
 
 
 def measure(arguments, build, variables, folder, start):
-    """Runs everything, prints the table, and writes the JSON."""
+    """Runs everything, prints the figures, and writes them for the docs."""
     with contextlib.ExitStack() as running:
         measure_all(running, arguments, build, variables, folder, start)
 
@@ -254,7 +254,7 @@ def measure_all(running, arguments, build, variables, folder, start):
                 before = {name: cpu_seconds(of) for name, of in pids.items()}
                 connections = arguments.connections
                 if operation == "sign-in":
-                    connections = min(connections, 2 * os.cpu_count())  # more of them would only wait
+                    connections = min(connections, 2 * report.cores())  # more of them would only wait
                 load = subject.load(operation, arguments.seconds if round else 1, connections)
                 if not round:
                     continue  # the first is to warm up

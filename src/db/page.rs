@@ -157,6 +157,7 @@ where
         };
         let tenant = tx.tenant();
         let Some(counted) = Counted::of(&count)? else {
+            tx.plan_anew().await?;
             let (counts, rows) = tx.rows_of_both(count, rows).await?;
             return Ok((read(&rows)?, read::<i64, BigInt>(&counts)?.pop()));
         };
@@ -167,7 +168,11 @@ where
             return Ok((read(&rows)?, Some(one(tx, count).await?)));
         }
         let totals = tx.totals().clone();
-        let total = totals.or_counted(key, || async { Ok(one(tx, count).await?) }).await?;
+        let total = totals.or_counted(key, || async {
+            tx.plan_anew().await?;
+            Ok(one(tx, count).await?)
+        });
+        let total = total.await?;
         Ok((read(&rows)?, Some(total)))
     }
     .boxed()

@@ -108,7 +108,7 @@ impl AnyConnection {
                     "SET LOCAL app.tenant_id = '{}'; SET LOCAL statement_timeout = {timeout}; SET LOCAL jit = off",
                     tenant.0
                 );
-                settings.push_str(plans.settings());
+                settings.push_str(plans.settings_without_keeping());
                 pooler::begin(conn, mode, &settings).await
             }
             Self::Mysql(conn) => {

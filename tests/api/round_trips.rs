@@ -18,8 +18,8 @@ async fn turns(proxy: &Proxy, request: impl AsyncFn(usize)) -> usize {
     least
 }
 
-/// The counts for one task: read it, list tasks with the total and by cursor, create one, change it. Then for one contract:
-/// read it, and change its amount.
+/// The counts for one task: read it, list tasks with the total and by cursor, create one, also with an idempotency key, change
+/// it. Then for one contract: read it, and change its amount.
 async fn of_operations(proxy: &Proxy, person: &Person) -> Vec<(&'static str, usize)> {
     let task = person.task(json!({"title": "Count"})).await;
     let path = format!("/api/v1/tasks/{}", task["id"].as_str().unwrap());
@@ -31,11 +31,16 @@ async fn of_operations(proxy: &Proxy, person: &Person) -> Vec<(&'static str, usi
         drop(person.patch(&contract).json(&amount).expect(200).await);
     };
     let title = |number: usize| -> Value { json!({"title": format!("Count {number}")}) };
+    let once = async |title: &Value, number: usize| {
+        let create = person.post("/api/v1/tasks").json(title).header("Idempotency-Key", &format!("once-{number}"));
+        drop(create.expect(201).await);
+    };
     vec![
         ("get", turns(proxy, async |_| get(&path).await).await),
         ("list", turns(proxy, async |_| get("/api/v1/tasks").await).await),
         ("cursor", turns(proxy, async |_| get("/api/v1/tasks?cursor=").await).await),
         ("create", turns(proxy, async |number| drop(person.task(title(number)).await)).await),
+        ("create once", turns(proxy, async |number| once(&title(number), number).await).await),
         ("change", turns(proxy, async |number| drop(person.patch(&path).json(&title(number)).expect(200).await)).await),
         ("contract", turns(proxy, async |_| get(&contract).await).await),
         ("amount", turns(proxy, amount).await),
@@ -49,10 +54,18 @@ fn with_sessions_in_database(config: &mut Config) {
 
 /// The most turns that an operation may take. The first is for the session, which is in the database here. A list has one
 /// turn more, its `COMMIT`, for which nobody waits; it often goes out together with the next transaction. A contract is
-/// read like a list, in one turn with its keys. A change of an amount takes one turn each for the session, the contract,
+/// read like a list, in one turn with its keys. An idempotency key is claimed before anything is written. A change of an amount takes one turn each for the session, the contract,
 /// the lock of the keys, the keys, and all that is written.
-const MOST: [(&str, usize); 7] =
-    [("get", 2), ("list", 3), ("cursor", 3), ("create", 2), ("change", 3), ("contract", 3), ("amount", 5)];
+const MOST: [(&str, usize); 8] = [
+    ("get", 2),
+    ("list", 3),
+    ("cursor", 3),
+    ("create", 2),
+    ("create once", 3),
+    ("change", 3),
+    ("contract", 3),
+    ("amount", 5),
+];
 
 #[tokio::test]
 async fn what_belongs_together_is_sent_together() {

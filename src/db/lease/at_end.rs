@@ -35,8 +35,9 @@ impl WriteTx {
 
     /// Notes that this transaction changes the tenant's rows of a table with versions. The version is replaced last: from
     /// then on, other transactions that replace the same shard of it wait until this one has ended. On PostgreSQL, the
-    /// foreign keys of rows that are inserted together with it are checked after that. So a transaction that locks a user
-    /// or a tenant for update must not replace the version of a table that refers to them.
+    /// foreign keys of rows that go out in one statement with it are checked after that, and wait for a user who is locked
+    /// for update. To remove a user locks the user and then replaces the version of attendees. That can't deadlock, as
+    /// attendees are inserted in a statement of their own.
     pub(in crate::db) fn invalidate(&mut self, version: &'static str) {
         self.at_end.invalid.insert(version);
     }

@@ -8,6 +8,7 @@ use crate::base::pooler::Pooler;
 use crate::db::AnyConnection;
 use crate::db::any::{Any, AnyRow};
 use crate::db::change::{Erased, Errors};
+use crate::db::pg::{BoundStatement, Plans};
 use diesel::QueryResult;
 use diesel::dsl::Limit;
 use diesel::query_builder::{Query, QueryFragment, QueryId};
@@ -68,6 +69,17 @@ impl ReadTx {
         Q: Query + QueryFragment<Any> + QueryId + Send + 'static,
     {
         async move { AsyncConnectionCore::load(self.conn(), query).await?.try_collect().await }.boxed()
+    }
+
+    /// Has PostgreSQL plan the statements from here on for their values, as those that count rows need it. The setting
+    /// goes out with the next statement. It ends with the lease.
+    pub(in crate::db) async fn plan_anew(&mut self) -> QueryResult<()> {
+        match (self.cost.plans(), self.target.pooler(), self.conn()) {
+            (Plans::KeptInOrder, Pooler::None, AnyConnection::Pg(conn)) => {
+                conn.queue(BoundStatement::plan_anew()).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Returns all rows of two queries, which are sent together where that is possible.

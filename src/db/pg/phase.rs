@@ -33,9 +33,10 @@ pub enum Plans {
     /// Each statement is planned for its values. Otherwise PostgreSQL would keep a plan that fits the average tenant, and
     /// would sort all rows of a tenant that has many.
     Anew,
-    /// A statement keeps its plan, which reads a page along the index of its order and therefore fits each tenant. It
-    /// may not sort, as PostgreSQL without statistics takes all rows of the tenant for a few, and would sort them. To
-    /// plan anew took as long as to read a page. The text of such a statement must not be used with other plans.
+    /// A statement keeps its plan, which reads a page along the index of its order, and so fits each tenant. It may not
+    /// sort, because PostgreSQL without statistics takes all rows of the tenant for a few, and would sort them. What counts
+    /// rows needs a plan for its tenant: see `ReadTx::plan_anew`. A statement with an order must not have the same text
+    /// as one that runs with [`Self::Kept`], because PostgreSQL would keep a plan that sorts.
     KeptInOrder,
 }
 
@@ -46,6 +47,14 @@ impl Plans {
             Self::Kept => "",
             Self::Anew => "; SET LOCAL plan_cache_mode = force_custom_plan",
             Self::KeptInOrder => "; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_sort = off",
+        }
+    }
+
+    /// As [`Self::settings`], for a session that keeps no statements, and so no plans.
+    pub fn settings_without_keeping(self) -> &'static str {
+        match self {
+            Self::Kept | Self::Anew => self.settings(),
+            Self::KeptInOrder => "; SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_sort = off",
         }
     }
 }

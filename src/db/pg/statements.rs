@@ -56,6 +56,12 @@ impl BoundStatement {
         Self::new(Text { sql: sql.finish().into(), is_one_of_few }, &binds.metadata, binds.binds)
     }
 
+    /// The statement that has the others of a transaction planned for their values.
+    pub fn plan_anew() -> Self {
+        let text = Text { sql: "SET LOCAL plan_cache_mode = force_custom_plan".into(), is_one_of_few: true };
+        Self { text, types: vec![], values: vec![] }
+    }
+
     pub fn sql(&self) -> &str {
         &self.text.sql
     }
