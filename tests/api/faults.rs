@@ -166,8 +166,7 @@ async fn wherever_the_line_breaks_a_change_is_made_once() {
     let Some((app, proxy)) = on_a_line(|config| config.database.pool_size = 1).await else { return };
     let owner = app.tenant().await.owner;
     let (mut made, mut refused, mut replayed) = (0, 0, 0);
-    // A message of the driver may arrive in two parts or together with another, so one sweep can miss the answer to the
-    // commit.
+    // A message of the driver may arrive in two parts or together with another, so one sweep can miss the commit.
     for sweep in 0..10 {
         for place in [Break::Request, Break::Answer] {
             for n in 0.. {
@@ -197,7 +196,8 @@ async fn wherever_the_line_breaks_a_change_is_made_once() {
             break;
         }
     }
-    assert!(refused >= 8, "{refused} of {made}");
+    // Of the caller, of the key, and the change: each can be broken on its way and on the way back.
+    assert!(refused >= 6, "{refused} of {made}");
     assert!(replayed >= 1, "the answer to a commit was lost at least once");
 }
 

@@ -6,10 +6,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line {
@@ -194,6 +196,9 @@ async fn pass(client: TcpStream, state: Arc<watch::Sender<State>>, plan: Plan, t
     }
 }
 
+/// After so long without a word, a server has said everything that it had to say.
+const SILENCE: Duration = Duration::from_millis(100);
+
 /// Copies data until one side has closed the connection. Returns true if `may_pass` has stopped it.
 async fn copy(
     mut from: OwnedReadHalf,
@@ -206,6 +211,9 @@ async fn copy(
         let Ok(length @ 1..) = from.read(&mut buffer).await else { return false };
         changes.wait_for(|state| state.line == Line::Open).await.unwrap();
         if !may_pass() {
+            // The answer may come in several parts. A server that finds the line cut after the first of them gives up
+            // what it is still doing, so the line is cut when the server has said everything.
+            while let Ok(Ok(1..)) = timeout(SILENCE, from.read(&mut buffer)).await {}
             return true;
         }
         if to.write_all(&buffer[..length]).await.is_err() {
