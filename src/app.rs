@@ -26,10 +26,12 @@ use crate::db::audit_chain::CheckpointKey;
 use crate::db::key_checks::KeyWatch;
 use crate::resources::RECORDS;
 use crate::resources::auth::{Registration, TokenIssuer};
+use crate::resources::files::uploads::{UploadLimits, Uploads};
 use crate::resources::server::ReadinessProbe;
 use crate::services::cache::Cache;
 use crate::services::jobs::Jobs;
 use crate::services::redis::Redis;
+use crate::services::storage::Storage;
 use auth::Auth;
 use chrono::{DateTime, Duration, Utc};
 use services::Services;
@@ -55,6 +57,8 @@ pub struct Parts {
     pub verification: Verification,
     /// How long an invitation is good.
     pub invitation_lifetime: Duration,
+    pub storage: Storage,
+    pub uploads: Uploads,
     pub readiness: ReadinessProbe,
     /// What is held about people, and where records are found by their ids.
     pub records: Records,
@@ -69,7 +73,7 @@ pub async fn connect(config: &Config, env: Env) -> anyhow::Result<Parts> {
     let services = Services::new(config, env)?;
     let auth = Auth::new(config, &services)?;
     let jobs = jobs::jobs(jobs::Needs::new(config, &services, &auth));
-    let Services { env, metrics, db, redis, cache, mailer: _, checkpoint_key } = services;
+    let Services { env, metrics, db, redis, cache, mailer: _, storage, checkpoint_key } = services;
     let Auth { sessions, access_tokens, credentials, tokens, authenticator, mail_cap, templates } = auth;
     let needs_redis = sessions.are_in_redis();
     let looks = metrics.readiness_looks.clone();
@@ -77,6 +81,15 @@ pub async fn connect(config: &Config, env: Env) -> anyhow::Result<Parts> {
         registration: Registration { db: db.clone(), credentials: credentials.clone() },
         verification: Verification::new(db.clone(), config.mail.is_set_up()),
         invitation_lifetime: Duration::from_std(config.auth.invitation_lifetime)?,
+        uploads: Uploads {
+            db: db.clone(),
+            storage: storage.clone(),
+            limits: UploadLimits {
+                file_bytes: config.storage.max_upload_bytes,
+                tenant_bytes: config.storage.tenant_quota_bytes,
+            },
+        },
+        storage,
         records: RECORDS,
         readiness: ReadinessProbe::new(db.clone(), redis.clone(), needs_redis, KeyWatch::new(db.clone()), looks),
         environment: config.environment.to_string(),

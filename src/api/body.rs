@@ -35,7 +35,7 @@ fn checked<T: Input>(value: Value) -> Result<T> {
 
 /// Refuses a compressed body, because its bytes would otherwise be read as the content itself (RFC 9110, 8.4). Every
 /// extractor of a body calls this.
-fn refuse_coding(request: &Request) -> Result<()> {
+pub(super) fn refuse_coding(request: &Request) -> Result<()> {
     let lines = request.headers().get_all(header::CONTENT_ENCODING).iter();
     let mut codings = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
     let is_none = |coding: &[u8]| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity");
@@ -82,6 +82,11 @@ fn validated<T: Input>(mut value: Value) -> Result<T> {
     schema.compose(&mut value);
     schema.check(&value).map_err(Error::Invalid)?;
     checked(value)
+}
+
+/// Reads the members of a `T` from the texts of a form.
+pub(super) fn parse_members<T: Input>(members: Map<String, Value>) -> Result<T> {
+    validated(Value::Object(members))
 }
 
 /// A JSON body that may be left out. A body of another media type does not count as left out: it is refused.

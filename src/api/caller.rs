@@ -2,8 +2,8 @@
 use super::guard::{PERMISSION, refuse_query};
 use crate::auth::Actor;
 use crate::auth::authenticator::{Authenticator, Credential, may};
-use crate::auth::export_slots::ExportSlot;
 use crate::auth::permissions::{ForOperators, MayWrite, Permission, Role};
+use crate::auth::slots::Slot;
 use crate::base::error::{Error, Result};
 use crate::base::queue::Claimant;
 use crate::db::types::{SessionId, TenantId, UserId};
@@ -57,8 +57,18 @@ impl<P> Caller<P> {
 
 impl<P: Permission> Caller<P> {
     /// Begins an export for the caller. Fails with 429 or 503 if too many are under way.
-    pub fn begin_export(&self) -> Result<ExportSlot> {
-        self.authenticator.begin_export(self.claimant())
+    pub fn begin_export(&self) -> Result<Slot> {
+        self.authenticator.slots().exports.begin(self.claimant())
+    }
+
+    /// Begins an upload for the caller. Fails with 429 or 503 if too many are under way.
+    pub fn begin_upload(&self) -> Result<Slot> {
+        self.authenticator.slots().uploads.begin(self.claimant())
+    }
+
+    /// Begins a download for the caller. Fails with 429 or 503 if too many are under way.
+    pub fn begin_download(&self) -> Result<Slot> {
+        self.authenticator.slots().downloads.begin(self.claimant())
     }
 
     /// The same caller with another permission, or `None` if the caller does not have it.

@@ -1,5 +1,6 @@
 //! Wraps every operation. It completes what the derive declares about the operation, and turns every error into the one
 //! error body.
+use super::content::{IfRange, Ranges};
 use super::headers::{IdempotencyKey, IfMatch, IfNoneMatch};
 use super::query::{SPREAD, pairs, unreadable};
 use crate::base::error::{Detail, Error};
@@ -149,6 +150,9 @@ fn automatic(operation: &MetaOperation, is_of_api: bool) -> Vec<u16> {
     let mut statuses = vec![500, 503];
     if is_of_api {
         statuses.extend([400, 429]); // unknown parameters are refused everywhere
+        if operation.method != Method::GET {
+            statuses.push(507); // each of these may write
+        }
     }
     if takes_body || takes(MetaParamIn::Query) {
         statuses.extend([400, 422]);
@@ -218,7 +222,7 @@ fn split_description(member: MetaSchemaRef) -> (MetaSchemaRef, Option<&'static s
 
 /// The HTTP name of a header argument. The derive names it after the argument, as in `if_match: IfMatch`.
 fn header_name(argument: &str) -> Option<&'static str> {
-    [IfMatch::NAME, IfNoneMatch::NAME, IdempotencyKey::NAME]
+    [IfMatch::NAME, IfNoneMatch::NAME, IdempotencyKey::NAME, Ranges::NAME, IfRange::NAME]
         .into_iter()
         .find(|name| name.replace('-', "_").eq_ignore_ascii_case(argument))
 }
@@ -289,7 +293,7 @@ impl Guard {
             Err(error) => self.translate(&error),
         };
         match &error {
-            Error::Internal(cause) => tracing::error!(?cause, "Operation failed"),
+            Error::Internal(cause) | Error::StorageFull(cause) => tracing::error!(?cause, "Operation failed"),
             Error::Unavailable(cause) | Error::SlowStatement(_, cause) => {
                 tracing::warn!(?cause, "Operation is unavailable")
             }

@@ -2,8 +2,8 @@
 use crate::base::crypto::sha256;
 use crate::base::error::{Error, Result};
 use crate::db::idempotency::RequestKey;
+use poem::Request;
 use poem::http::HeaderMap;
-use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaParamIn, MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
@@ -68,6 +68,11 @@ impl IfNoneMatch {
         Self(joined(request.headers(), Self::NAME))
     }
 
+    #[cfg(test)]
+    pub fn none() -> Self {
+        Self(None)
+    }
+
     pub fn has(&self, tag: &str) -> bool {
         self.0.as_deref().is_some_and(|value| lists(value, tag))
     }
@@ -121,8 +126,8 @@ macro_rules! header_argument {
                 Some($schema)
             }
             async fn from_request(
-                request: &'a Request,
-                _: &mut RequestBody,
+                request: &'a poem::Request,
+                _: &mut poem::RequestBody,
                 _: ExtractParamOptions<()>,
             ) -> poem::Result<Self> {
                 let $request = request;
@@ -131,6 +136,8 @@ macro_rules! header_argument {
         }
     };
 }
+pub(super) use header_argument;
+
 header_argument!(IfMatch, "If-Match", String::schema_ref(), |request| Self(joined(request.headers(), Self::NAME)));
 header_argument!(IfNoneMatch, "If-None-Match", String::schema_ref(), |request| Self::of(request));
 header_argument!(IdempotencyKey, "Idempotency-Key", Self::schema(), |request| Self {
@@ -140,7 +147,7 @@ header_argument!(IdempotencyKey, "Idempotency-Key", Self::schema(), |request| Se
 
 /// The value of a header. Several lines of it are joined to one list (RFC 9110, 5.3). Bytes that are not UTF-8 become
 /// U+FFFD, so that they match no tag and do not affect the others in the list.
-fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
+pub(super) fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
     let lines: Vec<_> = headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
     (!lines.is_empty()).then(|| lines.join(","))
 }

@@ -3,7 +3,6 @@ use super::services::Services;
 use crate::auth::access_token::AccessTokens;
 use crate::auth::attempts::Attempts;
 use crate::auth::credentials::PasswordOptions;
-use crate::auth::export_slots::ExportSlots;
 use crate::auth::limits::Limits;
 use crate::auth::mail_cap::MailCap;
 use crate::auth::mails::EmailTemplates;
@@ -11,6 +10,7 @@ use crate::auth::passwords::Passwords;
 use crate::auth::refresh_token::RefreshTokens;
 use crate::auth::sessions::{RedisSessions, Sessions};
 use crate::auth::signing::SigningKeys;
+use crate::auth::slots::AllSlots;
 use crate::auth::{Authenticator, Credentials};
 use crate::config::{AuthConfig, Config, JwtAlgorithm, SessionStore};
 use crate::resources::auth::{TokenIssuer, TokenOptions};
@@ -35,7 +35,8 @@ impl Auth {
         let sessions = sessions(config, services)?;
         let lifetime = Duration::from_std(auth.access_lifetime)?;
         let access_tokens = AccessTokens::new(signing_keys(auth)?, &auth.issuer, &auth.audience, lifetime);
-        let exports = ExportSlots::new(config.server.max_exports);
+        let storage = &config.storage;
+        let slots = AllSlots::new(config.server.max_exports, storage.max_uploads, storage.max_downloads);
         Ok(Self {
             credentials: credentials(config, services),
             tokens: TokenIssuer {
@@ -55,7 +56,7 @@ impl Auth {
                 access_tokens.clone(),
                 sessions.clone(),
                 limits.clone(),
-                exports,
+                slots,
             ),
             mail_cap: MailCap::new(limits, &config.mail),
             templates: EmailTemplates { app_url: config.mail.app_url.clone() },

@@ -10,6 +10,7 @@ use crate::db::audit_chain::Retention;
 use crate::db::jobs::RegisteredJob;
 use crate::services::jobs::Jobs;
 use crate::services::mail::Mailer;
+use crate::services::storage::Storage;
 use chrono::Duration;
 
 /// The parts that jobs need. Each job gets only those in its line.
@@ -19,12 +20,13 @@ pub struct Needs {
     mail_cap: MailCap,
     token_mailer: TokenMailer,
     sessions: Sessions,
+    storage: Storage,
     retention: Retention,
 }
 
 impl Needs {
     pub fn new(config: &Config, services: &Services, auth: &Auth) -> Self {
-        let (Services { db, mailer, checkpoint_key, .. }, Auth { sessions, mail_cap, templates, .. }) =
+        let (Services { db, mailer, storage, checkpoint_key, .. }, Auth { sessions, mail_cap, templates, .. }) =
             (services, auth);
         let (db, mailer, mail_cap, sessions) = (db.clone(), mailer.clone(), mail_cap.clone(), sessions.clone());
         let kept = Duration::days(i64::from(config.audit.retention_days));
@@ -40,6 +42,7 @@ impl Needs {
             mailer,
             mail_cap,
             sessions,
+            storage: storage.clone(),
         }
     }
 }
@@ -61,7 +64,8 @@ jobs! { needs:
     auth::token_mail::SendReset => register(needs.token_mailer.clone()),
     auth::token_mail::SendVerification => register(needs.token_mailer.clone()),
     auth::sessions::RevokeSessions => register(needs.sessions.clone()),
-    resources::tenant::RemoveTenant => register((needs.db.clone(), needs.sessions.clone())),
+    resources::tenant::RemoveTenant => register((needs.db.clone(), needs.sessions.clone(), needs.storage.clone())),
+    resources::files::uploads::RemoveLeftovers => every(Duration::minutes(1), (needs.db.clone(), needs.storage.clone())),
     db::audit_chain::SealAudit => every(Duration::seconds(2), needs.db.clone()),
     db::audit_chain::PruneAudit => every(Duration::hours(1), needs.retention.clone()),
     db::removal::RemoveExpired => every(Duration::hours(1), needs.db.clone()),

@@ -2,13 +2,12 @@
 use super::access_token::{AccessTokens, Refused, VerifiedClaims};
 use super::actor::{Actor, Proven, Unproven};
 use super::charge::{Charge, ProvenSecrets};
-use super::export_slots::{ExportSlot, ExportSlots};
 use super::limits::{Limits, check};
 use super::permissions::Permission;
 use super::sessions::Sessions;
+use super::slots::AllSlots;
 use crate::base::error::{Error, Result};
 use crate::base::opaque::{OpaqueToken, TokenKind};
-use crate::base::queue::Claimant;
 use crate::base::request::{ClientIp, LimitReport, RequestId, Taken};
 use crate::db::types::{ApiKeyId, Instant, SessionId};
 use crate::db::{Db, Origin, Principal, Scope, WriteScope};
@@ -74,7 +73,7 @@ struct Inner {
     tokens: AccessTokens,
     sessions: Sessions,
     limits: Limits,
-    exports: ExportSlots,
+    slots: AllSlots,
     proven: ProvenSecrets,
 }
 
@@ -82,9 +81,9 @@ struct Inner {
 type Identified = (Actor, Principal, Credential, Vec<Taken>);
 
 impl Authenticator {
-    pub fn new(db: Db, tokens: AccessTokens, sessions: Sessions, limits: Limits, exports: ExportSlots) -> Self {
+    pub fn new(db: Db, tokens: AccessTokens, sessions: Sessions, limits: Limits, slots: AllSlots) -> Self {
         let proven = Cache::builder().max_capacity(MAX_PROVEN).time_to_idle(PROVEN).build();
-        Self(Arc::new(Inner { db, tokens, sessions, limits, exports, proven }))
+        Self(Arc::new(Inner { db, tokens, sessions, limits, slots, proven }))
     }
 
     /// The authenticator that the server put into the request's data.
@@ -96,9 +95,9 @@ impl Authenticator {
         &self.0.limits
     }
 
-    /// Begins an export. Fails with 429 or 503 if too many are under way.
-    pub fn begin_export(&self, claimant: Claimant) -> Result<ExportSlot> {
-        self.0.exports.begin(claimant)
+    /// The exports, uploads and downloads that are under way.
+    pub fn slots(&self) -> &AllSlots {
+        &self.0.slots
     }
 
     /// Returns a [`Charge`], which charges limits for this request.

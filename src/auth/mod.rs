@@ -8,7 +8,6 @@ pub mod authenticator;
 pub mod charge;
 pub mod common_passwords;
 pub mod credentials;
-pub mod export_slots;
 pub mod feeds;
 pub mod limits;
 pub mod mail_cap;
@@ -18,6 +17,7 @@ pub mod permissions;
 pub mod refresh_token;
 pub mod sessions;
 pub mod signing;
+pub mod slots;
 pub mod token_mail;
 
 pub use actor::{Actor, Proven};

@@ -56,6 +56,9 @@ pub enum Error {
     Conflict(Detail),
     #[error("The resource was changed by someone else. Fetch it again and retry.")]
     PreconditionFailed,
+    /// The number of bytes that there are.
+    #[error("The range is beyond the end.")]
+    RangeNotSatisfiable(u64),
     #[error("The body is too large.")]
     PayloadTooLarge,
     #[error("The media type of the body is not supported.")]
@@ -79,6 +82,12 @@ pub enum Error {
     /// Like [`Self::Unavailable`]. It names the parts that are away.
     #[error("The service is not ready.")]
     NotReady(Detail),
+    /// The tenant has no room left for this.
+    #[error("The tenant has no room left to store this.")]
+    QuotaExceeded(Detail),
+    /// The disk of the database, or the one of the files, is full.
+    #[error("There is no space left to store the data.")]
+    StorageFull(#[source] anyhow::Error),
     #[error("Something went wrong on our side.")]
     Internal(#[source] anyhow::Error),
 }

@@ -87,6 +87,7 @@ impl Error {
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, ErrorType::RequestTimeout),
             Self::Conflict(_) => (StatusCode::CONFLICT, ErrorType::Conflict),
             Self::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, ErrorType::PreconditionFailed),
+            Self::RangeNotSatisfiable(_) => (StatusCode::RANGE_NOT_SATISFIABLE, ErrorType::RangeNotSatisfiable),
             Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, ErrorType::PayloadTooLarge),
             Self::UnsupportedMediaType | Self::UnsupportedEncoding => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorType::UnsupportedMediaType)
@@ -97,6 +98,7 @@ impl Error {
             Self::Unavailable(_) | Self::SlowStatement(..) | Self::NotReady(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, ErrorType::Unavailable)
             }
+            Self::StorageFull(_) | Self::QuotaExceeded(_) => (StatusCode::INSUFFICIENT_STORAGE, ErrorType::StorageFull),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, ErrorType::InternalError),
         }
     }
@@ -106,6 +108,9 @@ impl Error {
         match self {
             Self::Unauthenticated | Self::InvalidCredentials | Self::InvalidToken => {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+            }
+            Self::RangeNotSatisfiable(size) => {
+                Some((header::CONTENT_RANGE, HeaderValue::from_str(&format!("bytes */{size}")).ok()?))
             }
             Self::MethodNotAllowed(allow) => Some((header::ALLOW, HeaderValue::from_str(allow).ok()?)),
             // `UnsupportedMediaType` has no such header: it would mean that the encoding was wrong (RFC 9110, 12.5.3).
@@ -135,7 +140,8 @@ impl ResponseError for Error {
             | Self::Unprocessable(detail)
             | Self::Conflict(detail)
             | Self::SlowStatement(detail, _)
-            | Self::NotReady(detail) => detail.clone(),
+            | Self::NotReady(detail)
+            | Self::QuotaExceeded(detail) => detail.clone(),
             _ => Detail::default(),
         };
         let mut response = Response::builder().status(status).finish();
@@ -207,6 +213,7 @@ impl<const A: u16, const B: u16> ApiResponse for Also<A, B> {
 pub fn declare(status: u16) -> MetaResponse {
     let headers = match status {
         401 => vec![header("WWW-Authenticate", "string")],
+        416 => vec![header("Content-Range", "string")],
         415 => vec![MetaHeader { required: false, ..header("Accept-Encoding", "string") }],
         429 => vec![header("Retry-After", "integer")],
         _ => vec![],

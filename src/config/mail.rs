@@ -1,11 +1,9 @@
 //! `[mail]`: how mail is sent, in whose name, and where its links lead.
 use super::declare::{setting, settings};
 use super::reader::{Read, Reader};
-use super::types::{NonEmptyText, Number, Optional, ValueType, read_url};
+use super::types::{NonEmptyText, Number, Optional, ValueType, is_loopback, read_url};
 use crate::base::smtp;
 use secrecy::SecretString;
-use std::net::IpAddr;
-use url::Url;
 
 settings! {
     /// `[mail]`: how mail is sent, in whose name, and where its links lead.
@@ -74,11 +72,6 @@ impl ValueType<SecretString> for SmtpUrl {
     fn is_secret(&self) -> bool {
         true
     }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// An address, with or without a name before it. The function that reads it when mail is sent checks it here. Otherwise

@@ -25,6 +25,7 @@ mod reference;
 mod secrets;
 mod server;
 mod sources;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -47,6 +48,7 @@ pub use reference::reference;
 pub use secrets::ensure_development_secret;
 pub use server::ServerConfig;
 pub use sources::{MissingSecrets, Sources};
+pub use storage::{StorageConfig, StorageUrl};
 
 use declare::{Section, section, setting, settings};
 use layers::Layers;
@@ -75,6 +77,7 @@ settings! {
         pub server: ServerConfig = section(),
         pub database: DatabaseConfig = section(),
         pub redis: RedisConfig = section(),
+        pub storage: StorageConfig = section(),
         pub auth: AuthConfig = section(),
         pub rate_limit: RateLimitConfig = section(),
         pub encryption: EncryptionConfig = section(),
@@ -177,6 +180,7 @@ impl Config {
         static DECLARED: LazyLock<Result<Config, ConfigError>> =
             LazyLock::new(|| Ok(Config::of(layers::of_tests(|_| None))?.config));
         let mut config = DECLARED.clone()?;
+        config.storage.url = StorageUrl::Folder(data_dir.join("files"));
         config.data_dir = data_dir;
         config.database.url = database_url;
         Ok(config)

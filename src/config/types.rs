@@ -2,6 +2,7 @@
 use super::reader::{Read, Reader};
 use serde::Deserialize;
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
@@ -200,6 +201,12 @@ pub(super) fn read_list(reader: &mut Reader, path: &'static str) -> Read<Vec<Str
 pub(super) fn read_url(reader: &mut Reader, path: &'static str, schemes: &[&str]) -> Read<Url> {
     let text = reader.text(path)?;
     network_url(text.trim(), schemes).map_err(|message| reader.report(path, message))
+}
+
+/// Whether the host of a URL is this machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn network_url(text: &str, schemes: &[&str]) -> Result<Url, String> {

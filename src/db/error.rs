@@ -18,6 +18,7 @@ impl From<Diesel> for Error {
                 Self::SlowStatement(Detail::default(), error.into())
             }
             Diesel::DatabaseError(_, info) if is_passing(info.message()) => Self::Unavailable(error.into()),
+            Diesel::DatabaseError(_, info) if is_full(info.message()) => Self::StorageFull(error.into()),
             _ => Self::Internal(error.into()),
         }
     }
@@ -26,6 +27,14 @@ impl From<Diesel> for Error {
 /// Temporary failures for which diesel has no kind, recognised by the message of each database.
 fn is_passing(message: &str) -> bool {
     ["database is locked", "Deadlock found", "Lock wait timeout", "deadlock detected"]
+        .iter()
+        .any(|words| message.contains(words))
+}
+
+/// No space on the disk of the database, recognised by the message of each database: SQLite's `SQLITE_FULL`,
+/// PostgreSQL's 53100, MariaDB's 1021 and 1114.
+fn is_full(message: &str) -> bool {
+    ["database or disk is full", "No space left on device", "Disk full", "' is full"]
         .iter()
         .any(|words| message.contains(words))
 }

@@ -47,6 +47,7 @@ pub mod sessions;
 pub mod sql;
 mod sqlite_files;
 mod statistics;
+pub mod stored_objects;
 mod table_statement;
 pub mod tables;
 pub mod titles;

@@ -337,4 +337,32 @@ tables! {
         token_hash -> Binary,
         created_at -> UtcInstant,
     }
+    files (tenant_id, id) versioned as "file" {
+        tenant_id -> Uid => tenants,
+        id -> Uid,
+        name -> Text,
+        size -> BigInt,
+        content_type -> Text,
+        sha256 -> Text,
+        task_id -> Nullable<Uid> => tasks,
+        meeting_id -> Nullable<Uid> => meetings,
+        contract_id -> Nullable<Uid> => contracts,
+        uploaded_by -> Uid => users,
+        version -> BigInt,
+        created_at -> UtcInstant,
+    }
+    loose_objects (tenant_id, id) {
+        tenant_id -> Uid => tenants,
+        id -> Uid,
+        user_id -> Nullable<Uid> => users,
+        reserved_bytes -> BigInt,
+        multipart_id -> Nullable<Text>,
+        request -> Nullable<Text>,
+        is_abandoned -> Bool,
+        expires_at -> UtcInstant,
+    }
+    stored_bytes (tenant_id) {
+        tenant_id -> Uid => tenants,
+        bytes -> BigInt,
+    }
 }

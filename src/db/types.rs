@@ -259,6 +259,7 @@ ids! {
     /// A version of a tenant's cached lists of one kind.
     CacheVersion,
     AuditId,
+    FileId,
     /// An id of any kind, for columns and statements that serve several kinds.
     AnyId,
 }

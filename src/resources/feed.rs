@@ -1,6 +1,7 @@
 //! The subscribers of the change feed: which slice reacts to the changes of another. The slice that makes a change does
 //! not know its subscribers.
 use super::contracts::history;
+use super::files;
 use super::meetings::{action_items, attendees, calendar};
 use super::tasks::comments;
 use super::{for_all_records, of};
@@ -100,13 +101,18 @@ async fn before(tx: &mut WriteTx, change: &Change<'_>) -> Result<Gone> {
         },
         Changed::Task(task) if task.is_deleted() => {
             gone.push(("comments", comments::delete_of(tx, task.id).await?));
+            gone.push(("files", files::delete_of(tx, files::Parent::Task(task.id)).await?));
             action_items::unlink_task(tx, task.id).await?;
         }
         Changed::Meeting(meeting) if meeting.is_deleted() => {
+            gone.push(("files", files::delete_of(tx, files::Parent::Meeting(meeting.id)).await?));
             attendees::delete_all(tx, meeting.id).await?;
             action_items::delete_all(tx, meeting.id).await?;
         }
-        Changed::Contract(contract) if contract.is_deleted() => history::delete_of(tx, contract.id).await?,
+        Changed::Contract(contract) if contract.is_deleted() => {
+            gone.push(("files", files::delete_of(tx, files::Parent::Contract(contract.id)).await?));
+            history::delete_of(tx, contract.id).await?;
+        }
         _ => {}
     }
     Ok(gone)

@@ -8,6 +8,7 @@ pub mod audit_logs;
 pub mod auth;
 pub mod contracts;
 pub mod feed;
+pub mod files;
 pub mod invitations;
 pub mod items;
 pub mod meetings;
@@ -30,6 +31,7 @@ registry::records! {
     Meeting: meetings::Meeting,
     Attendee: meetings::attendees::Attendee,
     ActionItem: meetings::action_items::ActionItem,
+    File: files::File,
     CalendarFeed: meetings::calendar::CalendarFeed,
     Tenant: tenant::Tenant,
     AuditEntry: audit_logs::AuditEntry,
@@ -55,4 +57,5 @@ registry::apis! {
     meetings::action_items::ActionItemsApi { db },
     meetings::calendar::CalendarApi { db },
     meetings::calendar::FeedApi { db },
+    files::FilesApi { db, storage, uploads },
 }

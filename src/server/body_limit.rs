@@ -26,6 +26,9 @@ pub struct BodyLimit(Arc<Mutex<State>>);
 
 struct State {
     max_bytes: u64,
+    received: u64,
+    /// How many bytes may have arrived at present: see [`BodyLimit::allow`].
+    allowed: u64,
     timeout: Duration,
     is_transfer: bool,
     /// When the request began or, for a transfer, when its last bytes arrived.
@@ -50,7 +53,17 @@ impl BodyLimit {
         let body = request.take_body();
         let held_back = !body.is_empty() && request.headers().contains_key(header::EXPECT);
         let clock = Instant::now();
-        let state = State { max_bytes, timeout, clock, held_back, is_transfer: false, waiting: false, fault: None };
+        let state = State {
+            max_bytes,
+            received: 0,
+            allowed: u64::MAX,
+            timeout,
+            clock,
+            held_back,
+            is_transfer: false,
+            waiting: false,
+            fault: None,
+        };
         let limit = Self(Arc::new(Mutex::new(state)));
         request.set_body(if body.is_empty() {
             body
@@ -67,6 +80,18 @@ impl BodyLimit {
         let mut state = self.lock();
         state.max_bytes = max_bytes;
         state.is_transfer = true;
+    }
+
+    /// Lets at most so many more bytes arrive, until the next call. For readers that keep what they read until a part is
+    /// complete.
+    pub fn allow(&self, more: u64) {
+        let mut state = self.lock();
+        state.allowed = state.received.saturating_add(more);
+    }
+
+    /// Moves the deadline of a transfer, for work that goes on without the client.
+    pub fn go_on(&self) {
+        self.lock().clock = Instant::now();
     }
 
     pub fn deadline(&self) -> Instant {
@@ -106,6 +131,11 @@ impl BodyLimit {
         bytes <= self.lock().max_bytes
     }
 
+    fn admits_received(&self) -> bool {
+        let state = self.lock();
+        state.received <= state.max_bytes.min(state.allowed)
+    }
+
     /// Records whether the endpoint now waits for the client, or has received what it waited for.
     fn note(&self, waiting: bool) {
         let mut state = self.lock();
@@ -128,7 +158,6 @@ struct LimitedBody {
     chunks: Option<Chunks>,
     limit: BodyLimit,
     declared: u64,
-    received: u64,
     /// How long the client may keep the endpoint waiting for a chunk.
     pause: Duration,
     /// Runs while the endpoint waits for a chunk.
@@ -137,14 +166,14 @@ struct LimitedBody {
 
 impl LimitedBody {
     fn new(body: Body, limit: BodyLimit, declared: u64, pause: Duration) -> Self {
-        Self { chunks: Some(body.into_bytes_stream().boxed()), limit, declared, received: 0, pause, timer: None }
+        Self { chunks: Some(body.into_bytes_stream().boxed()), limit, declared, pause, timer: None }
     }
 
     fn next_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         let Some(chunks) = &mut self.chunks else { return Poll::Ready(None) };
         let next = chunks.as_mut().poll_next(context);
         match &next {
-            Poll::Ready(Some(Ok(chunk))) => self.received += chunk.len() as u64,
+            Poll::Ready(Some(Ok(chunk))) => self.limit.lock().received += chunk.len() as u64,
             Poll::Ready(_) => self.chunks = None,
             Poll::Pending => {}
         }
@@ -175,7 +204,7 @@ impl Stream for LimitedBody {
         } else if self.is_stalled(context) {
             return self.fail(Fault::TooSlow);
         }
-        if self.limit.admits(self.received) { next } else { self.fail(Fault::TooLarge) }
+        if self.limit.admits_received() { next } else { self.fail(Fault::TooLarge) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Checks that the contract and the code agree.
 use crate::support::contract::example_problems;
-use crate::support::fixtures::{encoded, filled};
+use crate::support::fixtures::{content_type, encoded, filled};
 use crate::support::{Tenant, TestApp};
 use bizcenter::contract::breaking::breaking;
 use bizcenter::contract::compare::{Report, differences};
@@ -100,7 +100,7 @@ async fn closed_objects_refuse_unknown_members() {
             let mut probe = example.clone();
             probe.pointer_mut(&place).unwrap()["not_a_member"] = json!("x");
             let call = caller.call(operation.method.parse().unwrap(), &path);
-            let answer = call.body(&request.media_type, encoded(&request, &probe)).send().await;
+            let answer = call.body(&content_type(&request), encoded(&request, &probe)).send().await;
             if operation.id == "auth_token" {
                 // The contract leaves this form open, as RFC 6749 requires. The unknown parameter is ignored, and the
                 // example's credentials are wrong.

@@ -33,6 +33,7 @@ mod database_sockets;
 mod database_tls;
 mod faults;
 mod feed;
+mod files;
 mod first_proof;
 mod hardening;
 mod headers;

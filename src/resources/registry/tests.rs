@@ -24,12 +24,13 @@ fn each_kind_and_each_table_is_declared_once() {
 }
 
 /// The foreign keys to `users` that no record names: table, column, and the reason why the column concerns nobody.
-const CONCERNS_NOBODY: [(&str, &str, &str); 7] = [
+const CONCERNS_NOBODY: [(&str, &str, &str); 8] = [
     ("logins", "user_id", "the sign-in directory: names of the user's own, which are removed with the user"),
     ("sessions", "user_id", "the user's own, of which the answers don't say whose they are"),
     ("calendar_feeds", "user_id", "the user's own, of which the answers don't say whose they are"),
     ("idempotency_keys", "user_id", "answers that are kept for a day for the user to repeat a request"),
     ("one_time_tokens", "user_id", "what was mailed to the user"),
+    ("loose_objects", "user_id", "an upload that is under way, or what is left of one"),
     ("contract_history", "changed_by", "says who changed a contract, which is another's"),
     ("api_keys", "user_id", "the key's own service account, which is no person"),
 ];

@@ -97,6 +97,7 @@ pub async fn insert(tx: &mut WriteTx, new: NewTenant) -> Result<Audited<()>> {
     let row = Statement::of(diesel::insert_into(tenants::table).values(row)).taken("tenant_id");
     let audited = tx.changed(Change::created(tenant.id, &tenant).telling(changes), row).await?;
     tx.prepare_data_keys().await?;
+    tx.begin_to_count_bytes().await?;
     Ok(audited)
 }
 

@@ -7,7 +7,9 @@
 use super::contract::dereference;
 use super::{Call, PASSWORD, Person, Tenant, TestApp};
 use bizcenter::contract::{Operation, Request, document, operations};
+use bizcenter::db::System;
 use bizcenter::db::one_time_tokens::Purpose;
+use chrono::Duration;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -38,9 +40,34 @@ fn parameter(segment: &str) -> Option<&str> {
     segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'))
 }
 
+/// What stands between the parts of a body of several parts.
+const BOUNDARY: &str = "between-the-parts";
+
+const MULTIPART: &str = "multipart/form-data";
+
+/// The `Content-Type` of what [`encoded`] returns.
+pub fn content_type(request: &Request) -> String {
+    match request.media_type.as_str() {
+        MULTIPART => format!("{MULTIPART}; boundary={BOUNDARY}"),
+        media_type => media_type.to_owned(),
+    }
+}
+
+/// A body of several parts: the members, and the file if one of them is called so.
+fn multipart(members: &Value) -> String {
+    let part = |(name, value): (&String, &Value)| {
+        let file = if name == "file" { "; filename=\"walk.txt\"\r\nContent-Type: text/plain" } else { "" };
+        let text = value.as_str().unwrap();
+        format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n{text}\r\n")
+    };
+    let parts: String = members.as_object().unwrap().iter().map(part).collect();
+    format!("{parts}--{BOUNDARY}--\r\n")
+}
+
 /// The body in the media type of the request.
 pub fn encoded(request: &Request, body: &Value) -> String {
     match request.media_type.as_str() {
+        MULTIPART => multipart(body),
         "application/json" => body.to_string(),
         "application/x-www-form-urlencoded" => serde_urlencoded::to_string(body).unwrap(),
         other => panic!("no walk writes {other}: say how in `encoded`, tests/api/support/fixtures.rs"),
@@ -129,7 +156,7 @@ impl<'a> Fixtures<'a> {
             }
         }
         let post = |person: &Person, body: &Value| match &create.request {
-            Some(request) => person.post(list).body(&request.media_type, encoded(request, body)).send(),
+            Some(request) => person.post(list).body(&content_type(request), encoded(request, body)).send(),
             None => person.post(list).send(),
         };
         let mut answer = post(self.person, &body).await;
@@ -153,7 +180,7 @@ impl<'a> Fixtures<'a> {
         let url = format!("{path}{}", required_query(operation));
         let call = caller.call(operation.method.parse().unwrap(), &url);
         match (&operation.request, self.body(operation).await) {
-            (Some(request), Some(body)) => call.body(&request.media_type, encoded(request, &body)),
+            (Some(request), Some(body)) => call.body(&content_type(request), encoded(request, &body)),
             _ => call,
         }
     }
@@ -194,6 +221,11 @@ impl<'a> Fixtures<'a> {
             "api_key_create" => json!({"expires_at": null}), // one day, the date in the example will be in the past
             // API keys may not open the registration: see `key_rights.rs`.
             "tenant_change" => json!({"open_registration": null}),
+            // The files of a task are seen by all who may read tasks.
+            "file_upload" => {
+                let task = owner.task(json!({"title": "Has a file"})).await;
+                json!({"task_id": task["id"]})
+            }
             "auth_login" => json!({"email": owner.email(), "password": PASSWORD}),
             "auth_token" => json!({"username": owner.email(), "password": PASSWORD}),
             "auth_refresh" | "auth_logout" => json!({"refresh_token": owner.refresh_token()}),
@@ -247,12 +279,23 @@ pub async fn everything(app: &TestApp) -> Everything {
     owner.post(list_of("comment_id")).json(&json!({"body": format!("@{username}")})).expect(201).await;
     owner.post(list_of("attendee_id")).json(&json!({"user_id": owner.id()})).expect(201).await;
     owner.post(&format!("{}/task", path("action_item_id"))).expect(201).await;
+    for member in ["meeting_id", "contract_id"] {
+        let id = path(member).rsplit('/').next().unwrap();
+        owner.upload("of another record", "x", &[(member, id)]).expect(201).await;
+    }
     let (db, id, user) = (app.parts.db.clone(), tenant.id.into(), owner.id().into());
     let behind = async move {
         db.issue_token(id, user, Purpose::PasswordReset, true).await.unwrap().unwrap();
         db.seal_audit().await.unwrap();
+        db.reserve(&System::of(id), 1, 1_000_000, Duration::hours(1), None).await.unwrap(); // an upload under way
     };
     app.by_hand(behind).await;
+    app.run(&format!(
+        "UPDATE loose_objects SET user_id = {} WHERE tenant_id = {}",
+        app.id(owner.id()),
+        app.id(tenant.id)
+    ))
+    .await;
     app.note_an_end(tenant.id).await;
     Everything { tenant, made }
 }

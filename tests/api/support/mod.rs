@@ -19,7 +19,7 @@ pub use catalogue::Catalogue;
 pub use database::{Kind, TestDatabase, database_server, is_pooled};
 pub use fixtures::Fixtures;
 pub use mailbox::Mailbox;
-pub use people::{Answer, Call, PASSWORD, Person, Tenant};
+pub use people::{Answer, BOUNDARY, Call, PASSWORD, Person, Tenant};
 pub use redis::redis_call;
 pub use skips::{is_for, not_for_this_run};
 pub use waiting::until;

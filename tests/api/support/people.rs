@@ -11,6 +11,9 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+/// What stands between the parts of an upload.
+pub const BOUNDARY: &str = "a-line-between-the-parts";
+
 pub const PASSWORD: &str = "correct horse battery";
 
 /// A tenant of one test, and its owner.
@@ -177,6 +180,21 @@ impl Person {
     /// Creates a task and returns it.
     pub async fn task(&self, input: Value) -> Value {
         self.post("/api/v1/tasks").json(&input).expect(201).await.json()
+    }
+
+    /// A request that uploads a file with this name and content, and with these further parts.
+    pub fn upload(&self, name: &str, content: impl Into<Vec<u8>>, parts: &[(&str, &str)]) -> Call {
+        let mut body = vec![];
+        for (name, text) in parts {
+            let head = format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{text}\r\n");
+            body.extend_from_slice(head.as_bytes());
+        }
+        let escaped = name.replace('\r', "%0D").replace('\n', "%0A").replace('"', "%22"); // as browsers do
+        let disposition = format!("Content-Disposition: form-data; name=\"file\"; filename=\"{escaped}\"");
+        body.extend_from_slice(format!("--{BOUNDARY}\r\n{disposition}\r\n\r\n").as_bytes());
+        body.extend(content.into());
+        body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
+        self.post("/api/v1/files").body(&format!("multipart/form-data; boundary={BOUNDARY}"), body)
     }
 
     /// Creates a meeting and returns it. It takes an hour unless other times are given.

@@ -1,0 +1,182 @@
+//! What the database knows about the objects in the storage that belong to no file: uploads that are under way, and
+//! objects that are to be removed. A row is written before the object, and deleted when the object has become a file or
+//! is gone. So whenever a server dies, a job finds what it left. The bytes of a tenant are counted here, too.
+#![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
+use super::inserts::insert_many;
+use super::scope::{ChangeScope, System};
+use super::sql::for_update;
+use super::types::{FileId, Instant, TenantId};
+use super::{Audited, Db, RunQueryDsl, Statement, WriteTx};
+use crate::base::error::{Detail, Error, Result};
+use crate::db::schema::{files, loose_objects as loose, stored_bytes};
+use chrono::Duration;
+use diesel::prelude::*;
+
+/// How many objects are handled in one transaction.
+const BATCH: usize = 1000;
+
+/// Room for an upload, which is counted until the upload has become a file or is given up.
+#[derive(Debug, Clone, Copy)]
+pub struct Reservation {
+    pub tenant: TenantId,
+    pub id: FileId,
+    pub bytes: i64,
+}
+
+/// An object that is to be removed, and the id of the multipart upload to S3 that was to become it.
+#[derive(Debug, Clone)]
+pub struct Leftover {
+    pub id: FileId,
+    pub multipart_id: Option<String>,
+}
+
+#[diesel::dsl::auto_type(no_type_alias)]
+fn one(tenant: TenantId, id: FileId) -> _ {
+    loose::table.filter(loose::tenant_id.eq(tenant)).filter(loose::id.eq(id))
+}
+
+/// Adds to the bytes of a tenant, or takes from them. `at_most`: the greatest number that there may be afterwards.
+fn count(tenant: TenantId, change: i64, at_most: i64) -> Statement<'static> {
+    let of_tenant = stored_bytes::table.filter(stored_bytes::tenant_id.eq(tenant));
+    let fitting = of_tenant.filter(stored_bytes::bytes.le(at_most.saturating_sub(change)));
+    Statement::of(diesel::update(fitting).set(stored_bytes::bytes.eq(stored_bytes::bytes + change)))
+}
+
+impl Db {
+    /// Reserves room for an object. Fails with `QuotaExceeded` if the tenant would have more than `quota` bytes then.
+    /// After `lifetime`, the object is removed unless it has become a file. `request` is kept for the end of the upload.
+    pub async fn reserve(
+        &self,
+        scope: &impl ChangeScope,
+        bytes: i64,
+        quota: i64,
+        lifetime: Duration,
+        request: Option<String>,
+    ) -> Result<Reservation> {
+        self.write(scope, async |tx: &mut WriteTx| {
+            let (tenant, id) = (tx.tenant(), tx.new_id());
+            let message = format!("The tenant may store {quota} bytes, and this does not fit.");
+            count(tenant, bytes, quota).if_none(Error::QuotaExceeded(Detail::of("size", message))).run(tx).await?;
+            let row = (
+                loose::tenant_id.eq(tenant),
+                loose::id.eq(id),
+                loose::user_id.eq(tx.author().user()),
+                loose::reserved_bytes.eq(bytes),
+                loose::request.eq(request),
+                loose::is_abandoned.eq(false),
+                loose::expires_at.eq(Instant::from(tx.now().0 + lifetime)),
+            );
+            Statement::of(diesel::insert_into(loose::table).values(row)).run(tx).await?;
+            Ok(Audited::without_row(Reservation { tenant, id, bytes })) // the file has its audit row
+        })
+        .await
+    }
+
+    /// Notes the multipart upload to S3 that is to become the object, so that its parts can be removed.
+    pub async fn note_multipart(&self, Reservation { tenant, id, .. }: Reservation, multipart_id: &str) -> Result<()> {
+        self.write(&System::of(tenant), async |tx: &mut WriteTx| {
+            let row = diesel::update(one(tenant, id)).set(loose::multipart_id.eq(multipart_id));
+            Statement::of(row).if_none(Error::NotFound).run(tx).await?;
+            Ok(Audited::without_row(())) // the file has its audit row
+        })
+        .await
+    }
+
+    /// Gives an upload up, unless it has become a file. The room is free then, and the object may be removed. `None` if
+    /// there is a file.
+    pub async fn give_up(&self, tenant: TenantId, id: FileId) -> Result<Option<Leftover>> {
+        self.write(&System::of(tenant), async |tx: &mut WriteTx| {
+            let row = one(tenant, id).select((loose::reserved_bytes, loose::multipart_id));
+            let row: Option<(i64, Option<String>)> = for_update(row).get_result(tx).await.optional()?;
+            let Some((bytes, multipart_id)) = row else {
+                let file = files::table.filter(files::tenant_id.eq(tenant)).filter(files::id.eq(id));
+                let is_file = file.count().get_result::<i64>(tx).await? > 0;
+                // Without either, the tenant is gone.
+                return Ok(Audited::without_row((!is_file).then_some(Leftover { id, multipart_id: None })));
+            };
+            abandon(tx, vec![id], bytes).await?;
+            Ok(Audited::without_row(Some(Leftover { id, multipart_id }))) // there never was a file
+        })
+        .await
+    }
+
+    /// Gives up the uploads of a tenant whose time is over. Returns the first objects that are to be removed.
+    pub async fn leftovers(&self, tenant: TenantId) -> Result<Vec<Leftover>> {
+        type Row = (FileId, i64, Option<String>);
+        self.write(&System::of(tenant), async |tx: &mut WriteTx| {
+            let is_over = loose::is_abandoned.eq(true).or(loose::expires_at.lt(tx.now()));
+            let rows = loose::table.filter(loose::tenant_id.eq(tenant)).filter(is_over).limit(BATCH as i64);
+            let rows = rows.select((loose::id, loose::reserved_bytes, loose::multipart_id));
+            let rows: Vec<Row> = for_update(rows).get_results(tx).await?;
+            let bytes = rows.iter().map(|(_, bytes, _)| bytes).sum();
+            if !rows.is_empty() {
+                abandon(tx, rows.iter().map(|(id, ..)| *id).collect(), bytes).await?;
+            }
+            let leftovers = rows.into_iter().map(|(id, _, multipart_id)| Leftover { id, multipart_id });
+            Ok(Audited::without_row(leftovers.collect())) // there never was a file, or its deletion has a row
+        })
+        .await
+    }
+
+    /// Deletes the rows of leftovers whose objects are gone.
+    pub async fn delete_leftovers(&self, tenant: TenantId, gone: Vec<FileId>) -> Result<()> {
+        self.write(&System::of(tenant), async |tx: &mut WriteTx| {
+            let rows = loose::table.filter(loose::tenant_id.eq(tenant)).filter(loose::is_abandoned.eq(true));
+            Statement::of(diesel::delete(rows.filter(loose::id.eq_any(gone)))).run(tx).await?;
+            Ok(Audited::without_row(())) // as above
+        })
+        .await
+    }
+}
+
+/// Marks uploads as given up, and frees their room.
+async fn abandon(tx: &mut WriteTx, ids: Vec<FileId>, bytes: i64) -> Result<()> {
+    let tenant = tx.tenant();
+    let rows = loose::table.filter(loose::tenant_id.eq(tenant)).filter(loose::id.eq_any(ids));
+    let given_up = diesel::update(rows).set((loose::is_abandoned.eq(true), loose::reserved_bytes.eq(0)));
+    Statement::of(given_up).run(tx).await?;
+    count(tenant, -bytes, i64::MAX).run(tx).await
+}
+
+impl WriteTx {
+    /// Begins to count what the new tenant of the transaction stores.
+    pub async fn begin_to_count_bytes(&mut self) -> Result<()> {
+        let row = (stored_bytes::tenant_id.eq(self.tenant()), stored_bytes::bytes.eq(0));
+        Statement::of(diesel::insert_into(stored_bytes::table).values(row)).run(self).await
+    }
+
+    /// Lets an upload become a file of this size. Fails with `NotFound` if the upload was given up meanwhile.
+    pub async fn keep_object(&mut self, Reservation { tenant, id, bytes }: Reservation, size: i64) -> Result<()> {
+        let row = diesel::delete(one(tenant, id).filter(loose::is_abandoned.eq(false)));
+        Statement::of(row).if_none(Error::NotFound).run(self).await?;
+        count(tenant, size - bytes, i64::MAX).run(self).await
+    }
+
+    /// Has the objects of files removed that are deleted in this transaction, and frees their room.
+    pub async fn remove_objects(&mut self, ids: &[FileId], bytes: i64) -> Result<()> {
+        let (tenant, now) = (self.tenant(), self.now());
+        count(tenant, -bytes, i64::MAX).run(self).await?;
+        for ids in ids.chunks(BATCH) {
+            let row = |id: &FileId| {
+                (
+                    loose::tenant_id.eq(tenant),
+                    loose::id.eq(*id),
+                    loose::reserved_bytes.eq(0),
+                    loose::is_abandoned.eq(true),
+                    loose::expires_at.eq(now),
+                )
+            };
+            insert_many(loose::table, ids.iter().map(row)).run(self).await?;
+        }
+        Ok(())
+    }
+
+    /// What an upload was begun with, and its reservation. Fails with `NotFound` if it was given up or is over.
+    pub async fn reserved(&mut self, id: FileId) -> Result<(Reservation, Option<String>)> {
+        let (tenant, now) = (self.tenant(), self.now());
+        let open = one(tenant, id).filter(loose::is_abandoned.eq(false)).filter(loose::expires_at.gt(now));
+        let open = open.filter(loose::user_id.eq(Some(self.actor()))).select((loose::reserved_bytes, loose::request));
+        let (bytes, request) = open.get_result(&mut *self).await?;
+        Ok((Reservation { tenant, id, bytes }, request))
+    }
+}

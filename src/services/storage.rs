@@ -1,0 +1,388 @@
+//! The storage of files' contents: a folder, or a bucket of S3. Content is written and read piece by piece, so that it
+//! is never in memory as a whole. Each object has the ids of its tenant and its file as its name, never a name that a
+//! client has chosen.
+use crate::base::error::{Error, Result};
+use crate::base::private_files;
+use crate::db::types::{FileId, TenantId};
+use anyhow::Context;
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::local::LocalFileSystem;
+use object_store::multipart::{MultipartStore, PartId};
+use object_store::path::Path;
+use object_store::signer::{SignedUrlOptions, Signer};
+use object_store::{
+    ClientOptions, GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
+};
+use poem::http::{HeaderName, HeaderValue, Method};
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+use url::Url;
+
+/// The size of the parts in which large objects are sent to S3, which takes no smaller ones and no more than 10,000. It
+/// is also the greatest size of an object that is sent at once.
+const PART_BYTES: usize = 5 * 1024 * 1024;
+
+/// How long one step may take, such as storing a part. With a storage that is away or too slow, requests are answered
+/// with 503 after this time at the latest.
+const STEP_TIME: Duration = Duration::from_secs(20);
+const CONNECT_TIME: Duration = Duration::from_secs(3);
+/// How long S3 may send nothing. It is tried once more within the time of the step.
+const SILENCE: Duration = Duration::from_secs(8);
+
+/// After how many bytes it is looked again whether the disk has room.
+const BYTES_BETWEEN_LOOKS: u64 = 16 * 1024 * 1024;
+
+/// A bucket of S3, and how it is reached.
+#[derive(Debug, Clone)]
+pub struct S3Options {
+    pub bucket: String,
+    /// What the names of all objects begin with. It may be empty.
+    pub prefix: String,
+    /// The address of the server, if it is not Amazon's.
+    pub endpoint: Option<String>,
+    pub region: String,
+    /// The key's id and its secret. Without it, the machine that the server runs on is asked for one.
+    pub key: Option<(String, String)>,
+}
+
+/// The storage. Cheap to clone.
+#[derive(Clone)]
+pub struct Storage(Arc<Inner>);
+
+struct Inner {
+    place: Place,
+    prefix: Path,
+    /// How many bytes of the disk uploads leave free.
+    min_free_bytes: u64,
+}
+
+enum Place {
+    Folder(PathBuf, LocalFileSystem),
+    S3(AmazonS3),
+}
+
+/// The name of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ObjectName {
+    pub tenant: TenantId,
+    pub file: FileId,
+}
+
+impl Storage {
+    /// A folder, which is created if it does not exist.
+    pub fn folder(path: PathBuf, min_free_bytes: u64) -> anyhow::Result<Self> {
+        private_files::create_folder(&path).with_context(|| format!("{} can't be created", path.display()))?;
+        let files = LocalFileSystem::new_with_prefix(&path).context("the folder can't be used")?.with_fsync(true);
+        let place = Place::Folder(path, files);
+        Ok(Self(Arc::new(Inner { place, prefix: Path::default(), min_free_bytes })))
+    }
+
+    /// A bucket. Nothing is connected to yet.
+    pub fn s3(options: S3Options) -> anyhow::Result<Self> {
+        // reqwest takes the process's own. It fails if there is one already, which is the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let S3Options { bucket, prefix, endpoint, region, key } = options;
+        let client = ClientOptions::new()
+            .with_allow_http(true) // the settings refuse it where it is not safe
+            .with_connect_timeout(CONNECT_TIME)
+            .with_read_timeout(SILENCE)
+            .with_timeout_disabled(); // a download may take long
+        let retry = RetryConfig { max_retries: 1, retry_timeout: STEP_TIME / 2, ..RetryConfig::default() };
+        let mut builder = AmazonS3Builder::new()
+            .with_bucket_name(bucket)
+            .with_region(region)
+            .with_client_options(client)
+            .with_retry(retry);
+        if let Some(endpoint) = endpoint {
+            builder = builder.with_endpoint(endpoint);
+        }
+        if let Some((id, secret)) = key {
+            builder = builder.with_access_key_id(id).with_secret_access_key(secret);
+        }
+        let place = Place::S3(builder.build().context("the bucket can't be used")?);
+        Ok(Self(Arc::new(Inner { place, prefix: Path::from(prefix), min_free_bytes: 0 })))
+    }
+
+    /// Fails with `StorageFull` if the disk has less free space than uploads must leave.
+    pub async fn must_have_room(&self) -> Result<()> {
+        let Place::Folder(path, _) = &self.0.place else { return Ok(()) };
+        let path = path.clone();
+        let looked = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&path)).await;
+        let disk = looked.map_err(|error| Error::Internal(error.into()))?;
+        let disk = disk.map_err(|error| Error::Unavailable(error.into()))?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        match free >= self.0.min_free_bytes {
+            true => Ok(()),
+            false => Err(Error::StorageFull(anyhow::anyhow!("the disk of the files has {free} bytes free"))),
+        }
+    }
+
+    /// Begins to write an object of at most so many bytes.
+    pub async fn write(&self, name: ObjectName, at_most: u64) -> Result<Writing> {
+        let path = self.path(name);
+        let target = match &self.0.place {
+            Place::Folder(_, files) => Target::File(in_time(files.put_multipart(&path)).await?),
+            Place::S3(_) if at_most <= PART_BYTES as u64 => Target::Whole(BytesMut::new()),
+            Place::S3(bucket) => {
+                let id = in_time(bucket.create_multipart(&path)).await?;
+                Target::Parts { id, parts: vec![], next: BytesMut::new() }
+            }
+        };
+        Ok(Writing { storage: self.clone(), path, target, since_look: 0 })
+    }
+
+    /// The bytes of an object from `range.start` up to `range.end`.
+    pub async fn read(&self, name: ObjectName, range: Range<u64>) -> Result<BoxStream<'static, io::Result<Bytes>>> {
+        if range.is_empty() {
+            return Ok(futures_util::stream::empty().boxed());
+        }
+        let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
+        let path = self.path(name);
+        let found = in_time(self.store().get_opts(&path, options)).await?;
+        Ok(found.into_stream().map_err(io::Error::other).boxed())
+    }
+
+    /// The size of an object in bytes. `None` if it does not exist.
+    pub async fn size(&self, name: ObjectName) -> Result<Option<u64>> {
+        let path = self.path(name);
+        match timeout(STEP_TIME, self.store().head(&path)).await.map_err(|late| Error::Unavailable(late.into()))? {
+            Ok(found) => Ok(Some(found.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Removes an object, and what an upload that was broken off has left of it: parts in S3 with this `multipart_id`,
+    /// or drafts in the folder. It is no error if nothing exists.
+    pub async fn remove(&self, name: ObjectName, multipart_id: Option<&str>) -> Result<()> {
+        let path = self.path(name);
+        match &self.0.place {
+            Place::Folder(folder, _) => {
+                let folder = folder.join(name.tenant.to_string());
+                remove_files(folder, name.file.to_string()).await.map_err(|error| Error::Unavailable(error.into()))
+            }
+            Place::S3(bucket) => {
+                if let Some(id) = multipart_id {
+                    removed(bucket.abort_multipart(&path, &id.to_owned())).await?;
+                }
+                removed(bucket.delete(&path)).await
+            }
+        }
+    }
+
+    /// Removes all objects of a tenant.
+    pub async fn remove_all(&self, tenant: TenantId) -> Result<()> {
+        let path = self.0.prefix.clone().join(tenant.to_string());
+        match &self.0.place {
+            Place::Folder(folder, _) => match tokio::fs::remove_dir_all(folder.join(tenant.to_string())).await {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::Unavailable(error.into())),
+                _ => Ok(()),
+            },
+            Place::S3(bucket) => {
+                let mut objects = bucket.list(Some(&path));
+                while let Some(object) = in_time(objects.try_next()).await? {
+                    removed(bucket.delete(&object.location)).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether clients can be given links to the storage itself, as S3 has them.
+    pub fn has_links(&self) -> bool {
+        matches!(self.0.place, Place::S3(_))
+    }
+
+    /// A link by which anybody can read an object for this time. The answer has this `Content-Disposition` and this
+    /// media type. `None` if the storage has no links.
+    pub async fn link_to_read(
+        &self,
+        name: ObjectName,
+        disposition: &str,
+        media_type: &str,
+        lifetime: Duration,
+    ) -> Result<Option<Url>> {
+        let query = [("response-content-disposition", disposition), ("response-content-type", media_type)];
+        self.link(Method::GET, name, SignedUrlOptions::default().with_query(query), lifetime).await
+    }
+
+    /// A link by which anybody can write an object for this time, with exactly these headers. `None` if the storage has
+    /// no links.
+    pub async fn link_to_write(
+        &self,
+        name: ObjectName,
+        headers: &[(HeaderName, HeaderValue)],
+        lifetime: Duration,
+    ) -> Result<Option<Url>> {
+        let mut options = SignedUrlOptions::default();
+        for (name, value) in headers {
+            options = options.with_signed_header(name.clone(), value.clone());
+        }
+        self.link(Method::PUT, name, options, lifetime).await
+    }
+
+    async fn link(
+        &self,
+        method: Method,
+        name: ObjectName,
+        options: SignedUrlOptions,
+        lifetime: Duration,
+    ) -> Result<Option<Url>> {
+        let Place::S3(bucket) = &self.0.place else { return Ok(None) };
+        let path = self.path(name);
+        Ok(Some(in_time(bucket.signed_url_opts(method, &path, lifetime, &options)).await?))
+    }
+
+    fn store(&self) -> &dyn ObjectStore {
+        match &self.0.place {
+            Place::Folder(_, files) => files,
+            Place::S3(bucket) => bucket,
+        }
+    }
+
+    fn path(&self, ObjectName { tenant, file }: ObjectName) -> Path {
+        self.0.prefix.clone().join(tenant.to_string()).join(file.to_string())
+    }
+}
+
+/// An object that is being written. If it is dropped, [`Storage::remove`] removes what was written.
+pub struct Writing {
+    storage: Storage,
+    path: Path,
+    target: Target,
+    /// The bytes since the disk was last looked at.
+    since_look: u64,
+}
+
+enum Target {
+    File(Box<dyn MultipartUpload>),
+    /// A small object of S3, which is sent at once.
+    Whole(BytesMut),
+    Parts {
+        id: String,
+        parts: Vec<PartId>,
+        next: BytesMut,
+    },
+}
+
+impl Writing {
+    /// The id of the multipart upload to S3.
+    pub fn multipart_id(&self) -> Option<&str> {
+        match &self.target {
+            Target::Parts { id, .. } => Some(id),
+            Target::File(_) | Target::Whole(_) => None,
+        }
+    }
+
+    pub async fn push(&mut self, chunk: Bytes) -> Result<()> {
+        self.since_look += chunk.len() as u64;
+        match &mut self.target {
+            Target::File(file) => {
+                in_time(file.put_part(chunk.into())).await?;
+                if self.since_look >= BYTES_BETWEEN_LOOKS {
+                    self.since_look = 0;
+                    self.storage.must_have_room().await?;
+                }
+            }
+            Target::Whole(whole) => whole.extend_from_slice(&chunk),
+            Target::Parts { next, .. } => {
+                next.extend_from_slice(&chunk);
+                while self.has_part() {
+                    self.send_part(PART_BYTES).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn has_part(&self) -> bool {
+        matches!(&self.target, Target::Parts { next, .. } if next.len() >= PART_BYTES)
+    }
+
+    async fn send_part(&mut self, length: usize) -> Result<()> {
+        if let (Target::Parts { id, parts, next }, Place::S3(bucket)) = (&mut self.target, &self.storage.0.place) {
+            let part = PutPayload::from(next.split_to(length).freeze());
+            parts.push(in_time(bucket.put_part(&self.path, id, parts.len(), part)).await?);
+        }
+        Ok(())
+    }
+
+    /// Completes the object. Only then it exists, as a whole.
+    pub async fn finish(mut self) -> Result<()> {
+        if let Target::Parts { next, .. } = &self.target {
+            let rest = next.len();
+            self.send_part(rest).await?;
+        }
+        match self.target {
+            Target::File(mut file) => in_time(file.complete()).await.map(drop),
+            Target::Whole(whole) => {
+                in_time(self.storage.store().put(&self.path, whole.freeze().into())).await.map(drop)
+            }
+            Target::Parts { id, parts, .. } => match &self.storage.0.place {
+                Place::S3(bucket) => in_time(bucket.complete_multipart(&self.path, &id, parts)).await.map(drop),
+                Place::Folder(..) => Ok(()), // it has no parts
+            },
+        }
+    }
+}
+
+/// Removes the files of a folder whose names are this one, or begin with it and a `#`, as the drafts of the folder do.
+async fn remove_files(folder: PathBuf, name: String) -> io::Result<()> {
+    let draft = format!("{name}#");
+    let remove = move || {
+        let entries = match std::fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let is_wanted = entry.file_name().to_str().is_some_and(|it| it == name || it.starts_with(&draft));
+            if is_wanted {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    };
+    tokio::task::spawn_blocking(remove).await.map_err(io::Error::other)?
+}
+
+/// Runs one step of the storage, within its time.
+async fn in_time<T>(step: impl Future<Output = object_store::Result<T>>) -> Result<T> {
+    match timeout(STEP_TIME, step).await {
+        Ok(result) => result.map_err(failed),
+        Err(late) => Err(Error::Unavailable(late.into())),
+    }
+}
+
+/// What a failure of the storage means for a request.
+fn failed(error: object_store::Error) -> Error {
+    let first: &(dyn std::error::Error + 'static) = &error;
+    let causes = std::iter::successors(Some(first), |cause| cause.source());
+    let mut kinds = causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    let is_full = kinds.any(|kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded));
+    match error {
+        error if is_full => Error::StorageFull(error.into()),
+        object_store::Error::NotFound { .. } => {
+            Error::Internal(anyhow::Error::from(error).context("an object is missing"))
+        }
+        error => Error::Unavailable(error.into()),
+    }
+}
+
+/// As [`in_time`], for a step that removes something. It is no error if there is nothing to remove.
+async fn removed<T>(step: impl Future<Output = object_store::Result<T>>) -> Result<()> {
+    let step = async {
+        match step.await {
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            result => result.map(drop),
+        }
+    };
+    in_time(step).await
+}
