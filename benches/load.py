@@ -72,6 +72,7 @@ class Subject:
     def __init__(self, name, process, port, tokens, folder, ids, sign_ins):
         """`tokens`: of the owner, and then of the owners of other tenants. `sign_ins`: the bodies of their sign-ins."""
         self.name, self.process, self.port, self.folder = name, process, port, Path(folder)
+        self.ids, self.sign_ins = ids, sign_ins
         (self.folder / "sign-ins").write_text("".join(json.dumps(body) + "\n" for body in sign_ins))
         (self.folder / "token").write_text(tokens[0] + "\n")
         (self.folder / "tokens").write_text("\n".join(tokens[1:]) + "\n")
@@ -196,9 +197,26 @@ def counted(binary, setup, folder, variables, owner, password, start):
 
 
 def measure(arguments, build, variables, folder, start):
-    """Runs everything, prints the figures, and writes them for the docs."""
-    with contextlib.ExitStack() as running:
-        measure_all(running, arguments, build, variables, folder, start)
+    """Measures one set-up after the other, prints the figures, and writes them for the docs."""
+    password, owners = secrets.token_urlsafe(24), {}
+    found = {"rows": arguments.rows, "connections": arguments.connections, "cores": report.cores()}
+    of_setups = ["memory_under_load_mib", "memory_before_load_mib", "ready_seconds", "counts", "rounds", "baseline"]
+    found.update({what: {} for what in of_setups})
+    with contextlib.ExitStack() as of_all:
+        baseline = None
+        for setup in arguments.setups:
+            with contextlib.ExitStack() as running:
+                server, ready, counts = begin(running, setup, build[0], owners, password, arguments.rows, variables, folder, start)
+                if baseline is None and SETUPS[setup][0] == "postgres" and build[1].exists():
+                    baseline = begin_baseline(of_all, build[1], owners["postgres"][0], server, variables, folder)
+                before = most_memory_mib(server.process.pid)
+                rounds = rounds_of(setup, server, baseline, counts, arguments, variables)
+                memory = most_memory_mib(server.process.pid)
+            print(f"most memory under load {memory:.0f} MiB, before it {before:.0f} MiB, ready after {ready * 1000:.0f} ms", flush=True)
+            for what, of in zip(of_setups, [memory, before, ready, counts, rounds[setup], rounds.get("baseline", {})]):
+                found[what][setup] = of
+    if arguments.docs:
+        report.write(found, arguments.docs)
 
 
 def stop(process):
@@ -206,51 +224,52 @@ def stop(process):
     process.wait()
 
 
-def measure_all(running, arguments, build, variables, folder, start):
-    """As `measure`. What it starts is stopped by `running`."""
-    binary, baseline = build
-    password = secrets.token_urlsafe(24)
-    owners, subjects, counts, databases, ready = {}, [], {}, {}, {}
-    for number, setup in enumerate(arguments.setups):
-        database = SETUPS[setup][0]
-        home = Path(folder) / "setups" / setup
-        home.mkdir(parents=True)
-        env = environment(setup, Path(folder) / database, variables, 18481 + number)
-        if database not in owners:
-            (Path(folder) / database).mkdir()
-            owners[database] = fill(binary, env, arguments.rows, password)
-        owner = owners[database][0]
-        counts[setup] = counted(binary, setup, Path(folder) / database, variables, owner, password, start)
-        log = open(home / "log", "w")
-        began = time.perf_counter()
-        server = start(binary, env, log)
-        running.callback(stop, server.process)
-        ready[setup] = time.perf_counter() - began
-        tokens = []
-        for somebody in [*owners[database][1:], owner]:
-            server.sign_in(somebody, password)
-            tokens.insert(0, server.headers["Authorization"].removeprefix("Bearer "))
-        sign_ins = [{"email": somebody, "password": password} for somebody in owners[database]]
-        subjects.append(Subject(setup, server.process, 18481 + number, tokens, home, some_ids(server), sign_ins))
-        databases[setup] = {"postgres": "postgres", "mariadb": "mariadb"}.get(database)
-        if database == "postgres" and baseline.exists() and not any(subject.name == "baseline" for subject in subjects):
-            home = Path(folder) / "baseline"
-            home.mkdir()
-            command = [baseline, "18480", variables["TEST_POSTGRES_URL"], owner]
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-            running.callback(stop, process)
-            token = process.stdout.readline().strip()
-            subjects.insert(0, Subject("baseline", process, 18480, [token], home, some_ids(server), sign_ins))
-            databases["baseline"] = "postgres"
+def begin(running, setup, binary, owners, password, rows, variables, folder, start):
+    """Starts the server of a set-up, which `running` stops. Returns it as a subject, how long it took, and its counts."""
+    database = SETUPS[setup][0]
+    of_database, home = Path(folder) / database, Path(folder) / "setups" / setup
+    home.mkdir(parents=True)
+    env = environment(setup, of_database, variables, 18481)
+    if database not in owners:
+        of_database.mkdir()
+        owners[database] = fill(binary, env, rows, password)
+    owner = owners[database][0]
+    counts = counted(binary, setup, of_database, variables, owner, password, start)
+    log = open(home / "log", "w")
+    began = time.perf_counter()
+    server = start(binary, env, log)
+    running.callback(stop, server.process)
+    ready = time.perf_counter() - began
+    tokens = []
+    for somebody in [*owners[database][1:], owner]:
+        server.sign_in(somebody, password)
+        tokens.insert(0, server.headers["Authorization"].removeprefix("Bearer "))
+    sign_ins = [{"email": somebody, "password": password} for somebody in owners[database]]
+    return Subject(setup, server.process, 18481, tokens, home, some_ids(server), sign_ins), ready, counts
+
+
+def begin_baseline(running, binary, owner, server, variables, folder):
+    """Starts the baseline on the database and the data of this server."""
+    home = Path(folder) / "baseline"
+    home.mkdir()
+    command = [binary, "18480", variables["TEST_POSTGRES_URL"], owner]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    running.callback(stop, process)
+    token = process.stdout.readline().strip()
+    return Subject("baseline", process, 18480, [token], home, server.ids, server.sign_ins)
+
+
+def rounds_of(setup, server, baseline, counts, arguments, variables):
+    """The figures of each round, by subject and operation. Subjects are measured in turn."""
     pid_of = lambda name: (Path(variables["TEST_SERVERS_DIR"]) / f"{name}.pid").read_text().strip()
     results = {}
-    before_load = {subject.name: most_memory_mib(subject.process.pid) for subject in subjects}
     for operation in arguments.operations:
         for round in range(arguments.rounds + 1):
-            for subject in subjects:
-                if subject.name == "baseline" and operation in NOT_IN_BASELINE:
+            for subject in [baseline, server]:
+                is_baseline = subject is baseline
+                if subject is None or is_baseline and operation in NOT_IN_BASELINE:
                     continue
-                of = databases[subject.name]
+                of = "postgres" if is_baseline else {"postgres": "postgres", "mariadb": "mariadb"}.get(SETUPS[setup][0])
                 pids = {"server": subject.process.pid, "database": pid_of(of) if of else None}
                 pids["redis"] = pid_of("redis") if subject.name.endswith("redis") else None
                 before = {name: cpu_seconds(of) for name, of in pids.items()}
@@ -264,16 +283,8 @@ def measure_all(running, arguments, build, variables, folder, start):
                 used = {f"cpu_{name}_us": (cpu_seconds(of) - before[name]) * 1e6 / max(load["requests"], 1) for name, of in pids.items()}
                 rate = load["requests"] / load["micros"] * 1e6
                 result.append({"per_second": rate, "p50_us": load["p50"], "p99_us": load["p99"], **used})
-        show(operation, results, counts)
-    memory = {subject.name: most_memory_mib(subject.process.pid) for subject in subjects}
-    for when, of in ("under load", memory), ("before the load", before_load):
-        print(f"most memory {when}, MiB:", ", ".join(f"{name} {mib:.0f}" for name, mib in of.items()))
-    print("ready after, ms:", ", ".join(f"{name} {seconds * 1000:.0f}" for name, seconds in ready.items()))
-    found = {"rows": arguments.rows, "connections": arguments.connections, "cores": report.cores()}
-    found.update(memory_under_load_mib=memory, memory_before_load_mib=before_load, ready_seconds=ready)
-    found.update(counts=counts, rounds=results)
-    if arguments.docs:
-        report.write(found, arguments.docs)
+        show(operation, results, {setup: counts})
+    return results
 
 
 # How much more than before a count may be: the `COMMIT` of a read sometimes goes out with what follows it.

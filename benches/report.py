@@ -19,8 +19,8 @@ differ by a fifth or more, because a machine is not always equally fast: compare
 
 *Of the baseline* compares with the same work in handlers with hand-written SQL and nothing around it (`benches/baseline.rs`), on
 PostgreSQL, in the same rounds. The server is built by `scripts/dist`, the baseline with the same profile, but not trained. Rate
-limits, audit log, metrics, access log and, on PostgreSQL, row-level security are on. The four servers run side by side, so that
-each is also slowed by what the others do in the background, such as sealing their audit logs.
+limits, audit log, metrics, access log and, on PostgreSQL, row-level security are on. Each set-up is measured by itself, in turn with
+the baseline.
 
 A list is a page of 20 tasks with their total. *1 % changes* means that one task is changed for each 100 reads. *16 tenants* have
 100 tasks each. Sign-ins come over {sign_ins} connections, as more would only wait for a core. CPU time is that of one request, in the
@@ -50,16 +50,13 @@ def line(operation, rounds, of_baseline, counts):
 
 def page(report):
     rounds = report["rounds"]
-    baseline = rounds.get("baseline", {})
     number = len(next(iter(next(iter(rounds.values())).values())))
     known = {name: report[name] for name in ("cores", "connections", "rows")}
     text = HEAD.format(rounds=number, sign_ins=min(report["connections"], 2 * report["cores"]), **known)
     for setup, operations in rounds.items():
-        if setup == "baseline":
-            continue
         text += f"\n## {TITLES[setup]}\n\n| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}\n"
         for operation, of in operations.items():
-            text += line(operation, of, baseline.get(operation), report["counts"][setup].get(operation, {})) + "\n"
+            text += line(operation, of, report["baseline"][setup].get(operation), report["counts"][setup].get(operation, {})) + "\n"
         memory, ready = report["memory_under_load_mib"][setup], report["ready_seconds"][setup]
         text += f"\nThe server took {memory:.0f} MiB of memory at most under this load, and was ready {ready * 1000:.0f} ms after its start.\n"
     return text

@@ -37,6 +37,6 @@ pub use query::Query;
 pub use record::{DataSubject, Record, Records};
 pub use resource::{Owned, Resource};
 pub use response::{Accepted, Answer, Created, Deleted, Found, Listed, Saved};
-pub use upload::{FilePart, Upload};
+pub use upload::{FilePart, LongWork, Upload};
 pub use verified::{Verification, VerifiedCaller};
 pub use visitor::Visitor;

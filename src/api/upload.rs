@@ -13,7 +13,9 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::{Map, Value};
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::Instant;
 
 /// The name of the part with the file.
 const FILE: &str = "file";
@@ -26,10 +28,12 @@ const MAX_PARTS: usize = 16;
 /// The greatest size of a part other than the file.
 const MAX_TEXT_BYTES: u64 = 4096;
 /// How many bytes may arrive before the next part begins. They are kept in memory until then. One piece from the network
-/// has less than half of it.
+/// has less than half of it, and a transfer is read piece by piece.
 const MAX_HEAD_BYTES: u64 = 1024 * 1024;
 /// The size of the pieces in which the file is read.
 const PIECE_BYTES: usize = 64 * 1024;
+/// After this time, a piece is taken as it is.
+const PIECE_TIME: Duration = Duration::from_secs(5);
 
 /// A body with a file, and with the members of a `T` as further parts.
 pub struct Upload<T> {
@@ -49,13 +53,14 @@ pub struct FilePart {
     /// The media type that the client gave.
     pub media_type: Option<String>,
     reader: Pin<Box<dyn AsyncRead + Send>>,
+    limit: BodyLimit,
 }
 
 impl FilePart {
-    /// The next piece of the content. `None` at its end.
+    /// The next piece of the content, which is not empty. `None` at the end.
     pub async fn next_piece(&mut self) -> Result<Option<Bytes>> {
-        let mut piece = BytesMut::with_capacity(PIECE_BYTES);
-        while piece.len() < PIECE_BYTES {
+        let (mut piece, begun) = (BytesMut::with_capacity(PIECE_BYTES), Instant::now());
+        while piece.len() < PIECE_BYTES && begun.elapsed() < PIECE_TIME {
             // After an error, the edge says whether the client has sent too much or too slowly.
             match self.reader.read_buf(&mut piece).await {
                 Ok(0) => break,
@@ -65,6 +70,11 @@ impl FilePart {
         }
         Ok((!piece.is_empty()).then(|| piece.freeze()))
     }
+
+    /// Breaks the upload off because its client is too slow. It is answered with 408.
+    pub fn break_off(&self) -> Error {
+        self.limit.break_off()
+    }
 }
 
 fn unreadable() -> Error {
@@ -72,14 +82,25 @@ fn unreadable() -> Error {
 }
 
 impl<T: Input> Upload<T> {
-    /// Allows a body for a file of at most so many bytes. Must be called before the first part is read.
-    pub fn allow(&self, max_bytes: u64) {
-        self.limit.transfer(max_bytes.saturating_add(MAX_HEAD_BYTES));
+    /// Allows a body for a file of at most so many bytes. Must be called before the first part is read. Fails with 413 if
+    /// the body is larger than that.
+    pub fn allow(&self, max_bytes: u64) -> Result<()> {
+        let max_bytes = max_bytes.saturating_add(MAX_HEAD_BYTES);
+        self.limit.transfer(max_bytes);
+        match self.declared_bytes {
+            Some(declared) if declared > max_bytes => Err(Error::PayloadTooLarge),
+            _ => Ok(()),
+        }
     }
 
     /// The length of the whole body, which is more than that of its file. `None` if the client did not say it.
     pub fn declared_bytes(&self) -> Option<u64> {
         self.declared_bytes
+    }
+
+    /// Breaks the upload off because it has taken too long. It is answered with 408.
+    pub fn break_off(&self) -> Error {
+        self.limit.break_off()
     }
 
     /// Moves the deadline, for work that goes on after all has been read.
@@ -103,7 +124,12 @@ impl<T: Input> Upload<T> {
                     return Err(Error::invalid(FILE, "must be given once"));
                 }
                 let (name, media_type) = (part.file_name().map(str::to_owned), part.content_type().map(str::to_owned));
-                return Ok(Some(FilePart { name, media_type, reader: Box::pin(part.into_async_read()) }));
+                return Ok(Some(FilePart {
+                    name,
+                    media_type,
+                    reader: Box::pin(part.into_async_read()),
+                    limit: self.limit.clone(),
+                }));
             }
             let mut text = vec![];
             let mut reader = Box::pin(part.into_async_read()).take(MAX_TEXT_BYTES + 1);
@@ -128,6 +154,24 @@ impl<T: Input> Upload<T> {
         self.members.retain(|_, text| text != "");
         parse_members(self.members)
     }
+}
+
+/// The deadline of a request whose work may take long. The handler moves it while the work goes on.
+pub struct LongWork(pub BodyLimit);
+
+impl<'a> ApiExtractor<'a> for LongWork {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::PoemExtractor];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
+        Ok(Self(limit_of(request)?))
+    }
+}
+
+fn limit_of(request: &Request) -> Result<BodyLimit> {
+    let limit = request.data::<BodyLimit>().cloned();
+    limit.ok_or_else(|| Error::Internal(anyhow::anyhow!("a body without a limit")))
 }
 
 impl<'a, T: Input> ApiExtractor<'a> for Upload<T> {
@@ -160,8 +204,7 @@ impl<'a, T: Input> ApiExtractor<'a> for Upload<T> {
             return Err(Error::UnsupportedMediaType.into());
         }
         refuse_coding(request)?;
-        let limit = request.data::<BodyLimit>().cloned();
-        let limit = limit.ok_or_else(|| Error::Internal(anyhow::anyhow!("a body without a limit")))?;
+        let limit = limit_of(request)?;
         let declared = request.header(header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
         let form = <Multipart as FromRequest>::from_request(request, body).await;
         let form = form.map_err(|_| Error::Malformed("The Content-Type has no boundary between the parts.".into()))?;

@@ -65,6 +65,10 @@ jobs! { needs:
     auth::token_mail::SendVerification => register(needs.token_mailer.clone()),
     auth::sessions::RevokeSessions => register(needs.sessions.clone()),
     resources::tenant::RemoveTenant => register((needs.db.clone(), needs.sessions.clone(), needs.storage.clone())),
+    resources::tenant::RemoveTenants => every(
+        Duration::hours(1),
+        (needs.db.clone(), needs.sessions.clone(), needs.storage.clone())
+    ),
     resources::files::uploads::RemoveLeftovers => every(Duration::minutes(1), (needs.db.clone(), needs.storage.clone())),
     db::audit_chain::SealAudit => every(Duration::seconds(2), needs.db.clone()),
     db::audit_chain::PruneAudit => every(Duration::hours(1), needs.retention.clone()),

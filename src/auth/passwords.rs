@@ -8,7 +8,6 @@ use crate::base::password::Password;
 use crate::base::queue::{Claimant, FairQueue};
 use anyhow::anyhow;
 use std::sync::{Arc, OnceLock};
-use tokio::sync::oneshot;
 
 /// bcrypt ignores the bytes of a password after this length.
 pub const MAX_BYTES: usize = 72;
@@ -16,11 +15,6 @@ pub const MAX_BYTES: usize = 72;
 /// How many requests may wait for each core. At bcrypt's usual cost the last of them waits for about 8 s. Further
 /// requests are answered 503 at once instead of after the deadline.
 const QUEUE_PER_CORE: usize = 32;
-
-/// How much less important the check of a password is than other work ("nice"; 0 is equal, 19 is the least). While other
-/// work keeps all cores busy, sign-ins still get a quarter of them.
-#[cfg(target_os = "linux")]
-const NICE: i32 = 5;
 
 /// Refuses a password of more than [`MAX_BYTES`]. It is not cut, because passwords that differ only at the end would
 /// then be equal.
@@ -126,24 +120,12 @@ impl Passwords {
     ) -> Result<R> {
         let turn = self.queue.turn_among(claimant, self.places).await;
         let turn = turn.ok_or_else(|| Error::Unavailable(anyhow!("too many passwords wait to be checked")))?;
-        let (done, result) = oneshot::channel();
         let work = move || {
-            yield_to_others();
             let result = work();
             drop(turn); // the work keeps its turn to the end, even if its request has been dropped
-            let _ = done.send(result); // nobody waits any more if the request has been dropped
+            result
         };
-        std::thread::Builder::new().spawn(work).map_err(|error| Error::Unavailable(error.into()))?;
-        result.await.map_err(|_| Error::Internal(anyhow!("the check of a password has panicked")))
-    }
-}
-
-/// Lowers the priority of this thread. A request that has waited for the database gets a core at once then, even if all
-/// of them check passwords. On Linux, a priority belongs to a thread, although POSIX has it belong to a process.
-fn yield_to_others() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::debug!(%error, "The priority of a thread can't be lowered");
+        tokio::task::spawn_blocking(work).await.map_err(|error| Error::Internal(error.into()))
     }
 }
 

@@ -31,7 +31,12 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 /// The SHA-256 in hexadecimal digits. It is used in names that must not reveal the bytes.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    sha256(bytes).map(|byte| format!("{byte:02x}")).concat()
+    hexadecimal(&sha256(bytes))
+}
+
+/// Bytes in hexadecimal digits.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// AES-256-GCM under one key (NIST SP 800-38D). The key schedule is wiped from memory when the cipher is dropped.

@@ -7,6 +7,7 @@ pub mod days;
 pub mod env;
 pub mod error;
 pub mod error_body;
+pub mod files;
 pub mod formats;
 pub mod key_ring;
 pub mod metrics;

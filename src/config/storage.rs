@@ -36,7 +36,7 @@ settings! {
             .example("…"),
 
         /// The largest file, in bytes ({range}).
-        pub max_upload_bytes: u64 = setting("storage.max_upload_bytes", Number(1024..=53_687_091_200))
+        pub max_upload_bytes: u64 = setting("storage.max_upload_bytes", Number(1024..=52_428_800_000))
             .named(&["MAX_UPLOAD_BYTES"])
             .default(26_214_400),
 
@@ -51,8 +51,8 @@ settings! {
             .in_tests(1_048_576),
 
         /// How many uploads may be under way at once ({range}): beyond, they are answered with 503. One user may have 6 and
-        /// one tenant 12 (429). Each needs some 5 MiB of memory if files are in S3.
-        pub max_uploads: u64 = setting("storage.max_uploads", Number(1..=10_000)).default(24),
+        /// one tenant 12 (429). Each needs some 8 MiB of memory if files are in S3.
+        pub max_uploads: u64 = setting("storage.max_uploads", Number(1..=10_000)).default(64),
 
         /// How many downloads may be under way at once ({range}): beyond, they are answered with 503. One user may have 12 and
         /// one tenant 48 (429).

@@ -92,13 +92,18 @@ impl Db {
         self.write(&System::of(tenant), work).await
     }
 
-    /// Removes a deleted tenant and the rows that belong to it. Does nothing if the tenant is not deleted.
-    pub async fn remove_tenant(&self, tenant: TenantId) -> Result<()> {
+    /// Whether a tenant is deleted, and not removed yet.
+    pub async fn is_deleted(&self, tenant: TenantId) -> Result<bool> {
         let is_deleted = async |tx: &mut super::ReadTx| {
             let row = tenants::table.filter(tenants::id.eq(tx.tenant())).filter(tenants::deleted_at.is_not_null());
             Ok(row.count().get_result::<i64>(tx).await? > 0)
         };
-        if !self.read(&System::of(tenant), is_deleted).await? {
+        self.read(&System::of(tenant), is_deleted).await
+    }
+
+    /// Removes a deleted tenant and the rows that belong to it. Does nothing if the tenant is not deleted.
+    pub async fn remove_tenant(&self, tenant: TenantId) -> Result<()> {
+        if !self.is_deleted(tenant).await? {
             return Ok(());
         }
         for table in in_order_of_removal() {
@@ -143,6 +148,16 @@ impl Db {
             failures.note(tenant, remove.await);
         }
         failures.end()
+    }
+
+    /// The ids of tenants that were deleted an hour ago or earlier, and are not removed yet.
+    pub async fn deleted_tenants(&self) -> Result<Vec<TenantId>> {
+        let earlier = Instant::from(self.env().now() - Duration::hours(1));
+        let ids = async |tx: &mut super::ReadTx| {
+            let deleted = tenants::table.filter(tenants::deleted_at.lt(earlier));
+            Ok(deleted.select(tenants::id).load(tx).await?)
+        };
+        self.read(&System::without_tenant(), ids).await
     }
 
     /// The ids of all tenants, including deleted ones.

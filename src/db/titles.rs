@@ -1,9 +1,9 @@
 //! Finds the titles of records of any kind by their ids.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
-use super::sql::uncached;
+use super::sql::{for_share, uncached};
 use super::table_statement::TableStatement;
 use super::types::{AnyId, Uid};
-use super::{ReadTx, RunQueryDsl, schema};
+use super::{ReadTx, RunQueryDsl, WriteTx, schema};
 use crate::base::error::Result;
 use diesel::sql_types::{Nullable, Text};
 use uuid::Uuid;
@@ -76,5 +76,15 @@ impl ReadTx {
             Some(until) => statement.sql(" AND ").name(until).sql(" > ").instant(self.now()),
             None => statement,
         }
+    }
+}
+
+impl WriteTx {
+    /// Locks a record in this table until the transaction ends, so that it isn't deleted meanwhile. It need not exist.
+    pub async fn lock_shared(&mut self, table: &'static str, id: Uuid) -> Result<()> {
+        let row = TableStatement::<Uid>::new().sql("SELECT id FROM ").name(table).sql(" WHERE tenant_id = ");
+        let row = row.id(self.tenant().0).sql(" AND id = ").id(id);
+        let _: Vec<AnyId> = for_share(uncached(row)).get_results(self).await?;
+        Ok(())
     }
 }

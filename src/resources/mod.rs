@@ -58,4 +58,5 @@ registry::apis! {
     meetings::calendar::CalendarApi { db },
     meetings::calendar::FeedApi { db },
     files::FilesApi { db, storage, uploads },
+    files::uploads::DirectUploadsApi { uploads },
 }

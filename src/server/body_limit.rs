@@ -108,6 +108,12 @@ impl BodyLimit {
         Error::Unavailable(anyhow::anyhow!("the deadline is over"))
     }
 
+    /// Breaks a transfer off because its client is too slow. The edge answers with 408, whatever the endpoint answers.
+    pub fn break_off(&self) -> Error {
+        self.fail(Fault::TooSlow);
+        Error::Unavailable(anyhow::anyhow!("the client is too slow"))
+    }
+
     /// The error to answer with if the client sent too much or too slowly.
     pub fn fault(&self) -> Option<Error> {
         self.lock().fault.map(|fault| match fault {
@@ -162,11 +168,20 @@ struct LimitedBody {
     pause: Duration,
     /// Runs while the endpoint waits for a chunk.
     timer: Option<Pin<Box<Sleep>>>,
+    /// Whether a transfer has just got a chunk.
+    has_just_got: bool,
 }
 
 impl LimitedBody {
     fn new(body: Body, limit: BodyLimit, declared: u64, pause: Duration) -> Self {
-        Self { chunks: Some(body.into_bytes_stream().boxed()), limit, declared, pause, timer: None }
+        Self {
+            chunks: Some(body.into_bytes_stream().boxed()),
+            limit,
+            declared,
+            pause,
+            timer: None,
+            has_just_got: false,
+        }
     }
 
     fn next_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
@@ -198,7 +213,13 @@ impl Stream for LimitedBody {
         if !self.limit.admits(self.declared) {
             return self.fail(Fault::TooLarge); // before any of the body is read
         }
+        // Readers of uploads take all that there is. From a client that is faster than the storage, this would be much.
+        if std::mem::take(&mut self.has_just_got) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let next = self.next_chunk(context);
+        self.has_just_got = matches!(next, Poll::Ready(Some(Ok(_)))) && self.limit.lock().is_transfer;
         if next.is_ready() {
             self.timer = None;
         } else if self.is_stalled(context) {

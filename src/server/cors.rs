@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
     "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, X-API-Key, X-Request-Id, Accept, Range, \
-     Last-Event-ID",
+     If-Range, Last-Event-ID",
 );
 /// Headers that any operation's answers may have. The contract describes them in its text, and so no operation declares
 /// them.

@@ -3,41 +3,60 @@
 //! client has chosen.
 use crate::base::error::{Error, Result};
 use crate::base::private_files;
+use crate::db::stored_objects::Reservation;
 use crate::db::types::{FileId, TenantId};
 use anyhow::Context;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::signer::{SignedUrlOptions, Signer};
 use object_store::{
-    ClientOptions, GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
+    ClientOptions, GetOptions, GetRange, GetResultPayload, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload,
+    RetryConfig,
 };
-use poem::http::{HeaderName, HeaderValue, Method};
+use poem::http::{HeaderValue, Method, header};
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
+use tokio_util::io::ReaderStream;
 use url::Url;
 
 /// The size of the parts in which large objects are sent to S3, which takes no smaller ones and no more than 10,000. It
 /// is also the greatest size of an object that is sent at once.
 const PART_BYTES: usize = 5 * 1024 * 1024;
 
-/// How long one step may take, such as storing a part. With a storage that is away or too slow, requests are answered
-/// with 503 after this time at the latest.
+/// How long one step may take, such as storing a part. If a storage is away or too slow, the step fails after this time at
+/// the latest, and the request is answered with 503.
 const STEP_TIME: Duration = Duration::from_secs(20);
 const CONNECT_TIME: Duration = Duration::from_secs(3);
 /// How long S3 may send nothing. It is tried once more within the time of the step.
 const SILENCE: Duration = Duration::from_secs(8);
 
 /// After how many bytes it is looked again whether the disk has room.
-const BYTES_BETWEEN_LOOKS: u64 = 16 * 1024 * 1024;
+const BYTES_BETWEEN_LOOKS: u64 = 1024 * 1024;
+
+/// The size of the pieces in which a file of the folder is read.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// By what a machine of Amazon's says how to get a key: the settings of the builder, and the variables that name them.
+const KEYS_OF_MACHINE: [(AmazonS3ConfigKey, &str); 6] = [
+    (AmazonS3ConfigKey::WebIdentityTokenFile, "AWS_WEB_IDENTITY_TOKEN_FILE"),
+    (AmazonS3ConfigKey::RoleArn, "AWS_ROLE_ARN"),
+    (AmazonS3ConfigKey::RoleSessionName, "AWS_ROLE_SESSION_NAME"),
+    (AmazonS3ConfigKey::ContainerCredentialsRelativeUri, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"),
+    (AmazonS3ConfigKey::ContainerCredentialsFullUri, "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+    (AmazonS3ConfigKey::ContainerAuthorizationTokenFile, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+];
 
 /// A bucket of S3, and how it is reached.
 #[derive(Debug, Clone)]
@@ -64,7 +83,7 @@ struct Inner {
 }
 
 enum Place {
-    Folder(PathBuf, LocalFileSystem),
+    Folder(PathBuf, Arc<LocalFileSystem>),
     S3(AmazonS3),
 }
 
@@ -75,12 +94,18 @@ pub struct ObjectName {
     pub file: FileId,
 }
 
+impl From<Reservation> for ObjectName {
+    fn from(Reservation { tenant, id, .. }: Reservation) -> Self {
+        Self { tenant, file: id }
+    }
+}
+
 impl Storage {
     /// A folder, which is created if it does not exist.
     pub fn folder(path: PathBuf, min_free_bytes: u64) -> anyhow::Result<Self> {
         private_files::create_folder(&path).with_context(|| format!("{} can't be created", path.display()))?;
         let files = LocalFileSystem::new_with_prefix(&path).context("the folder can't be used")?.with_fsync(true);
-        let place = Place::Folder(path, files);
+        let place = Place::Folder(path, Arc::new(files));
         Ok(Self(Arc::new(Inner { place, prefix: Path::default(), min_free_bytes })))
     }
 
@@ -103,8 +128,15 @@ impl Storage {
         if let Some(endpoint) = endpoint {
             builder = builder.with_endpoint(endpoint);
         }
-        if let Some((id, secret)) = key {
-            builder = builder.with_access_key_id(id).with_secret_access_key(secret);
+        match key {
+            Some((id, secret)) => builder = builder.with_access_key_id(id).with_secret_access_key(secret),
+            None => {
+                for (setting, name) in KEYS_OF_MACHINE {
+                    if let Ok(value) = std::env::var(name) {
+                        builder = builder.with_config(setting, value);
+                    }
+                }
+            }
         }
         let place = Place::S3(builder.build().context("the bucket can't be used")?);
         Ok(Self(Arc::new(Inner { place, prefix: Path::from(prefix), min_free_bytes: 0 })))
@@ -114,7 +146,7 @@ impl Storage {
     pub async fn must_have_room(&self) -> Result<()> {
         let Place::Folder(path, _) = &self.0.place else { return Ok(()) };
         let path = path.clone();
-        let looked = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&path)).await;
+        let looked = spawn_blocking(move || rustix::fs::statvfs(&path)).await;
         let disk = looked.map_err(|error| Error::Internal(error.into()))?;
         let disk = disk.map_err(|error| Error::Unavailable(error.into()))?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
@@ -128,7 +160,12 @@ impl Storage {
     pub async fn write(&self, name: ObjectName, at_most: u64) -> Result<Writing> {
         let path = self.path(name);
         let target = match &self.0.place {
-            Place::Folder(_, files) => Target::File(in_time(files.put_multipart(&path)).await?),
+            Place::Folder(_, files) => {
+                let (files, path, runtime) = (files.clone(), path.clone(), Handle::current());
+                let begun = spawn_blocking(move || runtime.block_on(files.put_multipart(&path))); // it opens the file itself
+                let begun = async { begun.await.unwrap_or_else(|error| Err(error.into())) };
+                Target::File(in_time(begun).await?)
+            }
             Place::S3(_) if at_most <= PART_BYTES as u64 => Target::Whole(BytesMut::new()),
             Place::S3(bucket) => {
                 let id = in_time(bucket.create_multipart(&path)).await?;
@@ -146,7 +183,21 @@ impl Storage {
         let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
         let path = self.path(name);
         let found = in_time(self.store().get_opts(&path, options)).await?;
-        Ok(found.into_stream().map_err(io::Error::other).boxed())
+        let (length, start) = (found.range.end.saturating_sub(found.range.start), found.range.start);
+        match found.payload {
+            GetResultPayload::File(file, _) => {
+                let mut file = tokio::fs::File::from_std(file);
+                file.seek(io::SeekFrom::Start(start)).await.map_err(|error| Error::Unavailable(error.into()))?;
+                Ok(ReaderStream::with_capacity(file.take(length), PIECE_BYTES).boxed())
+            }
+            GetResultPayload::Stream(stream) => Ok(stream.map_err(io::Error::other).boxed()),
+        }
+    }
+
+    /// Copies an object to another name.
+    pub async fn copy(&self, from: ObjectName, to: ObjectName) -> Result<()> {
+        let (from, to) = (self.path(from), self.path(to));
+        in_time(self.store().copy(&from, &to)).await
     }
 
     /// The size of an object in bytes. `None` if it does not exist.
@@ -186,10 +237,9 @@ impl Storage {
                 _ => Ok(()),
             },
             Place::S3(bucket) => {
-                let mut objects = bucket.list(Some(&path));
-                while let Some(object) = in_time(objects.try_next()).await? {
-                    removed(bucket.delete(&object.location)).await?;
-                }
+                let objects = bucket.list(Some(&path)).map_ok(|object| object.location).boxed();
+                let mut gone = bucket.delete_stream(objects); // by a thousand at a time
+                while removed_next(&mut gone).await? {}
                 Ok(())
             }
         }
@@ -213,18 +263,14 @@ impl Storage {
         self.link(Method::GET, name, SignedUrlOptions::default().with_query(query), lifetime).await
     }
 
-    /// A link by which anybody can write an object for this time, with exactly these headers. `None` if the storage has
-    /// no links.
+    /// A link by which anybody can write an object of this media type for this time. `None` if the storage has no links.
     pub async fn link_to_write(
         &self,
         name: ObjectName,
-        headers: &[(HeaderName, HeaderValue)],
+        media_type: HeaderValue,
         lifetime: Duration,
     ) -> Result<Option<Url>> {
-        let mut options = SignedUrlOptions::default();
-        for (name, value) in headers {
-            options = options.with_signed_header(name.clone(), value.clone());
-        }
+        let options = SignedUrlOptions::default().with_signed_header(header::CONTENT_TYPE, media_type);
         self.link(Method::PUT, name, options, lifetime).await
     }
 
@@ -242,7 +288,7 @@ impl Storage {
 
     fn store(&self) -> &dyn ObjectStore {
         match &self.0.place {
-            Place::Folder(_, files) => files,
+            Place::Folder(_, files) => &**files,
             Place::S3(bucket) => bucket,
         }
     }
@@ -316,7 +362,9 @@ impl Writing {
 
     /// Completes the object. Only then it exists, as a whole.
     pub async fn finish(mut self) -> Result<()> {
-        if let Target::Parts { next, .. } = &self.target {
+        if let Target::Parts { next, parts, .. } = &self.target
+            && (!next.is_empty() || parts.is_empty())
+        {
             let rest = next.len();
             self.send_part(rest).await?;
         }
@@ -333,24 +381,22 @@ impl Writing {
     }
 }
 
-/// Removes the files of a folder whose names are this one, or begin with it and a `#`, as the drafts of the folder do.
+/// Removes a file of a folder, and its drafts, which object_store numbers from 1: `name#1`.
 async fn remove_files(folder: PathBuf, name: String) -> io::Result<()> {
-    let draft = format!("{name}#");
     let remove = move || {
-        let entries = match std::fs::read_dir(&folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries?,
+        let is_gone = |name: &str| match std::fs::remove_file(folder.join(name)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
         };
-        for entry in entries {
-            let entry = entry?;
-            let is_wanted = entry.file_name().to_str().is_some_and(|it| it == name || it.starts_with(&draft));
-            if is_wanted {
-                std::fs::remove_file(entry.path())?;
-            }
+        is_gone(&name)?;
+        let mut number = 1;
+        while is_gone(&format!("{name}#{number}"))? {
+            number += 1;
         }
         Ok(())
     };
-    tokio::task::spawn_blocking(remove).await.map_err(io::Error::other)?
+    spawn_blocking(remove).await.map_err(io::Error::other)?
 }
 
 /// Runs one step of the storage, within its time.
@@ -385,4 +431,13 @@ async fn removed<T>(step: impl Future<Output = object_store::Result<T>>) -> Resu
         }
     };
     in_time(step).await
+}
+
+/// Waits for the next removal of several. Returns whether there was one.
+async fn removed_next(gone: &mut BoxStream<'static, object_store::Result<Path>>) -> Result<bool> {
+    match timeout(STEP_TIME, gone.next()).await.map_err(|late| Error::Unavailable(late.into()))? {
+        None => Ok(false),
+        Some(Ok(_) | Err(object_store::Error::NotFound { .. })) => Ok(true),
+        Some(Err(error)) => Err(failed(error)),
+    }
 }

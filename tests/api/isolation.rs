@@ -95,10 +95,11 @@ async fn ids_of_another_tenant_are_answered_like_ids_that_never_existed() {
 }
 
 /// Operations that do not succeed for callers who may call them, with the status and the reason.
-const NO_SUCCESS: [(&str, u16, &str); 4] = [
+const NO_SUCCESS: [(&str, u16, &str); 5] = [
     ("auth_session_end", 404, "only the user of a session ends it"),
     ("calendar_feed_get", 404, "the caller has no feed"),
     ("calendar_feed_delete", 404, "the caller has no feed"),
+    ("file_complete", 404, "only the user who began an upload completes it"),
     ("tenant_delete", 422, "another tenant is named"),
 ];
 

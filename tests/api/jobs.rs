@@ -317,7 +317,8 @@ async fn recurring_jobs_are_there_once_for_all_servers_and_stay() {
     let kinds = "SELECT kind FROM jobs WHERE unique_key IS NOT NULL ORDER BY kind";
     for round in 1..=3 {
         join(app.run_jobs(), replica.run_jobs()).await;
-        let all = ["expire_contracts", "prune_audit", "remove_expired", "remove_leftovers", "seal_audit"];
+        let all =
+            ["expire_contracts", "prune_audit", "remove_expired", "remove_leftovers", "remove_tenants", "seal_audit"];
         assert_eq!(app.rows(kinds).await.concat(), all, "round {round}");
         assert_eq!(app.rows(&sealed).await.len(), 2 + round, "it was done in round {round}");
         app.clock.advance(Duration::seconds(3));

@@ -1,22 +1,26 @@
 //! Files over HTTP.
 use super::Tag;
-use super::types::{File, FileFilter, FileParents, Reader};
-use super::uploads::Uploads;
+use super::types::{File, FileFilter, FileLink, FileParents, Reader};
+use super::uploads::{Uploads, no_links};
 use super::{Delete, Read, Upload, queries};
-use crate::api::content::Wanted;
+use crate::api::content::{Wanted, disposition};
 use crate::api::list::List;
 use crate::api::{
-    Also, Caller, Content, Created, Deleted, Found, IfMatch, IfNoneMatch, IfRange, Listed, Query, Ranges,
+    Also, Answer, Caller, Content, Created, Deleted, Found, IfMatch, IfNoneMatch, IfRange, Listed, Query, Ranges,
     Upload as Form,
 };
 use crate::auth::Permission;
 use crate::base::error::{Error, Result};
-use crate::db::types::FileId;
-use crate::db::{Db, Once};
+use crate::db::types::{FileId, Instant};
+use crate::db::{Db, Once, Scope};
 use crate::services::storage::{ObjectName, Storage};
 use futures_util::StreamExt;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
+use std::time::Duration;
+
+/// How long a link to a file is good.
+const LINK_LIFETIME: Duration = Duration::from_secs(5 * 60);
 
 pub struct FilesApi {
     pub db: Db,
@@ -70,6 +74,18 @@ impl FilesApi {
         Ok(Deleted)
     }
 
+    /// Get a link to a file
+    #[oai(path = "/files/:file_id/link", method = "get", operation_id = "file_link")]
+    async fn link(&self, caller: Caller<Read>, Path(file_id): Path<FileId>) -> Result<Answer<FileLink>, Also<422>> {
+        let reader = reader(&caller);
+        let file = self.db.find(&caller, async |tx| queries::find(tx, reader, file_id).await).await?;
+        let object = ObjectName { tenant: caller.tenant(), file: file.id };
+        let name = disposition(&file.name);
+        let url = self.storage.link_to_read(object, &name, &file.content_type, LINK_LIFETIME).await?;
+        let expires_at = Instant::from(self.db.env().now() + LINK_LIFETIME);
+        Ok(Answer(FileLink { url: url.ok_or_else(no_links)?.into(), expires_at }))
+    }
+
     /// Download a file
     #[oai(path = "/files/:file_id/content", method = "get", operation_id = "file_content")]
     async fn content(
@@ -91,7 +107,7 @@ impl FilesApi {
             Wanted::Part(range) => range.clone(),
         };
         let slot = caller.begin_download()?;
-        let object = ObjectName { tenant: crate::db::Scope::tenant(&caller), file };
+        let object = ObjectName { tenant: caller.tenant(), file };
         let bytes = match self.storage.read(object, part).await {
             Err(Error::Internal(cause)) => {
                 find().await?; // it may have been deleted meanwhile

@@ -7,12 +7,14 @@ pub mod uploads;
 
 pub use handlers::FilesApi;
 pub use queries::delete_of;
-pub use types::{File, FileParents, Parent};
+pub use types::{File, Parent};
 
 crate::tag!(Files);
 
 crate::permissions! {
     Read(read): Viewer,
+    /// All files, whatever they belong to.
+    ReadAll(read): Admin,
     Upload: Editor,
     Delete: Editor if own else Admin,
 }

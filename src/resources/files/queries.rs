@@ -1,9 +1,10 @@
 //! Files in the database. Every query for readers has only files that they may see.
 #![expect(clippy::disallowed_methods, reason = "queries run SQL")]
+use super::ReadAll;
 use super::types::{File, FileFilter, FileParents, Parent, Reader};
 use crate::api::list::{Batch, List, Page, PlainSort};
 use crate::api::{Authorized, DataSubject, Locked};
-use crate::auth::Role;
+use crate::auth::{Permission, Role};
 use crate::base::error::{Error, Result};
 use crate::db::deadline::InTime;
 use crate::db::schema::files;
@@ -11,7 +12,7 @@ use crate::db::sql::for_update;
 use crate::db::stored_objects::Reservation;
 use crate::db::types::{FileId, Instant, TenantId};
 use crate::db::{Any, Audited, Change, ReadTx, RunQueryDsl, WriteTx, insert_many};
-use crate::resources::RECORDS;
+use crate::resources::{RECORDS, contracts, meetings, tasks};
 use crate::{batch, narrowed, paged};
 use diesel::prelude::*;
 
@@ -22,7 +23,8 @@ const BATCH: i64 = 1000;
 /// see all others, too.
 fn visible(tenant: TenantId, reader: Reader) -> files::BoxedQuery<'static, Any> {
     let mut rows = files::table.filter(files::tenant_id.eq(tenant)).into_boxed();
-    let [tasks, meetings, contracts] = reader.sees();
+    let least = [tasks::Read::ROLE, meetings::Read::ROLE, contracts::Read::ROLE];
+    let [tasks, meetings, contracts] = least.map(|least| reader.role >= least);
     if !tasks {
         rows = rows.filter(files::task_id.is_null());
     }
@@ -32,7 +34,7 @@ fn visible(tenant: TenantId, reader: Reader) -> files::BoxedQuery<'static, Any> 
     if !contracts {
         rows = rows.filter(files::contract_id.is_null());
     }
-    if !reader.sees_private() {
+    if reader.role < ReadAll::ROLE {
         let has_parent = files::task_id.is_not_null().or(files::meeting_id.is_not_null());
         let has_parent = has_parent.or(files::contract_id.is_not_null());
         rows = rows.filter(has_parent.or(files::uploaded_by.eq(reader.user)));
@@ -90,9 +92,15 @@ pub async fn must_be_readable(tx: &mut ReadTx, role: Role, parents: &FileParents
 
 /// Makes a file of an upload.
 pub async fn insert(tx: &mut WriteTx, role: Role, reserved: Reservation, file: File) -> Result<Audited<File>> {
+    let parent = file.parents.only()?.map(Parent::named);
+    if let Some((_, kind, id)) = parent
+        && let Some(kind) = RECORDS.kind(kind)
+    {
+        // Before the bytes of the tenant are counted, as the deletion of the record does.
+        tx.lock_shared(kind.table, id).await?;
+    }
     must_be_readable(tx, role, &file.parents).await?;
     tx.keep_object(reserved, file.size).await?;
-    let member = file.parents.only()?.map_or("task_id", |parent| parent.named().0);
     let row = (
         files::tenant_id.eq(tx.tenant()),
         files::id.eq(file.id),
@@ -105,7 +113,7 @@ pub async fn insert(tx: &mut WriteTx, role: Role, reserved: Reservation, file: F
         files::version.eq(file.version),
         files::created_at.eq(file.created_at),
     );
-    let row = insert_many(files::table, [row]).refers_to(member);
+    let row = insert_many(files::table, [row]).refers_to(parent.map_or("task_id", |(member, ..)| member));
     Ok(tx.changed(Change::created(file.id, &file), row).await?.with(file))
 }
 
@@ -125,7 +133,8 @@ pub async fn delete_of(tx: &mut WriteTx, parent: Parent) -> Result<usize> {
             Parent::Meeting(id) => of_tenant.filter(files::meeting_id.eq(id)),
             Parent::Contract(id) => of_tenant.filter(files::contract_id.eq(id)),
         };
-        let rows: Vec<(FileId, i64)> = rows.select((files::id, files::size)).limit(BATCH).load(tx).await?;
+        let rows = rows.order(files::id.asc()).select((files::id, files::size)).limit(BATCH);
+        let rows: Vec<(FileId, i64)> = for_update(rows).get_results(tx).await?;
         if rows.is_empty() {
             return Ok(count);
         }

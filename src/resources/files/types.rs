@@ -1,14 +1,14 @@
 //! The types of files in the contract of the API.
 use crate::api::Input;
 use crate::api::list::{Filter, PlainSort};
-use crate::auth::{Permission, Role};
+use crate::auth::Role;
 use crate::base::error::{Error, Result};
 use crate::db::Any;
 use crate::db::schema::files;
 use crate::db::types::{FileId, Instant, UserId};
-use crate::resources::contracts::{self, ContractId};
-use crate::resources::meetings::{self, MeetingId};
-use crate::resources::tasks::{self, TaskId};
+use crate::resources::contracts::ContractId;
+use crate::resources::meetings::MeetingId;
+use crate::resources::tasks::TaskId;
 use diesel::prelude::*;
 use poem_openapi::Object;
 use serde::{Deserialize, Serialize};
@@ -88,14 +88,22 @@ pub struct File {
 
 crate::resource!(File, record, owner: uploaded_by);
 
-// A file has no title by which others refer to it: whether a caller may see its name depends on more than a role.
+// Whether a caller may see a file depends on more than a role. So what is decided by the role alone, such as what audit
+// rows show, is for those who see all files, and a file has no title by which others refer to it.
 crate::record! {
     File {
-        id: FileId, kind: "file", table: files, href: "/api/v1/files/{id}", read_by: super::Read,
+        id: FileId, kind: "file", table: files, href: "/api/v1/files/{id}", read_by: super::ReadAll,
         text: [name = High],
         people: [uploaded_by = Owner],
         held: [|tx, person, next| super::queries::about(tx, person, next)],
     }
+}
+
+/// An address of the storage, for a while.
+#[derive(Debug, Clone, Object)]
+pub struct FileLink {
+    pub url: String,
+    pub expires_at: Instant,
 }
 
 /// A user who looks for files.
@@ -103,18 +111,6 @@ crate::record! {
 pub struct Reader {
     pub user: UserId,
     pub role: Role,
-}
-
-impl Reader {
-    /// Whether the reader may see the files of all tasks, meetings and contracts, in this order.
-    pub fn sees(self) -> [bool; 3] {
-        [tasks::Read::ROLE, meetings::Read::ROLE, contracts::Read::ROLE].map(|least| self.role >= least)
-    }
-
-    /// Whether the reader may see files of other users that belong to nothing.
-    pub fn sees_private(self) -> bool {
-        super::Delete::FOR_OTHERS.is_some_and(|least| self.role >= least)
-    }
 }
 
 /// The filters of a list of files.

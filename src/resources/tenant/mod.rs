@@ -6,7 +6,7 @@ mod types;
 
 pub use handlers::TenantApi;
 pub use queries::{RegistrationPolicy, currency_or_own, founded, insert, lock_shared, name, timezone, today};
-pub use removal::RemoveTenant;
+pub use removal::{RemoveTenant, RemoveTenants};
 pub use types::{NewTenant, Tenant};
 
 crate::tag!(Tenant);

@@ -4,6 +4,7 @@ use super::catalogue::Catalogue;
 use super::database::TestDatabase;
 use super::mailbox::{Letter, Mailbox};
 use super::people::{Person, Tenant};
+use super::s3::S3;
 use super::skips::skipped;
 use super::waiting::until;
 use bizcenter::app::{self, Parts};
@@ -52,8 +53,15 @@ impl TestApp {
     pub async fn start() -> Self {
         static SHARED: OnceCell<TestApp> = OnceCell::const_new();
         let shared = SHARED.get_or_init(|| async {
-            // The server needs a runtime of its own, because the runtime of the first test ends with that test.
-            runtime().spawn(Self::launch(|_| {})).await.unwrap()
+            // The server needs a runtime of its own, because the runtime of the first test ends with that test. Its files
+            // are in S3, so that no operation is refused for want of it.
+            let launch = async {
+                let s3 = S3::start().await;
+                let settings = s3.clone();
+                std::mem::forget(s3); // it serves until all tests have ended
+                Self::launch(move |config| settings.configure(config)).await
+            };
+            runtime().spawn(launch).await.unwrap()
         });
         let shared = shared.await.clone();
         Self { http: client(), ..shared } // reqwest's connections belong to the test's own runtime

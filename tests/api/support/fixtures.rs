@@ -9,6 +9,7 @@ use super::{Call, PASSWORD, Person, Tenant, TestApp};
 use bizcenter::contract::{Operation, Request, document, operations};
 use bizcenter::db::System;
 use bizcenter::db::one_time_tokens::Purpose;
+use bizcenter::db::stored_objects::Room;
 use chrono::Duration;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -109,7 +110,7 @@ impl<'a> Fixtures<'a> {
             match parameter(segment) {
                 None => path.push(segment.to_owned()),
                 Some(name) => {
-                    thing = self.thing(&list.join("/"), &path.join("/"), name).await;
+                    thing = self.thing(template, &list.join("/"), &path.join("/"), name).await;
                     let id = thing["id"].as_str();
                     path.push(id.unwrap_or_else(|| panic!("no id for {name}, but {thing}: {SAY_HOW}")).to_owned());
                 }
@@ -121,7 +122,7 @@ impl<'a> Fixtures<'a> {
 
     /// A record that the path parameter can name. `list` is the path of its list, and `template` is the same path in
     /// the contract.
-    async fn thing(&self, template: &str, list: &str, parameter: &str) -> Value {
+    async fn thing(&self, operation: &str, template: &str, list: &str, parameter: &str) -> Value {
         let Self { tenant, person } = self;
         match parameter {
             // Each person has one feed. Its secret name is returned only to the person who creates it.
@@ -129,6 +130,8 @@ impl<'a> Fixtures<'a> {
                 let feed = person.post("/api/v1/users/me/calendar").expect(201).await.json();
                 json!({"id": feed["url"].as_str().unwrap().rsplit('/').next()})
             }
+            // What is completed was sent to the storage, if it takes such uploads.
+            "file_id" if operation.ends_with("/complete") => self.sent().await,
             // A session is created by signing in.
             "session_id" => person.get("/api/v1/auth/sessions").expect(200).await.json()["items"][0].clone(),
             // The tenant itself, because only an operator could create another one.
@@ -137,6 +140,20 @@ impl<'a> Fixtures<'a> {
             "user_id" => tenant.viewer().await.signed_in["user"].clone(),
             _ => self.created(template, list, parameter).await,
         }
+    }
+
+    /// A file that the person has sent to the storage, and that is not completed yet.
+    async fn sent(&self) -> Value {
+        let input = json!({"name": "walk.txt", "size": 4, "content_type": "text/plain"});
+        let announce = |person: &Person| person.post("/api/v1/files/uploads").json(&input).send();
+        let mut answer = announce(self.person).await;
+        if answer.status == 403 {
+            answer = announce(&self.tenant.owner).await;
+        }
+        let upload = answer.expect(200).json();
+        let put = self.tenant.app.http.put(upload["url"].as_str().unwrap()).body("walk");
+        put.header("content-type", "text/plain").send().await.unwrap().error_for_status().unwrap();
+        upload["file"].clone()
     }
 
     /// Creates a record by a POST to the list, with the contract's example.
@@ -287,7 +304,8 @@ pub async fn everything(app: &TestApp) -> Everything {
     let behind = async move {
         db.issue_token(id, user, Purpose::PasswordReset, true).await.unwrap().unwrap();
         db.seal_audit().await.unwrap();
-        db.reserve(&System::of(id), 1, 1_000_000, Duration::hours(1), None).await.unwrap(); // an upload under way
+        let room = Room { wanted: 1, needed: 1, quota: 1_000_000, lifetime: Duration::hours(1) };
+        db.reserve(&System::of(id), room, None).await.unwrap(); // an upload under way
     };
     app.by_hand(behind).await;
     app.run(&format!(

@@ -11,6 +11,7 @@ pub mod proxy;
 mod redis;
 pub mod rights;
 pub mod rows;
+pub mod s3;
 mod skips;
 mod waiting;
 

@@ -1,12 +1,13 @@
-//! Removes objects that belong to no file: those of deleted files, and what uploads of servers that died have left.
+//! Removes objects that belong to no file: those of deleted files, and what uploads have left that broke off.
 use crate::base::error::Result;
 use crate::db::Db;
 use crate::db::failures::Failures;
 use crate::db::jobs::{Job, JobContext};
 use crate::db::stored_objects::Leftover;
-use crate::db::types::TenantId;
+use crate::db::types::{FileId, TenantId};
 use crate::services::storage::{ObjectName, Storage};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// Removes the objects of all tenants that belong to no file. What can't be removed is tried again the next time.
 #[derive(Default, Serialize, Deserialize)]
@@ -25,20 +26,22 @@ impl Job for RemoveLeftovers {
     }
 }
 
+/// Removes the objects of a tenant, some at a time. One that can't be removed does not keep the others from being removed.
 async fn remove_of(db: &Db, storage: &Storage, tenant: TenantId) -> Result<()> {
+    let (mut after, mut result) = (FileId::from(Uuid::nil()), Ok(()));
     loop {
-        let leftovers = db.leftovers(tenant).await?;
-        if leftovers.is_empty() {
-            return Ok(());
-        }
+        let leftovers = db.leftovers(tenant, after).await?;
+        let Some(last) = leftovers.last() else { return result };
+        after = last.id;
         let mut gone = vec![];
         for Leftover { id, multipart_id } in leftovers {
-            let removed = storage.remove(ObjectName { tenant, file: id }, multipart_id.as_deref()).await;
-            if let Err(error) = removed {
-                db.delete_leftovers(tenant, gone).await?;
-                return Err(error);
+            match storage.remove(ObjectName { tenant, file: id }, multipart_id.as_deref()).await {
+                Ok(()) => gone.push(id),
+                failed => result = failed,
             }
-            gone.push(id);
+        }
+        if gone.is_empty() {
+            return result; // the storage is away
         }
         db.delete_leftovers(tenant, gone).await?;
     }

@@ -1,4 +1,6 @@
-//! Names of files that are safe to store and to send back, and the types of files.
+//! Names of files that are safe to store and to send back, and what is found out about their content.
+use super::crypto::hexadecimal;
+use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 
 /// The greatest length of a name, in characters.
@@ -14,7 +16,7 @@ const NUMBERED_DEVICES: [&str; 2] = ["com", "lpt"];
 /// send a whole path. Letters are kept, in NFC like all texts.
 pub fn safe_name(given: &str) -> String {
     let last = given.rsplit(['/', '\\']).next().unwrap_or_default();
-    let kept = last.nfc().filter(|c| !is_hidden(*c)).map(|c| if "<>:\"|?*".contains(c) { '_' } else { c });
+    let kept = last.chars().filter(|c| !is_hidden(*c)).nfc().map(|c| if "<>:\"|?*".contains(c) { '_' } else { c });
     let kept: String = kept.collect();
     let kept = kept.trim_matches(|c: char| c.is_whitespace()).trim_end_matches(|c: char| c == '.' || c.is_whitespace());
     let (stem, ending) = match kept.rsplit_once('.') {
@@ -43,7 +45,7 @@ fn is_device(stem: &str) -> bool {
 }
 
 /// How many bytes of a file its type is found by.
-pub const HEAD_BYTES: usize = 8192;
+const HEAD_BYTES: usize = 8192;
 
 const UNKNOWN: &str = "application/octet-stream";
 
@@ -52,7 +54,7 @@ const TEXTS: [&str; 6] =
     ["text/plain", "text/csv", "text/markdown", "text/calendar", "application/json", "application/x-ndjson"];
 
 /// The media type of a file that begins with these bytes. The type that the client has given counts only for text.
-pub fn media_type(head: &[u8], given: Option<&str>) -> String {
+fn media_type(head: &[u8], given: Option<&str>) -> String {
     if let Some(found) = infer::get(head) {
         return found.mime_type().to_owned();
     }
@@ -66,6 +68,29 @@ pub fn media_type(head: &[u8], given: Option<&str>) -> String {
         (true, Some(given)) => given.to_owned(),
         (true, None) => "text/plain".to_owned(),
         (false, _) => UNKNOWN.to_owned(),
+    }
+}
+
+/// What is found out about the content of a file while it passes.
+#[derive(Default)]
+pub struct Content {
+    hash: Sha256,
+    head: Vec<u8>,
+    pub size: u64,
+}
+
+impl Content {
+    /// Takes the next piece into account.
+    pub fn push(&mut self, piece: &[u8]) {
+        self.hash.update(piece);
+        self.size += piece.len() as u64;
+        let missing = HEAD_BYTES.saturating_sub(self.head.len()).min(piece.len());
+        self.head.extend_from_slice(&piece[..missing]);
+    }
+
+    /// The SHA-256 in hexadecimal digits, and the media type. The type that the client has given counts only for text.
+    pub fn end(self, given: Option<&str>) -> (String, String) {
+        (hexadecimal(&self.hash.finalize()), media_type(&self.head, given))
     }
 }
 
