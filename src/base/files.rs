@@ -1,5 +1,6 @@
 //! Names of files that are safe to store and to send back, and what is found out about their content.
 use super::crypto::hexadecimal;
+use super::request::essence;
 use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 
@@ -71,6 +72,14 @@ fn media_type(head: &[u8], given: Option<&str>) -> String {
     }
 }
 
+/// Whether content of the type that was found can't be of the type that a client has given. Types that can't be found by
+/// their bytes, such as kinds of text, contradict only those that can.
+pub fn contradicts(given: &str, found: &str) -> bool {
+    let given = essence(given);
+    let is_sure = !found.starts_with("text/") && found != UNKNOWN;
+    given != found && (is_sure || infer::is_mime_supported(&given))
+}
+
 /// What is found out about the content of a file while it passes.
 #[derive(Default)]
 pub struct Content {
@@ -129,6 +138,14 @@ mod tests {
             let once = safe_name(name);
             assert_eq!(safe_name(&once), once, "{name:?}");
         }
+    }
+
+    #[test]
+    fn only_what_can_be_found_contradicts() {
+        assert!(contradicts("image/png", "text/plain") && contradicts("text/csv", "application/pdf"));
+        assert!(contradicts("application/pdf", UNKNOWN));
+        assert!(!contradicts("Image/PNG", "image/png") && !contradicts("text/plain; charset=utf-8", "text/plain"));
+        assert!(!contradicts("text/markdown", "text/plain") && !contradicts("text/plain", UNKNOWN));
     }
 
     #[test]

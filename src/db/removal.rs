@@ -92,23 +92,30 @@ impl Db {
         self.write(&System::of(tenant), work).await
     }
 
-    /// Whether a tenant is deleted, and not removed yet.
-    pub async fn is_deleted(&self, tenant: TenantId) -> Result<bool> {
+    /// Whether a tenant was deleted so long ago or earlier, and is not removed yet.
+    pub async fn is_deleted_since(&self, tenant: TenantId, age: Duration) -> Result<bool> {
+        let then = Instant::from(self.env().now() - age);
         let is_deleted = async |tx: &mut super::ReadTx| {
-            let row = tenants::table.filter(tenants::id.eq(tx.tenant())).filter(tenants::deleted_at.is_not_null());
+            let row = tenants::table.filter(tenants::id.eq(tx.tenant())).filter(tenants::deleted_at.le(then));
             Ok(row.count().get_result::<i64>(tx).await? > 0)
         };
         self.read(&System::of(tenant), is_deleted).await
     }
 
-    /// Removes a deleted tenant and the rows that belong to it. Does nothing if the tenant is not deleted.
-    pub async fn remove_tenant(&self, tenant: TenantId) -> Result<()> {
-        if !self.is_deleted(tenant).await? {
+    /// Removes the rows that belong to a deleted tenant. Does nothing if the tenant is not deleted.
+    pub async fn remove_rows_of(&self, tenant: TenantId) -> Result<()> {
+        if !self.is_deleted_since(tenant, Duration::zero()).await? {
             return Ok(());
         }
         for table in in_order_of_removal() {
             while self.removing(tenant, async |tx: &mut WriteTx| remove_some(tx, table).await).await? > 0 {}
         }
+        Ok(())
+    }
+
+    /// As [`Self::remove_rows_of`], and then removes the tenant itself.
+    pub async fn remove_tenant(&self, tenant: TenantId) -> Result<()> {
+        self.remove_rows_of(tenant).await?;
         self.removing(tenant, async |tx: &mut WriteTx| {
             let row = tenants::table.filter(tenants::id.eq(tx.tenant())).filter(tenants::deleted_at.is_not_null());
             Ok(Audited::without_row(diesel::delete(row).execute(tx).await?)) // the deletion has its audit row

@@ -58,7 +58,7 @@ fn count(tenant: TenantId, change: i64) -> Statement<'static> {
 
 /// The error of what does not fit into the quota.
 pub fn over_quota(quota: i64) -> Error {
-    let message = format!("does not fit: the tenant may store {quota} bytes, and has too many already");
+    let message = format!("does not fit into what is left of the {quota} bytes that the tenant may store");
     Error::QuotaExceeded(Detail::of("size", message))
 }
 
@@ -101,6 +101,30 @@ impl Db {
             let open = open.filter(loose::user_id.eq(Some(user))).select((loose::reserved_bytes, loose::request));
             let (bytes, request) = open.get_result(tx).await?;
             Ok((Reservation { tenant, id, bytes }, request))
+        })
+        .await
+    }
+
+    /// How many uploads the caller has announced and not completed.
+    pub async fn announced(&self, scope: &impl WriteScope) -> Result<i64> {
+        let user = scope.actor();
+        self.find(scope, async |tx: &mut ReadTx| {
+            let of_user = loose::table.filter(loose::tenant_id.eq(tx.tenant())).filter(loose::user_id.eq(Some(user)));
+            let open = of_user.filter(loose::request.is_not_null()).filter(loose::expires_at.gt(tx.now()));
+            Ok(open.count().get_result(tx).await?)
+        })
+        .await
+    }
+
+    /// Takes an announced upload to complete it, which only one request can, and prolongs its reservation. Fails with
+    /// `Unavailable` if another request has taken it, or if it was given up.
+    pub async fn claim(&self, scope: &impl WriteScope, id: FileId, lifetime: Duration) -> Result<()> {
+        self.write(scope, async |tx: &mut WriteTx| {
+            let open = one(tx.tenant(), id).filter(loose::is_abandoned.eq(false)).filter(loose::request.is_not_null());
+            let until = Instant::from(tx.now().0 + lifetime);
+            let claim = diesel::update(open).set((loose::request.eq(None::<String>), loose::expires_at.eq(until)));
+            Statement::of(claim).if_none(given_up()).run(tx).await?;
+            Ok(Audited::without_row(())) // the file has its audit row
         })
         .await
     }
@@ -176,7 +200,7 @@ impl Db {
 }
 
 fn given_up() -> Error {
-    Error::Unavailable(anyhow::anyhow!("the upload was given up meanwhile"))
+    Error::Unavailable(anyhow::anyhow!("the upload was given up, or another request is completing it"))
 }
 
 /// Marks uploads as given up, and frees their room. Their objects are removed from this time on.

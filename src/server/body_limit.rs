@@ -89,7 +89,7 @@ impl BodyLimit {
         state.allowed = state.received.saturating_add(more);
     }
 
-    /// Moves the deadline of a transfer, for work that goes on without the client.
+    /// Moves the deadline, for work that goes on without the client.
     pub fn go_on(&self) {
         self.lock().clock = Instant::now();
     }
@@ -213,7 +213,8 @@ impl Stream for LimitedBody {
         if !self.limit.admits(self.declared) {
             return self.fail(Fault::TooLarge); // before any of the body is read
         }
-        // Readers of uploads take all that there is. From a client that is faster than the storage, this would be much.
+        // The reader of uploads (multer) reads on until nothing is ready, and keeps all that it has read. So after each
+        // piece, nothing is ready once.
         if std::mem::take(&mut self.has_just_got) {
             context.waker().wake_by_ref();
             return Poll::Pending;

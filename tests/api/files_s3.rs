@@ -6,6 +6,7 @@ use chrono::Duration;
 use futures_util::StreamExt;
 use futures_util::stream;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use tokio::time::Instant;
 
@@ -28,6 +29,10 @@ fn below(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return vec![] };
     let paths = entries.map(|entry| entry.unwrap().path());
     paths.flat_map(|path| if path.is_dir() { below(&path) } else { vec![path] }).collect()
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 async fn clean_up(tenant: &Tenant, by: Duration) {
@@ -146,6 +151,40 @@ async fn what_differs_from_what_was_announced_is_removed() {
     clean_up(&tenant, Duration::minutes(75)).await;
     assert_eq!(tenant.app.rows(&count).await[0][0], "0");
     assert_eq!(below(&s3.objects()), Vec::<PathBuf>::new());
+}
+
+#[tokio::test]
+async fn what_is_sent_while_it_is_completed_does_not_become_the_file() {
+    let (tenant, _s3) = tenant().await;
+    let owner = &tenant.owner;
+    let upload = owner.post(UPLOADS).json(&json!({"name": "f", "size": 9})).expect(200).await.json();
+    assert_eq!(send(&tenant, &upload, b"some text".to_vec()).await, 200);
+    let complete = format!("{}/complete", path_of(&upload["file"]));
+    let (answers, _) = tokio::join!(
+        futures_util::future::join_all((0..4).map(|_| owner.post(&complete).send())),
+        futures_util::future::join_all((0..8).map(|n| send(&tenant, &upload, format!("evil {n:04}").into_bytes()))),
+    );
+    let done: Vec<_> = answers.iter().filter(|answer| answer.status == 201).collect();
+    assert!(!done.is_empty() && answers.iter().all(|answer| [201, 503].contains(&answer.status.as_u16())));
+    let file = owner.get(&path_of(&upload["file"])).expect(200).await.json();
+    let content = owner.get(&format!("{}/content", path_of(&file))).expect(200).await;
+    assert_eq!(content.header("etag"), Some(format!("\"{}\"", sha256(&content.body)).as_str()), "{}", content.text());
+}
+
+#[tokio::test]
+async fn a_tenants_draft_that_is_sent_after_its_removal_is_removed_too() {
+    let (tenant, s3) = tenant().await;
+    let upload = tenant.owner.post(UPLOADS).json(&json!({"name": "f", "size": 9})).expect(200).await.json();
+    tenant.owner.delete(&format!("/api/v1/tenant?confirm={}", tenant.slug)).expect(204).await;
+    tenant.app.run_jobs().await;
+    assert_eq!(send(&tenant, &upload, b"some text".to_vec()).await, 200);
+    assert_eq!(below(&s3.objects()).len(), 1);
+    for _ in 0..3 {
+        clean_up(&tenant, Duration::hours(1)).await;
+    }
+    assert_eq!(below(&s3.objects()), Vec::<PathBuf>::new());
+    let count = format!("SELECT concat('', COUNT(*)) FROM tenants WHERE id = {}", tenant.app.id(tenant.id));
+    assert_eq!(tenant.app.rows(&count).await[0][0], "0");
 }
 
 #[tokio::test]

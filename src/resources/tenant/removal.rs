@@ -7,6 +7,7 @@ use crate::db::jobs::{Job, JobContext};
 use crate::db::stored_objects::Leftover;
 use crate::db::types::TenantId;
 use crate::services::storage::{ObjectName, Storage};
+use chrono::Duration;
 use serde::{Deserialize, Serialize};
 
 /// What the removal of a tenant needs.
@@ -44,7 +45,7 @@ impl Job for RemoveTenants {
 }
 
 async fn remove(tenant: TenantId, (db, sessions, storage): &Needs) -> Result<()> {
-    if !db.is_deleted(tenant).await? {
+    if !db.is_deleted_since(tenant, Duration::zero()).await? {
         return Ok(());
     }
     sessions.revoke_tenant(tenant).await?;
@@ -52,5 +53,10 @@ async fn remove(tenant: TenantId, (db, sessions, storage): &Needs) -> Result<()>
         storage.remove(ObjectName { tenant, file: id }, multipart_id.as_deref()).await?;
     }
     storage.remove_all(tenant).await?;
-    db.remove_tenant(tenant).await
+    db.remove_rows_of(tenant).await?;
+    // Clients may still have addresses of the storage, which are good for an hour. What they send is removed the next time.
+    match storage.has_links() && !db.is_deleted_since(tenant, Duration::hours(2)).await? {
+        true => Ok(()),
+        false => db.remove_tenant(tenant).await,
+    }
 }

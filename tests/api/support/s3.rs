@@ -64,6 +64,6 @@ impl S3 {
     /// The server's own files of uploads in parts that are under way.
     pub fn parts(&self) -> usize {
         let names = std::fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
-        names.filter(|name| name.to_string_lossy().contains("upload_id")).count()
+        names.filter(|name| name.to_string_lossy().contains(".part-")).count()
     }
 }

@@ -1,9 +1,9 @@
 //! Uploads that clients send to the storage themselves. The content is sent to a draft, which has a name of its own: its
 //! address stays good for a while after the upload, and what is sent there then must not change the file.
-use super::{RESERVED, Upload, Uploads, signed};
+use super::{Pending, RESERVED, Upload, Uploads, signed};
 use crate::api::{Caller, Input};
-use crate::base::error::{Error, Result};
-use crate::base::files::{Content, safe_name};
+use crate::base::error::{Detail, Error, Result};
+use crate::base::files::{Content, contradicts, safe_name};
 use crate::db::stored_objects::{Reservation, Room};
 use crate::db::types::{FileId, Instant};
 use crate::db::{ReadTx, WriteTx};
@@ -20,6 +20,14 @@ use std::time::Duration;
 
 /// How long the address of an upload is good.
 const LIFETIME: Duration = Duration::from_secs(60 * 60);
+
+/// The greatest object that S3 takes or copies in one request.
+const LARGEST: u64 = 5 * 1024 * 1024 * 1024;
+
+/// How many uploads a user may have announced at once. S3 does not limit what is sent to an address.
+const MOST_ANNOUNCED: i64 = 50;
+
+const AGAIN: &str = "Begin a new upload.";
 
 #[derive(Debug, Clone, Object, Serialize, Deserialize)]
 pub struct DirectUploadInput {
@@ -78,8 +86,12 @@ impl Uploads {
         if !self.storage.has_links() {
             return Err(no_links());
         }
-        if u64::try_from(input.size).unwrap_or_default() > self.limits.file_bytes {
+        if u64::try_from(input.size).unwrap_or_default() > self.limits.file_bytes.min(LARGEST) {
             return Err(Error::PayloadTooLarge);
+        }
+        if self.db.announced(caller).await? >= MOST_ANNOUNCED {
+            let message = format!("of yours are open: complete some of the {MOST_ANNOUNCED}, or wait for an hour");
+            return Err(Error::QuotaExceeded(Detail::of("uploads", message)));
         }
         let (role, parents) = (caller.role(), input.parents.clone());
         parents.only()?;
@@ -102,7 +114,7 @@ impl Uploads {
             url: url.into(),
             method: "PUT".to_owned(),
             headers,
-            expires_at: Instant::from(self.db.env().now() + chrono::Duration::seconds(3600)),
+            expires_at: Instant::from(self.db.env().now() + LIFETIME),
         })
     }
 
@@ -116,24 +128,26 @@ impl Uploads {
             Err(Error::NotFound) => return self.completed(caller, id).await,
             found => found?,
         };
-        let announced = announced.ok_or(Error::NotFound)?; // an upload through the server
+        let busy = || Error::Unavailable(anyhow::anyhow!("another request is completing the upload"));
         let Announced { input, draft } =
-            serde_json::from_str(&announced).map_err(|error| Error::Internal(error.into()))?;
+            serde_json::from_str(&announced.ok_or_else(busy)?).map_err(|error| Error::Internal(error.into()))?;
         let (sent, object) = (ObjectName { tenant: reserved.tenant, file: draft }, ObjectName::from(reserved));
         let size = self.storage.size(sent).await?;
         let size = size.ok_or_else(|| Error::unprocessable("file", "has not been sent to the storage yet"))?;
-        if signed(size) != input.size {
-            self.give_up(object, None).await?;
-            return Err(Error::unprocessable(
-                "size",
-                format!("is not {}, but {size}: upload the file again", input.size),
-            ));
-        }
+        // From here on, the upload becomes a file, or it is given up.
+        self.db.claim(caller, id, RESERVED).await?;
+        let mut pending = Pending { uploads: self.clone(), reserved, multipart_id: None, is_file: false };
+        limit.go_on();
         self.storage.copy(sent, object).await?;
-        let (sha256, content_type) = self.look_at(object, size, &input, limit).await?;
-        if input.content_type.as_ref().is_some_and(|given| *given != content_type) {
-            self.give_up(object, None).await?;
-            return Err(Error::unprocessable("content_type", format!("is {content_type}: upload the file again")));
+        let content = self.look_at(object, size, limit).await?;
+        // The client may have sent other content to the draft meanwhile.
+        let copied = self.storage.size(object).await?.unwrap_or_default();
+        if [size, copied, content.size].iter().any(|size| signed(*size) != input.size) {
+            return Err(Error::unprocessable("size", format!("is not {}, but {size}. {AGAIN}", input.size)));
+        }
+        let (sha256, content_type) = content.end(input.content_type.as_deref());
+        if input.content_type.as_ref().is_some_and(|given| contradicts(given, &content_type)) {
+            return Err(Error::unprocessable("content_type", format!("is {content_type}. {AGAIN}")));
         }
         let DirectUploadInput { name, size, parents, .. } = input;
         let role = caller.recheck().await?;
@@ -142,7 +156,9 @@ impl Uploads {
             let file = File { id, name, size, content_type, sha256, parents, uploaded_by, version: 1, created_at };
             queries::insert(tx, role, reserved, file).await
         };
-        self.db.write(caller, make).await
+        let file = self.db.write(caller, make).await?;
+        pending.is_file = true;
+        Ok(file)
     }
 
     /// The file that the caller has completed before.
@@ -153,19 +169,13 @@ impl Uploads {
     }
 
     /// Reads an object for its hash and its type.
-    async fn look_at(
-        &self,
-        object: ObjectName,
-        size: u64,
-        input: &DirectUploadInput,
-        limit: &BodyLimit,
-    ) -> Result<(String, String)> {
+    async fn look_at(&self, object: ObjectName, size: u64, limit: &BodyLimit) -> Result<Content> {
         let mut content = Content::default();
         let mut pieces = self.storage.read(object, 0..size).await?;
         while let Some(piece) = pieces.try_next().await.map_err(|error| Error::Unavailable(error.into()))? {
             limit.go_on();
             content.push(&piece);
         }
-        Ok(content.end(input.content_type.as_deref()))
+        Ok(content)
     }
 }

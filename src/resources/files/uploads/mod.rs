@@ -1,6 +1,6 @@
 //! Uploads: how the content of a file comes into the storage. First room is reserved, then the content is written, and
 //! then the file is made in one transaction. An upload that ends before that leaves a reservation, by which what it has
-//! written is found and removed: at once if the server lives, and by [`RemoveLeftovers`] if it does not.
+//! written is found and removed, by [`RemoveLeftovers`] at the latest.
 mod direct;
 mod handlers;
 mod leftovers;
@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout};
 
 /// How long an upload may take, however fast it goes on.
 const UPLOAD_TIME: Duration = Duration::from_secs(60 * 60);
-/// How long room is reserved for it: the server that receives it has given it up by then.
+/// How long room is reserved for it: longer than an upload may take, and longer than the address of a direct upload is good.
 const RESERVED: chrono::Duration = chrono::Duration::minutes(70);
 
 /// The slowest upload: so many bytes a second, on average, after this time. A slower one would keep a place for long.
