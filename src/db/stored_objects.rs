@@ -199,7 +199,8 @@ impl Db {
     }
 }
 
-fn given_up() -> Error {
+/// The error of what comes too late to an upload.
+pub fn given_up() -> Error {
     Error::Unavailable(anyhow::anyhow!("the upload was given up, or another request is completing it"))
 }
 

@@ -250,26 +250,26 @@ impl Storage {
         matches!(self.0.place, Place::S3(_))
     }
 
+    /// Fails with 422 if the storage has no links.
+    pub fn must_have_links(&self) -> Result<()> {
+        if self.has_links() { Ok(()) } else { Err(no_links()) }
+    }
+
     /// A link by which anybody can read an object for this time. The answer has this `Content-Disposition` and this
-    /// media type. `None` if the storage has no links.
+    /// media type.
     pub async fn link_to_read(
         &self,
         name: ObjectName,
         disposition: &str,
         media_type: &str,
         lifetime: Duration,
-    ) -> Result<Option<Url>> {
+    ) -> Result<Url> {
         let query = [("response-content-disposition", disposition), ("response-content-type", media_type)];
         self.link(Method::GET, name, SignedUrlOptions::default().with_query(query), lifetime).await
     }
 
-    /// A link by which anybody can write an object of this media type for this time. `None` if the storage has no links.
-    pub async fn link_to_write(
-        &self,
-        name: ObjectName,
-        media_type: HeaderValue,
-        lifetime: Duration,
-    ) -> Result<Option<Url>> {
+    /// A link by which anybody can write an object of this media type for this time.
+    pub async fn link_to_write(&self, name: ObjectName, media_type: HeaderValue, lifetime: Duration) -> Result<Url> {
         let options = SignedUrlOptions::default().with_signed_header(header::CONTENT_TYPE, media_type);
         self.link(Method::PUT, name, options, lifetime).await
     }
@@ -280,10 +280,10 @@ impl Storage {
         name: ObjectName,
         options: SignedUrlOptions,
         lifetime: Duration,
-    ) -> Result<Option<Url>> {
-        let Place::S3(bucket) = &self.0.place else { return Ok(None) };
+    ) -> Result<Url> {
+        let Place::S3(bucket) = &self.0.place else { return Err(no_links()) };
         let path = self.path(name);
-        Ok(Some(in_time(bucket.signed_url_opts(method, &path, lifetime, &options)).await?))
+        in_time(bucket.signed_url_opts(method, &path, lifetime, &options)).await
     }
 
     fn store(&self) -> &dyn ObjectStore {
@@ -397,6 +397,10 @@ async fn remove_files(folder: PathBuf, name: String) -> io::Result<()> {
         Ok(())
     };
     spawn_blocking(remove).await.map_err(io::Error::other)?
+}
+
+fn no_links() -> Error {
+    Error::unprocessable("storage", "has no links. Upload and download files through the server.")
 }
 
 /// Runs one step of the storage, within its time.

@@ -4,7 +4,7 @@ use super::{Pending, RESERVED, Upload, Uploads, signed};
 use crate::api::{Caller, Input};
 use crate::base::error::{Detail, Error, Result};
 use crate::base::files::{Content, contradicts, safe_name};
-use crate::db::stored_objects::{Reservation, Room};
+use crate::db::stored_objects::{Reservation, Room, given_up};
 use crate::db::types::{FileId, Instant};
 use crate::db::{ReadTx, WriteTx};
 use crate::resources::files::queries;
@@ -25,9 +25,7 @@ const LIFETIME: Duration = Duration::from_secs(60 * 60);
 const LARGEST: u64 = 5 * 1024 * 1024 * 1024;
 
 /// How many uploads a user may have announced at once. S3 does not limit what is sent to an address.
-const MOST_ANNOUNCED: i64 = 50;
-
-const AGAIN: &str = "Begin a new upload.";
+const MAX_ANNOUNCED: i64 = 50;
 
 #[derive(Debug, Clone, Object, Serialize, Deserialize)]
 pub struct DirectUploadInput {
@@ -75,26 +73,18 @@ struct Announced {
     draft: FileId,
 }
 
-/// The error of a storage that has no links.
-pub fn no_links() -> Error {
-    Error::unprocessable("storage", "has no links. Upload and download files through the server.")
-}
-
 impl Uploads {
     /// Reserves room for a file that the client sends to the storage.
     pub async fn announce(&self, caller: &Caller<Upload>, mut input: DirectUploadInput) -> Result<DirectUpload> {
-        if !self.storage.has_links() {
-            return Err(no_links());
-        }
+        self.storage.must_have_links()?;
         if u64::try_from(input.size).unwrap_or_default() > self.limits.file_bytes.min(LARGEST) {
             return Err(Error::PayloadTooLarge);
         }
-        if self.db.announced(caller).await? >= MOST_ANNOUNCED {
-            let message = format!("of yours are open: complete some of the {MOST_ANNOUNCED}, or wait for an hour");
+        if self.db.announced(caller).await? >= MAX_ANNOUNCED {
+            let message = format!("of yours are open: complete some of the {MAX_ANNOUNCED}, or wait for an hour");
             return Err(Error::QuotaExceeded(Detail::of("uploads", message)));
         }
         let (role, parents) = (caller.role(), input.parents.clone());
-        parents.only()?;
         self.db.read(caller, async |tx: &mut ReadTx| queries::must_be_readable(tx, role, &parents).await).await?;
         input.name = safe_name(&input.name);
         let content_type = input.content_type.clone().unwrap_or_else(|| "application/octet-stream".to_owned());
@@ -106,7 +96,7 @@ impl Uploads {
         let Reservation { tenant, id, .. } = self.db.reserve(caller, room(input.size), Some(announced)).await?;
         let value = HeaderValue::try_from(&content_type).map_err(|error| Error::Internal(error.into()))?;
         let object = ObjectName { tenant, file: draft };
-        let url = self.storage.link_to_write(object, value, LIFETIME).await?.ok_or_else(no_links)?;
+        let url = self.storage.link_to_write(object, value, LIFETIME).await?;
         let DirectUploadInput { name, size, parents, .. } = input;
         let headers = [(header::CONTENT_TYPE.to_string(), content_type.clone())].into();
         Ok(DirectUpload {
@@ -120,17 +110,15 @@ impl Uploads {
 
     /// Makes a file of what the caller has sent to the storage, or returns the file if that was done before.
     pub async fn complete(&self, caller: &Caller<Upload>, id: FileId, limit: &BodyLimit) -> Result<File> {
-        if !self.storage.has_links() {
-            return Err(no_links());
-        }
+        self.storage.must_have_links()?;
         let _slot = caller.begin_upload()?;
         let (reserved, announced) = match self.db.reserved(caller, id).await {
             Err(Error::NotFound) => return self.completed(caller, id).await,
             found => found?,
         };
-        let busy = || Error::Unavailable(anyhow::anyhow!("another request is completing the upload"));
+        let announced = announced.ok_or_else(given_up)?;
         let Announced { input, draft } =
-            serde_json::from_str(&announced.ok_or_else(busy)?).map_err(|error| Error::Internal(error.into()))?;
+            serde_json::from_str(&announced).map_err(|error| Error::Internal(error.into()))?;
         let (sent, object) = (ObjectName { tenant: reserved.tenant, file: draft }, ObjectName::from(reserved));
         let size = self.storage.size(sent).await?;
         let size = size.ok_or_else(|| Error::unprocessable("file", "has not been sent to the storage yet"))?;
@@ -143,11 +131,14 @@ impl Uploads {
         // The client may have sent other content to the draft meanwhile.
         let copied = self.storage.size(object).await?.unwrap_or_default();
         if [size, copied, content.size].iter().any(|size| signed(*size) != input.size) {
-            return Err(Error::unprocessable("size", format!("is not {}, but {size}. {AGAIN}", input.size)));
+            return Err(Error::unprocessable(
+                "size",
+                format!("is not {}, but {size}. Begin a new upload.", input.size),
+            ));
         }
         let (sha256, content_type) = content.end(input.content_type.as_deref());
         if input.content_type.as_ref().is_some_and(|given| contradicts(given, &content_type)) {
-            return Err(Error::unprocessable("content_type", format!("is {content_type}. {AGAIN}")));
+            return Err(Error::unprocessable("content_type", format!("is {content_type}. Begin a new upload.")));
         }
         let DirectUploadInput { name, size, parents, .. } = input;
         let role = caller.recheck().await?;

@@ -5,7 +5,6 @@ mod direct;
 mod handlers;
 mod leftovers;
 
-pub use direct::no_links;
 pub use handlers::DirectUploadsApi;
 pub use leftovers::RemoveLeftovers;
 
