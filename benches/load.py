@@ -212,7 +212,8 @@ def measure(arguments, build, variables, folder, start):
                 before = most_memory_mib(server.process.pid)
                 rounds = rounds_of(setup, server, baseline, counts, arguments, variables)
                 memory = most_memory_mib(server.process.pid)
-            delete_created(variables["TEST_POSTGRES_URL"])
+            if baseline is not None:
+                delete_created(variables["TEST_POSTGRES_URL"])
             print(f"most memory under load {memory:.0f} MiB, before it {before:.0f} MiB, ready after {ready * 1000:.0f} ms", flush=True)
             for what, of in zip(of_setups, [memory, before, ready, counts, rounds[setup], rounds.get("baseline", {})]):
                 found[what][setup] = of
