@@ -23,6 +23,9 @@
 //! - `read_by`: the permission that reads the record.
 //!   `titles_read_by`: another permission that is enough to read its title.
 //! - `parent`: the member with the id of the parent record, and the kind of the parent.
+//! - `visible_with`: for records that are as visible as the record that they belong to: the members with the ids of such
+//!   records, and their kinds. `or uploaded_by`: if none is set, only that user sees the record, and those who may read all
+//!   records of this kind.
 //! - `title`: the member that is the record's title. `or name of user_id`: if the title is null, the name of that user
 //!   is used instead. `until expires_at`: from that time on, the title is not found. A record without a title is never
 //!   referred to.
@@ -46,7 +49,9 @@ use crate::auth::sessions::Sessions;
 use crate::auth::{Actor, Permission, Role};
 use crate::base::error::Result;
 use crate::base::formats::first_line;
+pub use crate::base::terms::Weight;
 use crate::db::audit::Subject;
+use crate::db::search_terms::VisibleWith;
 use crate::db::titles::TitleColumns;
 use crate::db::types::{SessionId, UserId};
 use crate::db::{Db, ReadTx, SealedColumn, WriteScope};
@@ -74,6 +79,10 @@ pub trait Record: Sized {
     /// The columns of the title. `None` if such records are never referred to.
     const TITLE: Option<TitleColumns>;
     const TEXT: &'static [(&'static str, Weight)];
+    /// The columns with the ids of the records with which such a record is seen.
+    const VISIBLE_WITH: &'static [VisibleWith];
+    /// The column with the user who sees such a record if it belongs to no other.
+    const PRIVATE_TO: Option<&'static str>;
     const PEOPLE: &'static [PersonColumn];
     const SEALED: &'static [SealedColumn];
     const HELD: &'static [Held];
@@ -86,6 +95,8 @@ pub trait Record: Sized {
     fn parent(&self) -> Option<Uuid>;
     /// The texts that a search looks into, and the weight of a word in each.
     fn text(&self) -> Vec<(Weight, &str)>;
+    /// Those who may find the record: the readers of a kind of records, or one user.
+    fn audiences(&self) -> Vec<String>;
     /// The users whom the record concerns, and why it concerns them.
     fn people(&self) -> Vec<(Concern, UserId)>;
 
@@ -109,14 +120,6 @@ impl Parent {
             None => None,
         }
     }
-}
-
-/// The weight of a word in a search. It depends on the column that contains the word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Weight {
-    Low,
-    Medium,
-    High,
 }
 
 /// Why a record concerns a user.
@@ -243,6 +246,7 @@ macro_rules! record {
         id: $id:ident $(in $($in_id:ident).+)?, kind: $kind:literal, table: $table:ident, href: $href:literal,
         read_by: $read:ty $(, titles_read_by: $read_title:ty)?,
         $(parent: $parent:ident $(in $($in_parent:ident).+)? of $above:literal,)?
+        $(visible_with: [$($with:ident $(in $($in_with:ident).+)? of $with_kind:literal),+ $(,)?] or $private:ident,)?
         $(title: $title:ident $(in $($in_title:ident).+)? $(or name of $name_of:ident)? $(until $until:ident)?,)?
         $(text: [$($text:ident $(in $($in_text:ident).+)? = $weight:ident),+ $(,)?],)?
         $(people: [$($user:ident $(in $($in_user:ident).+)? $(at $of:ident . $at:ident)? = $concern:ident),+ $(,)?],)?
@@ -289,6 +293,10 @@ macro_rules! record {
             const TEXT: &'static [(&'static str, $crate::api::record::Weight)] = &[
                 $($(($crate::record!(@column $table.$text), $crate::api::record::Weight::$weight)),+)?
             ];
+            const VISIBLE_WITH: &'static [$crate::db::search_terms::VisibleWith] = &[$($(
+                $crate::db::search_terms::VisibleWith { column: $crate::record!(@column $table.$with), kind: $with_kind }
+            ),+)?];
+            const PRIVATE_TO: Option<&'static str> = $crate::record!(@some $($crate::record!(@column $table.$private))?);
             const PEOPLE: &'static [$crate::api::record::PersonColumn] = &[
                 $($($crate::record!(@person $concern, $($of.$at,)? $table.$user)),+)?
             ];
@@ -313,6 +321,11 @@ macro_rules! record {
                     $crate::api::record::AsText::as_text(&self.$($($in_text.)+)?$text),
                 )),+)?];
                 texts.iter().filter_map(|(weight, text)| Some((*weight, (*text)?))).collect()
+            }
+            fn audiences(&self) -> Vec<String> {
+                let visible_with: &[Option<&str>] = &[$($(self.$($($in_with.)+)?$with.as_ref().map(|_| $with_kind)),+)?];
+                let private_to: Option<uuid::Uuid> = $crate::record!(@some $(self.$private.0)?);
+                $crate::db::search_terms::audiences($kind, visible_with.iter().flatten().copied().next(), private_to)
             }
             fn people(&self) -> Vec<($crate::api::record::Concern, $crate::db::types::UserId)> {
                 let users: &[($crate::api::record::Concern, Vec<$crate::db::types::UserId>)] = &[$($((

@@ -70,6 +70,7 @@ jobs! { needs:
         (needs.db.clone(), needs.sessions.clone(), needs.storage.clone())
     ),
     resources::files::uploads::RemoveLeftovers => every(Duration::minutes(1), (needs.db.clone(), needs.storage.clone())),
+    resources::search::IndexTexts => register(needs.db.clone()),
     db::audit_chain::SealAudit => every(Duration::seconds(2), needs.db.clone()),
     db::audit_chain::PruneAudit => every(Duration::hours(1), needs.retention.clone()),
     db::removal::RemoveExpired => every(Duration::hours(1), needs.db.clone()),

@@ -21,5 +21,6 @@ pub mod queue;
 pub mod request;
 pub mod shares;
 pub mod smtp;
+pub mod terms;
 #[cfg(test)]
 pub mod test_log;

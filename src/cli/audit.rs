@@ -1,5 +1,5 @@
 //! `bizcenter audit verify`.
-use super::print;
+use super::{print, tenants};
 use crate::app;
 use crate::base::env::Env;
 use crate::config::Config;
@@ -11,13 +11,7 @@ pub async fn verify(config: Config, heads: Vec<KnownHead>, slug: Option<String>)
     let no_answer = "the database does not answer";
     // The master keys sign the checkpoints.
     app::check::refuse_wrong_keys(&parts.db.check_keys().await.context(no_answer)?)?;
-    let tenants = match &slug {
-        Some(slug) => {
-            let found = parts.db.find_tenant(slug, &crate::db::Origin::default()).await.context(no_answer)?;
-            vec![found.with_context(|| format!("there is no tenant {slug}"))?.0]
-        }
-        None => parts.db.tenants().await.context(no_answer)?,
-    };
+    let tenants = tenants(&parts, slug).await?;
     if let Some(known) = heads.iter().find(|known| !tenants.contains(&known.tenant)) {
         bail!("there is no tenant {} here, whose head was given", known.tenant);
     }

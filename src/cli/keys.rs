@@ -1,5 +1,5 @@
 //! `bizcenter keys`: lists the master keys and changes from one to another.
-use super::print;
+use super::{print, progress};
 use crate::app;
 use crate::app::Parts;
 use crate::base::env::Env;
@@ -10,7 +10,7 @@ use crate::db::rotation::Rotated;
 use crate::db::types::TenantId;
 use crate::resources::RECORDS;
 use anyhow::{Context, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use std::collections::BTreeSet;
 
 pub async fn rotate(config: Config, with_data: bool) -> anyhow::Result<()> {
@@ -119,11 +119,4 @@ impl Failed {
             })
             .ok()
     }
-}
-
-/// A progress bar on standard error. It is hidden if that is no terminal.
-fn progress(length: u64, what: &str) -> ProgressBar {
-    let template = format!("{{bar:40}} {{pos}} of {{len}} {what}, {{eta}} left");
-    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(length).with_style(style)
 }

@@ -11,6 +11,7 @@ mod log;
 mod migrate;
 mod openapi;
 mod prompt;
+mod search;
 mod seed;
 mod serve;
 
@@ -18,9 +19,12 @@ use crate::app;
 use crate::app::Parts;
 use crate::base::env::Env;
 use crate::config::{Config, ConfigError, Loaded, MissingSecrets, Sources};
+use crate::db::Origin;
 use crate::db::audit_chain::KnownHead;
+use crate::db::types::TenantId;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -66,6 +70,9 @@ enum Command {
     /// Look after the encryption keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Look after the search
+    #[command(subcommand)]
+    Search(SearchCommand),
     /// Print the API contract (OpenAPI)
     Openapi(OpenapiArgs),
     /// Print the default configuration, or check the one in force
@@ -159,6 +166,9 @@ pub struct SeedArgs {
     /// What names, titles and dates follow from
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Leave out what the search needs, until `bizcenter search rebuild`: for millions of records
+    #[arg(long)]
+    pub no_search: bool,
     /// Read everybody's password from standard input (its first line) instead of inventing one
     #[arg(long)]
     pub password_stdin: bool,
@@ -208,6 +218,19 @@ It can be stopped and begun again.")]
     },
     /// List the master keys, what is encrypted under each, and whether it opens; exit code 1 if something does not
     Status,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum SearchCommand {
+    /// Index all texts anew; servers may run meanwhile
+    #[command(after_help = "\
+Servers keep the search equal to the records. This is for databases with records that are older than the search, or that were
+changed by hand. It can be stopped and begun again.")]
+    Rebuild {
+        /// The slug of one tenant; all of them without it
+        #[arg(long, value_name = "SLUG")]
+        tenant: Option<String>,
+    },
 }
 
 fn parse_head(text: &str) -> Result<KnownHead, &'static str> {
@@ -281,6 +304,7 @@ fn run(file: Option<PathBuf>, command: Command) -> anyhow::Result<()> {
         Command::Audit(AuditCommand::Verify { head, tenant }) => block_on(audit::verify(load(file)?, head, tenant)),
         Command::Keys(KeysCommand::Rotate { data }) => block_on(keys::rotate(load(file)?, data)),
         Command::Keys(KeysCommand::Status) => block_on(keys::status(load(file)?)),
+        Command::Search(SearchCommand::Rebuild { tenant }) => block_on(search::rebuild(load(file)?, tenant)),
         Command::Seed(args) => block_on(seed::run(load(file)?, args)),
         Command::CreateUser(args) => block_on(create_user::run(load(file)?, args)),
     }
@@ -310,6 +334,25 @@ async fn connect(config: &Config) -> anyhow::Result<Parts> {
     let parts = app::connect(config, Env::real()).await?;
     parts.verify_keys().await?;
     Ok(parts)
+}
+
+/// A progress bar on standard error. It is hidden if that is no terminal.
+fn progress(length: u64, what: &str) -> ProgressBar {
+    let template = format!("{{bar:40}} {{pos}} of {{len}} {what}, {{eta}} left {{msg}}");
+    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(length).with_style(style)
+}
+
+/// The tenant with this slug, or all tenants.
+async fn tenants(parts: &Parts, slug: Option<String>) -> anyhow::Result<Vec<TenantId>> {
+    let no_answer = "the database does not answer";
+    match slug {
+        Some(slug) => {
+            let found = parts.db.find_tenant(&slug, &Origin::default()).await.context(no_answer)?;
+            Ok(vec![found.with_context(|| format!("there is no tenant {slug}"))?.0])
+        }
+        None => parts.db.tenants().await.context(no_answer),
+    }
 }
 
 fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {

@@ -4,9 +4,11 @@
 //! for diesel's blocking connections. It is given three uninhabited stand-ins, which have the row types of the async
 //! drivers. The generated backend can therefore be driven by diesel-async, and neither libpq nor libmysqlclient is
 //! linked.
+mod held;
 mod together;
 
-pub use together::{bound, bound_as, sql_of};
+pub use held::{KnownIndexes, MARK, order_of};
+pub use together::{bound, bound_as, mysql_of, sql_of};
 
 use super::deadline::Deadline;
 use super::pg::{NoLookup, PgConnection};
@@ -23,6 +25,7 @@ use diesel_async::{
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use held::held;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -178,7 +181,7 @@ macro_rules! lowered {
             fn walk_ast<'b>(&'b self, mut pass: AstPass<'_, 'b, $backend>) -> QueryResult<()> {
                 let mut sql = AnyQueryBuilder::$variant(Default::default());
                 self.query.to_sql(&mut sql, &self.backend)?;
-                let sql = sql.finish();
+                let sql = held(sql.finish());
                 debug_assert!(self.looks_at_deadline(&sql), "a list without `InTime`: {sql}");
                 pass.push_sql(&sql);
                 if !self.query.is_safe_to_cache_prepared(&self.backend)? {

@@ -14,7 +14,7 @@ pub use run::RunQueryDsl;
 use at_end::AtEnd;
 use queues::Queues;
 
-use super::any::AnyTransactions;
+use super::any::{AnyTransactions, KnownIndexes};
 use super::cache_versions::Totals;
 use super::change::Errors;
 use super::connect::Target;
@@ -68,6 +68,7 @@ pub struct Db {
     long_read_timeout: Duration,
     target: Target,
     known_folding: KnownFolding,
+    known_indexes: KnownIndexes,
     totals: Totals,
     env: Env,
     feed: Arc<dyn Feed>,
@@ -91,6 +92,7 @@ pub struct ReadTx {
     cost: Cost,
     target: Target,
     pub(super) known_folding: KnownFolding,
+    pub(super) known_indexes: KnownIndexes,
     pub(super) keys: KeyRing,
     access: Access,
     totals: Totals,
@@ -292,6 +294,7 @@ impl Db {
             long_read_timeout,
             target,
             known_folding,
+            known_indexes: KnownIndexes::default(),
             totals: Totals::default(),
             env,
             feed,
@@ -354,6 +357,7 @@ impl Db {
             cost,
             target: self.target.clone(),
             known_folding: self.known_folding.clone(),
+            known_indexes: self.known_indexes.clone(),
             keys: self.keys.clone(),
             access,
             totals: self.totals.clone(),
@@ -392,10 +396,8 @@ impl Db {
     {
         let reading = async move {
             let mut tx = self.lease(Access::Read, cost, scope).await?;
-            if cost != Cost::Ordinary
-                && let Err(error) = tx.find_folding().await
-            {
-                return tx.end(Err(error)).await; // a search needs the folding
+            if let Err(error) = tx.learn().await {
+                return tx.end(Err(error)).await;
             }
             let guard = tx.guard();
             let result = guard.around(work(&mut tx)).await;

@@ -152,6 +152,7 @@ where
 {
     let (rows, count) = (uncached(rows), count.map(uncached));
     async move {
+        let rows = tx.in_index(rows)?;
         let Some(count) = count else {
             return Ok((read(&tx.rows(rows).await?)?, None));
         };

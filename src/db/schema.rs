@@ -365,4 +365,12 @@ tables! {
         tenant_id -> Uid => tenants,
         bytes -> BigInt,
     }
+    search_terms (tenant_id, id, audience, term) {
+        tenant_id -> Uid,
+        id -> Uid,
+        audience -> Text,
+        term -> Text,
+        kind -> Text,
+        weight -> SmallInt,
+    }
 }

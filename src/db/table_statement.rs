@@ -2,10 +2,11 @@
 //! own query builder, each statement would be compiled once for each table. The names come from `schema.rs` and from
 //! `record!` declarations, never from a request.
 use super::any::Any;
+use super::deadline::InTime;
 use super::types::{AnyId, Instant, Sealed, Uid, UtcInstant};
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::Binary;
+use diesel::sql_types::{self, Binary};
 use std::borrow::Cow;
 use std::marker::PhantomData;
 use uuid::Uuid;
@@ -23,6 +24,8 @@ enum Part {
     Id(AnyId),
     Instant(Instant),
     Sealed(Sealed),
+    Text(String),
+    InTime,
 }
 
 impl<ST> TableStatement<ST> {
@@ -63,6 +66,15 @@ impl<ST> TableStatement<ST> {
     pub fn sealed(self, sealed: Sealed) -> Self {
         self.with(Part::Sealed(sealed))
     }
+
+    pub fn text(self, text: impl Into<String>) -> Self {
+        self.with(Part::Text(text.into()))
+    }
+
+    /// Appends the condition that ends a slow statement on SQLite.
+    pub fn in_time(self) -> Self {
+        self.with(Part::InTime)
+    }
 }
 
 impl<ST> Query for TableStatement<ST> {
@@ -85,6 +97,8 @@ impl<ST> QueryFragment<Any> for TableStatement<ST> {
                 Part::Id(id) => out.push_bind_param::<Uid, AnyId>(id)?,
                 Part::Instant(instant) => out.push_bind_param::<UtcInstant, Instant>(instant)?,
                 Part::Sealed(sealed) => out.push_bind_param::<Binary, Sealed>(sealed)?,
+                Part::Text(text) => out.push_bind_param::<sql_types::Text, String>(text)?,
+                Part::InTime => InTime.walk_ast(out.reborrow())?,
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 use super::contracts::history;
 use super::files;
 use super::meetings::{action_items, attendees, calendar};
+use super::search;
 use super::tasks::comments;
 use super::{for_all_records, of};
 use super::{invitations, users};
@@ -46,7 +47,6 @@ impl<'a, Id: From<Uuid>, R: 'static> Seen<'a, Id, R> {
 /// Makes an enum with a variant for each registered kind.
 macro_rules! kinds {
     ($($kind:ident),+) => {
-        #[expect(dead_code, reason = "of some kinds, nobody looks at the record: that it is of the right type is checked all the same")]
         enum Changed<'a> {
             $($kind(Seen<'a, <of::$kind as Record>::Id, of::$kind>)),+
         }
@@ -56,6 +56,13 @@ macro_rules! kinds {
                 match change.kind() {
                     $(<<of::$kind as Record>::Id as Subject>::KIND => Ok(Self::$kind(Seen::of(change)?)),)+
                     kind => Err(Error::Internal(anyhow!("the change feed knows no {kind}"))),
+                }
+            }
+
+            /// Keeps the search equal to what has changed.
+            async fn index(&self, tx: &mut WriteTx) -> Result<()> {
+                match self {
+                    $(Self::$kind(seen) => search::follow(tx, seen.id.uuid(), seen.action, seen.before, seen.after).await),+
                 }
             }
         }
@@ -80,6 +87,9 @@ impl Feed for Subscribers {
 /// must not outlive the change.
 async fn before(tx: &mut WriteTx, change: &Change<'_>) -> Result<Gone> {
     let mut gone = Gone::new();
+    if change.action() == Action::Delete {
+        search::remove_below(tx, change.kind(), change.id()).await?;
+    }
     match Changed::of(change)? {
         Changed::Tenant(tenant) if tenant.is_deleted() => {
             users::release_names(tx).await?;
@@ -118,9 +128,11 @@ async fn before(tx: &mut WriteTx, change: &Change<'_>) -> Result<Gone> {
     Ok(gone)
 }
 
-/// Runs after a change was made, and writes the history of contracts.
+/// Runs after a change was made, and writes the terms of the search and the history of contracts.
 async fn after(tx: &mut WriteTx, change: &Change<'_>) -> Result<()> {
-    match Changed::of(change)? {
+    let changed = Changed::of(change)?;
+    changed.index(tx).await?;
+    match changed {
         Changed::Contract(Seen { before: Some(before), after: Some(after), .. }) => {
             history::record(tx, before, after).await
         }

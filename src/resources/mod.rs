@@ -13,6 +13,7 @@ pub mod invitations;
 pub mod items;
 pub mod meetings;
 mod registry;
+pub mod search;
 pub mod server;
 pub mod tasks;
 pub mod tenant;
@@ -59,4 +60,5 @@ registry::apis! {
     meetings::calendar::FeedApi { db },
     files::FilesApi { db, storage, uploads },
     files::uploads::DirectUploadsApi { uploads },
+    search::SearchApi { db },
 }

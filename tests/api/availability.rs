@@ -58,6 +58,7 @@ async fn on_sqlite_every_list_search_export_and_feed_looks_at_its_deadline() {
             "/calendar/{file}" => feed["url"].as_str().unwrap().to_owned(),
             "/api/v1/users/me/export" => continue, // this has begun its answer before it reads its first list
             path if path.ends_with("/export") => path.to_owned(),
+            path if path.ends_with("/search") => format!("{path}?q=t"), // it looks at the records that have this
             path if path.contains('{') => continue, // the lists below a record are read by the same macro
             path if takes(path, "q") => format!("{path}?q=nothing-has-this"),
             path if takes(path, "per_page") => path.to_owned(),
@@ -66,7 +67,8 @@ async fn on_sqlite_every_list_search_export_and_feed_looks_at_its_deadline() {
         owner.get(&url).expect(503).await;
         seen += 1;
     }
-    let is_list = |line: &Line| ["_list", "_export"].iter().any(|end| line.id.ends_with(end)) && !line.is_about_one();
+    let is_list =
+        |line: &Line| ["_list", "_export", "search"].iter().any(|end| line.id.ends_with(end)) && !line.is_about_one();
     assert_eq!(seen, count(is_list), "all lists and exports; the feed stands in for a user's own export");
     owner.get("/api/v1/auth/me").expect(200).await;
 }

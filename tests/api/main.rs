@@ -71,6 +71,7 @@ mod replicas;
 mod role_table;
 mod round_trips;
 mod schema;
+mod search;
 mod search_letters;
 mod seed;
 mod sessions;

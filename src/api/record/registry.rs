@@ -5,6 +5,7 @@ use crate::api::demo::Demo;
 use crate::auth::{Permission, Role};
 use crate::base::error::Result;
 use crate::db::audit::Subject;
+use crate::db::search_terms::{TextSource, VisibleWith};
 use crate::db::titles::{TitleColumns, Titled};
 use crate::db::{ReadTx, SealedColumn};
 use std::collections::{BTreeMap, HashMap};
@@ -23,6 +24,8 @@ pub struct Kind {
     pub parent: Option<Parent>,
     pub title: Option<TitleColumns>,
     pub text: &'static [(&'static str, Weight)],
+    pub visible_with: &'static [VisibleWith],
+    pub private_to: Option<&'static str>,
     pub people: &'static [PersonColumn],
     pub confidential: &'static [&'static str],
     pub sealed: &'static [SealedColumn],
@@ -41,12 +44,34 @@ impl Kind {
             parent: R::PARENT,
             title: R::TITLE,
             text: R::TEXT,
+            visible_with: R::VISIBLE_WITH,
+            private_to: R::PRIVATE_TO,
             people: R::PEOPLE,
             confidential: R::Id::CONFIDENTIAL,
             sealed: R::SEALED,
             held: R::HELD,
             demo: R::DEMO,
         }
+    }
+
+    /// Where the texts are that a search looks into. `None` if records of this kind have none.
+    pub fn texts(&self) -> Option<TextSource> {
+        let source = TextSource {
+            kind: self.name,
+            table: self.table,
+            texts: self.text,
+            parent: Parent::column_of(self.parent),
+            visible_with: self.visible_with,
+            private_to: self.private_to,
+        };
+        (!self.text.is_empty()).then_some(source)
+    }
+
+    /// The columns of such records that refer to a record of another kind, with which they are deleted.
+    pub fn below(&self, other: &str) -> impl Iterator<Item = &'static str> {
+        let parent = self.parent.filter(|parent| parent.kind == other).map(|parent| parent.column);
+        let visible_with = self.visible_with.iter().filter(move |with| with.kind == other).map(|with| with.column);
+        parent.into_iter().chain(visible_with)
     }
 
     /// The name that the contract gives to a path parameter with an id of this kind.

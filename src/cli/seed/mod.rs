@@ -12,7 +12,7 @@ use crate::base::password::Password;
 use crate::base::queue::Claimant;
 use crate::config::Config;
 use crate::db::{WriteTx, migrations};
-use crate::resources::RECORDS;
+use crate::resources::{RECORDS, search};
 use anyhow::{Context, bail};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -68,7 +68,7 @@ impl FromArgMatches for Amounts {
 }
 
 pub async fn run(config: Config, args: SeedArgs) -> anyhow::Result<()> {
-    let SeedArgs { tenants, users, amounts, seed, yes, password_stdin } = args;
+    let SeedArgs { tenants, users, amounts, seed, no_search, yes, password_stdin } = args;
     let question = format!("This is {}. Fill it with invented tenants (yes/no)", config.environment);
     if !config.environment.is_development() && !yes && !prompt::confirm("--yes", &question)? {
         bail!("nothing was made");
@@ -90,6 +90,10 @@ pub async fn run(config: Config, args: SeedArgs) -> anyhow::Result<()> {
         let company = people::company(&parts, &amounts, [seed, tenant.into()], users, &hash).await?;
         let filled = fill(&parts, &company, &amounts, &progress).await;
         filled.with_context(|| format!("tenant {} stays incomplete", company.slug))?;
+        if !no_search {
+            let indexed = search::rebuild(&parts.db, company.id, |_| {}).await;
+            indexed.with_context(|| format!("tenant {} can't be searched: bizcenter search rebuild", company.slug))?;
+        }
         made.push(company);
     }
     if let Err(error) = parts.db.refresh_statistics().await {

@@ -18,6 +18,13 @@ pub fn sql_of(query: &dyn QueryFragment<Any>) -> QueryResult<String> {
     Ok(sql.finish())
 }
 
+/// The SQL of a query in the dialect of MariaDB, without its values.
+pub fn mysql_of(query: &dyn QueryFragment<Any>) -> QueryResult<String> {
+    let mut sql = AnyQueryBuilder::Mysql(Default::default());
+    query.to_sql(&mut sql, &Any::Mysql(Default::default()))?;
+    Ok(sql.finish())
+}
+
 /// The SQL and the values of a query, as PostgreSQL gets them.
 pub fn bound<Q: QueryFragment<Any> + QueryId>(query: &Q) -> QueryResult<BoundStatement> {
     bound_as(query, Q::query_id())

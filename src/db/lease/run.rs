@@ -71,6 +71,22 @@ impl ReadTx {
         async move { AsyncConnectionCore::load(self.conn(), query).await?.try_collect().await }.boxed()
     }
 
+    /// Whether the rows of a page are not filtered.
+    pub(in crate::db) fn is_whole_list(&self) -> bool {
+        matches!(self.cost, super::Cost::WholeList | super::Cost::WholeExport)
+    }
+
+    /// Finds out what a list needs to know of the database: how it folds case, and its indexes. Only the first list asks.
+    pub(super) async fn learn(&mut self) -> crate::base::error::Result<()> {
+        match self.cost {
+            super::Cost::Ordinary => Ok(()),
+            super::Cost::WholeList | super::Cost::List | super::Cost::Long | super::Cost::WholeExport => {
+                self.find_folding().await?;
+                self.find_indexes().await
+            }
+        }
+    }
+
     /// Has PostgreSQL plan the statements from here on for their values, as those that count rows need it. The setting
     /// goes out with the next statement. It ends with the lease.
     pub(in crate::db) async fn plan_anew(&mut self) -> QueryResult<()> {

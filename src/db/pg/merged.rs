@@ -69,7 +69,8 @@ pub(super) fn in_few(changes: impl IntoIterator<Item = BoundStatement>, first: u
 fn inserts_into(change: &BoundStatement) -> Option<String> {
     let sql = change.sql();
     let table = sql.strip_prefix("INSERT INTO \"")?.split('"').next()?;
-    let may_be_merged = change.text.is_one_of_few && !sql.contains("SELECT") && !sql.contains("RETURNING");
+    let reads = sql.contains("SELECT") && !sql.contains(" FROM json_array_elements("); // those are its own values
+    let may_be_merged = change.text.is_one_of_few && !reads && !sql.contains("RETURNING");
     may_be_merged.then(|| table.to_owned())
 }
 

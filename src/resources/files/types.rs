@@ -93,7 +93,8 @@ crate::resource!(File, record, owner: uploaded_by);
 crate::record! {
     File {
         id: FileId, kind: "file", table: files, href: "/api/v1/files/{id}", read_by: super::ReadAll,
-        text: [name = High],
+        visible_with: [task_id in parents of "task", meeting_id in parents of "meeting", contract_id in parents of "contract"]
+            or uploaded_by, text: [name = High],
         people: [uploaded_by = Owner],
         held: [|tx, person, next| super::queries::about(tx, person, next)],
     }

@@ -421,6 +421,7 @@ pub async fn retire(tx: &mut WriteTx, id: UserId) -> Result<()> {
         users::version.eq(users::version + 1),
     );
     tx.execute_unaudited("the row of its API key tells of it", diesel::update(one(tx.tenant(), id)).set(gone)).await?;
+    tx.remove_all_terms(id.0);
     Ok(())
 }
 
