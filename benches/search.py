@@ -67,6 +67,8 @@ def measure(arguments, binary, variables, folder, start):
                         f"  {role:6} {name:19} p50 {statistics.median(times):6.2f} ms   p95 {p95(times):6.2f} ms   max {max(times):6.2f} ms"
                     )
                 print(f"         p95 {ratio:.2f} times as long", flush=True)
+                if role == "owner":
+                    print("  " + ", ".join(f"{query!r} {ms:.0f} ms" for query, ms in dearest(alone)), flush=True)
                 is_good = is_good and p95(alone) <= MAX_P95 and ratio <= MAX_RATIO
         finally:
             server.process.terminate()
@@ -78,6 +80,12 @@ def search(server, query):
     began = time.perf_counter()
     server.page("/api/v1/search?q=" + urllib.parse.quote(query))
     return (time.perf_counter() - began) * 1000
+
+
+def dearest(times):
+    """The five queries with the greatest medians."""
+    medians = [(query, statistics.median(times[place :: len(QUERIES)])) for place, query in enumerate(QUERIES)]
+    return sorted(medians, key=lambda median: -median[1])[:5]
 
 
 def searches(server):

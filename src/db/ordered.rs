@@ -27,7 +27,7 @@ impl ReadTx {
             let column = columns.strip_prefix("tenant_id,")?.strip_suffix(",id")?;
             (!column.contains(',')).then(|| (format!("{table}.{column}"), index.to_owned()))
         });
-        let _ = self.known_indexes.set(ordered.collect()); // another lease may have been first
+        self.known_indexes.set(ordered.collect());
         Ok(())
     }
 

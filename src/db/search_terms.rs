@@ -24,10 +24,10 @@ pub const MAX_TERMS: usize = 2000;
 pub const MAX_CANDIDATES: usize = 1000;
 
 /// How many rows of terms that begin with a text a search looks at.
-const MAX_BEGINNINGS: usize = 3000;
+const MAX_BEGINNINGS: usize = 1500;
 
 /// How far a search counts the records that have a term, at first and if all terms are frequent.
-const COUNTED: [usize; 2] = [1_001, 10_001];
+const COUNTED: [usize; 2] = [1_001, 5_001];
 
 /// How many records are indexed in one transaction, and after how many rows a statement is sent.
 const BATCH: usize = 250;
@@ -220,7 +220,10 @@ impl WriteTx {
 
     async fn replace_terms(&mut self, records: &[Indexed]) -> Result<()> {
         let ids: Vec<_> = records.iter().map(|record| AnyId(record.id)).collect();
-        let known = terms::table.filter(terms::tenant_id.eq(self.tenant())).filter(terms::id.eq_any(ids));
+        let (Some(first), Some(last)) = (ids.iter().min().copied(), ids.iter().max().copied()) else { return Ok(()) };
+        // With the range, PostgreSQL uses the key also before it has statistics.
+        let known = terms::table.filter(terms::tenant_id.eq(self.tenant())).filter(terms::id.between(first, last));
+        let known = known.filter(terms::id.eq_any(ids));
         diesel::delete(known).execute(self).await?;
         let mut waiting: Vec<String> = vec![];
         for record in records {
@@ -349,14 +352,13 @@ impl ReadTx {
     pub async fn hits(&mut self, search: &Search) -> Result<Vec<Hit>> {
         let rarest = self.rarest(search).await?;
         let tenant = self.tenant();
-        let mut hits = TableStatement::<(Text, Uid, Nullable<SmallInt>)>::new().sql("SELECT c.kind, c.id, ");
-        for (index, wanted) in search.wish.terms.iter().enumerate() {
-            let (plus, weight) =
-                (if index == 0 { "" } else { " + " }, if wanted.is_beginning { "max(weight)" } else { "weight" });
-            hits = hits.sql(format!("{plus}(SELECT {weight} FROM search_terms t WHERE t.tenant_id = ")).id(tenant.0);
+        let mut hits = TableStatement::<(Text, Uid, Nullable<SmallInt>)>::new().sql("SELECT c.kind, c.id, c.weight");
+        for (_, wanted) in search.wish.terms.iter().enumerate().filter(|(index, _)| *index != rarest) {
+            let weight = if wanted.is_beginning { "max(weight)" } else { "weight" };
+            hits = hits.sql(format!(" + (SELECT {weight} FROM search_terms t WHERE t.tenant_id = ")).id(tenant.0);
             hits = is(hits.sql(" AND t.id = c.id AND t.audience = c.audience AND ").in_time(), wanted).sql(")");
         }
-        hits = hits.sql(" AS score FROM (SELECT u.kind, u.id, u.audience FROM (");
+        hits = hits.sql(" AS score FROM (SELECT u.kind, u.id, u.audience, max(u.weight) AS weight FROM (");
         // One range of the index for each audience is in order. Several in one condition would have to be sorted.
         let Wanted { text, is_beginning } = &search.wish.terms[rarest];
         for (part, audience) in search.audiences.chunks(1).enumerate() {
@@ -374,7 +376,7 @@ impl ReadTx {
                 hits = hits.sql(format!(" ORDER BY term, weight DESC, id DESC LIMIT {MAX_BEGINNINGS}) AS b{part}"));
             }
         }
-        let hits = hits.sql(") AS u GROUP BY u.kind, u.id, u.audience ORDER BY max(u.weight) DESC, u.id DESC");
+        let hits = hits.sql(") AS u GROUP BY u.kind, u.id, u.audience ORDER BY weight DESC, u.id DESC");
         let hits = hits.sql(format!(" LIMIT {MAX_CANDIDATES}) AS c"));
         let rows: Vec<(String, AnyId, Option<i16>)> = uncached(hits).load(self).await?;
         let found = rows.into_iter().filter_map(|(kind, AnyId(id), score)| Some(Hit { kind, id, score: score? }));

@@ -4,6 +4,7 @@
 //! them at a small size. Counts and bounds are asserted in both, times only at full size.
 use crate::cli::bizcenter;
 use crate::support::{TestDatabase, not_for_this_run, shares_redis};
+use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -11,11 +12,13 @@ use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
 
 mod connections;
 mod readiness;
 mod searches;
 mod unread;
+mod uploads;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -149,4 +152,28 @@ impl Account {
 fn p99(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
     times[(times.len() * 99 / 100).min(times.len() - 1)]
+}
+
+/// What other users experience in this time: how long their answers took, and how many were errors of the server.
+async fn bystanders(accounts: &[Account], lasting: Duration) -> (Vec<Duration>, usize) {
+    let until = Instant::now() + lasting;
+    let reader = |account: &Account| {
+        let account = account.clone();
+        async move {
+            let (mut times, mut errors) = (vec![], 0);
+            while Instant::now() < until {
+                for path in ["/api/v1/tasks", "/api/v1/auth/me"] {
+                    let began = Instant::now();
+                    let response = account.get(path).await;
+                    errors += usize::from(response.status().is_server_error());
+                    response.bytes().await.unwrap();
+                    times.push(began.elapsed());
+                }
+                sleep(Duration::from_millis(5)).await; // the pace of a reader
+            }
+            (times, errors)
+        }
+    };
+    let all = join_all(accounts.iter().map(reader)).await;
+    (all.iter().flat_map(|(times, _)| times.clone()).collect(), all.iter().map(|(_, errors)| errors).sum())
 }

@@ -3,7 +3,7 @@
 use crate::support::fixtures::{Everything, everything};
 use crate::support::{Kind, Person, TestApp, is_for, is_pooled};
 use bizcenter::contract::{document, operations};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 use tokio_postgres::{Client, NoTls};
 
@@ -144,4 +144,45 @@ async fn without_statistics_a_page_of_a_long_list_costs_no_more_than_a_page() {
         assert!(lists.iter().any(|table| table == list), "{list} is not among {lists:?}");
     }
     assert_eq!(exports, 5, "not each of these lists was exported");
+}
+
+/// How many rows of tasks MariaDB has read in the database of a test.
+async fn tasks_read(app: &TestApp) -> i64 {
+    let sql = "SELECT concat('', coalesce(sum(rows_read), 0)) FROM information_schema.table_statistics
+               WHERE table_schema = database() AND table_name = 'tasks'";
+    app.rows(sql).await.concat().concat().parse().unwrap()
+}
+
+/// MariaDB takes a tenant to have as many rows as the average tenant. If fewer than that follow a cursor, it would begin at
+/// the tenant's first row instead of at the cursor.
+#[tokio::test]
+async fn mariadb_begins_a_page_at_its_cursor() {
+    if !is_for(Kind::Mariadb, "the others begin there") {
+        return;
+    }
+    let app = TestApp::alone().await;
+    let tenant = app.tenant().await;
+    let task = tenant.owner.task(json!({"title": "One of many"})).await;
+    app.tenant().await.owner.task(json!({"title": "The only one of a small tenant"})).await;
+    let id = app.id(task["id"].as_str().unwrap().parse().unwrap());
+    let catalogue = app.catalogue().await;
+    let columns: Vec<_> = catalogue.tables["tasks"].columns.keys().map(String::as_str).collect();
+    let value = |column: &&str| match *column {
+        "id" => "unhex(replace(uuid(), '-', ''))".to_owned(),
+        "created_at" => "created_at - interval seq second".to_owned(),
+        name => name.to_owned(),
+    };
+    let values: Vec<_> = columns.iter().map(value).collect();
+    let copy = "INSERT INTO tasks (COLUMNS) SELECT VALUES FROM tasks, seq_1_to_ROWS WHERE id = ID";
+    let copy = copy.replace("COLUMNS", &columns.join(", ")).replace("VALUES", &values.join(", "));
+    app.run(&copy.replace("ROWS", &ROWS.to_string()).replace("ID", &id)).await;
+    app.rows("ANALYZE TABLE tasks").await;
+    for page in [1, ROWS / 200, ROWS / 160, ROWS / 110] {
+        let page = tenant.owner.get(&format!("/api/v1/tasks?per_page=100&page={page}")).expect(200).await.json();
+        let cursor = page["meta"]["next_cursor"].as_str().unwrap();
+        let before = tasks_read(&app).await;
+        tenant.owner.get(&format!("/api/v1/tasks?per_page=100&cursor={cursor}")).expect(200).await;
+        let read = tasks_read(&app).await - before;
+        assert!((100..=200).contains(&read), "{read} rows were read for 100, after {}", page["meta"]["page"]);
+    }
 }

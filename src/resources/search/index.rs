@@ -107,12 +107,21 @@ impl Job for IndexTexts {
     }
 }
 
+/// After how many records PostgreSQL collects statistics.
+const ANALYZED: usize = 1000;
+
 /// Indexes all texts of a tenant anew. Calls a function with the number of records that are done.
 pub async fn rebuild(db: &Db, tenant: TenantId, mut done: impl FnMut(usize)) -> Result<()> {
+    let mut seen = 0;
     for source in RECORDS.kinds().filter_map(|kind| kind.texts()) {
         let mut after = Uuid::nil();
         while let Some((count, last)) = db.rebuild_terms(tenant, source, after).await? {
             done(count);
+            // Without statistics of the first terms, PostgreSQL would look for a record's terms in all of the tenant.
+            if (0..ANALYZED).contains(&seen) && seen + count >= ANALYZED {
+                db.refresh_statistics().await?;
+            }
+            seen += count;
             after = last;
         }
     }

@@ -1,5 +1,5 @@
 //! The most expensive searches for the database, by one tenant.
-use super::{Account, Server, figure, is_full_size, p99, size};
+use super::{Account, Server, bystanders, figure, is_full_size, p99, size};
 use crate::support::{Kind, is_for, until};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -17,30 +17,6 @@ async fn attacker(server: &Server, tasks: usize) -> Account {
     let account = server.account("attacker").await;
     account.fill("/api/v1/tasks", json!({"title": "Long", "description": "a".repeat(10_000)}), tasks).await;
     account
-}
-
-/// What other users experience in this time: how long their answers took, and how many were errors of the server.
-async fn bystanders(accounts: &[Account], lasting: Duration) -> (Vec<Duration>, usize) {
-    let until = Instant::now() + lasting;
-    let reader = |account: &Account| {
-        let account = account.clone();
-        async move {
-            let (mut times, mut errors) = (vec![], 0);
-            while Instant::now() < until {
-                for path in ["/api/v1/tasks", "/api/v1/auth/me"] {
-                    let began = Instant::now();
-                    let response = account.get(path).await;
-                    errors += usize::from(response.status().is_server_error());
-                    response.bytes().await.unwrap();
-                    times.push(began.elapsed());
-                }
-                sleep(Duration::from_millis(5)).await; // the pace of a reader
-            }
-            (times, errors)
-        }
-    };
-    let all = join_all(accounts.iter().map(reader)).await;
-    (all.iter().flat_map(|(times, _)| times.clone()).collect(), all.iter().map(|(_, errors)| errors).sum())
 }
 
 #[tokio::test]
