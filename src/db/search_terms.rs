@@ -62,7 +62,7 @@ pub struct TextSource {
 pub struct Texts {
     pub id: Uuid,
     pub parent: Option<Uuid>,
-    /// As many as [`TextSource::texts`]. A missing text is empty.
+    /// One for each column of the [`TextSource`]. A missing text is empty.
     pub texts: Vec<String>,
     /// Those who may find the record.
     pub audiences: Vec<String>,

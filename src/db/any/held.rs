@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-/// What marks the index in the SQL, until [`held`] moves it to its place.
+/// What marks the index in the SQL, until `held` moves it to its place.
 pub const MARK: &str = " /* in order of */ ";
 
 /// The indexes of MariaDB that have the rows of a tenant in the order of a column and then of their ids, by table and
