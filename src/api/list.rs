@@ -24,8 +24,8 @@ pub trait Filter: Type + ParseFromJSON + ToJSON + Clone + 'static {
     type Item: Type + ToJSON + Send + Sync + 'static;
     /// The columns by which the list can be sorted. Each is also a member of `Item` with the same name.
     type Column: Column;
-    /// Whether the list is plain. A plain list has a fixed order and no search, so that it takes neither `sort` nor
-    /// `q`.
+    /// Whether the list is plain. A plain list has a fixed order, so that it does not take `sort`, and it does not search in
+    /// its items by `q`.
     const IS_PLAIN: bool = false;
     /// Whether a plain list begins with its oldest items.
     const IS_OLDEST_FIRST: bool = false;
@@ -171,8 +171,8 @@ impl<F: Filter> List<F> {
         decode().map(Some).ok_or_else(invalid)
     }
 
-    /// Selects from rows in memory what a query would find, the latest first. This is for the few lists that are not in
-    /// the database. `place` returns the time and the id of a row.
+    /// Selects from rows in memory what a query would find, those with the greatest place first. This is for the few lists
+    /// that the database does not sort. `place` returns the value of the sort column and the id of a row.
     pub fn pick<T, K, Id>(&self, rows: Vec<T>, place: impl Fn(&T) -> (K, Id)) -> Result<(Vec<T>, Option<i64>)>
     where
         K: DeserializeOwned + PartialOrd,

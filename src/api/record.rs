@@ -1,6 +1,6 @@
 //! The declarations of records. A slice declares each of its records once, beside the record's type. All features that
 //! work on records of every slice use these declarations: personal export, seed, rotation of keys, hidden values in
-//! audit rows, and references. `resources` lists all kinds.
+//! audit rows, references, and the search. `resources` lists all kinds.
 //!
 //! ```text
 //! crate::record! {

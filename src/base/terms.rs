@@ -140,6 +140,15 @@ fn each_run(text: &str, mut visit: impl FnMut(Run) -> bool) {
     }
 }
 
+fn has_run(text: &str) -> bool {
+    let mut has = false;
+    each_run(text, |_| {
+        has = true;
+        false
+    });
+    has
+}
+
 fn text_of(letters: &[Letter]) -> String {
     letters.iter().take(MAX_TERM).map(|letter| letter.c).collect()
 }
@@ -284,7 +293,7 @@ impl Wish {
             runs.len() < MAX_WANTED
         });
         runs.push(wanted(last.ok_or(Unusable::NoWords)?, true));
-        if text.split_whitespace().count() > MAX_WORDS || runs.len() > MAX_WANTED {
+        if text.split_whitespace().filter(|word| has_run(word)).count() > MAX_WORDS || runs.len() > MAX_WANTED {
             return Err(Unusable::TooManyWords);
         }
         let longest = runs.iter().map(Vec::len).max().unwrap_or_default();

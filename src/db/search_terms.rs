@@ -1,6 +1,7 @@
 //! The terms under which a search finds records. A term of a record stands here once for each *audience* that may find the
-//! record: the readers of a kind of records, by the name of the kind, or one user, by their id. So a search looks only at
-//! what its caller may see, however much there is of the rest.
+//! record. An audience is the readers of a kind of records, by its name (`task`); the readers of another kind with which
+//! records of a kind are seen (`file/task`); or one user, by their id. So a search looks only at what its caller may see,
+//! however much there is of the rest.
 #![expect(clippy::disallowed_methods, reason = "`db` runs SQL")]
 use super::schema::search_terms as terms;
 use super::scope::System;
@@ -31,6 +32,8 @@ const COUNTED: [usize; 2] = [1_001, 5_001];
 
 /// How many records are indexed in one transaction, and after how many rows a statement is sent.
 const BATCH: usize = 250;
+/// With how many terms a transaction that indexes records ends.
+const MAX_INDEXED: usize = 20_000;
 const MAX_ROWS: usize = 5000;
 
 /// Separates the texts of a record in one column of an answer (U+001F).
@@ -85,10 +88,15 @@ pub struct Hit {
     pub score: i16,
 }
 
+/// Those who may find records of a kind because they may read a record of another kind.
+pub fn audience_with(kind: &str, other: &str) -> String {
+    format!("{kind}/{other}")
+}
+
 /// Those who may find a record that is seen together with another one, or else by one user.
 pub fn audiences(kind: &'static str, visible_with: Option<&str>, private_to: Option<Uuid>) -> Vec<String> {
     match (visible_with, private_to) {
-        (Some(other), _) => vec![other.to_owned()],
+        (Some(other), _) => vec![audience_with(kind, other)],
         (None, Some(user)) => vec![kind.to_owned(), user.to_string()],
         (None, None) => vec![kind.to_owned()],
     }
@@ -163,7 +171,7 @@ impl QueryFragment<Any> for InsertTerms {
         out.push_sql(match out.backend() {
             Any::Pg(_) => " AS json)) AS r",
             Any::Mysql(_) => {
-                ", '$[*]' COLUMNS (id CHAR(32) PATH '$[0]', audience VARCHAR(36) PATH '$[1]', term VARCHAR(64) PATH '$[2]', \
+                ", '$[*]' COLUMNS (id CHAR(32) PATH '$[0]', audience VARCHAR(41) PATH '$[1]', term VARCHAR(64) PATH '$[2]', \
                  kind VARCHAR(20) PATH '$[3]', weight SMALLINT PATH '$[4]')) AS r"
             }
             Any::Sqlite(_) => ")",
@@ -267,7 +275,15 @@ impl Db {
             let rows =
                 source.select(tx.tenant()).sql(" AND id > ").id(after).sql(format!(" ORDER BY id LIMIT {BATCH}"));
             let rows: Vec<Selected> = for_update(uncached(rows)).get_results(tx).await?;
-            let records: Vec<_> = rows.into_iter().map(|row| source.indexed(&source.texts(row))).collect();
+            let mut count = 0;
+            let records = rows.into_iter().map(|row| source.indexed(&source.texts(row)));
+            // The rest follows in the next transaction, so that none has its locks for long.
+            let few = records.take_while(|record| {
+                let fits = count < MAX_INDEXED;
+                count += record.terms.len();
+                fits
+            });
+            let records: Vec<_> = few.collect();
             tx.replace_terms(&records).await?;
             let last = records.last().map(|record| (records.len(), record.id));
             Ok(Audited::without_row(last)) // no record is changed

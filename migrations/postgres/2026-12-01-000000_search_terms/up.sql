@@ -1,10 +1,10 @@
 -- The terms under which a search finds records. A term stands here once for each audience that may find the record by it: the
--- readers of one kind of records, by the name of the kind, or one user, by their id. The change feed keeps the terms equal to
--- the records. There is no foreign key to the tenant, because it would be checked for each term of a new record.
+-- readers of a kind of records, or one user (src/db/search_terms.rs). The change feed keeps the terms equal to the records. There
+-- is no foreign key to the tenant, because it would be checked for each term of a new record.
 CREATE TABLE search_terms (
     tenant_id uuid NOT NULL,
     id uuid NOT NULL,
-    audience varchar(36) COLLATE "C" NOT NULL,
+    audience varchar(41) COLLATE "C" NOT NULL,
     term varchar(64) COLLATE "C" NOT NULL,
     kind varchar(20) COLLATE "C" NOT NULL,
     weight smallint NOT NULL,

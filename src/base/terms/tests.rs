@@ -70,6 +70,7 @@ fn a_search_has_a_word_and_not_too_many() {
     assert_eq!(Wish::parse(" !? "), Err(Unusable::NoWords));
     assert_eq!(Wish::parse("a b c d e f g h i"), Err(Unusable::TooManyWords));
     assert_eq!(Wish::parse(&"a-".repeat(25)), Err(Unusable::TooManyWords));
+    assert_eq!(wanted("R & D – plan – 2030 – Q1 –").len(), 5, "signs are no words");
     assert_eq!(wanted("제3회 정기총회 2030년 1월 5일").len(), 12, "five words");
     let both = wanted(&format!("{} acme", "가나다라마바사아자차카타파하거너더러머버서어저처커터퍼허"));
     assert!(both.contains(&("acme".into(), true)) && both.len() == MAX_WANTED, "no word is left out");

@@ -6,7 +6,7 @@ use crate::auth::Role;
 use crate::base::error::Result;
 use crate::base::terms::{Part, Wish};
 use crate::db::ReadTx;
-use crate::db::search_terms::{Hit, Search, Texts};
+use crate::db::search_terms::{Hit, Search, Texts, audience_with};
 use crate::db::types::{AnyId, UserId};
 use crate::resources::RECORDS;
 use serde_json::json;
@@ -21,17 +21,24 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The audiences that the reader belongs to: the readers of each kind that the role may read, and the reader alone. With
-    /// a kind to find, only those that may find records of this kind.
+    /// The audiences that the reader belongs to. With a kind to find, only those that may find records of this kind.
     pub fn audiences(self, only: Option<&Kind>) -> Vec<String> {
-        let is_wanted = |kind: &&Kind| {
-            only.is_none_or(|only| {
-                only.name == kind.name || only.visible_with.iter().any(|with| with.kind == kind.name)
-            })
-        };
-        let readable = RECORDS.kinds().filter(|kind| !kind.text.is_empty() && self.role >= kind.role);
-        let alone = only.is_none_or(|only| only.private_to.is_some()).then(|| self.user.0.to_string());
-        readable.filter(is_wanted).map(|kind| kind.name.to_owned()).chain(alone).collect()
+        let may_read = |kind: &Kind| self.role >= kind.role;
+        let (mut audiences, mut has_private) = (vec![], false);
+        for kind in RECORDS.kinds().filter(|kind| !kind.text.is_empty()) {
+            if only.is_some_and(|only| only.name != kind.name) {
+                continue;
+            }
+            if may_read(kind) {
+                audiences.push(kind.name.to_owned());
+            } else {
+                has_private |= kind.private_to.is_some();
+            }
+            let others = kind.visible_with.iter().filter_map(|with| RECORDS.kind(with.kind));
+            audiences.extend(others.filter(|other| may_read(other)).map(|other| audience_with(kind.name, other.name)));
+        }
+        audiences.extend(has_private.then(|| self.user.0.to_string()));
+        audiences
     }
 }
 
