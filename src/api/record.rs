@@ -95,7 +95,7 @@ pub trait Record: Sized {
     fn parent(&self) -> Option<Uuid>;
     /// The texts that a search looks into, and the weight of a word in each.
     fn text(&self) -> Vec<(Weight, &str)>;
-    /// Those who may find the record: the readers of a kind of records, or one user.
+    /// The audiences that may find the record ([`crate::db::search_terms`]).
     fn audiences(&self) -> Vec<String>;
     /// The users whom the record concerns, and why it concerns them.
     fn people(&self) -> Vec<(Concern, UserId)>;

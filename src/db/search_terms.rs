@@ -67,11 +67,11 @@ pub struct Texts {
     pub parent: Option<Uuid>,
     /// One for each column of the [`TextSource`]. A missing text is empty.
     pub texts: Vec<String>,
-    /// Those who may find the record.
+    /// The audiences that may find the record.
     pub audiences: Vec<String>,
 }
 
-/// The terms of a record, and those who may find it.
+/// The terms of a record, and the audiences that may find it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Indexed {
     pub kind: &'static str,
@@ -88,12 +88,12 @@ pub struct Hit {
     pub score: i16,
 }
 
-/// Those who may find records of a kind because they may read a record of another kind.
+/// The audience of users who may find records of a kind because they may read a record of another kind.
 pub fn audience_with(kind: &str, other: &str) -> String {
     format!("{kind}/{other}")
 }
 
-/// Those who may find a record that is seen together with another one, or else by one user.
+/// The audiences of a record that is seen together with another one, or else by one user.
 pub fn audiences(kind: &'static str, visible_with: Option<&str>, private_to: Option<Uuid>) -> Vec<String> {
     match (visible_with, private_to) {
         (Some(other), _) => vec![audience_with(kind, other)],
@@ -122,6 +122,7 @@ impl TextSource {
         for VisibleWith { column, kind } in self.visible_with {
             rows = rows.sql(" WHEN ").name(column).sql(format!(" IS NOT NULL THEN '{kind}'"));
         }
+        // SQL has no `CASE` without a `WHEN`, and most kinds have none of the columns above.
         rows = rows.sql(" WHEN id IS NULL THEN '' ELSE '' END, ").name(self.private_to.unwrap_or("id"));
         self.rows(rows, tenant)
     }
